@@ -43,9 +43,7 @@ def checked(size: str, steps: int, save_at: int, checkpoint: str) -> None:
 
     counted: Counter[str] = Counter()
     factory = made(size, steps, checkpoint)
-    report = check(
-        factory, steps, save_at, preload=PRELOAD, hear=lambda side, event: counted.update([event["event"]])
-    )
+    report = check(factory, steps, save_at, preload=PRELOAD, hear=lambda side, event: counted.update([event["event"]]))
     print(f"{report.verdict} {counted['step']} {counted['built'] + counted['loaded']}")
 
 
@@ -69,16 +67,16 @@ def go(way: str, size: str, steps: int, save_at: int) -> tuple[float, int, int, 
 def measured(steps: int, options: argparse.Namespace) -> list[dict[str, object]]:
     """A row for each way, in relation to the bare run of the same round."""
     save_at = max(1, round(steps * options.save_at_share))
-    found: dict[str, list[tuple]] = {way: [] for way in WAYS}
+    found: dict[str, list[tuple]] = {way: [] for way in options.ways}
 
     def once(way: str) -> float:
         found[way].append(go(way, options.size, steps, save_at))
         timing.tell(f"{steps} steps, {way}: {found[way][-1]}")
         return found[way][-1][0]
 
-    seconds = timing.interleaved({way: functools.partial(once, way) for way in WAYS}, options.rounds)
+    seconds = timing.interleaved({way: functools.partial(once, way) for way in options.ways}, options.rounds)
     rows = []
-    for way in WAYS:
+    for way in options.ways:
         _, done, builds, verdict = found[way][0]
         rows.append(
             {
@@ -89,7 +87,7 @@ def measured(steps: int, options: argparse.Namespace) -> list[dict[str, object]]
                 "steps": done,
                 "builds": builds,
                 "seconds": statistics.median(seconds[way]),
-                "wall / bare": timing.Paired(tuple(seconds["bare"]), tuple(seconds[way])).ratio,
+                "wall / bare": timing.Paired(tuple(seconds[options.ways[0]]), tuple(seconds[way])).ratio,
                 "steps / bare": done / steps,
             }
         )
@@ -102,6 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[10, 60], help="how many steps the run has")
     parser.add_argument("--save-at-share", type=float, default=0.5, help="save after this share of them")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is done")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the first is the others' measure")
     parser.add_argument("--save-at", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=("all", "saved", "resumed", "passing", "failing"), help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)

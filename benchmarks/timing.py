@@ -20,6 +20,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLED_EVERY = 0.05  # seconds between two looks at the memory of a process and its children
 
+# A process is started by a small one of its own: the peak that the kernel tells of a process is at first that of the
+# process that started it, and this one may hold gigabytes.
+_LAUNCH = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)  # the largest of the process and of all children that it waited for
+found = [time.perf_counter() - begun, used.ru_maxrss, os.waitstatus_to_exitcode(status)]
+with os.fdopen(int(sys.argv[1]), "w") as told:
+    json.dump(found, told)
+"""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -102,32 +114,29 @@ def cost_of(arguments: Sequence[str], *, codes: Sequence[int] = (0,)) -> Cost:
         RuntimeError: it ended with another exit code than `codes`; with what it printed.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, env=environment,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    over = threading.Event()
-    sampled: list[int] = []
-    sampler = threading.Thread(target=_sample, args=(process.pid, over, sampled), daemon=True)
-    sampler.start()
-    output = process.stdout.read().decode(errors="replace")
-    # The largest of the process and of all children that it waited for.
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    over.set()
-    sampler.join()
-    process.stdout.close()
-    code = process.returncode = os.waitstatus_to_exitcode(status)
+    told, tell_here = os.pipe()
+    command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell_here), sys.executable, *arguments]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[tell_here], **streams) as process:
+        os.close(tell_here)
+        over = threading.Event()
+        sampled: list[int] = []
+        sampler = threading.Thread(target=_sample, args=(process.pid, over, sampled), daemon=True)
+        sampler.start()
+        output = process.stdout.read().decode(errors="replace")
+        with os.fdopen(told) as answer:
+            seconds, largest, code = json.loads(answer.read())
+        over.set()
+        sampler.join()
     if code not in codes:
         raise RuntimeError(f"{' '.join(arguments)} ended with exit code {code}:\n{output}")
-    largest = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    largest *= 1 if sys.platform == "darwin" else 1024  # elsewhere the kernel counts in KiB
     return Cost(seconds, largest, max(sampled, default=None), code, output)
 
 
-def _sample(pid: int, over: threading.Event, sampled: list[int]) -> None:
+def _sample(launcher: int, over: threading.Event, sampled: list[int]) -> None:
     while Path("/proc/self/statm").exists():
-        sampled.append(sum(_resident(each) for each in _family(pid)))
+        sampled.append(sum(_resident(pid) for pid in _family(launcher)[1:]))
         if over.wait(SAMPLED_EVERY):
             return
 

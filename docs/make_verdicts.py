@@ -5,15 +5,16 @@
     python docs/make_verdicts.py --table    the table alone, from what was run
     python docs/make_verdicts.py "every-step"    only the command lines that contain these words
 
-Each is run as a user runs it, in processes of its own; its report stays in out/verdicts, so that a run that was
-stopped goes on where it was. The reasons are a person's, kept in `verdict_cases.py` together with what must be found in
+Each side of each runs in a process of its own; the reports stay in out/verdicts, so that what was stopped goes on
+where it was. The reasons are a person's, kept in `verdict_cases.py` together with what must be found in
 a report for the reason to hold: a row whose report does not bear its reason out is marked ⚠, and the exit code is 1.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from pathlib import Path
 from verdict_cases import REASONS, SECTIONS, Case, Reason
 
 from dora_repro.checkpoint.layouts import study_name
+from dora_repro.cli import main as command_line
 from dora_repro.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{number}/{len(left)}  {case.command}", end="  ", flush=True)
             try:
                 report = run(case)
-            except RuntimeError as error:
+            except (RuntimeError, BadInput) as error:
                 print(error, flush=True)
                 continue
             print(f"{report['verdict']}  {time.monotonic() - begun:.0f} s", flush=True)
@@ -89,16 +91,18 @@ def evidence(case: Case) -> Path:
 
 
 def run(case: Case) -> dict:
-    """Run a command line as a user would, and read its report.
+    """Run a command line, each side in a process of its own, and read its report.
 
     Raises:
         RuntimeError: it left none.
     """
     file = evidence(case)
-    command = [sys.executable, "-m", "dora_repro", *shlex.split(case.command), "--quiet", "--json", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = io.StringIO()
+    # As typed, but for the interpreter that reads the command line, which need not be a new one.
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.chdir(ROOT):
+        code = command_line([*shlex.split(case.command), "--quiet", "--json", str(file)], standalone_mode=False)
     if not file.exists():
-        raise RuntimeError(f"{case.command}: exit code {done.returncode}, no report\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{case.command}: exit code {code}, no report\n{said.getvalue()}")
     return read(case)
 
 

@@ -229,13 +229,13 @@ def _same_digest(saved: SavedLeaf, value: object) -> bool:
 
 def _compare_values(path: str, expected: object, actual: object) -> LeafDifference | None:
     words = describe(expected), describe(actual)
-    if isinstance(expected, np.ndarray) and isinstance(actual, np.ndarray):
+    if all(isinstance(side, np.ndarray) and not isinstance(side, np.ma.MaskedArray) for side in (expected, actual)):
         if expected.dtype != actual.dtype:
             return LeafDifference(path, "dtype", *words)
         if expected.shape != actual.shape:
             return LeafDifference(path, "shape", *words)
         try:
-            expected, actual = (torch.from_numpy(np.array(array)) for array in (expected, actual))
+            expected, actual = (_as_tensor(array) for array in (expected, actual))
         except TypeError:  # dtypes that torch lacks
             return None if _same(expected, actual) else LeafDifference(path, "value", *words)
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
@@ -250,6 +250,10 @@ def _compare_values(path: str, expected: object, actual: object) -> LeafDifferen
         found = distance(*(torch.tensor(number, dtype=torch.float64) for number in (expected, actual)))
         return LeafDifference(path, "value", *words, max_abs=found.max_abs, max_ulp=found.max_ulp, nan=found.nan)
     return LeafDifference(path, "value", *words)
+
+
+def _as_tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _gap(expected: int, actual: int) -> float:

@@ -85,9 +85,20 @@ def digest_tensor(tensor: torch.Tensor) -> bytes:
     Sparse, quantised, nested and wrapped tensors are digested by their components. A meta tensor has no bytes: its
     shape counts.
     """
-    if type(tensor) not in _ORDINARY and hasattr(type(tensor), "__tensor_flatten__"):
+    if type(tensor) not in _ORDINARY:
+        with torch._C.DisableTorchFunctionSubclass():
+            return _digest_subclass(tensor)
+    return _digest_any(tensor)
+
+
+def _digest_subclass(tensor: torch.Tensor) -> bytes:
+    if hasattr(type(tensor), "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()  # what a subclass wraps: sharded, quantised, jagged tensors
         return _join(f"wrapped {type(tensor).__qualname__} {names}", *(getattr(tensor, name) for name in names))
+    return _digest_any(tensor)
+
+
+def _digest_any(tensor: torch.Tensor) -> bytes:
     if tensor.layout is not torch.strided:
         return _digest_sparse(tensor)
     if tensor.is_nested:

@@ -61,7 +61,7 @@ class Leaves(Mapping[str, Leaf]):
     uncaptured: dict[str, str] = field(default_factory=dict)  # path -> type of what cannot be captured
     objects: dict[str, object] = field(default_factory=dict)  # path -> container, to put missing leaves into
     holds: dict[str, Setter] = field(default_factory=dict)  # path -> setter of a container in its holder
-    generators: dict[str, object] = field(default_factory=dict)  # path -> the generator whose state is a leaf
+    others: dict[str, object] = field(default_factory=dict)  # path -> what else may be tied: generators
     kinds: dict[str, str] = field(default_factory=dict)  # path -> type of what a leaf's plain value stands for
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)  # root modules only
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
@@ -89,7 +89,8 @@ def walk(roots: Mapping[str, object], *, moving_only: bool = False) -> Leaves:
     from dora_repro.state import python_objects, torch_objects  # noqa: F401  # they register readers, and need this module
 
     walker = Walker(moving_only)
-    walker.walk(roots)
+    with torch._C.DisableTorchFunctionSubclass():  # attributes of tensors, not what a subclass makes of them
+        walker.walk(roots)
     return walker.found
 
 
@@ -199,8 +200,14 @@ class Walker:
         self.leaf(path, f"= {first}", "alias", hold, hold)
         return True
 
-    def tensor(self, value: torch.Tensor, path: str, hold: Setter = None, role: str = "memory") -> bool:
-        """A tensor leaf, or an alias of a tensor over the same bytes; True where it was new."""
+    def tensor(self, value: torch.Tensor, path: str, hold: Setter = None, role: str = "memory") -> None:
+        """A tensor leaf, or an alias of a tensor over the same bytes."""
+        try:
+            self._tensor(value, path, hold, role)
+        except Exception as error:  # of a subclass that computes its own attributes
+            self.found.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
+
+    def _tensor(self, value: torch.Tensor, path: str, hold: Setter, role: str) -> None:
         if role == "memory" and value.requires_grad and value.is_leaf:
             role = "parameter"
         first = self._names.setdefault(id(value), path)
@@ -208,19 +215,18 @@ class Walker:
             self._alive.append(value)
             if torch.nn.parameter.is_lazy(value):
                 self.leaf(path, f"uninitialized {type(value).__name__}", role, partial(put_tensor, value, hold), hold)
-                return True
+                return
             first = self._same_storage(value, path)
         if first is not path:
             if not (self.moving_only and role in _AT_REST):
                 self.leaf(path, f"= {first}", "alias", hold, hold)
-            return False
+            return
         if not (self.moving_only and role in _AT_REST):
             self.leaf(path, value, role, self.setter(put_tensor, value, hold), hold)
             if role == "parameter":
                 self.leaf(f"{path}/requires_grad", value.requires_grad, "structure", value.requires_grad_)
                 if value.is_leaf and value.grad is not None:
                     self.tensor(value.grad, f"{path}/grad", partial(setattr, value, "grad"), "gradient")
-        return True
 
     def _same_storage(self, value: torch.Tensor, path: str) -> str:
         """The path of a tensor met before that is a view of the very same elements, else this one's own."""
@@ -258,7 +264,7 @@ class Walker:
             self.found.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
             return
         self.leaf(path, state, "generator", self.setter(rng.set_state, value), hold)
-        self.found.generators[path] = value
+        self.found.others[path] = value
         if isinstance(value, np.random.Generator):  # what `spawn()` gives next is no part of a generator's state
             seeds = value.bit_generator.seed_seq
             spawned = seeds.n_children_spawned if isinstance(seeds, np.random.SeedSequence) else None

@@ -91,10 +91,17 @@ class Maker:
             chosen = ((key, f"{path}/{text}") for text, key in kind.keys)
             return _BY_NAME[kind.name]((key, self(at)) for key, at in chosen if self.is_chosen(at))
         places = [f"{path}/{index}" for index in range(kind.size)]
+        unknown = [at for at in places if not (at in self.wanted or at in self.kinds or at in self._above_wanted)]
+        if unknown:
+            raise Cannot(f"the snapshot has no {unknown[0]!r}")
         if not all(map(self.is_chosen, places)):
             raise Cannot("only some of the items of its sequence were chosen")
         items = [self(at) for at in places]
         return deque(items, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](items)
+
+    def is_above_wanted(self, path: str) -> bool:
+        """Whether the snapshot has something below a path."""
+        return path in self._above_wanted
 
     def is_chosen(self, path: str) -> bool:
         empty = path in self.kinds and path not in self.wanted and path not in self._above_wanted

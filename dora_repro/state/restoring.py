@@ -106,7 +106,7 @@ class _Round:
                     failed[path] = error.args[0] if isinstance(error, Cannot) else f"{type(error).__name__}: {error}"
         # The last item of a list goes first.
         for path in reversed([path for path in wrong if path not in self.wanted]):
-            if not path.startswith(tuple(self._replaced)):
+            if not f"{path}/".startswith(tuple(self._replaced)):
                 try:
                     self._remove(path)
                 except Exception as error:
@@ -170,19 +170,24 @@ class _Round:
 
     def _object_at(self, path: str, slot: Leaf | None) -> object:
         """The live object or tensor of that name, for another name to be tied to."""
-        for _ in range(3):  # the name may itself be another name by now
-            if path in self.now and self.now[path].role == "alias":
-                path = str(self.now[path].value)[2:]
-        if path in self.live.objects:
-            return self.live.objects[path]
-        if path in self.live.generators:
-            return self.live.generators[path]
+        path = self._first_name(path)
+        for known in (self.live.objects, self.live.others):
+            if path in known:
+                return known[path]
         value = self.live.leaves[path].value if path in self.live.leaves else None
         if not isinstance(value, (torch.Tensor, np.ndarray)):
             raise Cannot(f"there is no object {path!r} to tie it to")
-        # The names of a state_dict() stand for the parameters' data, not for the parameters.
-        ties_data = slot is not None and isinstance(slot.value, torch.Tensor) and not slot.value.requires_grad
-        return value.detach() if ties_data and isinstance(value, torch.Tensor) and value.requires_grad else value
+        if isinstance(value, torch.Tensor) and value.requires_grad and slot is not None:
+            # The names of a state_dict() stand for the parameters' data, not for the parameters.
+            there = self.now.get(self._first_name(slot.path), slot).value
+            return value.detach() if isinstance(there, torch.Tensor) and not there.requires_grad else value
+        return value
+
+    def _first_name(self, path: str) -> str:
+        """The name that another name stands for at present."""
+        while path in self.now and self.now[path].role == "alias":
+            path = str(self.now[path].value)[2:]
+        return path
 
     def _hold(self, path: str, value: object) -> None:
         """Make the holder of a path hold another object there."""
@@ -201,6 +206,8 @@ class _Round:
     def _make(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
         tensor = self.live.leaves[parent].value if parent in self.live.leaves else None
+        if self.wanted[path].role == "generator":
+            raise Cannot("there is no generator to put it into")
         if path in self.live.holds:
             self._hold(path, self._make_anew(path))
         elif isinstance(tensor, torch.Tensor) and name == "grad":
@@ -237,7 +244,7 @@ class _Round:
                 module.register_buffer(name, value) if name not in module._buffers else setattr(module, name, value)
             else:
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
-        elif parent is None or isinstance(parent, (tuple, set, frozenset)):
+        elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
             raise Cannot(f"there is no object {parent_path!r} to hold it")
         else:
             set_attribute(parent, _unescaped(name), value)
@@ -245,10 +252,12 @@ class _Round:
     # --- what is too much ------------------------------------------------------------------------------------------
 
     def _remove(self, path: str) -> None:
-        """Take away a leaf that was not there when the snapshot was taken."""
+        """Take away a leaf that was not there when the snapshot was taken, and the containers that held only such."""
         if path in self.kinds or path not in self.now:
             return
+        path = self._with_its_container(path)
         parent_path, _, name = path.rpartition("/")
+        self._replaced.append(f"{path}/")
         tensor = self.live.leaves[parent_path].value if parent_path in self.live.leaves else None
         parent = self.live.objects.get(parent_path)
         if not parent_path:
@@ -256,7 +265,10 @@ class _Round:
         elif isinstance(tensor, torch.Tensor) and name == "grad":
             tensor.grad = None
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
-            raise Cannot("it goes with its tensor")
+            tensor.requires_grad_(False)
+        elif isinstance(parent, torch.optim.Optimizer):
+            held = self.live.objects.get(path)
+            del parent.state[next(key for key, state in parent.state.items() if state is held)]
         elif isinstance(parent, dict):
             del parent[next(key for key in parent if key_text(key) == name)]
         elif isinstance(parent, (list, deque)) and int(name) == len(parent) - 1:
@@ -272,6 +284,17 @@ class _Round:
             raise Cannot("it cannot be taken out of what holds it")
         else:
             object.__delattr__(parent, _unescaped(name))
+
+    def _with_its_container(self, path: str) -> str:
+        """The highest container around an extra leaf of which nothing is wanted, and all is chosen."""
+        while True:
+            above = path.rpartition("/")[0]
+            if not isinstance(self.live.objects.get(above), (dict, list, deque)) or above in self.kinds:
+                return path
+            inside = [other for other in self.now if other.startswith(f"{above}/")]
+            if self._make_anew.is_above_wanted(above) or not self.chosen.issuperset(inside):
+                return path
+            path = above
 
 
 def _unescaped(name: str) -> str:

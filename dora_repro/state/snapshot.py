@@ -64,12 +64,19 @@ class Snapshot(Mapping[str, SavedLeaf]):
         return f"Snapshot({len(self)} leaves, {len(self.uncaptured)} uncaptured)"
 
     @classmethod
-    def capture(cls, roots: Mapping[str, object], digests: Callable[[object], bytes] = digest) -> "Snapshot":
+    def capture(
+        cls,
+        roots: Mapping[str, object],
+        digests: Callable[[object], bytes] = digest,
+        *,
+        keep_frozen: bool = False,
+    ) -> "Snapshot":
         """Copy all state reachable from `roots` (name -> object), the global generators and the flags.
 
         Args:
             roots: as for `leaves.walk`; `run_roots(run)` gives those of a run.
             digests: digests one value; a caller that remembers the digests of frozen tensors passes its own.
+            keep_frozen: keep frozen parameters by value, too: a moving average of a model is such.
         """
         globals_ = world()
         found = walk(roots)
@@ -80,7 +87,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             except Exception as error:  # a tensor class that cannot be read
                 uncaptured[path] = f"{type(leaf.value).__name__}: {type(error).__name__}"
                 continue
-            value, kept = _copied(leaf)
+            value, kept = _copied(leaf, keep_frozen)
             saved[path] = SavedLeaf(path, leaf.role, leaf_digest, value, kept)
         kinds = {path: Kind(name) for path, name in found.kinds.items()}
         kinds |= {path: kind for path, value in found.objects.items() if (kind := Kind.of(value))}
@@ -217,11 +224,11 @@ def run_roots(run: object) -> dict[str, object]:
     return _Roots(run, roots, class_state(type(run)))
 
 
-def _copied(leaf: Leaf) -> tuple[object, bool]:
+def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[object, bool]:
     """(copy of a leaf's value, True), or (None, False) where its digest must do."""
     value = leaf.value
     if isinstance(value, torch.Tensor):
-        frozen = leaf.role == "parameter" and not value.requires_grad
+        frozen = leaf.role == "parameter" and not value.requires_grad and not keep_frozen
         if frozen or leaf.role == "data" or type(value) not in (torch.Tensor, torch.nn.Parameter):
             return None, False
         try:

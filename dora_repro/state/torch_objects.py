@@ -90,6 +90,7 @@ def read_optimizer(walker: Walker, optimizer: Optimizer, path: str, hold: Setter
     # Seen through a wrapper or a scheduler, the groups and the state may be the live ones or an old copy.
     own_groups = not walker.alias(groups, f"{path}/param_groups", walker.setter(setattr, optimizer, "param_groups"))
     own_state = not walker.alias(state, f"{path}/state", walker.setter(setattr, optimizer, "state"))
+    walker.found.others.update({f"{path}/param_groups": groups, f"{path}/state": state})
     walker.found.optimizers[path] = optimizer
     walker.attributes(optimizer, path, skip=_OPTIMIZER_PLUMBING)
     if own_groups or own_state:

@@ -110,16 +110,15 @@ _MADE = (
     datetime.date, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID, range, array.array, bytearray,
     torch.Size,
 )  # fmt: skip
-_BY_NAME = {kind.__name__: kind for kind in _MADE}
+_BY_NAME = {f"{kind.__module__}.{kind.__name__}".removeprefix("builtins."): kind for kind in _MADE}
 
 
 def kind_name(value: object) -> str | None:
     """The name by which `made` makes such a value; None where it cannot."""
     if isinstance(value, np.generic):
         return "numpy scalar"
-    kind = type(value)
-    kind = np.dtype if issubclass(kind, np.dtype) else kind  # each dtype is of a class of its own
-    return kind.__name__ if _BY_NAME.get(kind.__name__) is kind else None
+    kind = np.dtype if isinstance(value, np.dtype) else type(value)  # each dtype is of a class of its own
+    return next((name for name, known in _BY_NAME.items() if known is kind), None)
 
 
 def made(name: str, plain: object) -> object:

@@ -24,7 +24,12 @@ DTYPES = [
     torch.complex128,
 ]  # fmt: skip
 # What torch says of the tensors that these tests make, not of reading them.
-pytestmark = pytest.mark.filterwarnings("ignore:(ComplexHalf|Sparse CSR|torch.quantize|Sparse invariant).*:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning"),  # as above
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning"),  # as above
+    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning"),  # as above
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning"),  # as above
+]
 
 
 def from_bytes(data: bytes, dtype: torch.dtype) -> torch.Tensor:

@@ -111,6 +111,38 @@ def test_generators_and_flags_are_leaves_beside_those_of_the_run():
     assert repr(snapshot) == f"Snapshot({len(snapshot)} leaves, 0 uncaptured)"
 
 
+def test_what_cannot_be_read_is_listed_with_its_type():
+    import threading
+
+    snapshot = Snapshot.capture({"lock": threading.Lock(), "objects": np.array([object()]), "x": 1})
+    assert snapshot.uncaptured.keys() == {"lock", "objects"} and snapshot["x"].value == 1
+
+
+def test_a_tensor_of_a_class_that_raises_is_read_as_the_tensor_it_is():
+    class Strange(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            raise RuntimeError("not to be touched")
+
+    strange = torch.arange(2.0).as_subclass(Strange)
+    snapshot = Snapshot.capture({"strange": strange})
+    assert snapshot["strange"].digest == digest(torch.arange(2.0)) != digest(torch.arange(3.0).as_subclass(Strange))
+
+
+def test_a_tensor_of_a_class_that_cannot_be_read_is_listed():
+    class Closed(torch.Tensor):
+        @staticmethod
+        def __new__(cls):
+            return torch.Tensor._make_wrapper_subclass(cls, (2,))
+
+        @classmethod
+        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+            raise RuntimeError("closed")
+
+    snapshot = Snapshot.capture({"closed": Closed(), "x": 1})
+    assert snapshot.uncaptured == {"closed": "Closed: RuntimeError"} and snapshot["x"].value == 1
+
+
 def test_another_digest_of_frozen_tensors_may_be_given():
     asked = []
 
@@ -245,9 +277,7 @@ def test_every_kind_of_leaf_survives_the_file(tmp_path):
         assert type(leaf.value) is type(snapshot[path].value), path
 
 
-# Said by torch when such a tensor is made, not when it is read.
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-# Said by torch when such a tensor is made, not when it is read.
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
 def test_what_a_file_cannot_hold_is_written_by_digest_alone(tmp_path):
     odd = {

@@ -114,7 +114,15 @@ def test_a_value_is_made_again_from_what_was_told_with_one_of_its_type_at_hand(v
 
 def test_some_are_made_from_the_name_of_their_type_alone():
     names = {kind_name(value) for value, _, _ in PAIRS}
-    assert {"dtype", "device", "numpy scalar", "PosixPath", "Decimal", "UUID", "range", "array", "Size"} <= names
+    assert {
+        "torch.dtype",
+        "numpy.dtype",
+        "numpy scalar",
+        "pathlib.PosixPath",
+        "uuid.UUID",
+        "range",
+        "torch.Size",
+    } <= names
     for value, _, _ in PAIRS:
         name = kind_name(value)
         if name is not None and not isinstance(value, np.dtypes.VoidDType):

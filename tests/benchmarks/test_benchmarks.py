@@ -1,0 +1,173 @@
+"""Each benchmark at its smallest: it runs, and its table holds numbers. How large they are is no matter of tests."""
+
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import math
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dora_repro import check
+from dora_repro.check import study
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "timing")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], types.ModuleType]:
+    """A benchmark by name, as Python runs it: its own folder comes first where it imports."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def loaded(name: str) -> types.ModuleType:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
+
+
+def rows_of(module: types.ModuleType, folder: Path, *words: str) -> list[dict]:
+    """What a benchmark wrote."""
+    file = folder / "figures.json"
+    module.main([*words, "--json", str(file)])
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert {"processor", "cores", "torch", "threads", "load"} <= set(content["machine"])
+    return content["rows"]
+
+
+def within(module: types.ModuleType) -> Callable:
+    """As `timing.cost_of` of that script, in this process: a side's imports cost more than all else in a test."""
+
+    def cost_of(words: list[str]) -> object:
+        printed = io.StringIO()
+        assert words[0] == module.__file__
+        with contextlib.redirect_stdout(printed):
+            seconds = module.timing.spent(lambda: module.main(words[1:]))
+        return module.timing.Cost(seconds, 1, 1, 0, printed.getvalue())
+
+    return cost_of
+
+
+def positive(row: dict, *columns: str) -> bool:
+    return all(isinstance(row[name], (int, float)) and 0 < row[name] < math.inf for name in columns)
+
+
+def test_recording_is_held_to_a_step_in_every_way(script, tmp_path, capsys):
+    words = ["--cases", "tiny", "full", "--size", "tiny", "--block", "1", "--pairs", "1", "--no-memory"]
+    rows = rows_of(script("recording"), tmp_path, *words)
+    assert len(rows) == 2 * 5
+    assert all(positive(row, "step ms", "ratio", "moves MiB") for row in rows)
+    recorders = [row for row in rows if row["watched by"] == "Recorder"]
+    assert [row["goal"] for row in recorders] == [1.02, 1.10]
+    assert all(positive(row, "opening ms", "trace KiB a step") for row in recorders)
+    # Parameter, gradient and two moments of all that is trained: with DoRA layers a small part of the model.
+    assert recorders[0]["moves MiB"] < recorders[1]["moves MiB"] / 20
+    assert "Recorder" in capsys.readouterr().out
+
+
+def test_recording_names_where_the_time_goes(script, capsys):
+    script("recording").main(["--cases", "tiny", "--block", "1", "--profile", "60"])
+    printed = capsys.readouterr().out
+    assert "recorder.py" in printed
+    assert "digest_tensor" in printed
+
+
+def test_digests_are_held_to_a_plain_sum(script, tmp_path):
+    rows = rows_of(script("digest"), tmp_path, "--sizes", "0.125", "--rounds", "1")
+    assert [row["tensor"] for row in rows] == ["float32", "bfloat16", "float32, transposed"]
+    assert all(positive(row, "digest_tensor", "plain sum", "torch.equal", "sha256", "digest / sum") for row in rows)
+
+
+def test_what_digests_look_at_is_one_stretch_of_finite_numbers(script):
+    seen = script("digest").looks(0.125)
+    assert len({tensor.data_ptr() for tensor in seen.values()}) == 1
+    assert all(tensor.isfinite().all() for tensor in seen.values())
+    assert not seen["float32, transposed"].is_contiguous()
+
+
+def test_quick_is_held_to_the_studys_procedure(script, tmp_path, monkeypatch):
+    module = script("quick_vit_l_14")
+    monkeypatch.setattr(study, "quick", functools.partial(study.quick, in_process=True))
+    monkeypatch.setattr(module.timing, "cost_of", within(module))
+    rows = rows_of(module, tmp_path, "--size", "tiny", "--batches", "2", "--ways", "study", "quick")
+    assert [(row["batch"], row["procedure"], row["builds"]) for row in rows] == [(2, "study", 3), (2, "quick", 2)]
+    assert all(positive(row, "seconds", "of study", "largest MiB") for row in rows)
+
+
+def test_the_wall_time_of_commands_is_taken_apart(script, tmp_path):
+    rows = rows_of(script("wall"), tmp_path, "--repeats", "1", "--only", "help", "passing")
+    seconds = {row["what"]: row["seconds"] for row in rows}
+    assert seconds["dora-repro --help"] > 0
+    parts = [value for what, value in seconds.items() if what.startswith("quick: ") and what != "quick: wall"]
+    assert len(parts) == 5  # build, steps, snapshots, control, rest
+    assert sum(parts) == pytest.approx(seconds["quick: wall"])
+
+
+def test_the_cost_of_checks_is_held_to_the_bare_run(script, tmp_path, monkeypatch):
+    module = script("checks")
+    monkeypatch.setattr(check, "check", functools.partial(check.check, in_process=True))
+    monkeypatch.setattr(module.timing, "cost_of", within(module))
+    rows = rows_of(module, tmp_path, "--steps", "4", "--rounds", "1")
+    figures = [(row["verdict"], row["steps"], row["builds"], row["steps / bare"]) for row in rows]
+    assert figures == [("–", 4, 1, 1.0), ("–", 6, 2, 1.5), ("EXACT", 6, 2, 1.5), ("DIFFERENT", 12, 4, 3.0)]
+    assert all(positive(row, "seconds", "wall / bare") for row in rows)
+
+
+def test_pairs_are_done_in_turn_and_their_ratios_ordered(script):
+    timing = script("timing")
+    order = []
+    pairs = timing.paired(lambda: order.append("plain") or 2.0, lambda: order.append("other") or 3.0, 3)
+    assert order == ["plain", "other", "other", "plain", "plain", "other"]
+    assert pairs.ratio == 1.5
+    assert timing.Paired((1, 1, 1, 1, 1), (1, 2, 3, 4, 100)).quartiles == (2, 4)
+    assert timing.Paired((1, 2), (2, 2)).quartiles == (1, 2)
+
+
+def test_rounds_start_with_another_thing_each(script):
+    order = []
+    things = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
+    assert script("timing").interleaved(things, 2) == {"a": [1.0, 1.0], "b": [1.0, 1.0], "c": [1.0, 1.0]}
+    assert "".join(order) == "abcbca"
+
+
+def test_the_cost_of_a_process_counts_its_memory_and_that_of_its_child(script):
+    timing = script("timing")
+    held = 200 * 2**20
+    small = timing.cost_of(["-c", "print('done')"])
+    assert (small.code, small.output) == (0, "done\n")
+    child = f"import time; kept = b'x' * {held}; time.sleep(0.3)"
+    both = timing.cost_of(["-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"])
+    assert both.largest > held
+    assert both.seconds > 0.3
+    assert both.together is None or both.together > both.largest
+
+
+def test_a_process_that_fails_is_no_measurement(script):
+    with pytest.raises(RuntimeError, match=r"ended with exit code 3:\noh no"):
+        script("timing").cost_of(["-c", "print('oh no'); raise SystemExit(3)"])
+
+
+def test_tables_are_aligned(script):
+    rows = [{"what": "a", "n": 1, "x": 0.5}, {"what": "long", "n": 10, "x": None}, {"what": "b", "n": 2, "x": 1234.5}]
+    assert script("timing").table(rows) == (
+        "what   n      x\n"
+        "----  --  -----\n"
+        "a      1  0.500\n"
+        "long  10      –\n"
+        "b      2   1234"
+    )  # fmt: skip  # as it looks
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_readme_tells_of_every_script(name):
+    assert f"{name}.py" in (FOLDER / "README.md").read_text(encoding="utf-8")

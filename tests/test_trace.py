@@ -1,0 +1,254 @@
+"""Traces: written and read whole or not at all, and the first place where two of them differ."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dora_repro.errors import BadInput
+from dora_repro.trace import FORMAT, Difference, Effect, Step, Trace, first_difference, first_memory_difference
+
+
+def digest(text: str) -> bytes:
+    return text.encode().ljust(16, b".")
+
+
+def effects(*texts: str) -> tuple[Effect, ...]:
+    """`phase leaf value` each."""
+    return tuple(Effect(phase, leaf, digest(value)) for phase, leaf, value in (text.split(" ") for text in texts))
+
+
+def trace(*steps, first=1, finished=False, start=None, unseen=()) -> Trace:
+    """Steps by their effects, or (effects, memory)."""
+    made = []
+    for number, step in enumerate(steps, first):
+        texts, memory = step if isinstance(step, tuple) else (step, {})
+        memory = {path: value and digest(value) for path, value in memory.items()}
+        made.append(Step(number, 0.5, (0.1,), effects(*texts), memory))
+    return Trace(made, {path: digest(value) for path, value in (start or {}).items()}, finished, unseen)
+
+
+ONE = ["batch x a", "forward loss b", "backward w/grad c", "update w d"]
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Trace(),
+        trace(ONE, ONE, finished=True, unseen=("batch",)),
+        trace(ONE, first=6, start={"rng/x": "r", "a\u2028b": "s"}),
+        trace((["update w\x85v a"], {"rng/x": "1", "gone": None, "é\ud800": "2"})),
+        Trace([Step(1, None, (), (), {})]),
+        Trace([Step(1, math.inf, (1e-320, -0.0), (), {})]),
+    ],
+    ids=["empty", "two steps", "resumed", "memory", "no loss", "odd numbers"],
+)
+def test_a_trace_survives_its_file(made, tmp_path):
+    made.write(tmp_path / "t.jsonl")
+    again = Trace.read(tmp_path / "t.jsonl")
+    assert again == made
+    assert [repr(step.loss) for step in again.steps] == [repr(step.loss) for step in made.steps]
+    assert len((tmp_path / "t.jsonl").read_bytes().splitlines()) == 1 + len(made.steps)
+
+
+def test_a_loss_that_is_no_number_survives(tmp_path):
+    Trace([Step(1, math.nan, (), (), {})]).write(tmp_path / "t")
+    assert math.isnan(Trace.read(tmp_path / "t").steps[0].loss)
+
+
+@given(st.floats(allow_nan=False), st.lists(st.floats(allow_nan=False), max_size=3))
+def test_numbers_come_back_bit_for_bit(loss, rates):
+    from dora_repro.trace import _step_from_json, _step_to_json
+
+    step = Step(1, loss, tuple(rates), (), {})
+    again = _step_from_json(json.loads(json.dumps(_step_to_json(step))))
+    assert repr(again) == repr(step)
+
+
+def test_a_trace_that_was_cut_anywhere_is_bad_input(tmp_path):
+    path = tmp_path / "t.jsonl"
+    trace(ONE, ONE, ONE).write(path)
+    whole = path.read_bytes()
+    ends = [place for place, byte in enumerate(whole) if byte == ord("\n")]
+    for length in {0, 1, 20, *(end + shift for end in ends for shift in (0, 1, 5))} - {len(whole), len(whole) - 1}:
+        if length < len(whole) - 1:
+            path.write_bytes(whole[:length])
+            with pytest.raises(BadInput, match=r"t\.jsonl is not a whole trace of this kit .*: record it again"):
+                Trace.read(path)
+    path.write_bytes(whole)
+    assert len(Trace.read(path).steps) == 3
+
+
+def change(line: int, **values):
+    def apply(lines):
+        lines[line].update(values)
+
+    return apply
+
+
+DAMAGE = {
+    "another format": change(0, format="other/1"),
+    "no format": lambda lines: lines[0].pop("format"),
+    "no steps": lambda lines: lines[0].pop("steps"),
+    "a list for a head": lambda lines: lines.__setitem__(0, [1]),
+    "text for a step": lambda lines: lines.__setitem__(1, "step"),
+    "a step too many": lambda lines: lines.append(lines[1]),
+    "a step left out": lambda lines: (lines.pop(2), lines[0].update(steps=2)),
+    "steps out of order": lambda lines: lines.reverse() or lines.insert(0, lines.pop()),
+    "a number that is none": change(1, step="1"),
+    "a loss that is none": change(1, loss="high"),
+    "an effect too short": change(1, effects=[["update", "w"]]),
+    "an effect without a name": change(1, effects=[[1, "w", "00"]]),
+    "a digest that is none": change(1, effects=[["update", "w", "xyz"]]),
+    "memory that is none": change(1, memory=[1]),
+    "a start that is none": change(0, start=[1]),
+    "finished that is none": change(0, finished="no"),
+    "unseen that is none": change(0, unseen=[1]),
+    "rates that are none": change(1, learning_rates=["fast"]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_trace_that_was_tampered_with_is_bad_input(damage, tmp_path):
+    path = tmp_path / "t.jsonl"
+    trace(ONE, ONE, ONE).write(path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    damage(lines)
+    path.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    with pytest.raises(BadInput, match="is not a whole trace of this kit"):
+        Trace.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"text", b"\xff\xfe", b"[" * 100_000, b"null", b"PK\x03\x04"])
+def test_foreign_files_are_bad_input(content, tmp_path):
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(BadInput, match="is not a whole trace"):
+        Trace.read(tmp_path / "t")
+
+
+def test_missing_files_and_folders_are_bad_input(tmp_path):
+    with pytest.raises(BadInput, match=r"no such trace: .*none"):
+        Trace.read(tmp_path / "none")
+    with pytest.raises(BadInput, match="is not a whole trace"):
+        Trace.read(tmp_path)
+
+
+def test_the_head_tells_the_format(tmp_path):
+    trace(ONE).write(tmp_path / "t")
+    assert (tmp_path / "t").read_bytes().startswith(b'{"format": "dora_repro/trace/1"') and FORMAT.endswith("/1")
+
+
+# --- looking at one ----------------------------------------------------------------------------------------------
+
+
+def test_steps_are_found_by_number():
+    made = trace(ONE, ["update w z"], first=6)
+    assert made.step(6).number == 6 and made.step(7).effects[0].digest == digest("z")
+    assert made.step(5) is None and made.step(8) is None and Trace().step(1) is None
+    assert repr(made) == "Trace(steps 6–7, 5 effects)" and repr(Trace()) == "Trace(no steps)"
+
+
+def test_memory_is_what_changed_on_top_of_what_was():
+    made = trace(([], {"a": "1"}), ([], {"b": "2", "a": None}), ([], {}), start={"a": "0", "c": "9"})
+    seen = [(number, dict(memory)) for number, memory in made.memory()]
+    assert seen == [
+        (1, {"a": digest("1"), "c": digest("9")}),
+        (2, {"b": digest("2"), "c": digest("9")}),
+        (3, {"b": digest("2"), "c": digest("9")}),
+    ]
+    assert made.start == {"a": digest("0"), "c": digest("9")}, "looking leaves it as it was"
+
+
+# --- the first difference of effects -----------------------------------------------------------------------------
+
+OTHER = ["batch x a", "forward loss b", "backward w/grad C", "update w D"]
+
+
+def over(step: int, kind: str) -> Difference:
+    return Difference(step, "epoch_end", "run/finished", kind)
+
+
+FIRST = {
+    "none": (trace(ONE, ONE), trace(ONE, ONE), 0, None),
+    "a value": (trace(ONE, ONE), trace(ONE, OTHER), 0, Difference(2, "backward", "w/grad")),
+    "the first of several": (trace(ONE, ONE, ONE), trace(ONE, OTHER, ONE), 0, Difference(2, "backward", "w/grad")),
+    "only before what is asked": (trace(ONE, ONE), trace(OTHER, ONE), 1, None),
+    "also after": (trace(ONE, ONE), trace(OTHER, OTHER), 1, Difference(2, "backward", "w/grad")),
+    "missing": (trace(ONE), trace(ONE[:2] + ONE[3:]), 0, Difference(1, "backward", "w/grad", "missing")),
+    "missing at the end": (trace(ONE), trace(ONE[:3]), 0, Difference(1, "update", "w", "missing")),
+    "unexpected": (trace(ONE[:2] + ONE[3:]), trace(ONE), 0, Difference(1, "backward", "w/grad", "unexpected")),
+    "unexpected at the end": (trace(ONE[:3]), trace(ONE), 0, Difference(1, "update", "w", "unexpected")),
+    "another order": (trace(ONE), trace([ONE[1], ONE[0], *ONE[2:]]), 0, Difference(1, "forward", "loss", "unexpected")),
+    "another phase": (trace(["update w a"]), trace(["update[2] w a"]), 0, Difference(1, "update", "w", "missing")),
+    "nothing for something": (trace(ONE), trace([]), 0, Difference(1, "batch", "x", "missing")),
+    "ended early": (trace(ONE, ONE), trace(ONE, finished=True), 0, over(2, "missing")),
+    "not recorded as far": (trace(ONE, ONE), trace(ONE), 0, None),
+    "went on": (trace(ONE, finished=True), trace(ONE, ONE), 0, over(2, "unexpected")),
+    "recorded further": (trace(ONE), trace(ONE, ONE), 0, None),
+    "both ended": (trace(ONE, finished=True), trace(ONE, finished=True), 0, None),
+    "resumed": (trace(ONE, OTHER, ONE), trace(OTHER, ONE, first=2), 1, None),
+    "resumed, and differs": (trace(ONE, ONE, ONE), trace(ONE, OTHER, first=2), 1, Difference(3, "backward", "w/grad")),
+    "resumed, compared from the start": (trace(ONE, ONE), trace(ONE, first=2, finished=True), 0, None),
+    "resumed where the other had ended": (
+        trace(ONE, finished=True), trace(ONE, first=2), 1, Difference(2, "epoch_end", "run/finished", "unexpected"),
+    ),
+    "ended at once": (trace(ONE, ONE), Trace(finished=True), 1, Difference(2, "epoch_end", "run/finished", "missing")),
+    "nothing at all": (Trace(), Trace(), 0, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "actual", "after", "found"), FIRST.values(), ids=FIRST)
+def test_the_first_difference_is_the_first_in_order_of_execution(expected, actual, after, found):
+    assert first_difference(expected, actual, after) == found
+
+
+@given(st.integers(1, 4), st.integers(0, 3))
+def test_a_planted_difference_is_found_where_it_was_planted(step, place):
+    texts = [list(ONE) for _ in range(4)]
+    phase, leaf, _ = texts[step - 1][place].split()
+    texts[step - 1][place] = f"{phase} {leaf} planted"
+    found = first_difference(trace(*[ONE] * 4), trace(*texts))
+    assert found == Difference(step, phase, leaf)
+    assert first_difference(trace(*[ONE] * 4), trace(*texts), after=step) is None
+
+
+# --- the first difference of memory ------------------------------------------------------------------------------
+
+
+def memory(*changes, start=None, first=1) -> Trace:
+    return trace(*[([], change) for change in changes], start=start or {"a": "0", "b": "0"}, first=first)
+
+
+MEMORY = {
+    "none": (memory({"a": "1"}), memory({"a": "1"}), 0, (), None),
+    "a value": (memory({"a": "1"}), memory({"a": "2"}), 0, (), Difference(1, "", "a")),
+    "a change that did not come": (memory({"a": "1"}), memory({}), 0, (), Difference(1, "", "a")),
+    "what was gone": (memory({"a": None}), memory({}), 0, (), Difference(1, "", "a", "unexpected")),
+    "what was not made": (memory({"c": "1"}), memory({}), 0, (), Difference(1, "", "c", "missing")),
+    "later": (memory({}, {"a": "1"}), memory({}, {"a": "2"}), 0, (), Difference(2, "", "a")),
+    "healed": (memory({"a": "1"}, {"a": "5"}), memory({"a": "2"}, {"a": "5"}), 1, (), None),
+    "lasting from before": (memory({"a": "1"}, {}), memory({"a": "2"}, {}), 1, (), Difference(2, "", "a")),
+    "skipped": (memory({"a": "1", "b": "1"}), memory({"a": "2", "b": "2"}), 0, {"a"}, Difference(1, "", "b")),
+    "all skipped, then another": (
+        memory({"a": "1"}, {"b": "1"}), memory({"a": "2"}, {"b": "2"}), 0, {"a"}, Difference(2, "", "b"),
+    ),
+    "all skipped": (memory({"a": "1"}), memory({"a": "2"}), 0, {"a"}, None),
+    "resumed with another start": (
+        memory({"a": "1"}, {}), memory({}, start={"a": "1", "b": "9"}, first=2), 1, (), Difference(2, "", "b"),
+    ),
+    "resumed with the same": (
+        memory({"a": "1"}, {"b": "2"}), memory({"b": "2"}, start={"a": "1", "b": "0"}, first=2), 0, (), None,
+    ),
+    "not recorded as far": (memory({}, {"a": "1"}), memory({}), 0, (), None),
+    "nothing at all": (Trace(), Trace(), 0, (), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "actual", "after", "skip", "found"), MEMORY.values(), ids=MEMORY)
+def test_the_first_difference_of_memory(expected, actual, after, skip, found):
+    assert first_memory_difference(expected, actual, after, skip) == found
