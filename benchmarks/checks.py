@@ -38,12 +38,12 @@ def bare(size: str, steps: int, save_at: int, path: str, part: str) -> None:
 
 def checked(size: str, steps: int, save_at: int, checkpoint: str) -> None:
     """A check; prints how many steps and builds it took."""
-    from dora_repro.check import check
-    from dora_repro.check.study import PRELOAD
+    from dora_repro import check
+    from dora_repro.subject.config import NEEDS
 
     counted: Counter[str] = Counter()
     factory = made(size, steps, checkpoint)
-    report = check(factory, steps, save_at, preload=PRELOAD, hear=lambda side, event: counted.update([event["event"]]))
+    report = check(factory, steps, save_at, preload=NEEDS, hear=lambda side, event: counted.update([event["event"]]))
     print(f"{report.verdict} {counted['step']} {counted['built'] + counted['loaded']}")
 
 

@@ -97,7 +97,7 @@ def study(size: str, batch: int, way: Way) -> None:
 
 def quick(size: str, batch: int, way: Way) -> None:
     """What `dora-repro quick` does."""
-    from dora_repro.check import study as questions
+    from dora_repro.checks import study as questions
 
     report = questions.quick(config(size, batch, way))
     print(report.verdict)

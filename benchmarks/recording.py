@@ -109,7 +109,7 @@ def unwatched(run: object) -> Iterator[Step]:
 
 @contextlib.contextmanager
 def recorder(run: object) -> Iterator[Step]:
-    from dora_repro.record import Recorder
+    from dora_repro.recording import Recorder
 
     with Recorder(run) as recording:
         yield recording.step
@@ -216,7 +216,7 @@ def peak(case: str, way: str, options: argparse.Namespace) -> int:
 
 def trace_size(run: object, steps: int = 4) -> float:
     """Bytes that one more step adds to a written trace."""
-    from dora_repro.record import Recorder
+    from dora_repro.recording import Recorder
 
     with Recorder(run) as recording, tempfile.TemporaryDirectory() as folder:
         sizes = []
@@ -241,7 +241,7 @@ def profile(case: str, options: argparse.Namespace) -> str:
     text = io.StringIO()
     stats = pstats.Stats(profiler, stream=text)
     print(f"\n{case}: {steps} recorded steps", file=text)
-    stats.sort_stats("cumulative").print_stats(r"dora_repro.(record|state|trace)", options.profile)
+    stats.sort_stats("cumulative").print_stats(r"dora_repro.(recording|state|trace)", options.profile)
     stats.sort_stats("tottime").print_stats(options.profile)
     return text.getvalue()
 

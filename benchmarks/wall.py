@@ -26,9 +26,9 @@ IMPORTS = {
     "import dora_repro": "import dora_repro",
     "import torch": "import torch",
     "all that a side imports": (
-        "import importlib\n"
-        "from dora_repro.check.study import PRELOAD\n"
-        "for name in PRELOAD: importlib.import_module(name)"
+        "from dora_repro.checks.child import KIT, preload\n"
+        "from dora_repro.subject.config import NEEDS\n"
+        "preload((*KIT, *NEEDS))"
     ),
 }
 

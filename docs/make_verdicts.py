@@ -41,8 +41,8 @@ report: where it diverged, which state the file lacked, and which it did not lac
 
 Defaults: model `tiny`, AdamW, dropout 0.1 drawn (`live`), 0 workers, shuffled. `quick` saves after step 2 of 3, on a
 dummy batch. `full` trains 3 epochs of 10 steps on the digits and resumes after the second, so its first resumed step
-is 21; `--test-epoch E` resumes after epoch E − 1. A run whose file holds no progress is told its step by the caller, as
-in the study.
+is 21; `--test-epoch E` resumes after epoch E − 1. A run whose file holds no progress is told its step by the file's
+name, as in the study.
 """
 
 

@@ -85,7 +85,7 @@ REASONS = {
         says="all effects of",
     ),
     "progress-told": Reason(
-        "Only the progress is missing: the caller tells the step, and nothing that stops early reads the best loss.",
+        "Only the progress is missing: the file's name tells the step, and nothing that stops early reads the loss.",
         "EXACT",
         lost=("best_validation_loss",),
         kept=("optimizer/*", "rng/*", "feed/*"),
@@ -373,7 +373,7 @@ SECTIONS = (
     Section(
         "Early stopping",
         "SGD at a rate of 10 makes epochs 2 and 3 worse than epoch 1, so that training stops after epoch 3. The rows "
-        "that do not pass save everything but the progress; the caller tells the step.",
+        "that do not pass save everything but the progress; the file's name tells the step.",
         (
             Case(f"full {_STOPPING}", "stops-alike"),
             Case(f"full {_STOPPING} {_NO_PROGRESS}", "goes-on"),

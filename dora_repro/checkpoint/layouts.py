@@ -82,6 +82,15 @@ def study_files(folder: str | os.PathLike, epoch: int) -> tuple[Path, Path]:
     return Path(folder) / f"epoch{epoch}_dora_params.pth", Path(folder) / f"epoch{epoch}_random_states.pth"
 
 
+def step_in_name(path: str | os.PathLike, steps_per_epoch: int) -> int:
+    """Optimizer steps done, as a file's name tells them: `epoch{N}…` (the study's), `step{N}…`; 0 where it tells
+    none."""
+    match = re.match(r"(epoch|step)(\d+)(?![\d])", Path(path).name)
+    if match is None:
+        return 0
+    return int(match[2]) * (steps_per_epoch if match[1] == "epoch" else 1)
+
+
 def write_dora(path: str | os.PathLike, dora: Mapping[str, Tensor]) -> None:
     """Write exactly the study's parameter file to `path`: a flat {study's name: tensor}, detached, on the
     CPU.

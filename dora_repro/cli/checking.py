@@ -1,5 +1,6 @@
 """The commands that check: `quick`, `full`, `every-step`, `twice` of the kit's own training, and `check` of any run."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import click
 from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import ON_REAL_DATA, check_options, made_config, training_options, writable
 from dora_repro.errors import BadInput
-from dora_repro.subject.config import TrainingConfig
+from dora_repro.subject.config import NEEDS, TrainingConfig
 
 _STEPS_PER_EPOCH = click.option(
     "--steps-per-epoch", type=click.IntRange(min=0), default=10, show_default=True, help="Batches an epoch; 0: all."
@@ -81,17 +82,18 @@ def check(run: str, every_step: bool, twice: bool, save_at: tuple[int, ...], **g
     if every_step + twice + (len(save_at) == 1) != 1 or (every_step and save_at):
         raise click.UsageError("give one --save-at, or --every-step, or --twice and several --save-at")
     _prepare(given)
-    from dora_repro.check import checks
-    from dora_repro.cli.factory import found
-
-    factory = found(run)
     options = {"title": run, **given}
-    if every_step:
-        ask = checks.every_step
-    else:
-        ask = checks.twice if twice else checks.check
+    if not every_step:
         options["save_at"] = save_at if twice else save_at[0]
-    _answer(lambda hear, **wanted: ask(factory, hear=hear, **wanted), options, given["steps"], {"run": run})
+
+    def ask(**options) -> object:
+        from dora_repro.checks import any_run
+        from dora_repro.cli.factory import found
+
+        question = any_run.every_step if every_step else any_run.twice if twice else any_run.check
+        return question(found(run), **options)
+
+    _answer(ask, options, given["steps"], {"run": run})
 
 
 # --- what they have in common ----------------------------------------------------------------------------------------
@@ -105,20 +107,24 @@ def _subject(question: str, config: TrainingConfig, given: dict, epochs: int | N
     else:
         given["steps_per_epoch"] = given["steps_per_epoch"] or None
         steps = epochs * given["steps_per_epoch"] if given["steps_per_epoch"] else None
-    from dora_repro.check import study
+
+    def ask(**options) -> object:
+        from dora_repro.checks import study
+
+        return getattr(study, question)(config, **options)
+
+    showing = {"names": _study_names, "about": _about(config), "parameters": "DoRA parameters"}
+    _answer(ask, given, steps, {"config": asdict(config)}, showing, NEEDS)
+
+
+def _study_names(path: str) -> str:
+    """The study's names of the DoRA parameters, wherever they are in a path."""
+    return "/".join(map(_study_name, path.split("/"))).removeprefix("model/")
+
+
+def _study_name(part: str) -> str:
     from dora_repro.checkpoint.layouts import study_name
 
-    def names(path: str) -> str:
-        """The study's names of the DoRA parameters, wherever they are in a path."""
-        return "/".join(_study(part, study_name) for part in path.split("/")).removeprefix("model/")
-
-    ask = getattr(study, question)
-    about = _about(config)
-    showing = {"names": names, "about": about, "parameters": "DoRA parameters"}
-    _answer(lambda hear, **wanted: ask(config, hear=hear, **wanted), given, steps, {"config": asdict(config)}, showing)
-
-
-def _study(part: str, study_name: Callable[[str], str]) -> str:
     try:
         return study_name(part)
     except BadInput:
@@ -149,8 +155,15 @@ def _prepare(given: dict) -> None:
         torch.set_num_threads(threads)  # both sides get the number of this process
 
 
-def _answer(ask: Callable, given: dict, steps: int | None, asked: dict, showing: dict | None = None) -> None:
-    """Ask, show, write, and exit with the verdict's code."""
+def _answer(
+    ask: Callable, given: dict, steps: int | None, asked: dict, showing: dict | None = None, needs: tuple[str, ...] = ()
+) -> None:
+    """Ask, show, write, and exit with the verdict's code.
+
+    Args:
+        needs: modules that the run will import. The interpreters of its sides begin to, before this one imports torch.
+    """
+    from dora_repro.checks.processes import Interpreters
     from dora_repro.show.progress import Progress
 
     given = dict(given)
@@ -158,8 +171,11 @@ def _answer(ask: Callable, given: dict, steps: int | None, asked: dict, showing:
     quiet, verbose = given.pop("quiet"), given.pop("verbose")
     progress = Progress(steps, wanted=not quiet)
     try:
-        with progress:
-            result = ask(progress.hear, **given)
+        with progress, contextlib.ExitStack() as stack:
+            if not given["in_process"]:
+                given["interpreters"] = stack.enter_context(Interpreters(needs))
+                given["interpreters"].expect(2)
+            result = ask(hear=progress.hear, **given)
     except KeyboardInterrupt:
         kept = f"; evidence so far is in {given['folder']}" if given["folder"] else ""
         raise Interrupted(f"{progress.reached}. No report was written{kept}.") from None
@@ -171,7 +187,7 @@ def _answer(ask: Callable, given: dict, steps: int | None, asked: dict, showing:
 
 
 def _print(result: object, quiet: bool, verbose: bool, showing: dict) -> None:
-    from dora_repro.check.report import Reports
+    from dora_repro.checks.report import Reports
     from dora_repro.show import console, screen
 
     if quiet:

@@ -6,8 +6,8 @@ study's README; the last line is the verdict's alone.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from dora_repro.check.report import Divergence, Report, Reports, Verdict
-from dora_repro.compare import LeafDifference
+from dora_repro.checks.report import Divergence, Report, Reports, Verdict
+from dora_repro.comparison import LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths, told
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
 
@@ -167,10 +167,10 @@ def _footnotes(report: Report, wording: Wording) -> list[str]:
     """What was set aside and why, what the control said, what could not be looked at, what it cost."""
     lines = []
     steps = resumed_steps(report)
-    if report.ignored and report.divergence is None:
-        lines += _note(f"Lost, but ignored or never read in these {steps} steps", report.ignored, wording)
-    elif report.ignored and wording.verbose:
-        lines += _note("Ignored at the end", report.ignored, wording)
+    if report.divergence is None or wording.verbose:
+        lines += _note("Lost, but ignored as you asked", report.ignored, wording) if report.ignored else []
+    if report.divergence is None and report.excused:
+        lines += _note(f"Lost, and never read in these {steps} steps", report.excused, wording)
     if report.noise:
         lines += _note("Differs between any two of these runs, and accuses nobody", report.noise, wording)
     if wording.verbose:

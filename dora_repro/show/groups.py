@@ -7,7 +7,7 @@ and its measurements.
 import math
 from collections.abc import Callable, Iterable
 
-from dora_repro.compare import LeafDifference
+from dora_repro.comparison import LeafDifference
 
 Names = Callable[[str], str]
 

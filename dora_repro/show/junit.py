@@ -3,8 +3,8 @@
 import re
 from xml.etree import ElementTree
 
-from dora_repro.check.report import Report, Reports, Verdict
-from dora_repro.compare import Comparison
+from dora_repro.checks.report import Report, Reports, Verdict
+from dora_repro.comparison import Comparison
 from dora_repro.show.console import report_text, verdict_line
 from dora_repro.show.sections import byte_verdict
 

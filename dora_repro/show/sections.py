@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dora_repro.check.report import Report, Verdict
-from dora_repro.compare import Comparison, LeafDifference
+from dora_repro.checks.report import Report, Verdict
+from dora_repro.comparison import Comparison, LeafDifference
 from dora_repro.show.groups import told
 
 SHOWN = 40  # lines, before the rest is counted only

@@ -7,7 +7,8 @@ reading the memory, and not cryptographic: it guards against accidents, not agai
 
 import marshal
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ MAX_ITEMS = 20_000_000  # lists inside lists count each time they are met, so th
 
 # The formats of `marshal` below 3 are free of references and interning: the same value gives the same bytes.
 _MARSHAL_VERSION = 2
+_COPIED = 4096  # up to so many bytes, a copy beside the header is faster than a hash of two parts
 _ORDINARY = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 
 
@@ -109,7 +111,7 @@ def _digest_any(tensor: torch.Tensor) -> bytes:
     if tensor.is_meta:
         return xxh3_128_digest(b"meta" + header)
     elements = bytes_of(tensor)
-    if elements.nbytes < 4096:
+    if elements.nbytes < _COPIED:
         return xxh3_128_digest(header + elements.tobytes())
     hasher = xxh3_128(header)
     hasher.update(elements)
@@ -133,6 +135,50 @@ def bytes_of(tensor: torch.Tensor) -> np.ndarray:
         return tensor.numpy().reshape(-1)
     except TypeError:  # bfloat16, float8 and other dtypes that numpy lacks
         return tensor.reshape(-1).view(torch.uint8).numpy()
+
+
+def reader(tensor: torch.Tensor) -> Callable[[], bytes]:
+    """A function that gives the digest of one live tensor, for one that is read at every step.
+
+    Of an ordinary tensor on the host it keeps a view of the bytes, which saves most of the time where there are few;
+    the view is made anew where the tensor has got other storage, shape or dtype.
+    """
+    return _Reader(tensor) if type(tensor) in _ORDINARY and tensor.is_cpu else partial(digest_tensor, tensor)
+
+
+class _Reader:
+    __slots__ = ("_address", "_bytes", "_dtype", "_header", "_shape", "_tensor")
+
+    def __init__(self, tensor: torch.Tensor):
+        self._tensor = tensor
+        self._address = 0
+
+    def __call__(self) -> bytes:
+        tensor = self._tensor
+        if (
+            tensor.layout is torch.strided
+            and self._address == tensor.data_ptr() != 0
+            and self._shape == tensor.shape
+            and self._dtype is tensor.dtype
+            and tensor.is_contiguous()
+        ):
+            if self._bytes.nbytes < _COPIED:
+                return xxh3_128_digest(self._header + self._bytes.tobytes())
+            hasher = xxh3_128(self._header)
+            hasher.update(self._bytes)
+            return hasher.digest()
+        self._address = 0
+        if _is_bytes_alone(tensor):
+            self._bytes = bytes_of(tensor)
+            self._header = _header(tensor.dtype, tensor.shape)
+            self._address, self._shape, self._dtype = tensor.data_ptr(), tensor.shape, tensor.dtype
+        return digest_tensor(tensor)
+
+
+def _is_bytes_alone(tensor: torch.Tensor) -> bool:
+    """Whether dtype, shape and the bytes at its address are all that a tensor is."""
+    odd = tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.is_conj() or tensor.is_neg()
+    return tensor.layout is torch.strided and tensor.is_contiguous() and not odd
 
 
 def _digest_sparse(tensor: torch.Tensor) -> bytes:
@@ -183,7 +229,8 @@ def digest(value: object) -> bytes:
     Raises:
         TypeError: for anything else.
     """
-    if type(value) in PLAIN_SCALARS:
+    kind = type(value)
+    if kind in PLAIN_SCALARS or (kind in (list, tuple) and PLAIN_SCALARS.issuperset(map(type, value))):
         return xxh3_128_digest(b"plain" + marshal.dumps(value, _MARSHAL_VERSION))
     if isinstance(value, torch.Tensor):
         return digest_tensor(value)

@@ -8,6 +8,9 @@ from typing import get_args
 from dora_repro.errors import BadInput
 from dora_repro.subject.sizes import SIZES
 
+# What building a run imports, besides this package: an interpreter that waits for one can do it beforehand.
+NEEDS = ("dora_repro.subject.training", "transformers.models.clip.modeling_clip")
+
 PARTS = ("dora", "optimizer", "scheduler", "rng", "data", "progress")
 
 CHOICES = {
@@ -68,8 +71,8 @@ class TrainingConfig:
         device: where the model and its batches live: "cpu", "cuda", "cuda:1".
         checkpoint: what `save` writes: "complete" (default), "dora-only" (exactly the study's file), or parts
             joined by "+", from: dora, optimizer, scheduler, rng, data, progress.
-        resume_step: optimizer steps done, told by hand, as the study's caller tells the epoch: used by `load`
-            for files that hold no progress.
+        resume_step: optimizer steps done, told by hand: used by `load` for files that hold no progress. None
+            for what the file's name tells, as with the study: `epoch2_dora_params.pth`, `step20.pt`; else 0.
 
     Raises:
         BadInput: an unknown name (with the nearest known one), a number out of range, choices that exclude
@@ -112,7 +115,7 @@ class TrainingConfig:
     seed: int = 0
     device: str = "cpu"
     checkpoint: str = "complete"
-    resume_step: int = 0
+    resume_step: int | None = None
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():

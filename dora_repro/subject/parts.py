@@ -152,7 +152,8 @@ def load(run: "TrainingRun", path) -> Loaded:
     """Restore the parts that a file holds; where it is partial, the rest of the run stays as it was built.
 
     Order: parameters, optimizer, scheduler, progress, data, and the global generators last, since making a
-    loader or a model may draw from them. Without progress the caller's word holds (`config.resume_step`).
+    loader or a model may draw from them. Without progress `config.resume_step` holds, or else the epoch or step
+    that the file's name begins with.
     Without data the loader stands at the right place in the epoch, but in the order of a loader newly built:
     as in the study, the order of samples begins anew. Beside the study's `epoch{N}_dora_params.pth` its
     `epoch{N}_random_states.pth` is read as well, if it is there.
@@ -177,19 +178,20 @@ def load(run: "TrainingRun", path) -> Loaded:
         run.optimizer.load_state_dict(_optimizer_by_position(run, held["optimizer"]))
     if "scheduler" in held and run.scheduler is not None:
         run.scheduler.load_state_dict(held["scheduler"])
-    _restore_place(run, held)
+    _restore_place(run, held, path)
     if "rng" in held:
         restore_random_states(held["rng"])
     return Loaded(restored, tuple(part for part in PARTS if part not in held), missing)
 
 
-def _restore_place(run: "TrainingRun", held: Mapping) -> None:
-    told = run.config.resume_step
+def _restore_place(run: "TrainingRun", held: Mapping, path) -> None:
     if "progress" in held:
         for name in PROGRESS:
             setattr(run, name, _copied(held["progress"][name]))
     else:
-        run.epoch, run.steps_done = told // len(run.feed), told
+        told = run.config.resume_step
+        run.steps_done = layouts.step_in_name(path, len(run.feed)) if told is None else told
+        run.epoch = run.steps_done // len(run.feed)
         run.finished = run.epoch >= run.config.epochs
     if "data" in held:
         run.feed.load_state_dict(held["data"])

@@ -176,7 +176,8 @@ class TrainingRun:
     def load(self, path) -> parts.Loaded:
         """Restore what a checkpoint holds, random states last.
 
-        Where it holds no progress, training goes on after `config.resume_step`; see `parts.load`.
+        Where it holds no progress, training goes on after `config.resume_step`, or the epoch or step that the
+        name tells; see `parts.load`.
 
         Raises:
             BadInput: the file cannot be read, or does not fit this run; then nothing was changed.

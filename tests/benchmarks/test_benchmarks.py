@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dora_repro import check
-from dora_repro.check import study
+from dora_repro.checks import study
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "timing")

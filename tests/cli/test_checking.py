@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dora_repro.check.report import Reports
+from dora_repro.checks.report import Reports
 from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.subject.config import TrainingConfig
 from tests.show.made import different, differs, inconclusive, latent, report, tolerated
@@ -136,7 +136,7 @@ def test_the_studys_names_are_shown(call, stand_in):
 
 
 def _only(path):
-    from dora_repro.compare import Comparison
+    from dora_repro.comparison import Comparison
 
     return Comparison("load", (path,), (differs(path),), 1e-12)
 

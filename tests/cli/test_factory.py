@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dora_repro.check.processes import pickled
+from dora_repro.checks.processes import pickled
 from dora_repro.cli.factory import found
 from dora_repro.errors import BadInput
 from tests.show.made import report

@@ -20,9 +20,9 @@ ROOMS = (
     "subject",
     "state",
     "trace",
-    "record",
-    "compare",
-    "check",
+    "recording",
+    "comparison",
+    "checks",
     "explain",
     "show",
     "cli",
@@ -30,13 +30,13 @@ ROOMS = (
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
 ONLY = {"subject": {"errors", "checkpoint"}}
-NEVER = {room: {"subject"} for room in ("checkpoint", "state", "trace", "record", "compare", "explain")}
+NEVER = {room: {"subject"} for room in ("checkpoint", "state", "trace", "recording", "comparison", "explain")}
 
 # The one way against the row, open to this module alone, and only inside its functions.
-LATE = {"check/report.py": "show"}  # a result shows itself when it is printed; importing a check loads no screen
+LATE = {"checks/report.py": "show"}  # a result shows itself when it is printed; importing a check loads no screen
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "trace", "record", "compare", "check", "explain"}
+CORE = {"checkpoint", "state", "trace", "recording", "comparison", "checks", "explain"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 
@@ -159,42 +159,42 @@ def plant(folder: Path, **files: str) -> Path:
 def test_a_trespass_is_seen_however_it_is_written(tmp_path):
     package = plant(
         tmp_path,
-        compare="def late():\n    from .check import check\n",
-        trace="from . import record\n",
-        state__leaves="from ..compare import compare\n",
+        comparison="def late():\n    from .checks import check\n",
+        trace="from . import recording\n",
+        state__leaves="from ..comparison import compare\n",
         state__rng="import dora_repro.show.console\n",
         checkpoint__reading="import importlib\nimportlib.import_module('dora_repro.state')\n",
         subject__model="from ..state.digest import digest\n",
-        record="from dora_repro.subject import TrainingRun\n",
-        check="import sklearn.datasets\n",
+        recording="from dora_repro.subject import TrainingRun\n",
+        checks="import sklearn.datasets\n",
         cli="from dora_repro import BadInput\n",
         attic="from .errors import BadInput\n",
     )
     assert trespasses(package) == [
         "dora_repro/attic.py:1: attic is no room yet: give it a place in ROOMS",
-        "dora_repro/check.py:1: check is core and imports sklearn: the core knows no screen and no model",
         "dora_repro/checkpoint/reading.py:2: checkpoint imports state, a room to its right",
+        "dora_repro/checks.py:1: checks is core and imports sklearn: the core knows no screen and no model",
         "dora_repro/cli.py:1: dora_repro.BadInput comes through the front door: name the room it lies in",
-        "dora_repro/compare.py:2: compare imports check, a room to its right",
-        "dora_repro/record.py:1: record imports subject, of which it knows nothing",
-        "dora_repro/state/leaves.py:1: state imports compare, a room to its right",
+        "dora_repro/comparison.py:2: comparison imports checks, a room to its right",
+        "dora_repro/recording.py:1: recording imports subject, of which it knows nothing",
+        "dora_repro/state/leaves.py:1: state imports comparison, a room to its right",
         "dora_repro/state/rng.py:1: state imports show, a room to its right",
         "dora_repro/subject/model.py:1: subject imports state, a room to its right",
-        "dora_repro/trace.py:1: trace imports record, a room to its right",
+        "dora_repro/trace.py:1: trace imports recording, a room to its right",
     ]
 
 
 def test_only_a_report_imports_its_screen_and_only_when_it_is_printed(tmp_path):
     late = "class Report:\n    def __str__(self):\n        from dora_repro.show.console import report_text\n"
-    package = plant(tmp_path, check__report=late, check__judge=late, compare=late)
+    package = plant(tmp_path, checks__report=late, checks__judge=late, comparison=late)
     assert trespasses(package) == [
-        "dora_repro/check/judge.py:3: check imports show, a room to its right",
-        "dora_repro/compare.py:3: compare imports show, a room to its right",
+        "dora_repro/checks/judge.py:3: checks imports show, a room to its right",
+        "dora_repro/comparison.py:3: comparison imports show, a room to its right",
     ]
-    package = plant(tmp_path / "eager", check__report="from dora_repro.show.console import report_text\n")
-    assert trespasses(package) == ["dora_repro/check/report.py:1: check imports show, a room to its right"]
-    package = plant(tmp_path / "farther", check__report=late.replace("show.console", "cli.group"))
-    assert trespasses(package) == ["dora_repro/check/report.py:3: check imports cli, a room to its right"]
+    package = plant(tmp_path / "eager", checks__report="from dora_repro.show.console import report_text\n")
+    assert trespasses(package) == ["dora_repro/checks/report.py:1: checks imports show, a room to its right"]
+    package = plant(tmp_path / "farther", checks__report=late.replace("show.console", "cli.group"))
+    assert trespasses(package) == ["dora_repro/checks/report.py:3: checks imports cli, a room to its right"]
 
 
 def test_subject_knows_nothing_even_of_rooms_to_its_left(tmp_path, monkeypatch):
@@ -211,8 +211,8 @@ def test_what_is_allowed_is_not_accused(tmp_path):
         tmp_path,
         state__leaves="import torch\nfrom .digest import digest\nfrom ..errors import X\nfrom . import rng\n",
         subject__model="from transformers import CLIPModel\nfrom .. import errors, checkpoint\n",
-        check="from .compare import compare\nfrom .subject import TrainingRun\n",
-        show__console="from ..check import check\n",
+        checks="from .comparison import compare\nfrom .subject import TrainingRun\n",
+        show__console="from ..checks import check\n",
     )
     (package / "__init__.py").write_text(
         "from .cli import main\n", encoding="utf-8"
@@ -221,6 +221,8 @@ def test_what_is_allowed_is_not_accused(tmp_path):
 
 
 def test_an_undeclared_package_is_seen(tmp_path):
-    package = plant(tmp_path, compare="import json\nimport numpy as np\nimport sklearn\nimport nowhere_to_be_had.x\n")
+    package = plant(
+        tmp_path, comparison="import json\nimport numpy as np\nimport sklearn\nimport nowhere_to_be_had.x\n"
+    )
     pyproject = '[project]\ndependencies = ["NumPy>=1"]\noptional-dependencies.subject = ["scikit_learn"]\n'
-    assert undeclared(package, pyproject) == ["dora_repro/compare.py:4: nowhere_to_be_had is not in pyproject.toml"]
+    assert undeclared(package, pyproject) == ["dora_repro/comparison.py:4: nowhere_to_be_had is not in pyproject.toml"]

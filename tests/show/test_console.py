@@ -2,8 +2,8 @@
 
 import pytest
 
-from dora_repro.check.report import Control, Divergence, Reports, Verdict
-from dora_repro.compare import Comparison, LeafDifference
+from dora_repro.checks.report import Control, Divergence, Reports, Verdict
+from dora_repro.comparison import Comparison, LeafDifference
 from dora_repro.show.console import report_text, reports_text, verdict_line
 from tests.show.made import comparisons, different, differs, inconclusive, latent, missing, report, tolerated
 
@@ -201,14 +201,16 @@ def test_leftover_gradients_are_told_of_only_where_gradients_differ_first():
 def test_what_was_set_aside_is_listed_by_its_reason():
     text = report_text(
         report(
-            ignored=("rng/torch.cpu",),
+            ignored=("count",),
+            excused=("rng/torch.cpu",),
             noise=("started",),
             notes=("a remark",),
             unseen=("batch",),
             uncaptured={"batches": "generator"},
         )
     )
-    assert "Lost, but ignored or never read in these 1 steps: rng/torch.cpu\n" in text
+    assert "Lost, but ignored as you asked: count\n" in text
+    assert "Lost, and never read in these 1 steps: rng/torch.cpu\n" in text
     assert "Differs between any two of these runs, and accuses nobody: started\n" in text
     assert "Phases not seen, their differences fall to the next one seen: batch\n" in text
     assert "Could not be looked into: batches (generator)\n" in text

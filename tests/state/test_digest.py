@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from dora_repro.state.digest import bytes_of, digest, digest_array, digest_plain, digest_tensor, is_plain
+from dora_repro.state.digest import bytes_of, digest, digest_array, digest_plain, digest_tensor, is_plain, reader
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 DTYPES = [
@@ -310,3 +310,80 @@ SCALARS |= st.text() | st.binary()
 def test_a_value_that_went_through_its_text_has_the_same_digest(value):
     again = ast.literal_eval(repr(value))
     assert digest_plain(again) == digest(value)
+
+
+# --- a reader, which looks at one tensor time and again
+
+
+def _changes(live: torch.Tensor):
+    """Each thing that can happen to a live tensor, by name."""
+
+    def through_numpy():
+        live.detach().numpy()[0] = 5.0
+
+    def other_storage():
+        live.data = live.data.clone() + 1
+
+    def other_dtype():
+        live.data = live.data.to(torch.bfloat16)
+
+    def other_shape_same_storage():
+        live.data = live.data.view(3, 2)
+
+    def other_strides_same_storage():
+        live.data = live.data.view(3, 2).t()
+
+    def resized():
+        live.data = torch.arange(70_000.0).reshape(7, 10_000)
+
+    return {
+        "in place": lambda: live.data.add_(1),
+        "through numpy": through_numpy,
+        "other storage": other_storage,
+        "other shape": other_shape_same_storage,
+        "other strides": other_strides_same_storage,
+        "other dtype": other_dtype,
+        "resized": resized,
+    }
+
+
+CHANGES = ["in place", "through numpy", "other storage", "other shape", "other strides", "other dtype", "resized"]
+
+
+@pytest.mark.parametrize("how", CHANGES)
+@pytest.mark.parametrize("kind", [torch.Tensor, torch.nn.Parameter])
+def test_a_reader_sees_whatever_happens_to_its_tensor(how, kind):
+    live = torch.arange(6.0).reshape(2, 3)
+    live = kind(live) if kind is torch.nn.Parameter else live
+    read = reader(live)
+    before = [read(), read()]
+    assert before == [digest(live)] * 2
+    _changes(live)[how]()
+    after = [read(), read()]
+    assert after == [digest(live)] * 2
+    assert after[0] != before[0]
+
+
+UNUSUAL = {
+    "empty": lambda: torch.zeros(0),
+    "scalar": lambda: torch.tensor(2.5),
+    "transposed": lambda: torch.arange(12).reshape(3, 4).t(),
+    "meta": lambda: torch.empty(3, device="meta"),
+    "sparse": lambda: torch.ones(2).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_reader_of_an_unusual_tensor_says_what_its_digest_is(kind):
+    tensor = UNUSUAL[kind]()
+    read = reader(tensor)
+    assert [read(), read()] == [digest(tensor)] * 2
+
+
+def test_a_reader_keeps_what_it_reads_alive():
+    live = torch.zeros(4)
+    read = reader(live)
+    read()
+    live.data = torch.ones(4)  # the first storage may be given to somebody else now, were it not for the view
+    others = [torch.full((4,), 7.0) for _ in range(50)]
+    assert read() == digest(torch.ones(4)) and len(others) == 50

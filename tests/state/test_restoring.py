@@ -441,6 +441,7 @@ def test_buffers_are_made_and_taken_away():
     assert other.inner.cache is None
 
 
+# Said by torch when such a module is made, not by what is tested here.
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 def test_lazy_parameters_are_made():
     lazy = nn.LazyLinear(2)

@@ -277,7 +277,9 @@ def test_every_kind_of_leaf_survives_the_file(tmp_path):
         assert type(leaf.value) is type(snapshot[path].value), path
 
 
+# Said by torch when such tensors are made.
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+# As above, of the sparse ones.
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
 def test_what_a_file_cannot_hold_is_written_by_digest_alone(tmp_path):
     odd = {

@@ -524,3 +524,12 @@ def test_the_short_walk_makes_no_setters():
     run = runs.Loader()
     run.step()
     assert all(leaf.put is None and leaf.hold is None for leaf in walk(vars(run), moving_only=True).values())
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.LBFGS])
+def test_the_machinery_of_every_optimizer_is_known_as_such(kind):
+    from dora_repro.state.torch_objects import _OPTIMIZER_PLUMBING
+
+    optimizer = kind([torch.nn.Parameter(torch.zeros(2))])
+    machinery = {name for name in vars(optimizer) if "hook" in name or name.startswith(("_zero", "_warned"))}
+    assert machinery and machinery <= _OPTIMIZER_PLUMBING

@@ -185,3 +185,21 @@ def test_a_step_told_by_hand_beyond_the_end_is_over(tmp_path):
     run = TrainingRun(replace(config, resume_step=2))
     run.load(tmp_path / "a.pt")
     assert run.finished
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "done"),
+    [
+        ("epoch2_dora_params.pth", None, (2, 6, 0)),
+        ("step4.pt", None, (1, 4, 1)),
+        ("a.pt", None, (0, 0, 0)),
+        ("epoch2_dora_params.pth", 1, (0, 1, 1)),
+        ("epoch.pt", None, (0, 0, 0)),
+    ],
+)
+def test_the_step_is_told_by_hand_or_else_by_the_name_of_the_file(tmp_path, name, told, done):
+    config = TrainingConfig(steps_per_epoch=3, epochs=4, checkpoint="dora-only", resume_step=told)
+    TrainingRun(config).save(tmp_path / name)
+    run = TrainingRun(config)
+    run.load(tmp_path / name)
+    assert (run.epoch, run.steps_done, run.step_in_epoch) == done

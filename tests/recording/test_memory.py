@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 
-from dora_repro.record.memory import Memory
+from dora_repro.recording.memory import Memory
 from tests import runs
 
 RUNS = [

@@ -10,12 +10,13 @@ import enum
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from dora_repro.state import rng
-from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor
+from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
 from dora_repro.state.leaves import Leaf, Leaves, key_text, walk
 from dora_repro.state.snapshot import run_roots
 
@@ -152,13 +153,12 @@ class Memory:
         return leaf.value is value or leaf.role == "alias" or isinstance(value, (*rng.PRIVATE_GENERATORS, *_IMMUTABLE))
 
     def _reader(self, value: object, role: str) -> Callable[[], bytes]:
-        if role == "buffer":
-            return lambda: self._buffers(value)
         if isinstance(value, torch.Tensor):
-            return lambda: digest_tensor(value)
+            large = role == "buffer" and value.nbytes >= BufferDigests.LARGE
+            return partial(self._buffers, value) if large else reader(value)
         if isinstance(value, rng.PRIVATE_GENERATORS):
             return lambda: digest(rng.state_of(value))
-        return lambda: digest(value)
+        return partial(digest, value)
 
 
 class _Listed:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dora_repro.check import Verdict, check, every_step, twice
+from dora_repro import Verdict, check, every_step, twice
 from dora_repro.errors import BadInput
 from tests import runs
 

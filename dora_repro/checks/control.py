@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from dora_repro.check import judge
-from dora_repro.check.report import Control, Divergence
-from dora_repro.check.session import Session
-from dora_repro.check.side import Evidence, Job
-from dora_repro.compare import compare_leaf
+from dora_repro.checks import judge
+from dora_repro.checks.evidence import Evidence
+from dora_repro.checks.job import Job
+from dora_repro.checks.report import Control, Divergence
+from dora_repro.checks.session import Session
+from dora_repro.comparison import compare_leaf
 
 
 @dataclass(frozen=True)

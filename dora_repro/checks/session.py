@@ -3,16 +3,16 @@
 import shutil
 import sys
 import tempfile
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.check.processes import SideProcess, pickled
-from dora_repro.check.question import Question
-from dora_repro.check.side import Evidence, Job, perform
+from dora_repro.checks.evidence import Evidence
+from dora_repro.checks.job import Job
+from dora_repro.checks.processes import Interpreters, pickled
+from dora_repro.checks.question import Question
+from dora_repro.checks.side import perform
 from dora_repro.state import rng
-
-_READY = 2  # interpreters that wait: one gets ready while another works
 
 
 class Session(AbstractContextManager):
@@ -24,30 +24,24 @@ class Session(AbstractContextManager):
 
     def __init__(self, question: Question):
         self.question = question
-        self._blob = b"" if question.in_process else pickled(question.factory)
+        self._factory = b"" if question.in_process else pickled(question.factory)
+        self._stack = ExitStack()
         self.folder = question.folder or Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._waiting: list[SideProcess] = []
-        self._expected = self._started = 0
+        if question.folder is None:
+            self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._interpreters = question.interpreters
+        if self._interpreters is None and not question.in_process:
+            self._interpreters = self._stack.enter_context(Interpreters(question.preload))
         self._repeats: dict[Job, Evidence] = {}
 
     def __exit__(self, *_: object) -> None:
-        for process in self._waiting:
-            process.close()
-        if self.question.folder is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._stack.close()
 
     def expect(self, sides: int) -> None:
-        """That many sides are still to be run; beyond that no interpreter is started in advance."""
-        self._expected = sides
-        self._get_ready()
-
-    def _get_ready(self) -> None:
-        while not self.question.in_process and len(self._waiting) < min(_READY, self._expected):
-            place = self.folder / f"process-{self._started}"
-            place.mkdir()
-            self._waiting.append(SideProcess(self._blob, place, self.question.preload))
-            self._started += 1
+        """That many sides are still to be run: their interpreters may get ready."""
+        if not self.question.in_process:
+            self._interpreters.expect(sides)
 
     def run(self, side: str, job: Job) -> Evidence:
         """Do one side's work and return its evidence.
@@ -63,14 +57,14 @@ class Session(AbstractContextManager):
             with rng.undisturbed():
                 perform(self.question.factory, job, hear)
             return Evidence(job.folder)
-        self.expect(max(self._expected, 1))
-        process = self._waiting[0]
-        try:
-            return process.run(job, self.question.timeout, hear)
-        finally:
-            self._waiting.remove(process)
-            process.close()
-            self.expect(self._expected - 1)
+        with self._interpreters.taken() as process:
+            try:
+                process.run(self._factory, job, self.question.timeout, hear)
+            finally:
+                if process.log.exists() and self.question.folder is not None:
+                    job.folder.mkdir(exist_ok=True)
+                    shutil.copy(process.log, job.folder / "log.txt")
+        return Evidence(job.folder)
 
     def repeat(self, side: str, job: Job) -> Evidence:
         """Do a job once more, in a folder of its own; the same repeat is not done twice."""

@@ -1,32 +1,34 @@
 """Run a side in a new interpreter: never a fork, with the parent's paths, folder and environment, and a time limit.
 
 The two talk over the child's standard streams: lines of JSON in, lines of JSON out. Whatever the run itself prints goes
-to a log. A child whose parent is gone ends itself.
+to a log. A child whose parent is gone ends itself. Importing this module loads no torch, so that interpreters get ready
+while their parent imports its own.
 """
 
 import functools
-import importlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cloudpickle
 
-from dora_repro.check.side import Evidence, Job
+from dora_repro.checks.job import Job
 from dora_repro.errors import BadInput
 
 _BOOT = (
     "import json, sys; boot = json.loads(sys.stdin.readline()); "
     "sys.path[:] = boot['path']; sys.argv[:] = boot['argv']; "
-    "from dora_repro.check.child import main; main(boot)"
+    "from dora_repro.checks.child import main; main(boot)"
 )
 
 
@@ -34,19 +36,59 @@ class SideStopped(RuntimeError):
     """A side's process ended without a result: out of time, killed, or crashed."""
 
 
+class Interpreters(AbstractContextManager):
+    """Interpreters that import what a run needs and wait for a job, two at a time: one while another works.
+
+    Args:
+        preload: modules to import while they wait, besides the kit's own.
+    """
+
+    _READY = 2
+
+    def __init__(self, preload: tuple[str, ...] = ()):
+        self._preload = preload
+        self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
+        self._waiting: list[SideProcess] = []
+        self._expected = self._started = 0
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._waiting:
+            process.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def expect(self, sides: int) -> None:
+        """That many sides are still to be run; beyond that no interpreter is started in advance."""
+        self._expected = sides
+        while len(self._waiting) < min(self._READY, self._expected):
+            place = self._folder / f"process-{self._started}"
+            place.mkdir()
+            self._waiting.append(SideProcess(place, self._preload))
+            self._started += 1
+
+    @contextmanager
+    def taken(self) -> Iterator["SideProcess"]:
+        """The interpreter that has waited longest; it ends with the block, and another takes its place."""
+        self.expect(max(self._expected, 1))
+        process = self._waiting[0]
+        try:
+            yield process
+        finally:
+            self._waiting.remove(process)
+            process.close()
+            self.expect(self._expected - 1)
+
+
 class SideProcess:
     """An interpreter that has imported what the run needs and waits for its job.
 
     Args:
-        factory: pickled by `pickled`.
         folder: for its log; must exist.
         preload: modules to import while it waits.
     """
 
-    def __init__(self, factory: bytes, folder: Path, preload: tuple[str, ...] = ()):
+    def __init__(self, folder: Path, preload: tuple[str, ...] = ()):
         self.log = folder / "log.txt"
-        path = folder / "factory.pkl"
-        path.write_bytes(factory)
+        self._factory = folder / "factory.pkl"
         flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -O, -W, -X of the parent
         self._process = subprocess.Popen(
             [sys.executable, *flags, "-c", _BOOT],
@@ -55,8 +97,7 @@ class SideProcess:
         )  # fmt: skip
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        boot = {"path": sys.path, "argv": sys.argv, "factory": str(path), "log": str(self.log), "preload": preload}
-        self._say(boot)
+        self._say({"path": sys.path, "argv": sys.argv, "log": str(self.log), "preload": preload})
 
     def _say(self, line: object) -> None:
         try:
@@ -70,14 +111,18 @@ class SideProcess:
             self._lines.put(line)
         self._lines.put(None)
 
-    def run(self, job: Job, timeout: float, hear: Callable[[dict], None] = lambda event: None) -> Evidence:
-        """Do a job and return its evidence.
+    def run(self, factory: bytes, job: Job, timeout: float, hear: Callable[[dict], None] = lambda event: None) -> None:
+        """Do a job, which leaves its evidence in its folder.
+
+        Args:
+            factory: pickled by `pickled`.
 
         Raises:
             SideStopped: the time limit (in seconds) was reached, or the process died.
         """
-        fields = {**vars(job), "folder": str(job.folder), "load": str(job.load) if job.load else None}
-        self._say(fields)
+        self._factory.write_bytes(factory)
+        # The paths once more: what the parent imported meanwhile may have added to them.
+        self._say({"path": sys.path, "factory": str(self._factory), "job": job.to_dict()})
         limit = time.monotonic() + timeout
         said = []
         last = "its start"
@@ -97,7 +142,7 @@ class SideProcess:
                 continue
             if event["event"] == "done":
                 self.close()
-                return Evidence(job.folder)
+                return
             last = f"{event['event']} {event.get('step', '')}".strip()
             hear(event)
 
@@ -179,12 +224,3 @@ def _importable(name: str) -> bool:
         path = spec.submodule_search_locations
     loaded = getattr(sys.modules[name], "__file__", None)
     return loaded is None or spec.origin is None or os.path.realpath(loaded) == os.path.realpath(spec.origin)
-
-
-def preload(names: tuple[str, ...]) -> None:
-    """Import modules that a run will need; one that is missing will be missed later, with its own message."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue

@@ -12,39 +12,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from dora_repro.compare import LeafDifference, compare
-from dora_repro.record import Recorder
+from dora_repro.checks.job import CHECKPOINT, Job
+from dora_repro.comparison import LeafDifference, compare
+from dora_repro.recording import Recorder
 from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
-from dora_repro.trace import Trace
-
-CHECKPOINT = "checkpoint"  # the name that `save(path)` and `load(path)` are given, inside a folder of their own
-
-
-@dataclass(frozen=True)
-class Job:
-    """One side's work.
-
-    Attributes:
-        folder: where the evidence goes; made anew.
-        steps: the last optimizer step to do.
-        saves: steps after which to save.
-        load: the checkpoint to resume from, and `start` the step after which it was saved.
-        keep: (step, phase, leaf) of the one effect whose value is wanted.
-        threads: number of intra-op threads; None for torch's own choice.
-    """
-
-    folder: Path
-    steps: int
-    saves: tuple[int, ...] = ()
-    load: Path | None = None
-    start: int = 0
-    keep: tuple[int, str, str] | None = None
-    threads: int | None = None
 
 
 @dataclass
@@ -139,7 +114,7 @@ def _save(run: object, job: Job, step: int, progress: _Progress, say: Say) -> No
     live = folder / "live"
     live.mkdir(parents=True)
     before = Snapshot.capture(run_roots(run))
-    run.save(str(live / CHECKPOINT))
+    run.save(str(live / CHECKPOINT.format(step)))
     shutil.copytree(live, folder / "first")
     after = Snapshot.capture(run_roots(run))
     changed = compare(before, after).differences
@@ -200,54 +175,3 @@ def environment() -> dict[str, object]:
         found["cuda"] = torch.version.cuda
         found["device"] = torch.cuda.get_device_name()
     return found
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a side left in its folder, read when it is asked for."""
-
-    folder: Path
-
-    @cached_property
-    def result(self) -> dict:
-        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-
-    @cached_property
-    def trace(self) -> Trace:
-        path = self.folder / "trace.jsonl"
-        return Trace.read(path) if path.exists() else Trace()
-
-    @cached_property
-    def loaded(self) -> Snapshot:
-        return Snapshot.read(self.folder / "load.pt")
-
-    @cached_property
-    def end(self) -> Snapshot:
-        return Snapshot.read(self.folder / "end.pt")
-
-    @cached_property
-    def outputs(self) -> Snapshot | None:
-        path = self.folder / "outputs.pt"
-        return Snapshot.read(path) if path.exists() else None
-
-    @cached_property
-    def kept(self) -> SavedLeaf | None:
-        path = self.folder / "kept.pt"
-        return Snapshot.read(path).get("kept") if path.exists() else None
-
-    def at_save(self, step: int) -> Snapshot:
-        """Everything the side held when it saved after `step`."""
-        return Snapshot.read(self.folder / f"save-{step}" / "before.pt")
-
-    def checkpoint(self, step: int) -> Path:
-        """What `save()` had written when it returned."""
-        return self.folder / f"save-{step}" / "first" / CHECKPOINT
-
-    def changed_by_save(self, step: int) -> tuple[LeafDifference, ...]:
-        return tuple(
-            LeafDifference(**{**entry, "at": tuple(entry["at"])}) for entry in self.result["saves"].get(str(step), [])
-        )
-
-    @property
-    def failure(self) -> dict | None:
-        return self.result["failure"]

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from dora_repro.compare import Comparison, LeafDifference
+from dora_repro.comparison import Comparison, LeafDifference
 from dora_repro.trace import Trace
 
 
@@ -86,7 +86,9 @@ class Report:
         comparisons: the study's three: `load`, `parameters`, `outputs` (the last only for runs with `outputs()`).
         lost: leaves that differ right after loading, with how.
         latent: leaves still different at the end, although every effect was equal.
-        ignored, noise, bookkeeping, healed: paths that differed and were not held against the run, by reason.
+        ignored, excused, noise, bookkeeping, healed: paths that differed and were not held against the run, by reason:
+            named by the user; left out by the checkpoint's own choice and never read; different between any two runs;
+            histories; equal again at the end.
         saved_with: leaves that `save()` itself changed.
         unseen: phases that the recorder could not see.
         uncaptured: path -> type of what could not be captured.
@@ -107,6 +109,7 @@ class Report:
     lost: tuple[LeafDifference, ...] = ()
     latent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    excused: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     bookkeeping: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()

@@ -6,15 +6,16 @@ follows the last update is `epoch_end`. Trainable parameters whose optimizer was
 step is over.
 """
 
+import operator
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 
-from dora_repro.record.hooks import Hooks, Listeners
-from dora_repro.record.memory import Memory
-from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor
+from dora_repro.recording.hooks import Hooks, Listeners
+from dora_repro.recording.memory import Memory
+from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
 from dora_repro.state.leaves import Leaves, walk
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
@@ -54,6 +55,7 @@ class Recorder(AbstractContextManager):
         )
         self._events: list[_Event] = []
         self._options: dict[str, object] | None = None
+        self._held_options: list[object] = []
         self._seen: set[str] = set()
         self._gradients: bool | None = None  # whether any gradient was not zero; None where none was seen
 
@@ -76,6 +78,7 @@ class Recorder(AbstractContextManager):
         self._optimizers = found.optimizers
         self._parameters = trainable(found)
         self._paths = {id(parameter): path for path, parameter in self._parameters.items()}
+        self._by_id = {id(parameter): parameter for parameter in self._parameters.values()}
         self._all_parameters = [p for module in found.modules.values() for p in module.parameters()]
         self._module_names = {
             id(inner): f"{path}.{name}" if name else path
@@ -83,20 +86,28 @@ class Recorder(AbstractContextManager):
             for name, inner in root.named_modules()
         }
         self._hooks.watch_gradients(self._parameters.values())
+        self._trained = sum([parameter.requires_grad for parameter in self._all_parameters])
         self._shape = self._make_up()
+        self._read = {id(parameter): reader(parameter) for parameter in self._parameters.values()}
 
-    def _make_up(self) -> tuple:
-        """What a change of objects or of trainable parameters changes; cheap enough for every step."""
-        groups = tuple(id(p) for o in self._optimizers.values() for group in o.param_groups for p in group["params"])
-        flags = sum(parameter.requires_grad for parameter in self._all_parameters)
-        objects = tuple(id(value) for value in run_roots(self.run).values() if type(value) not in PLAIN_SCALARS)
-        return groups, flags, objects
+    def _make_up(self) -> list[int]:
+        """What a change of objects or of the optimizers' parameters changes; cheap enough for every step."""
+        objects = [id(value) for value in run_roots(self.run).values() if type(value) not in PLAIN_SCALARS]
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                objects += map(id, group["params"])
+        return objects
+
+    def _has_changed(self) -> bool:
+        """Whether the run is made up of other objects, or trains other parameters, than when it was looked at."""
+        trained = sum([parameter.requires_grad for parameter in self._all_parameters])
+        return trained != self._trained or self._make_up() != self._shape
 
     # --- a step --------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Do one step of the run and record it; False where the run said that it is over."""
-        if self._make_up() != self._shape:
+        if self._make_up() != self._shape:  # between two steps; within one, more is looked at
             self._look_anew()
         self._events = []
         self._options = self._group_options()
@@ -109,7 +120,7 @@ class Recorder(AbstractContextManager):
         finally:
             self._hooks.listening = False
         self._done += 1
-        if self._make_up() != self._shape:
+        if self._has_changed():
             self._look_anew()
         self._note_options()
         self._note_unseen_updates()
@@ -159,13 +170,14 @@ class Recorder(AbstractContextManager):
 
     def _note(self, event: _Event, leaf: str, value: object) -> None:
         """Add a value's digest to an event; a leaf named twice in it is numbered, as phases are."""
+        read = self._read.get(id(value))
         if leaf in event.digests:
             number = 2
             while f"{leaf}[{number}]" in event.digests:
                 number += 1
             leaf = f"{leaf}[{number}]"
         try:
-            event.digests[leaf] = digest(value)
+            event.digests[leaf] = digest(value) if read is None else read()
         except TypeError:  # arrays of Python objects, whose bytes are addresses
             return
         if self._keep is not None and self._keep[0] == self._done + 1 and self._keep[2] == leaf:
@@ -192,10 +204,9 @@ class Recorder(AbstractContextManager):
 
     def _on_gradients(self, arrived: list[int]) -> None:
         event = self._event("backward")
-        by_id = {id(parameter): parameter for parameter in self._parameters.values()}
-        for key in dict.fromkeys((*arrived, *by_id)):
-            if key in by_id and by_id[key].grad is not None:
-                gradient = by_id[key].grad
+        for key in dict.fromkeys((*arrived, *self._by_id)):
+            gradient = self._by_id[key].grad if key in self._by_id else None
+            if gradient is not None:
                 if not self._gradients:
                     self._gradients = bool(gradient.any())
                 self._note(event, f"{self._paths[key]}/grad", gradient)
@@ -232,12 +243,26 @@ class Recorder(AbstractContextManager):
 
     def _note_options(self) -> None:
         """A `schedule` event after each update, and wherever else the group options have changed."""
+        groups = [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
+        held = [value for group in groups for option, value in group.items() if option != "params"]
+        if self._options is not None and self._same_options(held):
+            return
+        self._held_options = held
         now = self._group_options()
         if now != self._options:
             self._options = now
             event = self._event("schedule")
             for path, value in now.items():
                 self._note(event, path, value)
+
+    def _same_options(self, held: list[object]) -> bool:
+        """Whether the very same values are held, and none that can change in place."""
+        before = self._held_options
+        return (
+            len(held) == len(before)
+            and all(map(operator.is_, held, before))
+            and all(type(value) in PLAIN_SCALARS or type(value) is tuple for value in held)
+        )
 
     def _learning_rates(self) -> tuple[float, ...]:
         groups = (group for optimizer in self._optimizers.values() for group in optimizer.param_groups)

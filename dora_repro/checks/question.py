@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.compare import TIERS
+from dora_repro.checks.processes import Interpreters
 from dora_repro.errors import BadInput
 
+TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tolerances (absolute)
 CONTROLS = ("auto", "always", "never")
 Hear = Callable[[str, dict], None]
 
@@ -38,6 +39,7 @@ class Question:
     title: str = "check"
     excused: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
+    interpreters: Interpreters | None = None
 
     def __post_init__(self):
         if not callable(self.factory):

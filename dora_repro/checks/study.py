@@ -6,12 +6,10 @@ Each is one of the checks of `checks.py` on a `TrainingRun`, with the study's nu
 import functools
 from dataclasses import replace
 
-from dora_repro.check.checks import check, every_step, twice
-from dora_repro.check.report import Report, Reports
+from dora_repro.checks.any_run import check, every_step, twice
+from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
-from dora_repro.subject.config import TrainingConfig
-
-PRELOAD = ("dora_repro.check.side", "dora_repro.subject.training", "transformers.models.clip.modeling_clip")
+from dora_repro.subject.config import NEEDS, TrainingConfig
 
 
 def quick(config: TrainingConfig | None = None, *, steps: int = 3, save_at: int = 2, **options: object) -> Report:
@@ -23,7 +21,7 @@ def quick(config: TrainingConfig | None = None, *, steps: int = 3, save_at: int 
     """
     config = config or TrainingConfig()
     config = replace(config, data="synthetic", images=None, targets=None, shuffle=False, epochs=max(steps, 1))
-    config = replace(config, steps_per_epoch=None, resume_step=max(save_at, 0))
+    config = replace(config, steps_per_epoch=None)
     return _ask(check, config, title="quick", **{"steps": steps, "save_at": save_at, **options})
 
 
@@ -47,8 +45,8 @@ def full(
         raise BadInput(f"test_epoch={test_epoch}: give an epoch from 1 to epochs={epochs}")
     config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
     per_epoch = steps_in_epoch(config)
-    config = replace(config, resume_step=(test_epoch - 1) * per_epoch)
-    return _ask(check, config, title="full", **{"steps": epochs * per_epoch, "save_at": config.resume_step, **options})
+    asked = {"steps": epochs * per_epoch, "save_at": (test_epoch - 1) * per_epoch}
+    return _ask(check, config, title="full", **{**asked, **options})
 
 
 def every_step_of(
@@ -80,7 +78,7 @@ def _ask(question, config: TrainingConfig, **options: object):
     from dora_repro.subject.training import TrainingRun
 
     excused = (*options.pop("excused", ()), *unread(config))
-    return question(functools.partial(TrainingRun, config), excused=excused, preload=PRELOAD, **options)
+    return question(functools.partial(TrainingRun, config), excused=excused, preload=NEEDS, **options)
 
 
 def unread(config: TrainingConfig) -> tuple[str, ...]:

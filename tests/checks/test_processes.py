@@ -13,8 +13,8 @@ import time
 import pytest
 import torch
 
-from dora_repro.check import Verdict, check
-from dora_repro.check.processes import pickled
+from dora_repro import Verdict, check
+from dora_repro.checks.processes import pickled
 from dora_repro.errors import BadInput
 from tests import runs
 
@@ -132,7 +132,7 @@ def test_a_run_may_fork_workers_and_read_an_empty_standard_input():
 
 SCRIPT = textwrap.dedent(
     """
-    import dora_repro.check
+    import dora_repro
     from tests import runs
 
     class Mine(runs.Slow):
@@ -142,7 +142,7 @@ SCRIPT = textwrap.dedent(
         print(side, event["event"], flush=True)
 
     if __name__ == "__main__":
-        dora_repro.check.check(Mine, steps=2, save_at=1, hear=hear)
+        dora_repro.check(Mine, steps=2, save_at=1, hear=hear)
     """
 )
 

@@ -21,7 +21,6 @@ from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
-TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tolerances (absolute)
 KINDS = ("value", "missing", "unexpected", "dtype", "shape", "type")
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.check import judge
-from dora_repro.check.control import Sides, controlled
-from dora_repro.check.processes import SideStopped
-from dora_repro.check.question import Hear, Question
-from dora_repro.check.report import Control, Report, Reports, Verdict
-from dora_repro.check.session import Session, threads
-from dora_repro.check.side import Evidence, Job
+from dora_repro.checks import judge
+from dora_repro.checks.control import Sides, controlled
+from dora_repro.checks.evidence import Evidence
+from dora_repro.checks.job import Job
+from dora_repro.checks.processes import Interpreters, SideStopped
+from dora_repro.checks.question import Hear, Question
+from dora_repro.checks.report import Control, Report, Reports, Verdict
+from dora_repro.checks.session import Session, threads
 from dora_repro.errors import BadInput
 
 
@@ -30,6 +31,7 @@ def check(
     title: str = "check",
     excused: Iterable[str] = (),
     preload: tuple[str, ...] = (),
+    interpreters: Interpreters | None = None,
 ) -> Report:
     """Is the run that is saved after step `save_at`, ended, rebuilt and loaded the run that was not interrupted?
 
@@ -48,6 +50,7 @@ def check(
         hear: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
         excused: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
         preload: modules that a new interpreter imports while it waits.
+        interpreters: some that were started before, in place of `preload`; the caller closes them.
 
     Raises:
         BadInput: impossible steps, an unknown control or tolerance, a factory that cannot be sent to a process, an
@@ -67,6 +70,7 @@ def check(
         title=title,
         excused=excused,
         preload=preload,
+        interpreters=interpreters,
     )
     with Session(question) as session:
         session.expect(2)
@@ -179,8 +183,10 @@ def _report(
     notes: tuple[str, ...],
     save_at: int,
 ) -> Report:
-    ignored = judge.matching((d.path for d in findings.end), (*question.ignore, *question.excused))
-    set_aside = {*ignored, *control.noise, *findings.bookkeeping}
+    at_end = [difference.path for difference in findings.end]
+    ignored = judge.matching(at_end, question.ignore)
+    excused = judge.matching((path for path in at_end if path not in ignored), question.excused)
+    set_aside = {*ignored, *excused, *control.noise, *findings.bookkeeping}
     latent = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in set_aside)
@@ -198,6 +204,7 @@ def _report(
         lost=findings.lost,
         latent=latent,
         ignored=ignored,
+        excused=excused,
         noise=control.noise,
         bookkeeping=findings.bookkeeping,
         healed=findings.healed,
