@@ -1,4 +1,4 @@
-"""What a run did, step by step, as digests: recorded by `record.py`, written as lines of JSON, aligned and compared.
+"""What a run did, step by step, as digests: recorded by `recording/`, written as lines of JSON, aligned and compared.
 
 Effects come in order of execution, each with its phase and leaf; memory is kept as what changed since the step before.
 """
