@@ -26,6 +26,9 @@ if [ -z "$$found" ]; then \
 fi
 endef
 
+# Python keeps compiled what it has imported once, whatever the calling shell forbids: without, each command takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help check test lint setup constraints clean
