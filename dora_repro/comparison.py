@@ -112,6 +112,14 @@ class Comparison:
             return math.nan
         return max((difference.max_abs for difference in self.differences), default=0.0)
 
+    def _repr_html_(self) -> str:
+        from dora_repro.show.html import comparison_html
+
+        return comparison_html(self)
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.name}: {len(self.differences)} of {len(self.compared)} leaves differ)"
+
     def __str__(self) -> str:
         head = f"{self.name}: {len(self.compared) - len(self.differences)} of {len(self.compared)} equal by bytes"
         return "\n".join([head, *(f"  {difference}" for difference in self.differences)])

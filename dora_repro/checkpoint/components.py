@@ -166,6 +166,8 @@ def lacks(entries: Iterable[Entry], layout: str) -> tuple[Lack, ...]:
     """What an exact resume would lack, in the order in which a run would miss it."""
     held: set[str] = set()
     for entry in entries:
+        if layout == "kit" and entry.path == "rng/cuda":
+            held.add("rng.cuda")  # an empty list says that no device was in use
         if entry.component == "rng":
             held |= {f"rng.{source}" for source in _generators(entry)}
         else:

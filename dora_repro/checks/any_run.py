@@ -13,6 +13,7 @@ from dora_repro.checks.processes import Interpreters, SideStopped
 from dora_repro.checks.question import Hear, Question
 from dora_repro.checks.report import Control, Report, Reports, Verdict
 from dora_repro.checks.session import Session, threads
+from dora_repro.drift import Drift
 from dora_repro.errors import BadInput
 
 
@@ -30,6 +31,7 @@ def check(
     hear: Hear | None = None,
     title: str = "check",
     excused: Iterable[str] = (),
+    values: Iterable[str] = (),
     preload: tuple[str, ...] = (),
     interpreters: Interpreters | None = None,
 ) -> Report:
@@ -49,6 +51,8 @@ def check(
         folder: keep the evidence here (must not exist, or be empty); by default it is removed.
         hear: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
         excused: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
+        values: globs of trainable parameters, as `model/*`: both sides keep their values at every step, so that
+            `report.drift` says how far apart they are, step by step.
         preload: modules that a new interpreter imports while it waits.
         interpreters: some that were started before, in place of `preload`; the caller closes them.
 
@@ -69,6 +73,7 @@ def check(
         hear=hear,
         title=title,
         excused=excused,
+        values=values,
         preload=preload,
         interpreters=interpreters,
     )
@@ -124,7 +129,9 @@ def twice(factory: Callable[[], object], steps: int, save_at: Sequence[int], **o
 def _reference(session: Session) -> tuple[Evidence, Job]:
     """The uninterrupted run. Whatever is wrong with it, or with the question put to it, is the user's to mend."""
     question = session.question
-    job = Job(session.folder / "reference", question.steps, question.saves, threads=threads())
+    job = Job(
+        session.folder / "reference", question.steps, question.saves, values=question.values, threads=threads()
+    )
     try:
         evidence = session.run("reference", job)
     except SideStopped as stopped:
@@ -155,7 +162,8 @@ def _resume(
     """Resume from what `parent` saved after `save_at`, compare with the reference, and report."""
     question = session.question
     folder = session.folder / f"resumed-{save_at}"
-    job = Job(folder, question.steps, saves, parent.checkpoint(save_at), save_at, threads=reference_job.threads)
+    same = {"values": reference_job.values, "threads": reference_job.threads}
+    job = Job(folder, question.steps, saves, parent.checkpoint(save_at), save_at, **same)
     try:
         resumed = session.run("resumed", job)
     except SideStopped as stopped:
@@ -220,4 +228,12 @@ def _report(
         environment=resumed.result["environment"],
         reference=reference.trace,
         resumed=resumed.trace,
+        histories={"reference": reference.histories, "resumed": resumed.histories},
+        drift=_drift(reference, resumed),
     )
+
+
+def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:
+    if reference.values is None or resumed.values is None:
+        return None
+    return Drift.between(reference.values, resumed.values)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dora_repro.checkpoint import reading
 from dora_repro.checks.job import CHECKPOINT
 from dora_repro.comparison import LeafDifference
+from dora_repro.recording.recorder import Values
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
@@ -38,6 +40,22 @@ class Evidence:
     def outputs(self) -> Snapshot | None:
         path = self.folder / "outputs.pt"
         return Snapshot.read(path) if path.exists() else None
+
+    @property
+    def histories(self) -> dict[str, list]:
+        """The lists of numbers that it held at the end, by path."""
+        if not (self.folder / "end.pt").exists():
+            return {}
+        held = {
+            path: leaf.value for path, leaf in self.end.items() if leaf.role == "memory" and type(leaf.value) is list
+        }
+        return {path: list(value) for path, value in held.items() if value and {*map(type, value)} <= {int, float}}
+
+    @cached_property
+    def values(self) -> Values | None:
+        """Trainable parameters by step and path; None where none were asked for."""
+        path = self.folder / "values.pt"
+        return reading.read(path) if path.exists() else None
 
     @cached_property
     def kept(self) -> SavedLeaf | None:

@@ -17,6 +17,7 @@ class Job:
         saves: steps after which to save.
         load: the checkpoint to resume from, and `start` the step after which it was saved.
         keep: (step, phase, leaf) of the one effect whose value is wanted.
+        values: globs of trainable parameters whose values at every step are wanted.
         threads: number of intra-op threads; None for torch's own choice.
     """
 
@@ -26,6 +27,7 @@ class Job:
     load: Path | None = None
     start: int = 0
     keep: tuple[int, str, str] | None = None
+    values: tuple[str, ...] = ()
     threads: int | None = None
 
     def to_dict(self) -> dict[str, object]:
@@ -37,4 +39,5 @@ class Job:
         keep = tuple(fields["keep"]) if fields["keep"] else None
         load = Path(fields["load"]) if fields["load"] else None
         folder = Path(fields["folder"])
-        return cls(**{**fields, "folder": folder, "load": load, "saves": tuple(fields["saves"]), "keep": keep})
+        lists = {name: tuple(fields[name]) for name in ("saves", "values")}
+        return cls(**{**fields, **lists, "folder": folder, "load": load, "keep": keep})

@@ -41,6 +41,9 @@ class Interpreters(AbstractContextManager):
 
     Args:
         preload: modules to import while they wait, besides the kit's own.
+
+    Attributes:
+        later: sides that will be asked for after those of the present check.
     """
 
     _READY = 2
@@ -49,7 +52,7 @@ class Interpreters(AbstractContextManager):
         self._preload = preload
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self._waiting: list[SideProcess] = []
-        self._expected = self._started = 0
+        self._expected = self._started = self.later = 0
 
     def __exit__(self, *_: object) -> None:
         for process in self._waiting:
@@ -59,7 +62,7 @@ class Interpreters(AbstractContextManager):
     def expect(self, sides: int) -> None:
         """That many sides are still to be run; beyond that no interpreter is started in advance."""
         self._expected = sides
-        while len(self._waiting) < min(self._READY, self._expected):
+        while len(self._waiting) < min(self._READY, self._expected + self.later):
             place = self._folder / f"process-{self._started}"
             place.mkdir()
             self._waiting.append(SideProcess(place, self._preload))

@@ -38,6 +38,7 @@ class Question:
     hear: Hear | None = None
     title: str = "check"
     excused: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     interpreters: Interpreters | None = None
 
@@ -58,8 +59,9 @@ class Question:
             raise BadInput(
                 f"folder={str(self.folder)!r} is there and not empty: name a new one, nothing is overwritten"
             )
-        one_glob = isinstance(self.ignore, str)
-        object.__setattr__(self, "ignore", (self.ignore,) if one_glob else tuple(self.ignore))
+        for name in ("ignore", "values"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         object.__setattr__(self, "excused", tuple(self.excused))
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "tolerance", as_tolerance(self.tolerance))

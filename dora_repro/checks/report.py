@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from dora_repro.comparison import Comparison, LeafDifference
+from dora_repro.drift import Drift
 from dora_repro.trace import Trace
 
 
@@ -96,7 +97,9 @@ class Report:
         error: the resumed side's traceback, where it raised.
         steps_done: by side; seconds: wall time by side, in seconds.
         environment: versions, threads, device and flags that both sides ran with.
+        histories: by side, the lists of numbers that it held at the end, by path: losses, validation losses.
         reference, resumed: the traces (not in JSON).
+        drift: how far apart the parameters of both sides are at every step (not in JSON), where `values` asked for it.
     """
 
     verdict: Verdict
@@ -124,20 +127,31 @@ class Report:
     steps_done: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     environment: dict[str, object] = field(default_factory=dict)
+    histories: dict[str, dict[str, list]] = field(default_factory=dict, repr=False)
     reference: Trace | None = field(default=None, repr=False)
     resumed: Trace | None = field(default=None, repr=False)
+    drift: Drift | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
         return self.verdict.exit_code == 0
+
+    @property
+    def summary(self) -> str:
+        """The verdict and where it first differs, in one line without sizes: the same on any machine."""
+        if self.divergence is None:
+            return str(self.verdict)
+        found = self.divergence
+        return f"{self.verdict}: first differs at step {found.step}, phase {found.phase}, {found.leaf}"
 
     def comparison(self, name: str) -> Comparison | None:
         """One of the three comparisons by name."""
         return next((comparison for comparison in self.comparisons if comparison.name == name), None)
 
     def to_dict(self) -> dict[str, object]:
-        """All of the report but the traces, as plain data; losses of both sides by step."""
+        """All of the report but the traces and values, as plain data; losses of both sides by step."""
         found = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        found.pop("drift")
         found["losses"] = {side: losses(found.pop(side)) for side in ("reference", "resumed")}
         return plain(found)
 
@@ -149,6 +163,11 @@ class Report:
         from dora_repro.show.console import report_text
 
         return report_text(self)
+
+    def _repr_html_(self) -> str:
+        from dora_repro.show.html import report_html
+
+        return report_html(self)
 
     def __repr__(self) -> str:
         return f"Report({self.verdict}, resumed at step {self.save_at} of {self.steps}: {self.reason})"
@@ -171,6 +190,11 @@ class Reports:
     def passed(self) -> bool:
         return self.verdict.exit_code == 0
 
+    @property
+    def summary(self) -> str:
+        """A line for each."""
+        return "\n".join(f"{report.title}: {report.summary}" for report in self.reports)
+
     def to_dict(self) -> dict[str, object]:
         return {
             "title": self.title,
@@ -185,6 +209,14 @@ class Reports:
         from dora_repro.show.console import reports_text
 
         return reports_text(self)
+
+    def _repr_html_(self) -> str:
+        from dora_repro.show.html import reports_html
+
+        return reports_html(self)
+
+    def __repr__(self) -> str:
+        return f"Reports({self.verdict}, {len(self.reports)} resumed runs: {self.title})"
 
 
 def losses(trace: Trace | None) -> list[list]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dora_repro.checkpoint import writing
 from dora_repro.checks.job import CHECKPOINT, Job
 from dora_repro.comparison import LeafDifference, compare
 from dora_repro.recording import Recorder
@@ -72,8 +73,10 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
     if job.load is not None:
         Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
     say({"event": "loaded" if job.load else "built", "step": job.start})
-    recorder = stack.enter_context(Recorder(run, job.start, job.keep))
+    recorder = stack.enter_context(Recorder(run, job.start, job.keep, job.values))
     stack.callback(lambda: recorder.trace.write(job.folder / "trace.jsonl"))
+    if job.values:
+        stack.callback(lambda: writing.write(job.folder / "values.pt", recorder.values))
     clock.lap("capture")
     if job.start in job.saves:
         _save(run, job, job.start, progress, say)

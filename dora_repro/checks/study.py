@@ -4,9 +4,11 @@ Each is one of the checks of `checks.py` on a `TrainingRun`, with the study's nu
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dora_repro.checks.any_run import check, every_step, twice
+from dora_repro.checks.processes import Interpreters
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
 from dora_repro.subject.config import NEEDS, TrainingConfig
@@ -19,10 +21,14 @@ def quick(config: TrainingConfig | None = None, *, steps: int = 3, save_at: int 
         config: what is trained and what its checkpoints hold; data, order and number of epochs are the test's own.
         options: of `check`.
     """
-    config = config or TrainingConfig()
-    config = replace(config, data="synthetic", images=None, targets=None, shuffle=False, epochs=max(steps, 1))
-    config = replace(config, steps_per_epoch=None)
+    config = quick_config(config, steps)
     return _ask(check, config, title="quick", **{"steps": steps, "save_at": save_at, **options})
+
+
+def quick_config(config: TrainingConfig | None = None, steps: int = 3) -> TrainingConfig:
+    """A configuration with what is the quick test's own: one dummy batch, in a fixed order, for so many steps."""
+    own = {"data": "synthetic", "images": None, "targets": None, "shuffle": False, "steps_per_epoch": None}
+    return replace(config or TrainingConfig(), epochs=max(steps, 1), **own)
 
 
 def full(
@@ -65,6 +71,27 @@ def twice_of(
     per_epoch = steps_in_epoch(config)
     points = (max(per_epoch // 2, 1), (epochs - 1) * per_epoch + per_epoch // 2)
     return _ask(twice, config, title="twice", **{"steps": epochs * per_epoch, "save_at": points, **options})
+
+
+def contents_of(
+    config: TrainingConfig | None = None,
+    checkpoints: Sequence[str] = ("dora-only", "complete"),
+    *,
+    epochs: int = 4,
+    steps_per_epoch: int | None = 10,
+    save_at: int = 12,
+    **options: object,
+) -> dict[str, Report]:
+    """The same training, saved after the same step with different contents: a check for each, by content."""
+    config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
+    asked = {"steps": epochs * steps_in_epoch(config), "save_at": save_at, **options}
+    reports = {}
+    with Interpreters(NEEDS) as interpreters:
+        for index, name in enumerate(checkpoints):
+            interpreters.later = 0 if options.get("in_process") else 2 * (len(checkpoints) - index - 1)
+            one = replace(config, checkpoint=name)
+            reports[name] = _ask(check, one, title=name, interpreters=interpreters, **asked)
+    return reports
 
 
 def steps_in_epoch(config: TrainingConfig) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -148,7 +149,7 @@ def _prepare(given: dict) -> None:
     """Find out before the work what could go wrong after it."""
     if given["quiet"] and given["verbose"]:
         raise click.UsageError("--quiet and --verbose exclude each other")
-    writable(given["json_file"], given["junit_file"])
+    writable(given["json_file"], given["junit_file"], given["html_file"])
     if (threads := given.pop("threads")) is not None:
         import torch
 
@@ -167,7 +168,9 @@ def _answer(
     from dora_repro.show.progress import Progress
 
     given = dict(given)
-    json_file, junit_file = given.pop("json_file"), given.pop("junit_file")
+    files = {kind: given.pop(f"{kind}_file") for kind in ("json", "junit", "html")}
+    if files["html"] is not None:
+        given["values"] = ("*",)  # how far apart the parameters are, step by step, is drawn
     quiet, verbose = given.pop("quiet"), given.pop("verbose")
     progress = Progress(steps, wanted=not quiet)
     try:
@@ -182,7 +185,7 @@ def _answer(
     try:
         _print(result, quiet, verbose, showing or {})
     finally:
-        _write(result, json_file, junit_file, asked)
+        _write(result, files, asked, showing or {})
     click.get_current_context().exit(result.verdict.exit_code)
 
 
@@ -198,14 +201,21 @@ def _print(result: object, quiet: bool, verbose: bool, showing: dict) -> None:
     click.echo(screen.fitted(text, sys.stdout))
 
 
-def _write(result: object, json_file: str | None, junit_file: str | None, asked: dict) -> None:
+def _write(result: object, files: dict[str, str | None], asked: dict, showing: dict) -> None:
     from dora_repro.checkpoint.writing import atomic
-    from dora_repro.show.junit import junit_text
 
-    if json_file is not None:
+    if files["json"] is not None:
         text = json.dumps({**result.to_dict(), "asked": asked}, indent=2, ensure_ascii=False, allow_nan=False)
-        with atomic(json_file) as file:
+        with atomic(files["json"]) as file:
             file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
-    if junit_file is not None:
-        with atomic(junit_file) as file:
+    if files["junit"] is not None:
+        from dora_repro.show.junit import junit_text
+
+        with atomic(files["junit"]) as file:
             file.write(junit_text(result).encode("utf-8", "xmlcharrefreplace"))
+    if files["html"] is not None:
+        from dora_repro.show.html import page
+
+        command = {"command": f"dora-repro {shlex.join(sys.argv[1:])}"}
+        with atomic(files["html"]) as file:
+            file.write(page(result, asked={**command, **asked}, **showing).encode("utf-8", "xmlcharrefreplace"))

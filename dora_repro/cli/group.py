@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": "checking",
     "inspect": "files",
     "diff": "files",
+    "notebooks": "notebooks",
 }
 
 

@@ -121,6 +121,7 @@ _CHECK = (
         "--keep", "folder", metavar="FOLDER", help="Keep traces, snapshots and checkpoints in this new folder."
     ),
     click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON."),
+    click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page."),
     click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML."),
     click.option("-q", "--quiet", is_flag=True, help="Print the last line only."),
     click.option("-v", "--verbose", is_flag=True, help="Print every parameter and every leaf lost."),

@@ -8,8 +8,10 @@ step is over.
 
 import operator
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import torch
 
@@ -20,6 +22,8 @@ from dora_repro.state.leaves import Leaves, walk
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
 from dora_repro.trace import Effect, Step, Trace
+
+Values = dict[int, dict[str, torch.Tensor]]  # by step and path
 
 _EXPECTED_PHASES = ("batch", "forward", "backward")
 
@@ -38,16 +42,26 @@ class Recorder(AbstractContextManager):
         run: any object with `step()`; its `components()` or attributes are what is watched.
         done: the number of steps it has done already (after `load`, the step it was saved at).
         keep: (step, phase, leaf) of one effect whose value is to be kept, cloned, in `kept`.
+        values: globs of trainable parameters whose values are to be kept, cloned, at the end of every step.
 
     Attributes:
         trace: what was recorded so far.
         kept: the value that was asked for; None until it was met.
+        values: step -> path -> tensor on the host; the first entry is what the run began with.
     """
 
-    def __init__(self, run: object, done: int = 0, keep: tuple[int, str, str] | None = None):
+    def __init__(
+        self,
+        run: object,
+        done: int = 0,
+        keep: tuple[int, str, str] | None = None,
+        values: Iterable[str] = (),
+    ):
         self.run = run
         self.trace = Trace()
         self.kept: object = None
+        self.values: Values = {}
+        self._wanted = tuple(values)
         self._done = done
         self._keep = keep
         self._hooks = Hooks(
@@ -65,6 +79,7 @@ class Recorder(AbstractContextManager):
         self._memory = Memory(self.run)
         self.trace.start = dict(self._memory.now)
         self._first = {path: digest_tensor(parameter) for path, parameter in self._parameters.items()}
+        self._keep_values()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -128,9 +143,18 @@ class Recorder(AbstractContextManager):
         if loss is not None and not any("loss" in event.digests for event in self._events):
             self._note(self._event("forward"), "loss", loss)
         effects = self._finished_effects()
+        self._keep_values()
         self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, self._memory.changes()))
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return True
+
+    def _keep_values(self) -> None:
+        if self._wanted:
+            self.values[self._done] = {
+                path: parameter.detach().to("cpu", copy=True)
+                for path, parameter in self._parameters.items()
+                if any(fnmatchcase(path, glob) for glob in self._wanted)
+            }
 
     def _finished_effects(self) -> tuple[Effect, ...]:
         """The events of the step: those after its last update named `epoch_end`, repeated ones numbered."""

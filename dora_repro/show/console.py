@@ -24,13 +24,31 @@ def report_text(
 ) -> str:
     """A report as lines of text, the verdict last.
 
+    Args: as for `report_blocks`.
+    """
+    blocks = report_blocks(report, names, verbose, about=about, parameters=parameters)
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def report_blocks(
+    report: Report,
+    names: Callable[[str], str] | None = None,
+    verbose: bool = False,
+    *,
+    about: Sequence[str] = (),
+    parameters: str = "Parameters",
+    timed: bool = True,
+) -> list[list[str]]:
+    """A report in paragraphs, each a list of lines that begins with what it is about; the verdict is the last line.
+
     Args:
         names: gives the name that is shown for a leaf's path; by default the path itself.
         verbose: every parameter, every leaf lost, the environment.
         about: lines on what was run, shown in the head.
         parameters: what the trained parameters are called.
+        timed: say how many seconds it took.
     """
-    wording = Wording(names or str, verbose, parameters)
+    wording = Wording(names or str, verbose, parameters, timed)
     blocks = [
         [*_head(report), *(f"  {line}" for line in about)],
         *(section(report, comparison, wording) for comparison in report.comparisons),
@@ -38,7 +56,7 @@ def report_text(
         _footnotes(report, wording),
         [*_what_differs(report, wording), verdict_line(report)],
     ]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    return [block for block in blocks if block]
 
 
 def reports_text(
@@ -189,7 +207,8 @@ def _footnotes(report: Report, wording: Wording) -> list[str]:
     if report.steps_done:
         cost = " + ".join(str(done) for done in report.steps_done.values())
         seconds = " + ".join(f"{seconds:.1f}" for seconds in report.seconds.values())
-        lines.append(f"Cost: {cost} steps ({' + '.join(report.steps_done)}), {seconds} s")
+        took = f", {seconds} s" if wording.timed else ""
+        lines.append(f"Cost: {cost} steps ({' + '.join(report.steps_done)}){took}")
     return lines
 
 

@@ -1,6 +1,7 @@
 """Reports as JUnit XML, the form that continuous integration reads: a test case for each comparison and the verdict."""
 
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from dora_repro.checks.report import Report, Reports, Verdict
@@ -20,6 +21,26 @@ def junit_text(result: Report | Reports, name: str = "dora-repro") -> str:
         root.append(_suite(report, name))
     for count in ("tests", "failures", "errors", "skipped"):
         root.set(count, str(sum(int(suite.get(count)) for suite in root)))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def notebooks_junit(done: Iterable[object]) -> str:
+    """The same for executed notebooks (`headless.running.Executed`): a test case each."""
+    done = list(done)
+    wrong = sum(not one.passed for one in done)
+    root = ElementTree.Element("testsuites", name="dora-repro notebooks")
+    counts = {"tests": str(len(done)), "failures": str(wrong), "errors": "0", "skipped": "0"}
+    suite = ElementTree.SubElement(root, "testsuite", name="notebooks", **counts)
+    for one in done:
+        case = ElementTree.SubElement(suite, "testcase", classname="notebooks", name=clean(one.name))
+        case.set("time", f"{one.seconds:.3f}")
+        given = ", ".join(f"{name}={value!r}" for name, value in one.parameters.items()) or "defaults"
+        if not one.passed:
+            failure = ElementTree.SubElement(case, "failure", message=clean(f"{one.outcome} with {given}"))
+            failure.text = clean(one.problem)
+        else:
+            ElementTree.SubElement(case, "system-out").text = clean(f"{one.verdict or 'ran to its end'} with {given}")
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 

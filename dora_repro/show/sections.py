@@ -12,11 +12,13 @@ SHOWN = 40  # lines, before the rest is counted only
 
 @dataclass(frozen=True)
 class Wording:
-    """How a report is told: `names` gives the name shown for a path, `parameters` the word for what is trained."""
+    """How a report is told: `names` gives the name shown for a path, `parameters` the word for what is trained,
+    `timed` whether seconds are told."""
 
     names: Callable[[str], str]
     verbose: bool
     parameters: str
+    timed: bool = True
 
 
 def section(report: Report, comparison: Comparison, wording: Wording) -> list[str]:

@@ -65,6 +65,20 @@ def distance(expected: torch.Tensor, actual: torch.Tensor) -> Distance | None:
     return Distance(differing, nan, max_abs if max_abs >= 0 else None, max_ulp if max_ulp >= 0 else None, at)
 
 
+def ulps(expected: torch.Tensor, actual: torch.Tensor) -> np.ndarray:
+    """The distance of each element in ULP, row-major; of a floating dtype and one shape. A NaN counts as any bits do.
+
+    Raises:
+        TypeError: a dtype whose elements have no such distance.
+    """
+    width = expected.element_size()
+    one, two = (bytes_of(tensor).view(np.uint8).reshape(-1, width) for tensor in (expected, actual))  # (n, width)
+    _, found, _ = _measure(one, two, expected.dtype)
+    if found is None:
+        raise TypeError(f"no distance in ULP for {expected.dtype}")
+    return found
+
+
 def _words(elements: np.ndarray) -> np.ndarray:
     """Elements (n, width) as n unsigned integers, or n structures where there is no integer that wide."""
     width = elements.shape[1]

@@ -63,6 +63,11 @@ class Snapshot(Mapping[str, SavedLeaf]):
     def __repr__(self) -> str:
         return f"Snapshot({len(self)} leaves, {len(self.uncaptured)} uncaptured)"
 
+    def _repr_html_(self) -> str:
+        from dora_repro.show.html import snapshot_html
+
+        return snapshot_html(self)
+
     @classmethod
     def capture(
         cls,

@@ -114,7 +114,7 @@ class DoRALinear(nn.Module):
         return functional.linear(x, self._weight(update), self.bias)
 
     def _update(self) -> Tensor:
-        return self.delta_D_A.T @ self.delta_D_B.T  # (B A)ᵀ, (out, in)
+        return low_rank_update(self.delta_D_A, self.delta_D_B)  # (out, in)
 
     def _weight(self, update: Tensor) -> Tensor:
         direction = self.D + self.scaling * update  # (out, in)
@@ -123,6 +123,11 @@ class DoRALinear(nn.Module):
     def extra_repr(self) -> str:
         shape = f"in={self.in_features}, out={self.out_features}, rank={self.rank}"
         return f"{shape}, dropout={self.dropout} ({self.dropout_mode})"
+
+
+def low_rank_update(delta_D_A: Tensor, delta_D_B: Tensor, scaling: float = 1.0) -> Tensor:
+    """What a layer adds to its direction: scaling · (B A)ᵀ.  # (r, out), (in, r) -> (out, in)"""
+    return scaling * (delta_D_A.T @ delta_D_B.T)
 
 
 def apply_dora(clip: "CLIPModel", vision: int, text: int, **options) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dora_repro import check
-from dora_repro.checks import study
+from dora_repro.checks import any_run, study
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "timing")
@@ -115,7 +114,7 @@ def test_the_wall_time_of_commands_is_taken_apart(script, tmp_path):
 
 def test_the_cost_of_checks_is_held_to_the_bare_run(script, tmp_path, monkeypatch):
     module = script("checks")
-    monkeypatch.setattr(check, "check", functools.partial(check.check, in_process=True))
+    monkeypatch.setattr(any_run, "check", functools.partial(any_run.check, in_process=True))
     monkeypatch.setattr(module.timing, "cost_of", within(module))
     rows = rows_of(module, tmp_path, "--steps", "4", "--rounds", "1")
     figures = [(row["verdict"], row["steps"], row["builds"], row["steps / bare"]) for row in rows]

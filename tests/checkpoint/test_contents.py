@@ -277,3 +277,21 @@ def test_subfolders_are_named_as_not_looked_into(trained, tmp_path):
     torch.save(trained[1].state_dict(), tmp_path / "optimizer.pt")
     (tmp_path / "pytorch_model_fsdp_0").mkdir()
     assert "not looked into: the folders pytorch_model_fsdp_0" in inspect(tmp_path).notes
+
+
+def test_a_complete_checkpoint_of_the_kits_training_lacks_nothing(tmp_path):
+    from dora_repro import TrainingConfig, TrainingRun
+
+    run = TrainingRun(TrainingConfig(data="synthetic"))
+    run.save(tmp_path / "complete.pt")
+    assert missing(tmp_path / "complete.pt") == []
+    partial = TrainingRun(TrainingConfig(data="synthetic", checkpoint="dora+optimizer+data"))
+    partial.save(tmp_path / "partial.pt")
+    assert missing(tmp_path / "partial.pt") == [
+        "scheduler",
+        "rng.torch",
+        "rng.numpy",
+        "rng.python",
+        "rng.cuda",
+        "progress",
+    ]

@@ -22,21 +22,24 @@ ROOMS = (
     "trace",
     "recording",
     "comparison",
+    "drift",
     "checks",
     "explain",
     "show",
+    "headless",
     "cli",
 )
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
 ONLY = {"subject": {"errors", "checkpoint"}}
-NEVER = {room: {"subject"} for room in ("checkpoint", "state", "trace", "recording", "comparison", "explain")}
+NEVER = {room: {"subject"} for room in ("checkpoint", "state", "trace", "recording", "comparison", "drift", "explain")}
 
-# The one way against the row, open to this module alone, and only inside its functions.
-LATE = {"checks/report.py": "show"}  # a result shows itself when it is printed; importing a check loads no screen
+# The one way against the row, open to these modules alone, and only inside its functions.
+# A result shows itself when it is printed; importing a check loads no screen.
+LATE = dict.fromkeys(("checks/report.py", "comparison.py", "state/snapshot.py", "trace.py"), "show")
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "trace", "recording", "comparison", "checks", "explain"}
+CORE = {"checkpoint", "state", "trace", "recording", "comparison", "drift", "checks", "explain"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 
@@ -184,12 +187,12 @@ def test_a_trespass_is_seen_however_it_is_written(tmp_path):
     ]
 
 
-def test_only_a_report_imports_its_screen_and_only_when_it_is_printed(tmp_path):
+def test_only_a_result_imports_its_screen_and_only_when_it_is_shown(tmp_path):
     late = "class Report:\n    def __str__(self):\n        from dora_repro.show.console import report_text\n"
-    package = plant(tmp_path, checks__report=late, checks__judge=late, comparison=late)
+    package = plant(tmp_path, checks__report=late, checks__judge=late, drift=late)
     assert trespasses(package) == [
         "dora_repro/checks/judge.py:3: checks imports show, a room to its right",
-        "dora_repro/comparison.py:3: comparison imports show, a room to its right",
+        "dora_repro/drift.py:3: drift imports show, a room to its right",
     ]
     package = plant(tmp_path / "eager", checks__report="from dora_repro.show.console import report_text\n")
     assert trespasses(package) == ["dora_repro/checks/report.py:1: checks imports show, a room to its right"]

@@ -1,0 +1,83 @@
+"""What a choice of checkpoint must come to, told by reasoning alone: notebooks hold their verdicts against it.
+
+The reasoning is the subject's: what does the next step read, and is it in the file? No run is looked at.
+"""
+
+from dataclasses import dataclass
+
+from dora_repro.checks.report import Report, Reports, Verdict
+from dora_repro.subject.config import TrainingConfig
+
+MIME = "application/vnd.dora-repro.verdict+json"  # how a notebook says it to who runs it
+
+
+class BrokenPromise(AssertionError):
+    """A verdict is not the one that was promised: either the run or the reasoning is wrong."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The verdicts that may come out, and why."""
+
+    verdicts: tuple[Verdict, ...]
+    reason: str
+
+    def kept_by(self, result: Report | Reports) -> "Kept":
+        """The verdict, held against the promise.
+
+        Raises:
+            BrokenPromise: it is another.
+        """
+        if result.verdict not in self.verdicts:
+            wanted = " or ".join(self.verdicts)
+            raise BrokenPromise(f"promised {wanted}, since {self.reason}; found {result.verdict}: {result!r}")
+        return Kept(result.verdict, self)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A verdict that is as promised."""
+
+    verdict: Verdict
+    promise: Promise
+
+    def __repr__(self) -> str:
+        return f"{self.verdict}, as expected: {self.promise.reason}"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+        promised = [str(verdict) for verdict in self.promise.verdicts]
+        return {"text/plain": repr(self), MIME: {"verdict": str(self.verdict), "promised": promised}}
+
+
+def promise(config: TrainingConfig) -> Promise:
+    """What the study's tests must come to with this configuration, where steps are done after resuming."""
+    lost = _missed(config)
+    effects = [why for why, shows in lost if shows]
+    if effects:
+        return Promise((Verdict.DIFFERENT,), f"the checkpoint lacks {_and(effects)}")
+    if lost:
+        what = _and([why for why, _ in lost])
+        return Promise((Verdict.EXACT, Verdict.LATENT, Verdict.DIFFERENT), f"the losses decide whether {what} matters")
+    if config.checkpoint == "complete":
+        return Promise((Verdict.EXACT,), "all that a step reads is in the checkpoint")
+    return Promise((Verdict.EXACT,), "nothing that the checkpoint lacks is read")
+
+
+def _missed(config: TrainingConfig) -> list[tuple[str, bool]]:
+    """What the next steps read and the file lacks, and whether that shows in a step at once."""
+    ordered = config.data == "synthetic" or not config.shuffle
+    adaptive = config.optimizer == "adamw"
+    found = [
+        ("dora", True, "the parameters", True),
+        ("optimizer", adaptive, "AdamW's moments", True),
+        ("optimizer", not adaptive and config.momentum > 0, "SGD's momentum", True),
+        ("scheduler", config.scheduler != "none", "the schedule's place", True),
+        ("rng", config.dropout > 0 and config.dropout_mode == "live", "the generator that dropout draws from", True),
+        ("data", not ordered, "the order of the samples", True),
+        ("progress", config.early_stopping > 0, "what early stopping goes by", False),
+    ]
+    return [(why, shows) for part, read, why, shows in found if read and part not in config.parts]
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

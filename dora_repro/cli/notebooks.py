@@ -1,0 +1,111 @@
+"""The command `notebooks`: run them without a screen, and hold what they found against what they promise."""
+
+import ast
+from pathlib import Path
+
+import click
+
+from dora_repro.cli.options import writable
+
+
+@click.command(short_help="Run the notebooks without a screen.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="Give a parameter to the notebooks that declare it; a Python literal, or else text. Repeatable.",
+)  # fmt: skip
+@click.option("--folder", metavar="FOLDER", help="Where the notebooks lie; without, 'notebooks' here.")
+@click.option("--out", default="out/notebooks", show_default=True, help="Folder of the executed copies and pages.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Notebooks at a time.")
+@click.option("--cell-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds a cell.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds a notebook.")
+@click.option("--html/--no-html", default=True, show_default=True, help="Write each as one HTML page, too.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write what came out as JUnit XML.")
+@click.option(
+    "--in-place", is_flag=True, help="Keep what was executed in the notebooks themselves (with defaults only)."
+)
+@click.option("--list", "listing", is_flag=True, help="List the notebooks and their parameters; run none.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
+def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **wanted) -> None:
+    """Run notebooks by NAME (01, 01_quick_check, a path), all without: with papermill, each in a process of its own.
+
+    A notebook's verdict is held against what its parameters promise: one whose checkpoint lacks something must
+    fail its check. Exit codes: 0 all as expected, 1 not all, 2 bad input.
+    """
+    from dora_repro.headless import finding
+
+    if wanted["in_place"] and given:
+        raise click.UsageError("--in-place keeps what the notebooks say with their defaults: leave out -p")
+    writable(wanted["junit_file"])
+    within = finding.folder(wanted["folder"])
+    declared = {path: finding.parameters_of(path) for path in finding.find(names, within)}
+    values = {name: _literal(text) for name, text in given}
+    finding.refuse_unknown(values, declared)
+    if wanted["listing"]:
+        _list(declared)
+        return
+    work = [
+        (path, {name: value for name, value in values.items() if name in known}) for path, known in declared.items()
+    ]
+    done = _run(work, wanted)
+    if wanted["junit_file"]:
+        from dora_repro.checkpoint.writing import atomic
+        from dora_repro.show.junit import notebooks_junit
+
+        with atomic(wanted["junit_file"]) as file:
+            file.write(notebooks_junit(done).encode("utf-8", "xmlcharrefreplace"))
+    wrong = [one for one in done if not one.passed]
+    click.echo(f"{'❌' if wrong else '✅'} {len(done) - len(wrong)} of {len(done)} notebooks as expected")
+    click.get_current_context().exit(1 if wrong else 0)
+
+
+def _literal(text: str) -> object:
+    """A parameter's value as typed: `3`, `1e-3`, `True`, `None`, `[1, 2]`, and anything else as text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _list(declared: dict) -> None:
+    for path, parameters in declared.items():
+        click.echo(path.stem)
+        for one in parameters.values():
+            click.echo(f"  {one.name} = {one.default}" + (f"  # {one.help}" if one.help else ""))
+
+
+def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
+    import sys
+
+    from tqdm import tqdm
+
+    from dora_repro.headless import copies
+    from dora_repro.headless.running import execute_all
+
+    sources = {path.stem: path for path, _ in work}
+    limits = {"cell_timeout": wanted["cell_timeout"], "timeout": wanted["timeout"]}
+    done = []
+    silent = wanted["quiet"] or not sys.stderr.isatty()
+    with tqdm(total=len(work), unit="notebook", leave=False, disable=silent) as bar:
+        for one in execute_all(work, Path(wanted["out"]), jobs=wanted["jobs"], **limits):
+            bar.update()
+            done.append(one)
+            if not wanted["quiet"]:
+                bar.clear()
+                click.echo(told(one))
+            if one.copy is None or not one.copy.exists():
+                continue
+            if wanted["html"]:
+                copies.page(one.copy)
+            if wanted["in_place"] and one.passed:
+                copies.write(copies.kept(one.copy, sources[one.name]), sources[one.name])
+    return sorted(done, key=lambda one: one.name)
+
+
+def told(one: object) -> str:
+    """`✓ 01_quick_check: DIFFERENT, as expected (12 s)`, or what went wrong."""
+    if one.passed:
+        what = f"{one.verdict}, as expected" if one.verdict else "ran to its end"
+        return f"✓ {one.name}: {what} ({one.seconds:.0f} s)"
+    lines = one.problem.splitlines() or ["no reason was given"]
+    return "\n".join([f"✗ {one.name}: {one.outcome} ({one.seconds:.0f} s)", *(f"    {line}" for line in lines)])

@@ -1,0 +1,87 @@
+"""How far apart two runs are, parameter by parameter and step by step: from the values that both kept.
+
+Bytes decide what is equal (`comparison.py`); this measures how a difference grows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from dora_repro.errors import BadInput
+from dora_repro.state.distance import distance
+
+Values = Mapping[int, Mapping[str, torch.Tensor]]  # step -> path -> tensor
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Two runs over the steps that both did.
+
+    Attributes:
+        steps: of both, in order; the first is the one after which the second run was loaded.
+        leaves: paths of the parameters that both have, in the order of the first run.
+        max_abs: largest absolute difference; NaN where either side holds a NaN among what differs  # (leaves, steps)
+        max_ulp: largest distance in units in the last place; 0 where all bytes are equal  # (leaves, steps), uint64
+        share: of elements that differ in bytes, from 0 to 1  # (leaves, steps)
+        expected, actual: the values of either side, by step and path; `expected` from its own first step on.
+    """
+
+    steps: tuple[int, ...]
+    leaves: tuple[str, ...]
+    max_abs: np.ndarray = field(repr=False)
+    max_ulp: np.ndarray = field(repr=False)
+    share: np.ndarray = field(repr=False)
+    expected: Values = field(repr=False)
+    actual: Values = field(repr=False)
+
+    @classmethod
+    def between(cls, expected: Values, actual: Values) -> "Drift":
+        """Measure two runs.
+
+        Raises:
+            BadInput: they have no step or no parameter in common.
+        """
+        steps = tuple(step for step in expected if step in actual)
+        leaves = tuple(path for path in expected[steps[0]] if path in actual[steps[0]]) if steps else ()
+        if not leaves:
+            what = "parameter" if steps else "step"
+            raise BadInput(f"the two runs have no {what} in common: there is nothing to measure")
+        shape = len(leaves), len(steps)
+        max_abs, max_ulp, share = np.zeros(shape), np.zeros(shape, np.uint64), np.zeros(shape)
+        for row, path in enumerate(leaves):
+            for column, step in enumerate(steps):
+                one, other = expected[step].get(path), actual[step].get(path)
+                if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
+                    max_abs[row, column], share[row, column] = np.nan, 1.0
+                    continue
+                found = distance(one, other)
+                if found is not None:
+                    max_abs[row, column] = np.nan if found.nan or found.max_abs is None else found.max_abs
+                    max_ulp[row, column] = found.max_ulp or 0
+                    share[row, column] = found.differing / max(one.numel(), 1)
+        return cls(steps, leaves, max_abs, max_ulp, share, expected, actual)
+
+    @property
+    def first(self) -> tuple[int, str] | None:
+        """The first step at whose end some parameter differs, and the first such parameter; None where none does."""
+        rows, columns = np.nonzero(self.share)
+        if not len(columns):
+            return None
+        column = columns.min()
+        return self.steps[column], self.leaves[rows[columns == column].min()]
+
+    def after(self, steps: int) -> float:
+        """The largest absolute difference of any parameter, so many steps after loading.
+
+        Raises:
+            BadInput: the runs did not go that far.
+        """
+        wanted = self.steps[0] + steps
+        if wanted not in self.steps:
+            raise BadInput(f"steps={steps}: both runs did {self.steps[-1] - self.steps[0]} steps after loading")
+        return float(self.max_abs[:, self.steps.index(wanted)].max())
+
+    def __repr__(self) -> str:
+        return f"Drift({len(self.leaves)} parameters, steps {self.steps[0]}–{self.steps[-1]}, first at {self.first})"

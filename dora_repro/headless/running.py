@@ -1,0 +1,162 @@
+"""Execute notebooks, each in a process of its own that can be ended, and read from the executed copy what came out.
+
+papermill can wait for ever on a kernel (nbclient #312), so beside the time limit of each cell there is one for the
+whole, held from outside. An exception inside a widget's callback may leave papermill content: executed copies are
+searched for it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dora_repro.checks.promise import MIME
+
+
+@dataclass(frozen=True)
+class Executed:
+    """One notebook, run once.
+
+    Attributes:
+        name: of the notebook.
+        parameters: those that it was given.
+        outcome: `passed`, `failed` (a cell or a widget raised), `stopped` (a time limit).
+        seconds: wall time.
+        verdict, promised: what the notebook said of its own check; empty where it said nothing.
+        problem: what went wrong, as text.
+        copy: the executed notebook; it may not be there where it was stopped.
+    """
+
+    name: str
+    parameters: dict[str, object]
+    outcome: str
+    seconds: float
+    verdict: str = ""
+    promised: tuple[str, ...] = ()
+    problem: str = ""
+    copy: Path | None = field(default=None, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == "passed"
+
+
+def execute_all(
+    notebooks: list[tuple[Path, dict[str, object]]], out: Path, *, jobs: int, cell_timeout: float, timeout: float
+) -> Iterator[Executed]:
+    """Execute notebooks with their parameters, so many at a time; results as they come.
+
+    Args:
+        out: the folder of the executed copies; made if it is not there.
+        cell_timeout, timeout: seconds for each cell, and for a whole notebook.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(execute, path, given, out, cell_timeout, timeout) for path, given in notebooks]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def execute(
+    notebook: Path, parameters: Mapping[str, object], out: Path, cell_timeout: float, timeout: float
+) -> Executed:
+    """Execute one notebook in a new interpreter, from its own folder, and judge the copy."""
+    copy = out.resolve() / notebook.name
+    copy.unlink(missing_ok=True)
+    asked = {
+        "notebook": str(notebook.resolve()),
+        "copy": str(copy),
+        "parameters": dict(parameters),
+        "cell_timeout": cell_timeout,
+        "sys.path": sys.path,
+    }
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=notebook.resolve().parent, text=True, encoding="utf-8", errors="replace", start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(json.dumps(asked), timeout=timeout)
+        stopped = False
+    except subprocess.TimeoutExpired:
+        stopped, said = True, ""
+    finally:
+        _end(process)
+    seconds = time.monotonic() - begun
+    judged = judge(copy) if copy.exists() else ("failed", "", (), said.strip()[-2000:])
+    outcome, verdict, promised, problem = judged
+    if stopped:
+        outcome, problem = "stopped", f"no end after {timeout:g} s"
+    elif process.returncode and outcome == "passed":
+        outcome, problem = "failed", said.strip()[-2000:]
+    elif "CellTimeoutError" in said:
+        outcome, problem = "stopped", f"a cell came to no end within {cell_timeout:g} s"
+    return Executed(notebook.stem, dict(parameters), outcome, seconds, verdict, promised, problem, copy)
+
+
+_BOOT = (
+    "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked['sys.path']; "
+    "from dora_repro.headless.child import main; main(asked)"
+)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the process and the kernel that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
+    """(outcome, verdict, promised verdicts, problem) of an executed notebook."""
+    notebook = json.loads(copy.read_text(encoding="utf-8"))
+    problems = [*errors_in(notebook), *widget_errors_in(notebook)]
+    said = [
+        output["data"][MIME] for output in _outputs(notebook) if MIME in output.get("data", {})
+    ]  # the last one that the notebook said
+    verdict, promised = (said[-1]["verdict"], tuple(said[-1]["promised"])) if said else ("", ())
+    if said and verdict not in promised:
+        problems.append(f"the verdict {verdict} is not one that was promised: {', '.join(promised)}")
+    return ("failed" if problems else "passed"), verdict, promised, "\n".join(problems)
+
+
+def _outputs(notebook: dict) -> Iterator[dict]:
+    for cell in notebook["cells"]:
+        yield from cell.get("outputs", ())
+
+
+def errors_in(notebook: dict) -> list[str]:
+    """Each cell that raised: its number among the code cells, and the exception."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [
+        f"cell {number} raised {output['ename']}: {output['evalue']}"
+        for number, cell in enumerate(cells, start=1)
+        for output in cell["outputs"]
+        if output["output_type"] == "error"
+    ]
+
+
+def widget_errors_in(notebook: dict) -> list[str]:
+    """Exceptions that an `Output` widget caught: they are in no cell's outputs, and papermill says nothing of them."""
+    state = (
+        notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    )
+    return [
+        f"a widget raised {output['ename']}: {output['evalue']}"
+        for model in state.values()
+        if model.get("model_name") == "OutputModel"
+        for output in model["state"].get("outputs", ())
+        if output.get("output_type") == "error"
+    ]

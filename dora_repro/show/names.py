@@ -1,0 +1,34 @@
+"""Long names made short enough for an axis: what all of them have in common is left out."""
+
+from collections.abc import Sequence
+
+LONGEST = 34  # characters; a longer one loses its middle
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Each name without the parts, between dots or slashes, that all names have in the same place.
+
+    The last part always stays. Names that would become the same keep all their parts.
+    """
+    split = [name.replace("/", ".").split(".") for name in names]
+    same = [set(parts) for parts in zip(*split, strict=False)]
+    front = _common(same, split)
+    back = [set(parts) for parts in zip(*(reversed(parts[front:-1]) for parts in split), strict=False)]
+    end = next((place for place, kinds in enumerate(back) if len(kinds) > 1), len(back))
+    short = [[*parts[front : len(parts) - 1 - end], parts[-1]] for parts in split]
+    if len({tuple(parts) for parts in short}) < len({tuple(parts) for parts in split}):
+        short = split
+    return [_cut(".".join(parts)) for parts in short]
+
+
+def _common(same: list[set[str]], split: list[list[str]]) -> int:
+    """How many parts at the front are the same in all, leaving each name at least its last part."""
+    shortest = min(map(len, split), default=1) - 1
+    return next((place for place, kinds in enumerate(same[:shortest]) if len(kinds) > 1), shortest)
+
+
+def _cut(name: str) -> str:
+    if len(name) <= LONGEST:
+        return name
+    half = (LONGEST - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"

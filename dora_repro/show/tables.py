@@ -1,0 +1,57 @@
+"""Several checks side by side, as text: what each checkpoint loses, how far its run drifts, whether as promised."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from dora_repro.checks.promise import promise
+from dora_repro.checks.report import Report
+from dora_repro.subject.config import TrainingConfig
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns set by spaces, under their heads."""
+    widths = [max(len(str(row[column])) for row in (heads, *rows)) for column in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def lost_table(reports: Mapping[str, Report]) -> str:
+    """For each: the verdict, where it first differs, and how many leaves of what were wrong right after loading."""
+    rows = []
+    for name, report in reports.items():
+        set_aside = {*report.bookkeeping, *report.noise}
+        lost = Counter(
+            difference.path.partition("/")[0]
+            for difference in report.lost
+            if difference.role != "gradient" and difference.path not in set_aside
+        )
+        first = report.divergence
+        where = "nowhere" if first is None else f"step {first.step}, {first.phase}"
+        rows.append(
+            (name, report.verdict, where, ", ".join(f"{root} {count}" for root, count in lost.items()) or "nothing")
+        )
+    return table(("checkpoint", "verdict", "first differs at", "leaves lost"), rows)
+
+
+def drift_table(reports: Mapping[str, Report], after: Sequence[int] = (1, 5, 20)) -> str:
+    """For each: the largest difference of any parameter so many steps after loading.
+
+    Raises:
+        BadInput: a run did not go that far.
+    """
+    rows = [(name, *(f"{report.drift.after(steps):.2e}" for steps in after)) for name, report in reports.items()]
+    return table(("checkpoint", *(f"after {steps}" for steps in after)), rows)
+
+
+def promise_table(config: TrainingConfig, reports: Mapping[str, Report]) -> str:
+    """For each checkpoint content: its verdict, and why that was to be expected.
+
+    Raises:
+        BrokenPromise: a verdict that was not.
+    """
+    kept = {name: promise(replace(config, checkpoint=name)).kept_by(report) for name, report in reports.items()}
+    rows = [(name, one.verdict, one.promise.reason) for name, one in kept.items()]
+    return table(("checkpoint", "verdict", "as expected, since"), rows)

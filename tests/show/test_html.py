@@ -1,0 +1,119 @@
+"""HTML of results: every word of the answer is there, every name is escaped, and a page loads nothing."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from dora_repro.checks.report import Divergence, Reports
+from dora_repro.comparison import Comparison, compare
+from dora_repro.show.console import report_blocks
+from dora_repro.show.html import page
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.trace import Effect, Step, Trace
+from tests.show import made
+
+EVIL = "<script>alert('x')</script>&\"quoted\""
+
+
+class Text(HTMLParser):
+    """Tags and visible text; a tag that is closed wrongly raises."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open, self.tags, self.text, self.sources = [], [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(Text(html).text))
+
+
+@pytest.mark.parametrize("report", [made.report(), made.different(), made.latent(), made.inconclusive()])
+def test_a_report_shows_itself_with_every_line_of_its_text(report):
+    shown = text_of(report._repr_html_())
+    for block in report_blocks(report, timed=False):
+        for line in block:
+            assert re.sub(r"\s+", " ", line).strip() in shown
+    assert "Cost: 3 + 1 steps (reference + resumed)" in shown and "1.2 + 0.5 s" not in shown  # the same each time
+
+
+def test_every_name_is_escaped():
+    found = made.differs(f"model/{EVIL}")
+    report = made.different(
+        title=EVIL,
+        reason=EVIL,
+        divergence=Divergence(3, "update", EVIL, "value", found),
+        comparisons=(Comparison(EVIL, (found.path,), (found,), 1e-8),),
+        lost=(found,),
+        latent=(EVIL,),
+        notes=(EVIL,),
+        error=EVIL,
+        uncaptured={EVIL: EVIL},
+        environment={EVIL: EVIL, "flags": {EVIL: EVIL}},
+    )
+    for html in (
+        report._repr_html_(),
+        page(report, asked={EVIL: EVIL}, about=[EVIL]),
+        report.comparisons[0]._repr_html_(),
+    ):
+        assert "script" not in Text(html).tags
+        assert "alert('x')" in text_of(html)
+
+
+def test_a_page_is_whole_and_loads_nothing():
+    html = page(made.different(), asked={"command": "dora-repro quick"})
+    parsed = Text(html)
+    assert html.lstrip().startswith("<!DOCTYPE html>") and parsed.tags[:2] == ["html", "head"]
+    assert 'name="viewport"' in html
+    assert all(source.startswith("data:image/png;base64,") for source in parsed.sources)
+    assert not re.search(r"https?://", html)
+    words = text_of(html)
+    assert (
+        "❌ TEST FAILED: Checkpoint loading has issues" in words and "dora-repro quick" in words and "3.11.7" in words
+    )
+
+
+def test_a_page_of_several_reports_has_each_of_them():
+    reports = Reports("every step", (made.report(title="resumed at step 0"), made.different(title="resumed at step 1")))
+    words = text_of(page(reports))
+    assert "resumed at step 0" in words and "resumed at step 1" in words
+    shown = text_of(reports._repr_html_())
+    assert "every step: 2 resumed runs against one" in shown and "TEST FAILED" in shown
+
+
+def test_comparisons_snapshots_and_traces_show_themselves():
+    many = compare({str(index): index for index in range(30)}, {}, name="load")
+    assert "load: 0 of 30 equal by bytes" in text_of(many._repr_html_())
+    assert "… and 10 more" in text_of(many._repr_html_())
+    snapshot = Snapshot.capture({"model": torch.nn.Linear(2, 1)})
+    shown = text_of(snapshot._repr_html_())
+    assert f"Snapshot: {len(snapshot)} leaves" in shown and "parameter 2 12" in shown
+    steps = [
+        Step(n, 0.5 / n, (0.1,), (Effect("batch", "x", b"1"), Effect("batch", "y", b"2")), {}) for n in range(1, 4)
+    ]
+    shown = text_of(Trace(steps)._repr_html_())
+    assert "Trace(steps 1–3, 6 effects)" in shown and "3 0.166667 0.1 batch 2 0" in shown
+
+
+def test_plain_reprs_are_one_line():
+    both = Reports("twice", (made.report(), made.latent()))
+    assert repr(both) == "Reports(LATENT, 2 resumed runs: twice)"
+    assert repr(made.comparisons()[0]) == "Comparison(load: 0 of 2 leaves differ)"

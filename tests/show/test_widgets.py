@@ -1,0 +1,67 @@
+"""Widgets without a browser: set a control, read the view."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from dora_repro import BadInput
+from dora_repro.show import widgets
+from tests.show import made
+from tests.show.test_figures import drift
+
+
+@pytest.fixture
+def browser():
+    return widgets.TraceBrowser(made.different(drift=drift(3, 5)))
+
+
+def test_it_opens_at_the_first_difference_and_has_a_short_repr(browser):
+    assert repr(browser) == "TraceBrowser(3 parameters, 5 steps)"
+    assert browser.step.value == 11
+    path = browser.parameter.value
+    assert path == "model/tower.blocks.0.attn.out_proj.m"
+    assert (
+        browser.finding.value.startswith(f"Step 11: 100.0% of {path} differ, by at most 1.")
+        and "ULP" in browser.finding.value
+    )
+
+
+def test_a_moved_slider_redraws_finding_and_picture(browser):
+    before = browser.picture.value
+    browser.step.value = 10
+    assert browser.finding.value == f"Step 10: {browser.parameter.value} is equal by bytes."
+    assert browser.picture.value != before
+    assert Image.open(io.BytesIO(browser.picture.value)).format == "PNG"
+
+
+def test_each_parameter_and_measure_can_be_chosen(browser):
+    pictures = set()
+    for _, path in browser.parameter.options:
+        browser.parameter.value = path
+        assert path in browser.finding.value
+        pictures.add(browser.picture.value)
+    for measure in ("max_ulp", "share"):
+        browser.measure.value = measure
+        pictures.add(browser.picture.value)
+    assert len(pictures) == 5
+
+
+def test_what_a_view_raises_is_shown_and_raised(browser, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("<no> picture")
+
+    monkeypatch.setattr(widgets.figures, "matrix_difference", broken)
+    with pytest.raises(RuntimeError, match="<no> picture"):
+        browser.step.value = 12
+    assert browser.finding.value == "<b>RuntimeError: &lt;no&gt; picture</b>"
+
+
+def test_a_report_without_values_says_how_to_get_them():
+    with pytest.raises(BadInput, match="ask the check for them, as in values='\\*'"):
+        widgets.TraceBrowser(made.report())
+
+
+def test_a_finding_of_what_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="do not both have 'nothing' at step 10"):
+        widgets.finding(drift(), 10, "nothing")

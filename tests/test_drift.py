@@ -1,0 +1,71 @@
+"""How far apart two runs are, step by step: known values, known distances."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dora_repro import BadInput, Drift
+from dora_repro.state.distance import ulps
+
+
+def course(*steps: dict[str, list[float]], first: int = 2) -> dict[int, dict[str, torch.Tensor]]:
+    return {
+        first + index: {path: torch.tensor(values) for path, values in step.items()} for index, step in enumerate(steps)
+    }
+
+
+A = {"a": [1.0, 2.0], "b": [3.0]}
+NEXT = math.nextafter(1.0, 2.0)
+
+
+def test_a_drift_is_measured_over_the_steps_and_parameters_that_both_have():
+    expected = course({"a": [0.0, 0.0], "b": [0.0]}, A, A, A, first=1)
+    actual = course(A, {"a": [1.0, 2.5], "b": [3.0]}, {"a": [1.5, 2.25], "b": [float("nan")]})
+    drift = Drift.between(expected, actual)
+    assert (drift.steps, drift.leaves) == ((2, 3, 4), ("a", "b"))
+    assert drift.max_abs[0].tolist() == [0.0, 0.5, 0.5]
+    assert drift.max_abs[1, :2].tolist() == [0.0, 0.0] and math.isnan(drift.max_abs[1, 2])
+    assert drift.share.tolist() == [[0.0, 0.5, 1.0], [0.0, 0.0, 1.0]]
+    assert drift.max_ulp[0].tolist() == [0, 1 << 21, 1 << 22]
+    assert drift.first == (3, "a")
+    assert repr(drift) == "Drift(2 parameters, steps 2–4, first at (3, 'a'))"
+
+
+def test_equal_bytes_are_no_drift_and_one_bit_is():
+    drift = Drift.between(course(A, A), course(A, A))
+    assert drift.first is None and not drift.share.any() and drift.after(1) == 0.0
+    minus = course({"a": [0.0]}), course({"a": [-0.0]})
+    assert Drift.between(*minus).first == (2, "a")  # by bytes, although the numbers are equal
+    assert Drift.between(*minus).max_abs.tolist() == [[0.0]]
+
+
+def test_a_parameter_that_changed_its_shape_or_dtype_or_is_gone_differs_everywhere():
+    for other in ({"a": [1.0, 2.0, 3.0]}, {}):
+        drift = Drift.between(course({"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}), course({"a": [1.0, 2.0]}, other))
+        assert drift.share.tolist() == [[0.0, 1.0]] and math.isnan(drift.max_abs[0, 1])
+
+
+def test_how_far_apart_after_so_many_steps():
+    drift = Drift.between(course(A, A), course(A, {"a": [1.0, 2.5], "b": [2.0]}))
+    assert [drift.after(0), drift.after(1)] == [0.0, 1.0]
+    with pytest.raises(BadInput, match="steps=2: both runs did 1 steps after loading"):
+        drift.after(2)
+
+
+def test_runs_without_a_common_step_or_parameter_cannot_be_measured():
+    with pytest.raises(BadInput, match="no step in common"):
+        Drift.between(course(A, first=1), course(A, first=5))
+    with pytest.raises(BadInput, match="no parameter in common"):
+        Drift.between(course({"a": [1.0]}), course({"b": [1.0]}))
+
+
+def test_the_distance_of_each_element_in_ulp():
+    one = torch.tensor([1.0, 1.0, -0.0, 2.0], dtype=torch.float64)
+    two = torch.tensor([1.0, NEXT, 0.0, -2.0], dtype=torch.float64)
+    found = ulps(one, two)
+    assert found[:3].tolist() == [0, 1, 0]
+    assert found[3] == 2 * np.float64(2.0).view(np.uint64)
+    with pytest.raises(TypeError, match=r"no distance in ULP for torch\.int64"):
+        ulps(torch.tensor([1]), torch.tensor([2]))
