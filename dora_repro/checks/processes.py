@@ -93,8 +93,10 @@ class SideProcess:
         self.log = folder / "log.txt"
         self._factory = folder / "factory.pkl"
         flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -O, -W, -X of the parent
+        # Threads that wait for each other leave their core alone: on it, the next side is importing.
+        environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, *flags, "-c", _BOOT],
+            [sys.executable, *flags, "-c", _BOOT], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
