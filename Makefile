@@ -31,26 +31,31 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help check test lint setup constraints clean
+.PHONY: help check test notebooks lint setup constraints clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-check: $(ready) ## set up, then answer the question for the kit's own training: quick and full; reports in out/
-	@mkdir -p out; rm -f out/quick.* out/full.*; status=0; \
+check: $(ready) ## set up, then answer the question for the kit's own training: quick, full, notebooks; reports in out/
+	@mkdir -p out; rm -rf out/quick.* out/full.* out/notebooks out/notebooks.xml; status=0; notebooks="as expected"; \
 	for name in quick full; do \
-	  $(bin)/dora-repro $$name --json out/$$name.json --junit out/$$name.xml || status=1; \
+	  $(bin)/dora-repro $$name --json out/$$name.json --junit out/$$name.xml --html out/$$name.html || status=1; \
 	done; \
+	$(bin)/dora-repro notebooks --out out/notebooks --junit out/notebooks.xml || { notebooks="not as expected"; status=1; }; \
 	echo; \
 	for name in quick full; do \
 	  verdict=$$($(bin)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["verdict"])' out/$$name.json 2>/dev/null) \
 	    || { verdict="no verdict"; status=1; }; \
 	  echo "$$name: $$verdict  (reports: $$(ls out/$$name.* 2>/dev/null | tr '\n' ' '))"; \
 	done; \
+	echo "notebooks: $$notebooks  (executed: out/notebooks)"; \
 	exit $$status
 
-test: $(ready) ## set up, then run the tests
-	@$(bin)/python -m pytest -q --durations=10 $(ARGS)
+test: $(ready) ## set up, then run the tests, and the notebooks against what they say
+	@$(bin)/python -m pytest -q --durations=10 --nbval --nbval-current-env $(or $(ARGS),tests notebooks)
+
+notebooks: $(ready) ## run the notebooks and keep what they say in them (then look at the diff)
+	@$(bin)/dora-repro notebooks --in-place
 
 lint: $(ready) ## style and likely bugs, notebooks too
 	@$(bin)/python -m ruff check

@@ -143,12 +143,19 @@ def _reference(session: Session) -> tuple[Evidence, Job]:
     for point in question.points:
         if str(point) not in evidence.result["saves"]:
             raise BadInput(f"save_at={point}: the run was over after step {done}: choose a step from 0 to {done}")
-    for glob in question.ignore:
-        if not judge.matching(evidence.end, (glob,)):
-            near = difflib.get_close_matches(glob, list(evidence.end), n=1, cutoff=0.3)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise BadInput(f"ignore={glob!r} matches none of {len(evidence.end)} leaves{hint}")
+    _refuse_strangers("ignore", question.ignore, list(evidence.end), "leaves")
+    if trainable := list(evidence.result["facts"]["trainable"]):
+        _refuse_strangers("values", question.values, trainable, "trainable parameters")
     return evidence, job
+
+
+def _refuse_strangers(option: str, globs: Iterable[str], paths: Sequence[str], what: str) -> None:
+    """Every glob must match something: a misspelt one would do nothing, and say nothing."""
+    for glob in globs:
+        if not judge.matching(paths, (glob,)):
+            near = difflib.get_close_matches(glob, paths, n=1, cutoff=0.3)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"{option}={glob!r} matches none of {len(paths)} {what}{hint}")
 
 
 def _resume(
@@ -234,6 +241,7 @@ def _report(
 
 
 def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:
-    if reference.values is None or resumed.values is None:
+    """How far apart both sides are, where values were asked for and there is anything to compare."""
+    if not reference.values or not resumed.values:
         return None
-    return Drift.between(reference.values, resumed.values)
+    return Drift.between(reference.values, resumed.values) if any(map(len, resumed.values.values())) else None

@@ -1,10 +1,13 @@
 """The command `notebooks`: run them without a screen, and hold what they found against what they promise."""
 
 import ast
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import writable
 
 
@@ -86,7 +89,9 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
     limits = {"cell_timeout": wanted["cell_timeout"], "timeout": wanted["timeout"]}
     done = []
     silent = wanted["quiet"] or not sys.stderr.isatty()
-    with tqdm(total=len(work), unit="notebook", leave=False, disable=silent) as bar:
+    with _told_where_stopped(done, work, wanted["out"]), tqdm(
+        total=len(work), unit="notebook", leave=False, disable=silent
+    ) as bar:
         for one in execute_all(work, Path(wanted["out"]), jobs=wanted["jobs"], **limits):
             bar.update()
             done.append(one)
@@ -100,6 +105,14 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
             if wanted["in_place"] and one.passed:
                 copies.write(copies.kept(one.copy, sources[one.name]), sources[one.name])
     return sorted(done, key=lambda one: one.name)
+
+
+@contextlib.contextmanager
+def _told_where_stopped(done: list, work: list, out: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"{len(done)} of {len(work)} notebooks were done; their copies are in {out}.") from None
 
 
 def told(one: object) -> str:

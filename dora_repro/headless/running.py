@@ -5,9 +5,8 @@ whole, held from outside. An exception inside a widget's callback may leave pape
 searched for it.
 """
 
+import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -53,24 +52,37 @@ def execute_all(
     """Execute notebooks with their parameters, so many at a time; results as they come.
 
     Args:
-        out: the folder of the executed copies; made if it is not there.
+        out: the folder of the executed copies; made where it is not there.
         cell_timeout, timeout: seconds for each cell, and for a whole notebook.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    running: set[subprocess.Popen] = set()
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(execute, path, given, out, cell_timeout, timeout) for path, given in notebooks]
+        waiting = [pool.submit(execute, path, given, out, cell_timeout, timeout, running) for path, given in notebooks]
         try:
             for done in as_completed(waiting):
                 yield done.result()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nothing goes on behind the back of who stopped it
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(running):
+                _end(process)
             raise
 
 
 def execute(
-    notebook: Path, parameters: Mapping[str, object], out: Path, cell_timeout: float, timeout: float
+    notebook: Path,
+    parameters: Mapping[str, object],
+    out: Path,
+    cell_timeout: float,
+    timeout: float,
+    running: set[subprocess.Popen] | None = None,
 ) -> Executed:
-    """Execute one notebook in a new interpreter, from its own folder, and judge the copy."""
+    """Execute one notebook in a new interpreter, from its own folder, and judge the copy.
+
+    Args:
+        running: holds the process while it works, for whoever may have to end it.
+    """
+    running = set() if running is None else running
+    out.mkdir(parents=True, exist_ok=True)
     copy = out.resolve() / notebook.name
     copy.unlink(missing_ok=True)
     asked = {
@@ -85,6 +97,7 @@ def execute(
         [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         cwd=notebook.resolve().parent, text=True, encoding="utf-8", errors="replace", start_new_session=True,
     )  # fmt: skip
+    running.add(process)
     try:
         said, _ = process.communicate(json.dumps(asked), timeout=timeout)
         stopped = False
@@ -92,6 +105,7 @@ def execute(
         stopped, said = True, ""
     finally:
         _end(process)
+        running.discard(process)
     seconds = time.monotonic() - begun
     judged = judge(copy) if copy.exists() else ("failed", "", (), said.strip()[-2000:])
     outcome, verdict, promised, problem = judged
@@ -111,12 +125,23 @@ _BOOT = (
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the process and the kernel that it started."""
+    """End the process, the kernel that it started, and what the kernel started."""
+    import psutil
+
     try:
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-    except ProcessLookupError:
-        pass
+        whole = psutil.Process(process.pid)
+        family = [*whole.children(recursive=True), whole]  # kernels have a session of their own
+    except psutil.NoSuchProcess:
+        family = []
+    for each in family:
+        try:
+            each.kill()
+        except psutil.NoSuchProcess:
+            continue
     process.wait()
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):  # what was still to be written to it is of no use to anybody
+            stream.close()
 
 
 def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
@@ -138,8 +163,9 @@ def _outputs(notebook: dict) -> Iterator[dict]:
 
 
 def errors_in(notebook: dict) -> list[str]:
-    """Each cell that raised: its number among the code cells, and the exception."""
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    """Each cell that raised: its number among the notebook's own code cells, and the exception."""
+    own = [cell for cell in notebook["cells"] if "injected-parameters" not in cell["metadata"].get("tags", ())]
+    cells = [cell for cell in own if cell["cell_type"] == "code"]
     return [
         f"cell {number} raised {output['ename']}: {output['evalue']}"
         for number, cell in enumerate(cells, start=1)

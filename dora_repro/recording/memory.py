@@ -183,7 +183,7 @@ class BufferDigests:
     through `.data` and numpy. What holds for all tensors is read by `Snapshot.capture`, around saves and at the end.
     """
 
-    LARGE = 1 << 24  # bytes; quantised weights, not running statistics
+    LARGE = 1 << 20  # bytes; frozen directions and quantised weights, not running statistics
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[torch.Tensor, int, int, bytes]] = {}

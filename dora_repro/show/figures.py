@@ -175,7 +175,7 @@ def drift_curves(drifts: Mapping[str, Drift], measure: str = "max_abs") -> Figur
 
     Runs that are equal by bytes throughout have no place on a scale of logarithms: the legend says so of them.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2 + 0.2 * -(-len(drifts) // 2)))
     for index, (name, drift) in enumerate(drifts.items()):
         values = np.array(getattr(drift, measure), float).max(axis=0)  # (steps,)
         label = name if (values != 0).any() else f"{name} (equal by bytes)"
@@ -186,7 +186,7 @@ def drift_curves(drifts: Mapping[str, Drift], measure: str = "max_abs") -> Figur
     axes.set_xlabel("steps after loading")
     axes.set_ylabel(MEASURES[measure])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -237,14 +237,18 @@ def norms(courses: Mapping[str, Sequence[tuple[str, Sequence[int], Sequence[floa
     The first two of a name's lines are drawn as both sides of one thing where names repeat.
     """
     figure, panels = plt.subplots(1, len(courses), figsize=(WIDTH, 3.0), squeeze=False)
+    all_names = list(dict.fromkeys(name for lines in courses.values() for name, _, _ in lines))
+    short = dict(zip(all_names, shortened(all_names), strict=True))
     for axes, (quantity, lines) in zip(panels[0], courses.items(), strict=True):
         known: list[str] = []
         for name, steps, values in lines:
             again = name in known
             known += [] if again else [name]
-            colour = COLOURS[known.index(name) % len(COLOURS)]
-            style = {"linestyle": DASHES[1] if again else "-", "linewidth": 1.4 if again else 3.0}
-            axes.plot(steps, values, color=colour if not again else "#000000", label=None if again else name, **style)
+            if again:
+                style = {"linestyle": DASHES[1], "linewidth": 1.4, "color": COLOURS[6]}
+            else:
+                style = {"linewidth": 3.0, "color": COLOURS[known.index(name) % len(COLOURS)], "label": short[name]}
+            axes.plot(steps, values, **style)
         axes.set_title(quantity)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -11,6 +11,10 @@ def shortened(names: Sequence[str]) -> list[str]:
     The last part always stays. Names that would become the same keep all their parts.
     """
     split = [name.replace("/", ".").split(".") for name in names]
+    if len({*map(len, split)}) == 1:
+        places = [place for place, kinds in enumerate(zip(*split, strict=True)) if len({*kinds}) > 1]
+        places += [len(split[0]) - 1] if len(split[0]) - 1 not in places else []
+        return [_cut(".".join(parts[place] for place in places)) for parts in split]
     same = [set(parts) for parts in zip(*split, strict=False)]
     front = _common(same, split)
     back = [set(parts) for parts in zip(*(reversed(parts[front:-1]) for parts in split), strict=False)]

@@ -276,3 +276,27 @@ def test_a_report_is_valid_json_with_the_answer_in_it():
     assert found["divergence"]["leaf"] == "model/0.weight"
     assert found["divergence"]["difference"]["differing"] == 128
     assert len(found["losses"]["reference"]) == 8 and len(found["losses"]["resumed"]) == 3
+
+
+def test_values_that_are_asked_for_tell_how_far_apart_both_sides_are():
+    report = ask(runs.Forgetful, "optimizer", values="model/*.weight")
+    drift = report.drift
+    assert drift.steps == (5, 6, 7, 8) and drift.leaves == ("model/0.weight", "model/3.weight")
+    assert drift.first == (6, "model/0.weight") and drift.after(0) == 0.0 < drift.after(1)
+    assert report.to_dict().keys() >= {"histories", "losses"} and "drift" not in report.to_dict()
+    assert ask(runs.Forgetful, "optimizer").drift is None
+    assert ask(runs.Plain, values="*").drift.first is None
+
+
+def test_values_that_match_nothing_are_bad_input_and_none_at_all_is_no_drift():
+    with pytest.raises(BadInput, match=r"values='modle/\*' matches none of 4 trainable parameters: did you mean"):
+        ask(runs.Plain, values="modle/*")
+    assert ask(runs.Vacuous, "no parameter", values="*").drift is None
+    raised = ask(runs.Raising, "load", save_at=3, values="*")
+    assert (raised.verdict, raised.drift) == (Verdict.DIFFERENT, None)
+
+
+def test_histories_of_both_sides_are_in_the_report():
+    report = ask(runs.Counters, False)
+    assert set(report.histories) == {"reference", "resumed"}
+    assert all(type(value) is list for side in report.histories.values() for value in side.values())

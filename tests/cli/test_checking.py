@@ -168,7 +168,18 @@ def test_several_reports_are_written_too(call, stand_in, tmp_path):
     assert ElementTree.parse(tmp_path / "r.xml").getroot().get("tests") == "8"
 
 
-@pytest.mark.parametrize("option", ["--json", "--junit"])
+def test_a_page_is_written_for_which_values_are_asked(call, stand_in, tmp_path):
+    asked = stand_in("quick", different())
+    done = call("quick", "--html", tmp_path / "r.html", "--seed", 5)
+    assert done.exit_code == 1
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.lstrip().startswith("<!DOCTYPE html>") and "TEST FAILED" in text and "config seed" in text
+    assert asked[0][1]["values"] == ("*",)
+    call("quick")
+    assert "values" not in asked[1][1]
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", "--html"])
 def test_a_report_that_cannot_be_written_is_found_out_before_the_work(call, stand_in, tmp_path, option):
     asked = stand_in("quick", report())
     gone = tmp_path / "gone" / "r"

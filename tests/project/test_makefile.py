@@ -118,38 +118,42 @@ def test_a_change_of_what_is_needed_sets_up_again(checkout, changed):
 
 def test_check_ends_by_naming_verdicts_and_reports(checkout):
     set_up(checkout)
-    stand_in_for_the_kit(checkout, quick=("EXACT", 0), full=("EXACT", 0))
+    stand_in_for_the_kit(checkout, quick=("EXACT", 0), full=("EXACT", 0), notebooks=("", 0))
     done = make(checkout, "check")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == [
+    assert done.stdout.splitlines()[-3:] == [
         "quick: EXACT  (reports: out/quick.json )",
         "full: EXACT  (reports: out/full.json )",
+        "notebooks: as expected  (executed: out/notebooks)",
     ]
     assert (checkout / "asked").read_text().splitlines() == [
-        "quick --json out/quick.json --junit out/quick.xml",
-        "full --json out/full.json --junit out/full.xml",
+        "quick --json out/quick.json --junit out/quick.xml --html out/quick.html",
+        "full --json out/full.json --junit out/full.xml --html out/full.html",
+        "notebooks --out out/notebooks --junit out/notebooks.xml",
     ]
 
 
 @pytest.mark.parametrize(
-    ("quick", "full", "said"),
+    ("quick", "full", "notebooks", "said"),
     [
-        (("DIFFERENT", 1), ("EXACT", 0), ["quick: DIFFERENT", "full: EXACT"]),
-        (("EXACT", 0), ("INCONCLUSIVE", 3), ["quick: EXACT", "full: INCONCLUSIVE"]),
-        (("", 2), ("EXACT", 0), ["quick: no verdict", "full: EXACT"]),
-        (("EXACT", 0), ("", 0), ["quick: EXACT", "full: no verdict"]),
+        (("DIFFERENT", 1), ("EXACT", 0), 0, ["quick: DIFFERENT", "full: EXACT"]),
+        (("EXACT", 0), ("INCONCLUSIVE", 3), 0, ["quick: EXACT", "full: INCONCLUSIVE"]),
+        (("", 2), ("EXACT", 0), 0, ["quick: no verdict", "full: EXACT"]),
+        (("EXACT", 0), ("", 0), 0, ["quick: EXACT", "full: no verdict"]),
+        (("EXACT", 0), ("EXACT", 0), 1, ["quick: EXACT", "full: EXACT"]),
     ],
 )
-def test_check_fails_where_either_fails_and_runs_both(checkout, quick, full, said):
+def test_check_fails_where_any_fails_and_runs_all(checkout, quick, full, notebooks, said):
     set_up(checkout)
     (checkout / "out").mkdir()
     for name in ("quick", "full"):  # left over from an earlier call: not to be taken for this one's
         (checkout / "out" / f"{name}.json").write_text('{"verdict": "STALE"}', encoding="utf-8")
-    stand_in_for_the_kit(checkout, quick=quick, full=full)
+    stand_in_for_the_kit(checkout, quick=quick, full=full, notebooks=("", notebooks))
     done = make(checkout, "check")
     assert done.returncode != 0
-    assert [line.split("  ")[0] for line in done.stdout.splitlines()[-2:]] == said
-    assert len((checkout / "asked").read_text().splitlines()) == 2
+    told = "notebooks: not as expected" if notebooks else "notebooks: as expected"
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()[-3:]] == [*said, told]
+    assert len((checkout / "asked").read_text().splitlines()) == 3
 
 
 def test_the_freeze_keeps_no_local_suffix_and_no_cuda(checkout):

@@ -296,3 +296,34 @@ def test_a_copy_of_a_run_records_what_its_original_would():
     with Recorder(state[0], done=1) as again:
         again.step()
     assert again.trace.steps[0].effects == recorder.trace.steps[1].effects
+
+
+def test_values_are_kept_at_every_step_where_they_are_asked_for():
+    run = runs.Plain()
+    with Recorder(run, done=4, values=("model/*.weight",)) as recorder:
+        before = run.model[0].weight.detach().clone()
+        recorder.step()
+        recorder.step()
+    assert list(recorder.values) == [4, 5, 6]
+    assert list(recorder.values[4]) == ["model/0.weight", "model/3.weight"]
+    assert torch.equal(recorder.values[4]["model/0.weight"], before)
+    assert torch.equal(recorder.values[6]["model/0.weight"], run.model[0].weight.detach())
+    assert not torch.equal(recorder.values[5]["model/0.weight"], recorder.values[6]["model/0.weight"])
+    with Recorder(runs.Plain()) as recorder:
+        recorder.step()
+    assert recorder.values == {}
+
+
+def test_a_change_of_an_option_between_two_steps_is_seen_whatever_it_is():
+    run = runs.Plain()
+    with Recorder(run) as recorder:
+        recorder.step()
+        run.optimizer.param_groups[0]["lr"] = 0.5
+        recorder.step()
+        run.optimizer.param_groups[0]["betas"] = (0.5, 0.5)
+        recorder.step()
+    rates, betas = (
+        [effect.digest for step in recorder.trace.steps for effect in step.effects if effect.leaf.endswith(option)]
+        for option in ("group.0/lr", "group.0/betas")
+    )
+    assert rates[0] != rates[1] == rates[2] and betas[0] == betas[1] != betas[2]

@@ -56,6 +56,15 @@ def overlapping(figure) -> list[tuple[str, str]]:
     ]
 
 
+def outside(figure) -> list[str]:
+    """Texts that do not lie within the figure."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in _texts(figure)]
+    width, height = figure.bbox.width, figure.bbox.height
+    return [text for text, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+
+
 def _texts(figure) -> list[Text]:
     """All that is written: labels of ticks where these are in view, everything else where it is visible."""
     of_ticks, in_view = set(), []
@@ -70,6 +79,12 @@ def _texts(figure) -> list[Text]:
 
 
 HISTORIES = {"reference": {"validation_losses": [3.0, 2.0, 1.0]}, "resumed": {"validation_losses": [1.5]}}
+LAYERS = [
+    (f"model/clip_model.{tower}_model.encoder.layers.{block}.self_attn.out_proj", [1, 2, 3], [8.0, 8.1, 8.2])
+    for _ in range(2)
+    for tower in ("text", "vision")
+    for block in (1, 2)
+]
 DRAWN = {
     "losses": lambda: figures.losses(REPORT),
     "losses, one step": lambda: figures.losses(made.report(reference=trace(1, 1.0), resumed=trace(1, 1.0))),
@@ -81,7 +96,7 @@ DRAWN = {
     "curves of 7": lambda: figures.drift_curves({f"checkpoint with part {n}": drift(grow=n * 1e-6) for n in range(7)}),
     "histogram": lambda: figures.ulp_histogram(drift()),
     "histogram, far": lambda: figures.ulp_histogram(drift(grow=10.0)),
-    "norms": lambda: figures.norms({"‖m‖": [("a", [1, 2], [1.0, 1.1]), ("a", [2], [1])], "‖ΔD‖": [("a", [1], [0.1])]}),
+    "norms": lambda: figures.norms(dict.fromkeys(("length of m", "size of the low-rank update"), LAYERS)),
     "matrix": lambda: figures.matrix_difference(torch.randn(64, 4), torch.randn(64, 4), "delta_D_B"),
     "equal matrix": lambda: figures.matrix_difference(torch.ones(3, 5), torch.ones(3, 5)),
     "vector": lambda: figures.matrix_difference(torch.zeros(6), torch.ones(6)),
@@ -94,6 +109,7 @@ def test_a_figure_is_closed_and_its_labels_lie_apart(name):
     assert plt.get_fignums() == []
     assert figure.get_size_inches()[0] == figures.WIDTH
     assert overlapping(figure) == []
+    assert outside(figure) == []
 
 
 def test_labels_that_do_overlap_are_noticed():
@@ -101,6 +117,12 @@ def test_labels_that_do_overlap_are_noticed():
     axes = figure.axes[0]
     axes.set_yticks(range(300), [f"block {row}" for row in range(300)])
     assert overlapping(figure)
+
+
+def test_a_label_that_lies_outside_is_noticed():
+    figure = DRAWN["map of 3"]()
+    figure.axes[0].set_ylabel("x" * 80)
+    assert outside(figure) == ["x" * 80]
 
 
 def test_the_losses_of_both_sides_and_their_difference_are_drawn():

@@ -15,6 +15,7 @@ from dora_repro.show.names import LONGEST, shortened
         (["one/only.weight"], ["weight"]),
         (["w", "b"], ["w", "b"]),
         (["a.w", "w"], ["a.w", "w"]),
+        (["t.encoder.layers.1.attn.out.m", "v.encoder.layers.2.attn.out.A"], ["t.1.m", "v.2.A"]),
         ([], []),
     ],
 )
