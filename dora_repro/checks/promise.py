@@ -72,8 +72,8 @@ def _missed(config: TrainingConfig) -> list[tuple[str, bool]]:
         ("optimizer", adaptive, "AdamW's moments", True),
         ("optimizer", not adaptive and config.momentum > 0, "SGD's momentum", True),
         ("scheduler", config.scheduler != "none", "the schedule's place", True),
-        ("rng", config.dropout > 0 and config.dropout_mode == "live", "the generator that dropout draws from", True),
-        ("data", not ordered, "the order of the samples", True),
+        ("rng", config.dropout > 0 and config.dropout_mode == "live", "dropout's generator", True),
+        ("data", not ordered, "the order of samples", True),
         ("progress", config.early_stopping > 0, "what early stopping goes by", False),
     ]
     return [(why, shows) for part, read, why, shows in found if read and part not in config.parts]

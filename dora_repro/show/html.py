@@ -125,7 +125,7 @@ def _figures(report: Report, names: Callable[[str], str] | None) -> list[tuple[s
     drawn = []
     if report.reference is not None and any(step.loss is not None for step in report.reference.steps):
         drawn.append(("Loss of both sides, and how far apart they are", figures.losses(report)))
-    if report.drift is not None:
+    if report.drift is not None and report.drift.first is not None:
         drawn.append(
             ("How far apart the parameters are, step by step", figures.drift_map(report.drift, names=names or str))
         )

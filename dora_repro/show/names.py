@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-LONGEST = 34  # characters; a longer one loses its middle
+LONGEST = 40  # characters; a longer one loses its middle
 
 
 def shortened(names: Sequence[str]) -> list[str]:

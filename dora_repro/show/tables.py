@@ -11,7 +11,9 @@ from dora_repro.subject.config import TrainingConfig
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns set by spaces, under their heads."""
-    widths = [max(len(str(row[column])) for row in (heads, *rows)) for column in range(len(heads))]
+    # The last column is as wide as its head: what is longer may be wrapped where the page ends, its rule not.
+    widths = [max(len(str(row[column])) for row in (heads, *rows)) for column in range(len(heads) - 1)]
+    widths.append(len(heads[-1]))
     lines = [heads, ["-" * width for width in widths], *rows]
     return "\n".join(
         "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -55,7 +55,7 @@ def test_the_reasoning_commits_itself(asked):
         ({"checkpoint": "dora+optimizer+rng+data"}, "nothing that the checkpoint lacks is read"),
         (
             {"checkpoint": "dora-only"},
-            "the checkpoint lacks AdamW's moments, the generator that dropout draws from and the order of the samples",
+            "the checkpoint lacks AdamW's moments, dropout's generator and the order of samples",
         ),
         (
             {"checkpoint": "dora-only", "optimizer": "sgd", "momentum": 0.9, "dropout": 0.0, "shuffle": False},

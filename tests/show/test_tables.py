@@ -16,7 +16,7 @@ REPORTS = {"dora-only": made.different(drift=drift(2, 5)), "complete": made.repo
 def test_what_each_checkpoint_loses():
     assert tables.lost_table(REPORTS).splitlines() == [
         "checkpoint  verdict    first differs at  leaves lost",
-        "----------  ---------  ----------------  ------------------",
+        "----------  ---------  ----------------  -----------",
         "dora-only   DIFFERENT  step 3, update    optimizer 4, rng 1",
         "complete    EXACT      nowhere           nothing",
     ]  # fmt: skip
