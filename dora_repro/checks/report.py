@@ -75,6 +75,14 @@ class Control:
     divergence: Divergence | None = None
     noise: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        if not self.runs:
+            return "none was run"
+        sides = f"{' and '.join(self.runs)} repeated"
+        if self.deterministic:
+            return f"{sides}, deterministic"
+        return f"{sides}, not deterministic: first differs at {self.divergence}"
+
 
 @dataclass(frozen=True)
 class Report:

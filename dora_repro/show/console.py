@@ -213,14 +213,9 @@ def _footnotes(report: Report, wording: Wording) -> list[str]:
 
 
 def _control(report: Report) -> str:
-    control = report.control
-    if not control.runs:
-        differs = report.divergence is not None or report.latent
-        return "none was run" if differs else "not needed (equal bytes from two sides are their own)"
-    sides = " and ".join(control.runs)
-    if control.deterministic:
-        return f"{sides} repeated, deterministic"
-    return f"{sides} repeated, not deterministic: first differs at {control.divergence}"
+    if not report.control.runs and report.divergence is None and not report.latent:
+        return "not needed (equal bytes from two sides are their own)"
+    return str(report.control)
 
 
 def _what_differs(report: Report, wording: Wording) -> list[str]:

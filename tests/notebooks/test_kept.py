@@ -13,7 +13,8 @@ from tests.headless import specimens
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LINES = 12  # of a code cell; the parameters' cell aside
+LINES = 8  # of a code cell; the parameters' cell aside
+WIDTH = 100  # characters of a line, so that none is cut off in JupyterLab
 CELLS = 16  # code cells of a notebook
 
 
@@ -46,6 +47,8 @@ def faults(content: dict) -> list[str]:
         text = source(cell)
         if len(text.splitlines()) > LINES and not is_parameters(cell):
             wrong.append(f"cell {number} is long")
+        if any(len(line) > WIDTH for line in text.splitlines()):
+            wrong.append(f"cell {number} is wide")
         if re.search(r"^\s*(def|class|for|while|with) ", text, re.MULTILINE):
             wrong.append(f"cell {number} holds logic: a function of the package is missing")
         if any(output["output_type"] == "error" for output in cell["outputs"]):
@@ -79,6 +82,7 @@ def test_faults_are_noticed():
         "tag": "not one cell tagged parameters",
         "logic": "holds logic",
         "long": "is long",
+        "wide": "is wide",
         "raised": "raised",
         "machine": "things of the machine",
         "title": "no question",
@@ -94,6 +98,8 @@ def test_faults_are_noticed():
             cells[1]["source"] = ["for x in y:\n", "    pass"]
         elif spoil == "long":
             cells[1]["source"] = ["x = 1\n"] * 20
+        elif spoil == "wide":
+            cells[1]["source"] = ["x" * 120]
         elif spoil == "raised":
             cells[1]["outputs"] = [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]
         elif spoil == "machine":
