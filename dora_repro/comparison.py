@@ -18,6 +18,7 @@ from dora_repro.checkpoint.reading import leaves_of_file
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
+from dora_repro.state.draws import draws_apart
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
@@ -39,6 +40,7 @@ class LeafDifference:
         nan: elements where exactly one side, or both with other bits, is NaN.
         at: index of the worst element (or the first that differs), row-major.
         role: the part that the leaf plays (`parameter`, `moment`, …), where the sides are snapshots.
+        draws: of a generator, how many draws the actual state is ahead (negative: behind); None where it is none.
     """
 
     path: str
@@ -52,6 +54,7 @@ class LeafDifference:
     nan: int = 0
     at: tuple[int, ...] = ()
     role: str = ""
+    draws: int | None = None
 
     def within(self, tolerance: float) -> bool:
         """Whether every element is a number within `tolerance` (absolute) of what was expected; NaN never is."""
@@ -220,7 +223,10 @@ def _compare_saved(path: str, expected: SavedLeaf, actual: SavedLeaf) -> LeafDif
         return LeafDifference(path, "value", "one digest", "another")
     # The digests have decided: what the values cannot show is a difference all the same.
     found = _compare_values(path, expected.value, actual.value)
-    return found or LeafDifference(path, "value", describe(expected), describe(actual))
+    found = found or LeafDifference(path, "value", describe(expected), describe(actual))
+    if expected.role == actual.role == "generator":
+        return replace(found, draws=draws_apart(expected.value, actual.value))
+    return found
 
 
 def _value(side: object) -> object:

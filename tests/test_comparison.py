@@ -366,3 +366,13 @@ def test_measuring_a_large_tensor_copies_a_chunk_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < 2 * one.numel() * 8 * 0.75
+
+
+def test_two_states_of_a_generator_are_so_many_draws_apart():
+    generator = torch.Generator().manual_seed(0)
+    before = Snapshot.capture({"generator": generator})
+    torch.rand(7, generator=generator)
+    (found,) = compare(before, Snapshot.capture({"generator": generator}), only=["generator"]).differences
+    assert (found.role, found.draws) == ("generator", 7)
+    (found,) = compare(before, Snapshot.capture({"generator": torch.Generator().manual_seed(1)})).differences
+    assert found.draws is None

@@ -45,8 +45,16 @@ def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
 def told(difference: LeafDifference) -> str:
     """How one leaf differs, without its path."""
     if difference.role == "generator" and difference.kind == "value":
-        return "another state"  # its bytes are no numbers that could be close to each other
+        return another_state(difference.draws)  # its bytes are no numbers that could be close to each other
     return str(difference).removeprefix(difference.path).strip()
+
+
+def another_state(draws: int | None) -> str:
+    """Where a generator stands that should stand elsewhere."""
+    if not draws:
+        return "another state"
+    count = f"{abs(draws):,} draw{'s' if abs(draws) > 1 else ''}"
+    return f"another state: {count} {'ahead' if draws > 0 else 'behind'}"
 
 
 def _ends(path: str) -> tuple[str, str]:

@@ -24,7 +24,9 @@ def test_values_that_are_no_numbers_have_no_largest_difference():
 
 
 def test_the_state_of_a_generator_is_no_number():
-    assert grouped([differs("rng/torch.cpu", 254.0, role="generator")]) == ["rng/torch.cpu  another state"]
+    for draws, told in {None: "", 0: "", 1: ": 1 draw ahead", -49152: ": 49,152 draws behind"}.items():
+        found = differs("rng/torch.cpu", 254.0, role="generator", draws=draws)
+        assert grouped([found]) == [f"rng/torch.cpu  another state{told}"]
 
 
 def test_names_are_given_to_paths_that_are_shown_whole():

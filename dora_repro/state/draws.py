@@ -1,0 +1,137 @@
+"""How many draws apart two states of one random number generator are: "the resumed run is 2 draws behind".
+
+A draw is one output of the generator itself: 32 bits of the Mersenne Twister (torch on the CPU, numpy's legacy global,
+Python's `random`), so that an int64 of torch's `random_` is two; 64 bits of PCG64 (`numpy.random.default_rng`); a unit
+of Philox's offset (CUDA). States of another seed or stream are no number of draws apart.
+
+The Mersenne Twister (Matsumoto and Nishimura 1998) is stepped from one state until it meets the other, in both
+directions, for some millions of draws; PCG's distance is computed, after O'Neill 2014 (https://www.pcg-random.org/).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from dora_repro.state.rng import State
+
+WORDS = 624  # of a Mersenne Twister's block
+BLOCKS = 8_000  # looked through in each direction: five million draws, some hundredths of a second
+
+_TORCH_BYTES = 5056  # of the CPU generator: seed, left, next, words as 64 bits each, and a spare normal number
+_PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
+_PCG_MASK = (1 << 128) - 1
+
+
+def draws_apart(expected: State, actual: State) -> int | None:
+    """How many draws `actual` is ahead of `expected`; negative where it is behind.
+
+    None where they are of two kinds, of other seeds or streams, too far apart to be found, or of a kind not known here.
+    What a generator keeps besides (the second of two normal numbers) does not count.
+    """
+    for read, measure in ((_twister, _twister_distance), (_pcg, _pcg_distance), (_philox, _philox_distance)):
+        one, other = read(expected), read(actual)
+        if one is not None and other is not None:
+            return measure(one, other)
+    return None
+
+
+# --- the Mersenne Twister: (624 words, how many of them are used up) -------------------------------------------------
+
+Twister = tuple[np.ndarray, int]
+
+
+def _twister(state: State) -> Twister | None:
+    if isinstance(state, torch.Tensor):
+        return _torch_twister(state)
+    if type(state) is not tuple or not state:
+        return None
+    if state[0] == "words" and len(state) == 4:  # Python's, as `rng.state_of` packs it
+        words = np.frombuffer(state[2], np.uint32)
+        return (words[:WORDS], int(words[WORDS])) if len(words) == WORDS + 1 else None
+    named = _named(state)
+    if named.get("bit_generator") == "MT19937" and "state/pos" in named:
+        return np.frombuffer(named["state/key:<u4"], np.uint32), int(named["state/pos"])
+    return None
+
+
+def _torch_twister(state: torch.Tensor) -> Twister | None:
+    if state.dtype != torch.uint8 or state.numel() != _TORCH_BYTES:
+        return None
+    data = state.contiguous().numpy().tobytes()
+    left = int(np.frombuffer(data, np.int32, 1, 8)[0])
+    used = int(np.frombuffer(data, np.uint64, 1, 16)[0])
+    words = np.frombuffer(data, np.uint64, WORDS, 24).astype(np.uint32)
+    return words, WORDS if left == 1 else used  # one left means none: the next draw makes a new block
+
+
+def _twister_distance(expected: Twister, actual: Twister) -> int | None:
+    """Both are stepped, block by block in turn, until one meets the other as it was."""
+    forwards, backwards = _blocks_from(expected), _blocks_from(actual)
+    for blocks in range(BLOCKS):
+        if np.array_equal(next(forwards), actual[0]):
+            return blocks * WORDS + actual[1] - expected[1]
+        if np.array_equal(next(backwards), expected[0]):
+            return actual[1] - expected[1] - blocks * WORDS
+    return None
+
+
+def _blocks_from(start: Twister) -> Iterator[np.ndarray]:
+    """The block of words of a state, and those that follow it."""
+    yield start[0]
+    generator = np.random.MT19937()
+    generator.state = {"bit_generator": "MT19937", "state": {"key": start[0], "pos": WORDS}}
+    while True:
+        generator.random_raw(WORDS, output=False)
+        yield generator.state["state"]["key"]
+
+
+# --- PCG64: (state, increment), a linear congruential generator of 128 bits ------------------------------------------
+
+
+def _pcg(state: State) -> tuple[int, int] | None:
+    named = _named(state)
+    if named.get("bit_generator") not in ("PCG64", "PCG64DXSM") or "state/inc" not in named:
+        return None
+    return (int(named["state/state"]), int(named["state/inc"])) if named["bit_generator"] == "PCG64" else None
+
+
+def _pcg_distance(expected: tuple[int, int], actual: tuple[int, int]) -> int | None:
+    if expected[1] != actual[1]:
+        return None  # another stream
+    ahead = _pcg_steps(expected[0], actual[0], expected[1])
+    return ahead if ahead < 1 << 127 else ahead - (1 << 128)
+
+
+def _pcg_steps(start: int, goal: int, increment: int) -> int:
+    """The number of steps from one state to another, bit by bit from the lowest."""
+    multiplier, bit, steps = _PCG_MULTIPLIER, 1, 0
+    while start != goal:
+        if (start ^ goal) & bit:
+            start = (start * multiplier + increment) & _PCG_MASK
+            steps |= bit
+        bit <<= 1
+        increment = (multiplier + 1) * increment & _PCG_MASK
+        multiplier = multiplier * multiplier & _PCG_MASK
+    return steps
+
+
+# --- Philox on CUDA: (seed, offset) ----------------------------------------------------------------------------------
+
+
+def _philox(state: State) -> tuple[int, int] | None:
+    if not isinstance(state, torch.Tensor) or state.dtype != torch.uint8 or state.numel() != 16:
+        return None
+    seed, offset = np.frombuffer(state.contiguous().numpy().tobytes(), np.int64)
+    return int(seed), int(offset)
+
+
+def _philox_distance(expected: tuple[int, int], actual: tuple[int, int]) -> int | None:
+    return actual[1] - expected[1] if expected[0] == actual[0] else None
+
+
+def _named(state: State) -> dict[str, object]:
+    """A numpy generator's flat state by name; empty for anything else."""
+    if type(state) is not tuple or len(state) % 2 or not all(type(name) is str for name in state[::2]):
+        return {}
+    return dict(zip(state[::2], state[1::2], strict=True))
