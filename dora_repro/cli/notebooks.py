@@ -98,7 +98,7 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
             if not wanted["quiet"]:
                 bar.clear()
                 click.echo(told(one))
-            if one.copy is None or not one.copy.exists():
+            if one.outcome == "stopped" or not one.copy.exists():
                 continue
             if wanted["html"]:
                 copies.page(one.copy)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dora_repro.checks.promise import MIME
+from dora_repro.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ def execute_all(
     """Execute notebooks with their parameters, so many at a time; results as they come.
 
     Args:
-        out: the folder of the executed copies; made where it is not there.
+        out: the folder of the executed copies; made where it is not there. Copies of earlier runs are replaced.
         cell_timeout, timeout: seconds for each cell, and for a whole notebook.
+
+    Raises:
+        BadInput: a copy would lie over its notebook, or two over each other; `out` is no folder.
     """
+    _refuse_to_overwrite([path for path, _ in notebooks], out)
     running: set[subprocess.Popen] = set()
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(execute, path, given, out, cell_timeout, timeout, running) for path, given in notebooks]
@@ -66,6 +71,17 @@ def execute_all(
             for process in tuple(running):
                 _end(process)
             raise
+
+
+def _refuse_to_overwrite(notebooks: list[Path], out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"out={out} is a file: name a folder for the executed copies")
+    names = [path.name for path in notebooks]
+    for path in notebooks:
+        if out.resolve() == path.resolve().parent:
+            raise BadInput(f"out={out} is where {path.name} lies: its copy would take its place; name another folder")
+        if names.count(path.name) > 1:
+            raise BadInput(f"two notebooks are called {path.name}: their copies would take each other's place")
 
 
 def execute(
@@ -146,7 +162,10 @@ def _end(process: subprocess.Popen) -> None:
 
 def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
     """(outcome, verdict, promised verdicts, problem) of an executed notebook."""
-    notebook = json.loads(copy.read_text(encoding="utf-8"))
+    try:
+        notebook = json.loads(copy.read_text(encoding="utf-8"))
+    except ValueError:
+        return "failed", "", (), "the executed copy is torn: its process was ended while it wrote"
     problems = [*errors_in(notebook), *widget_errors_in(notebook)]
     said = [
         output["data"][MIME] for output in _outputs(notebook) if MIME in output.get("data", {})

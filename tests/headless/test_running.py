@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dora_repro.errors import BadInput
 from dora_repro.headless import running
 from tests.headless import specimens
 
@@ -90,3 +91,26 @@ def test_a_verdict_that_was_not_promised_is_seen_in_the_copy_alone(tmp_path):
     path = tmp_path / "copy.ipynb"
     path.write_text(json.dumps(content))
     assert running.judge(path)[0] == "failed" and "not one that was promised: DIFFERENT" in running.judge(path)[3]
+
+
+def test_no_copy_takes_the_place_of_a_notebook_or_of_another_copy(tmp_path):
+    path = specimens.write(tmp_path / "a.ipynb", "1")
+    (tmp_path / "other").mkdir()
+    same_name = specimens.write(tmp_path / "other" / "a.ipynb", "2")
+    before = path.read_bytes()
+    for paths, out, said in (
+        ([path], tmp_path, "its copy would take its place"),
+        ([path, same_name], tmp_path / "out", "two notebooks are called a.ipynb"),
+        ([same_name], path, "is a file: name a folder"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            list(running.execute_all([(each, {}) for each in paths], out, jobs=1, **LIMITS))
+    assert path.read_bytes() == before
+
+
+def test_a_torn_copy_is_a_failure(tmp_path):
+    (tmp_path / "torn.ipynb").write_text('{"cells": [')
+    assert running.judge(tmp_path / "torn.ipynb")[::3] == (
+        "failed",
+        "the executed copy is torn: its process was ended while it wrote",
+    )
