@@ -15,6 +15,7 @@ from dora_repro.checks.report import Control, Report, Reports, Verdict
 from dora_repro.checks.session import Session, threads
 from dora_repro.drift import Drift
 from dora_repro.errors import BadInput
+from dora_repro.recording.recorder import VALUES_LIMIT
 
 
 def check(
@@ -51,14 +52,15 @@ def check(
         folder: keep the evidence here (must not exist, or be empty); by default it is removed.
         hear: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
         excused: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
-        values: globs of trainable parameters, as `model/*`: both sides keep their values at every step, so that
-            `report.drift` says how far apart they are, step by step.
+        values: globs of trainable parameters, as `model/*`: both sides keep their values at every step, up to
+            256 MiB, so that `report.drift` says how far apart they are, step by step.
         preload: modules that a new interpreter imports while it waits.
         interpreters: some that were started before, in place of `preload`; the caller closes them.
 
     Raises:
         BadInput: impossible steps, an unknown control or tolerance, a factory that cannot be sent to a process, an
-            uninterrupted run that raises or is over before `save_at`, a glob in `ignore` that matches nothing.
+            uninterrupted run that raises or is over before `save_at`, a glob in `ignore` or `values` that matches
+            nothing.
     """
     question = Question(
         factory=factory,
@@ -184,6 +186,9 @@ def _resume(
         control, notes = Control(), [f"the control came to no end: {stopped}"]
     if save_at in parent.result["rewritten"]:
         notes.append("the checkpoint was still being written when save() returned, or was rewritten later")
+    if reference.result["facts"]["values_dropped"]:
+        size = f"more than {VALUES_LIMIT >> 20} MiB"
+        notes.append(f"the values of all steps take {size}, so none were kept: ask for fewer parameters")
     if resumed.failure is not None:
         notes.append(f"the resumed side raised {resumed.failure['error']}")
     return _report(question, reference, resumed, findings, control, tuple(notes), save_at), resumed

@@ -25,6 +25,8 @@ from dora_repro.trace import Effect, Step, Trace
 
 Values = dict[int, dict[str, torch.Tensor]]  # by step and path
 
+VALUES_LIMIT = 1 << 28  # bytes of parameters kept for all steps together
+
 _EXPECTED_PHASES = ("batch", "forward", "backward")
 
 
@@ -42,7 +44,8 @@ class Recorder(AbstractContextManager):
         run: any object with `step()`; its `components()` or attributes are what is watched.
         done: the number of steps it has done already (after `load`, the step it was saved at).
         keep: (step, phase, leaf) of one effect whose value is to be kept, cloned, in `kept`.
-        values: globs of trainable parameters whose values are to be kept, cloned, at the end of every step.
+        values: globs of trainable parameters whose values are to be kept, cloned, at the end of every step; up to
+            `VALUES_LIMIT` bytes in all, and beyond that none.
 
     Attributes:
         trace: what was recorded so far.
@@ -62,6 +65,7 @@ class Recorder(AbstractContextManager):
         self.kept: object = None
         self.values: Values = {}
         self._wanted = tuple(values)
+        self._kept_bytes = 0
         self._done = done
         self._keep = keep
         self._hooks = Hooks(
@@ -149,12 +153,18 @@ class Recorder(AbstractContextManager):
         return True
 
     def _keep_values(self) -> None:
-        if self._wanted:
-            self.values[self._done] = {
-                path: parameter.detach().to("cpu", copy=True)
-                for path, parameter in self._parameters.items()
-                if any(fnmatchcase(path, glob) for glob in self._wanted)
-            }
+        if not self._wanted:
+            return
+        wanted = {
+            path: parameter.detach()
+            for path, parameter in self._parameters.items()
+            if any(fnmatchcase(path, glob) for glob in self._wanted)
+        }
+        self._kept_bytes += sum(parameter.nbytes for parameter in wanted.values())
+        if self._kept_bytes > VALUES_LIMIT:
+            self._wanted, self.values = (), {}
+        else:
+            self.values[self._done] = {path: parameter.to("cpu", copy=True) for path, parameter in wanted.items()}
 
     def _finished_effects(self) -> tuple[Effect, ...]:
         """The events of the step: those after its last update named `epoch_end`, repeated ones numbered."""
@@ -179,10 +189,12 @@ class Recorder(AbstractContextManager):
         return self._events[-1].phase if self._events else "batch"
 
     def facts(self) -> dict[str, object]:
-        """What tells a test from an empty one: how much was trainable, and whether gradients and parameters moved."""
+        """What tells a test from an empty one: how much was trainable, and whether gradients and parameters moved; and
+        whether the values of parameters were too many to be kept."""
         changed = any(digest_tensor(p) != self._first.get(path) for path, p in self._parameters.items())
         trainable = {path: parameter.numel() for path, parameter in self._parameters.items()}
-        return {"trainable": trainable, "gradients": self._gradients, "changed": changed}
+        dropped = self._kept_bytes > VALUES_LIMIT
+        return {"trainable": trainable, "gradients": self._gradients, "changed": changed, "values_dropped": dropped}
 
     # --- events --------------------------------------------------------------------------------------------------
 

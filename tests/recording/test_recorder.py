@@ -283,7 +283,8 @@ def test_facts_tell_a_run_that_learns_from_one_that_does_not():
     assert good["gradients"] is True and good["changed"] is True and sum(good["trainable"].values()) == 195
     assert facts(runs.Vacuous("no learning rate"))["changed"] is False
     assert facts(runs.Vacuous("zero gradients"))["gradients"] is False
-    assert facts(runs.Vacuous("no parameter")) == {"trainable": {}, "gradients": None, "changed": False}
+    nothing = {"trainable": {}, "gradients": None, "changed": False, "values_dropped": False}
+    assert facts(runs.Vacuous("no parameter")) == nothing
 
 
 def test_a_copy_of_a_run_records_what_its_original_would():
@@ -312,6 +313,16 @@ def test_values_are_kept_at_every_step_where_they_are_asked_for():
     with Recorder(runs.Plain()) as recorder:
         recorder.step()
     assert recorder.values == {}
+
+
+def test_values_beyond_the_limit_are_not_kept_at_all(monkeypatch):
+    monkeypatch.setattr("dora_repro.recording.recorder.VALUES_LIMIT", 1000)
+    with Recorder(runs.Plain(), values=("*",)) as recorder:
+        recorder.step()
+    assert recorder.values == {} and recorder.facts()["values_dropped"] is True
+    with Recorder(runs.Plain(), values=("*.bias",)) as recorder:
+        recorder.step()
+    assert len(recorder.values) == 2 and recorder.facts()["values_dropped"] is False
 
 
 def test_a_change_of_an_option_between_two_steps_is_seen_whatever_it_is():
