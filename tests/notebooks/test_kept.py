@@ -37,6 +37,8 @@ def faults(content: dict) -> list[str]:
         wrong.append("not executed from top to bottom: nbval compares nothing in a cell without a count")
     if sum(map(is_parameters, cells)) != 1:
         wrong.append("not one cell tagged parameters")
+    if sum("nbval-ignore-output" in cell["metadata"].get("tags", ()) for cell in cells) > 1:
+        wrong.append("more than one cell whose output nbval does not compare")
     if len(cells) > CELLS:
         wrong.append(f"{len(cells)} code cells")
     if not source(content["cells"][0]).startswith("# ") or "?" not in source(content["cells"][0]).splitlines()[0]:
@@ -87,6 +89,7 @@ def test_faults_are_noticed():
         "machine": "things of the machine",
         "title": "no question",
         "end": "does not say",
+        "ignored": "nbval does not compare",
     }.items():
         content = json.loads(json.dumps(whole))
         cells = code_cells(content)
@@ -104,6 +107,8 @@ def test_faults_are_noticed():
             cells[1]["outputs"] = [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]
         elif spoil == "machine":
             content["metadata"]["papermill"] = {}
+        elif spoil == "ignored":
+            cells[1]["metadata"] = cells[2]["metadata"] = {"tags": ["nbval-ignore-output"]}
         elif spoil == "title":
             content["cells"][0]["source"] = ["# A title"]
         else:
