@@ -178,7 +178,7 @@ def first_difference(expected: Trace, actual: Trace, after: int = 0) -> Differen
         other = actual.step(step.number)
         if other is None:
             return Difference(step.number, "epoch_end", "run/finished", "missing") if actual.finished else None
-        found = _first_in_step(step.number, step.effects, other.effects)
+        found = first_in_step(step.number, step.effects, other.effects)
         if found is not None:
             return found
     last = max(after, expected.steps[-1].number if expected.steps else 0)
@@ -187,7 +187,8 @@ def first_difference(expected: Trace, actual: Trace, after: int = 0) -> Differen
     return None
 
 
-def _first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Difference | None:
+def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Difference | None:
+    """The first differing effect of one step."""
     for one, other in zip(expected, actual, strict=False):
         if one == other:
             continue

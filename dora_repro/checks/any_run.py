@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_repro.checks import judge
-from dora_repro.checks.control import Sides, controlled
-from dora_repro.checks.evidence import Evidence
-from dora_repro.checks.job import Job
-from dora_repro.checks.processes import Interpreters, SideStopped
-from dora_repro.checks.question import Hear, Question
+from dora_repro.checks.control import Controlled, controlled
+from dora_repro.checks.question import Question
 from dora_repro.checks.report import Control, Report, Reports, Verdict
-from dora_repro.checks.session import Session, threads
 from dora_repro.drift import Drift
 from dora_repro.errors import BadInput
+from dora_repro.explain.explaining import Difference, explain, explain_unsteady
 from dora_repro.recording.recorder import VALUES_LIMIT
+from dora_repro.sides.evidence import Evidence, Sides
+from dora_repro.sides.job import Job
+from dora_repro.sides.processes import Interpreters, SideStopped
+from dora_repro.sides.session import Hear, Session, threads
+from dora_repro.trace import first_difference
 
 
 def check(
@@ -33,6 +35,7 @@ def check(
     title: str = "check",
     excused: Iterable[str] = (),
     values: Iterable[str] = (),
+    explain: bool = True,
     preload: tuple[str, ...] = (),
     interpreters: Interpreters | None = None,
 ) -> Report:
@@ -54,6 +57,8 @@ def check(
         excused: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
         values: globs of trainable parameters, as `model/*`: both sides keep their values at every step, up to
             256 MiB, so that `report.drift` says how far apart they are, step by step.
+        explain: where the runs differ, find out why: put the reference's state back into the resumed run, part by
+            part, until the smallest set is found that makes it the same (`report.explanation`, `report.causes`).
         preload: modules that a new interpreter imports while it waits.
         interpreters: some that were started before, in place of `preload`; the caller closes them.
 
@@ -76,13 +81,14 @@ def check(
         title=title,
         excused=excused,
         values=values,
+        explain=explain,
         preload=preload,
         interpreters=interpreters,
     )
-    with Session(question) as session:
+    with question.session() as session:
         session.expect(2)
-        reference, job = _reference(session)
-        return _resume(session, reference, job, reference, save_at)[0]
+        reference, job = _reference(session, question)
+        return _resume(session, question, reference, job, reference, save_at)[0]
 
 
 def every_step(
@@ -94,13 +100,14 @@ def every_step(
     """
     points = tuple(range(steps + 1)) if save_at is None else tuple(save_at)
     question = Question(factory, steps, points, **{"title": "every step", **options})
-    with Session(question) as session:
+    with question.session() as session:
         session.expect(1 + len(points))
-        reference, job = _reference(session)
+        reference, job = _reference(session, question)
         reports = []
         for index, point in enumerate(points):
             session.expect(len(points) - index)
-            report, _ = _resume(session, reference, job, reference, point)
+            asked = _once_explained(question, reports)
+            report, _ = _resume(session, asked, reference, job, reference, point)
             reports.append(replace(report, title=f"resumed at step {point}"))
         return Reports(question.title, tuple(reports))
 
@@ -115,25 +122,28 @@ def twice(factory: Callable[[], object], steps: int, save_at: Sequence[int], **o
     question = Question(factory, steps, points, **{"title": "twice", **options})
     if len(points) < 2 or list(points) != sorted(set(points)):
         raise BadInput(f"save_at={list(points)}: give two or more steps, each later than the one before")
-    with Session(question) as session:
+    with question.session() as session:
         session.expect(1 + len(points))
-        reference, job = _reference(session)
+        reference, job = _reference(session, question)
         reports, parent = [], reference
         for index, point in enumerate(points):
             if str(point) not in parent.result["saves"]:
                 break  # the run before it did not come this far; its own report says why
             session.expect(len(points) - index)
-            report, parent = _resume(session, reference, job, parent, point, points[index + 1 : index + 2])
+            asked = _once_explained(question, reports)
+            report, parent = _resume(session, asked, reference, job, parent, point, points[index + 1 : index + 2])
             reports.append(replace(report, title=f"resume {index + 1}, at step {point}"))
         return Reports(question.title, tuple(reports))
 
 
-def _reference(session: Session) -> tuple[Evidence, Job]:
+def _once_explained(question: Question, reports: Sequence[Report]) -> Question:
+    """The same question; of several checks of one run, the first that differs is explained, and no other."""
+    return replace(question, explain=question.explain and all(report.explanation is None for report in reports))
+
+
+def _reference(session: Session, question: Question) -> tuple[Evidence, Job]:
     """The uninterrupted run. Whatever is wrong with it, or with the question put to it, is the user's to mend."""
-    question = session.question
-    job = Job(
-        session.folder / "reference", question.steps, question.saves, values=question.values, threads=threads()
-    )
+    job = Job(session.folder / "reference", question.steps, question.saves, values=question.values, threads=threads())
     try:
         evidence = session.run("reference", job)
     except SideStopped as stopped:
@@ -162,6 +172,7 @@ def _refuse_strangers(option: str, globs: Iterable[str], paths: Sequence[str], w
 
 def _resume(
     session: Session,
+    question: Question,
     reference: Evidence,
     reference_job: Job,
     parent: Evidence,
@@ -169,7 +180,6 @@ def _resume(
     saves: tuple[int, ...] = (),
 ) -> tuple[Report, Evidence]:
     """Resume from what `parent` saved after `save_at`, compare with the reference, and report."""
-    question = session.question
     folder = session.folder / f"resumed-{save_at}"
     same = {"values": reference_job.values, "threads": reference_job.threads}
     job = Job(folder, question.steps, saves, parent.checkpoint(save_at), save_at, **same)
@@ -179,11 +189,12 @@ def _resume(
         reason = f"the resumed side came to no end: {stopped}"
         return Report(Verdict.INCONCLUSIVE, reason, save_at, question.steps, title=question.title), parent
     findings = judge.compare_sides(reference, resumed, save_at, question.steps)
+    sides = Sides(reference, reference_job, resumed, job)
     try:
-        sides = Sides(reference, reference_job, resumed, job)
-        findings, control, notes = controlled(session, sides, findings)
+        known = controlled(session, sides, findings, question.control, question.explain)
     except SideStopped as stopped:
-        control, notes = Control(), [f"the control came to no end: {stopped}"]
+        known = Controlled(findings, notes=(f"the control came to no end: {stopped}",))
+    notes = list(known.notes)
     if save_at in parent.result["rewritten"]:
         notes.append("the checkpoint was still being written when save() returned, or was rewritten later")
     if reference.result["facts"]["values_dropped"]:
@@ -191,7 +202,37 @@ def _resume(
         notes.append(f"the values of all steps take {size}, so none were kept: ask for fewer parameters")
     if resumed.failure is not None:
         notes.append(f"the resumed side raised {resumed.failure['error']}")
-    return _report(question, reference, resumed, findings, control, tuple(notes), save_at), resumed
+    report = _report(question, reference, resumed, known.findings, known.control, tuple(notes), save_at)
+    if question.explain and known.repeat is not None:
+        report = _explained(report, session, sides, known)
+    return report, resumed
+
+
+def _explained(report: Report, session: Session, sides: Sides, known: Controlled) -> Report:
+    """A report that says why, where there is something to explain."""
+    if known.unlike:
+        job = sides.reference_job if known.unlike == "reference" else sides.resumed_job
+        return replace(report, explanation=explain_unsteady(session, job, known.control.divergence.step))
+    if report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
+        return report
+    found, findings = report.divergence, known.findings
+    effects = first_difference(sides.reference.trace, sides.resumed.trace, sides.save_at)
+    at_end = report.latent
+    if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
+        still = {difference.path for difference in findings.end}
+        wrong = (d for d in findings.lost if d.role in ("parameter", "option") and d.expected != "one digest")
+        at_end = tuple(difference.path for difference in wrong if difference.path in still)
+    difference = Difference(
+        step=found.step if found else report.steps,
+        phase=effects.phase if effects is not None else found.phase if found is not None else "",
+        leaf=found.leaf if found else report.latent[0],
+        lost=findings.lost,
+        changed=report.saved_with if found is not None and found.phase == "save" else (),
+        at_end=at_end,
+        noise=(*report.noise, *report.bookkeeping),
+        raised=sides.resumed.failure is not None,
+    )
+    return replace(report, explanation=explain(session, sides, known.repeat, difference))
 
 
 def _report(

@@ -3,47 +3,59 @@
 from dataclasses import dataclass, replace
 
 from dora_repro.checks import judge
-from dora_repro.checks.evidence import Evidence
-from dora_repro.checks.job import Job
 from dora_repro.checks.report import Control, Divergence
-from dora_repro.checks.session import Session
 from dora_repro.comparison import compare_leaf
+from dora_repro.sides.evidence import Evidence, Sides
+from dora_repro.sides.session import Session
+
+NOT_RUN = Control()
 
 
 @dataclass(frozen=True)
-class Sides:
-    """A reference and a run resumed from it, each with the job that made it."""
+class Controlled:
+    """What repeating told.
 
-    reference: Evidence
-    reference_job: Job
-    resumed: Evidence
-    resumed_job: Job
+    Attributes:
+        findings: with the values at the divergence, which only the repeats keep.
+        control, notes: for the report.
+        repeat: the reference, repeated; None where it was not.
+        unlike: the side that did something else when it was repeated: `reference`, `resumed`, or empty.
+    """
 
-    @property
-    def save_at(self) -> int:
-        return self.resumed_job.start
+    findings: judge.Findings
+    control: Control = NOT_RUN
+    notes: tuple[str, ...] = ()
+    repeat: Evidence | None = None
+    unlike: str = ""
 
 
-def controlled(session: Session, sides: Sides, findings: judge.Findings) -> tuple[judge.Findings, Control, list[str]]:
+def controlled(
+    session: Session, sides: Sides, findings: judge.Findings, how: str, for_trials: bool = False
+) -> Controlled:
     """Repeat the reference where any byte differs, and the resumed side before it is accused.
 
-    Returns:
-        the findings (with the values at the divergence, which only the repeats keep), what the control told, and notes.
+    Args:
+        how: `auto`, `always` or `never`, as for `check`.
+        for_trials: have the repeat of the reference keep what trials put into a resumed run: what it was fed, and
+            frozen parameters where they differ.
 
     Raises:
         SideStopped: a repeat left no result.
     """
-    how = session.question.control
     notes: list[str] = []
     if how == "never":
-        return findings, Control(), notes
+        return Controlled(findings)
     if findings.save_changed and findings.divergence is None:
         findings = _ask_without_saving(session, sides, findings, notes)
     if how == "auto" and not findings.any_byte:
-        return findings, Control(), notes
+        return Controlled(findings, notes=tuple(notes))
     session.expect(2 if findings.any_byte else 1)
     keep = _value_wanted(findings.divergence)
-    reference = session.repeat("reference, repeated", replace(sides.reference_job, keep=keep))
+    job = replace(sides.reference_job, keep=keep)
+    if for_trials:
+        frozen = any(difference.expected == "one digest" for difference in findings.lost)
+        job = replace(job, streams=sides.save_at, frozen=frozen)
+    reference = session.repeat("reference, repeated", job)
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
@@ -54,15 +66,18 @@ def controlled(session: Session, sides: Sides, findings: judge.Findings) -> tupl
             size = compare_leaf(keep[2], reference.kept, resumed.kept)
             findings = replace(findings, divergence=replace(findings.divergence, difference=size))
     unlike: Divergence | None = None
+    side_unlike = ""
     for side, first, again in pairs:
         found = judge.repeat_difference(first, again)
         if found is None:
             continue
         if judge.no_later(found, findings.divergence, sides.reference.trace, sides.save_at):
+            side_unlike = side_unlike or side
             unlike = unlike or found
         else:
             notes.append(f"not deterministic later on: the {side} side, repeated, first differs at {found}")
-    return findings, Control(tuple(side for side, _, _ in pairs), unlike is None, unlike, noise), notes
+    control = Control(tuple(side for side, _, _ in pairs), unlike is None, unlike, noise)
+    return Controlled(findings, control, tuple(notes), reference, side_unlike)
 
 
 def _value_wanted(divergence: Divergence | None) -> tuple[int, str, str] | None:

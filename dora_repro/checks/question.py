@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.checks.processes import Interpreters
 from dora_repro.errors import BadInput
+from dora_repro.sides.processes import Interpreters
+from dora_repro.sides.session import Hear, Session
 
 TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tolerances (absolute)
 CONTROLS = ("auto", "always", "never")
-Hear = Callable[[str, dict], None]
 
 
 def _hear_nothing(side: str, event: dict) -> None:
@@ -39,6 +39,7 @@ class Question:
     title: str = "check"
     excused: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    explain: bool = True
     preload: tuple[str, ...] = ()
     interpreters: Interpreters | None = None
 
@@ -66,6 +67,11 @@ class Question:
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "tolerance", as_tolerance(self.tolerance))
         object.__setattr__(self, "hear", self.hear or _hear_nothing)
+
+    def session(self) -> Session:
+        """What runs its sides."""
+        own = {name: getattr(self, name) for name in ("in_process", "timeout", "hear", "folder", "preload")}
+        return Session(self.factory, interpreters=self.interpreters, **own)
 
     @property
     def saves(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dora_repro.comparison import Comparison, LeafDifference
 from dora_repro.drift import Drift
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.trace import Trace
 
 
@@ -107,6 +108,8 @@ class Report:
         environment: versions, threads, device and flags that both sides ran with.
         histories: by side, the lists of numbers that it held at the end, by path: losses, validation losses.
         reference, resumed: the traces (not in JSON).
+        explanation: why they differ, proved by transplanting state; None where there was nothing to explain, or it was
+            not asked.
         drift: how far apart the parameters of both sides are at every step (not in JSON), where `values` asked for it.
     """
 
@@ -138,7 +141,13 @@ class Report:
     histories: dict[str, dict[str, list]] = field(default_factory=dict, repr=False)
     reference: Trace | None = field(default=None, repr=False)
     resumed: Trace | None = field(default=None, repr=False)
+    explanation: Explanation | None = field(default=None, repr=False)
     drift: Drift | None = field(default=None, repr=False)
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What made the resumed run another one: the parts of one set that heals when it is put back."""
+        return self.explanation.causes if self.explanation is not None else ()
 
     @property
     def passed(self) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dora_repro.checks.any_run import check, every_step, twice
-from dora_repro.checks.processes import Interpreters
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
+from dora_repro.sides.processes import Interpreters
 from dora_repro.subject.config import NEEDS, TrainingConfig
 
 
@@ -84,7 +84,8 @@ def contents_of(
 ) -> dict[str, Report]:
     """The same training, saved after the same step with different contents: a check for each, by content."""
     config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
-    asked = {"steps": epochs * steps_in_epoch(config), "save_at": save_at, **options}
+    # Side by side they are compared, not explained, unless that is asked for.
+    asked = {"steps": epochs * steps_in_epoch(config), "save_at": save_at, "explain": False, **options}
     reports = {}
     with Interpreters(NEEDS) as interpreters:
         for index, name in enumerate(checkpoints):

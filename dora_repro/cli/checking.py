@@ -164,8 +164,8 @@ def _answer(
     Args:
         needs: modules that the run will import. The interpreters of its sides begin to, before this one imports torch.
     """
-    from dora_repro.checks.processes import Interpreters
     from dora_repro.show.progress import Progress
+    from dora_repro.sides.processes import Interpreters
 
     given = dict(given)
     files = {kind: given.pop(f"{kind}_file") for kind in ("json", "junit", "html")}

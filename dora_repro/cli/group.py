@@ -22,6 +22,7 @@ _COMMANDS = {
     "inspect": "files",
     "diff": "files",
     "notebooks": "notebooks",
+    "faults": "faults",
 }
 
 

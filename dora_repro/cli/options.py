@@ -114,6 +114,12 @@ _CHECK = (
         show_default=True,
         help="Repeat a side to see whether it is deterministic at all: where a byte differs, always, or never.",
     ),
+    click.option(
+        "--explain/--no-explain",
+        default=True,
+        show_default=True,
+        help="Where the runs differ, find the cause by putting state back.",
+    ),
     click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds that each side may take."),
     click.option("--in-process", is_flag=True, help="Run all sides in this process, for debugging."),
     click.option("--threads", type=click.IntRange(min=1), help="Threads of both sides; torch's own choice without."),

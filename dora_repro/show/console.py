@@ -10,6 +10,7 @@ from dora_repro.checks.report import Divergence, Report, Reports, Verdict
 from dora_repro.comparison import LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths, told
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
+from dora_repro.show.why import why_blocks
 
 TRACEBACK = 20  # its last lines
 
@@ -53,6 +54,7 @@ def report_blocks(
         [*_head(report), *(f"  {line}" for line in about)],
         *(section(report, comparison, wording) for comparison in report.comparisons),
         *_findings(report, wording),
+        *why_blocks(report, wording),
         _footnotes(report, wording),
         [*_what_differs(report, wording), verdict_line(report)],
     ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dora_repro.checks.report import Report
 from dora_repro.drift import Drift
 from dora_repro.errors import MissingExtra
-from dora_repro.show.names import shortened
+from dora_repro.show.names import cut, shortened
 
 try:
     import matplotlib.pyplot as plt
@@ -101,6 +101,50 @@ def _mark_steps(axes: Axes, report: Report) -> None:
         marks.append(("first difference", report.divergence.step, COLOURS[1], "-"))
     for label, at, colour, dash in marks:
         axes.axvline(at, color=colour, linestyle=dash, linewidth=1.2, alpha=0.8, label=label, zorder=0)
+
+
+@_styled
+def causes(report: Report) -> Figure:
+    """How far apart the runs are at the end, with this or that put back: what each part of the cause does by itself.
+
+    Raises:
+        ValueError: a report that names no cause, or one whose parts were not measured.
+    """
+    rows = _put_back(report)
+    if not rows:
+        raise ValueError("there is no cause whose parts were measured")
+    labels, sizes = zip(*rows, strict=True)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(rows)))
+    least = min((size for size in sizes if size), default=1.0) / 10
+    for row, size in enumerate(sizes):
+        # What is identical has no place on a scale of logarithms: it says so in words.
+        if size:
+            axes.barh(row, size - least, left=least, color=COLOURS[1], height=0.6)
+        else:
+            axes.text(least, row, " identical", va="center", color=COLOURS[2], weight="bold")
+    axes.set_xscale("log")
+    axes.set_xlim(least, max((size for size in sizes if size), default=1.0) * 3)
+    axes.set_yticks(range(len(rows)), [cut(label, 48) for label in labels])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("largest difference of a parameter at the end")
+    return figure
+
+
+def _put_back(report: Report) -> list[tuple[str, float]]:
+    """(what was put back, largest difference at the end), from nothing to all of the cause."""
+    whole = report.comparison("parameters")
+    rows = [("nothing put back", whole.max_abs)] if whole is not None and whole.max_abs == whole.max_abs else []
+    measured = [cause for cause in report.causes if cause.without is not None]
+    if not measured:
+        return []
+    several = len(report.causes) > 1
+    for cause in measured:
+        if several and cause.alone is not None and cause.alone.apart is not None:
+            rows.append((f"only {cause.name}", cause.alone.apart))
+    for cause in measured:
+        if cause.without.apart is not None:
+            rows.append((f"all but {cause.name}", cause.without.apart))
+    return [*rows, ("all of these" if several else f"only {report.causes[0].name}", 0.0)]
 
 
 @_styled

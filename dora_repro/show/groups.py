@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from dora_repro.comparison import LeafDifference
+from dora_repro.state.paths import ends, pattern
 
 Names = Callable[[str], str]
 
@@ -16,29 +17,16 @@ def grouped(differences: Iterable[LeafDifference], names: Names = str) -> list[s
     """A line for each group, in the order in which the groups first come."""
     groups: dict[tuple[str, ...], list[LeafDifference]] = {}
     for difference in differences:
-        key = (*_ends(difference.path), difference.kind, difference.role)
+        key = (*ends(difference.path), difference.kind, difference.role)
         groups.setdefault(key, []).append(difference)
     return [_line(group, names) for group in groups.values()]
-
-
-def pattern(paths: Iterable[str]) -> str:
-    """What paths have in common, the rest as a star: `optimizer/*/exp_avg`; one path alone as it is."""
-    several = list(dict.fromkeys(paths))
-    if len(several) == 1:
-        return several[0]
-    first, last = _ends(several[0])
-    if not first:
-        return "*" if last == "*" else f"*.{last}"
-    if any(path.count("/") > 1 for path in several):
-        return f"{first}/*/{last}" if last != "*" else f"{first}/*"
-    return f"{first}/*.{last}" if last != "*" else f"{first}/*"
 
 
 def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
     """The same for bare paths."""
     groups: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        groups.setdefault(_ends(path), []).append(path)
+        groups.setdefault(ends(path), []).append(path)
     return [f"{_count(group)}{_name(group, names)}" for group in groups.values()]
 
 
@@ -55,15 +43,6 @@ def another_state(draws: int | None) -> str:
         return "another state"
     count = f"{abs(draws):,} draw{'s' if abs(draws) > 1 else ''}"
     return f"another state: {count} {'ahead' if draws > 0 else 'behind'}"
-
-
-def _ends(path: str) -> tuple[str, str]:
-    """The first name of a path, and the last name of its last part; a number there stands for any."""
-    first, slash, rest = path.partition("/")
-    last = rest.rpartition("/")[2] if slash else first
-    if "/" not in rest:
-        last = last.rpartition(".")[2]
-    return (first if slash else ""), ("*" if last.isdigit() else last)
 
 
 def _line(group: list[LeafDifference], names: Names) -> str:

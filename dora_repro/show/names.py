@@ -14,7 +14,7 @@ def shortened(names: Sequence[str]) -> list[str]:
     if len({*map(len, split)}) == 1:
         places = [place for place, kinds in enumerate(zip(*split, strict=True)) if len({*kinds}) > 1]
         places += [len(split[0]) - 1] if len(split[0]) - 1 not in places else []
-        return [_cut(".".join(parts[place] for place in places)) for parts in split]
+        return [cut(".".join(parts[place] for place in places)) for parts in split]
     same = [set(parts) for parts in zip(*split, strict=False)]
     front = _common(same, split)
     back = [set(parts) for parts in zip(*(reversed(parts[front:-1]) for parts in split), strict=False)]
@@ -22,7 +22,7 @@ def shortened(names: Sequence[str]) -> list[str]:
     short = [[*parts[front : len(parts) - 1 - end], parts[-1]] for parts in split]
     if len({tuple(parts) for parts in short}) < len({tuple(parts) for parts in split}):
         short = split
-    return [_cut(".".join(parts)) for parts in short]
+    return [cut(".".join(parts)) for parts in short]
 
 
 def _common(same: list[set[str]], split: list[list[str]]) -> int:
@@ -31,8 +31,9 @@ def _common(same: list[set[str]], split: list[list[str]]) -> int:
     return next((place for place, kinds in enumerate(same[:shortest]) if len(kinds) > 1), shortest)
 
 
-def _cut(name: str) -> str:
-    if len(name) <= LONGEST:
+def cut(name: str, longest: int = LONGEST) -> str:
+    """A name of at most so many characters: a longer one loses its middle."""
+    if len(name) <= longest:
         return name
-    half = (LONGEST - 1) // 2
+    half = (longest - 1) // 2
     return f"{name[:half]}…{name[-half:]}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dora_repro.checks.promise import promise
 from dora_repro.checks.report import Report
+from dora_repro.show.groups import grouped
 from dora_repro.subject.config import TrainingConfig
 
 
@@ -18,6 +19,27 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def trial_table(report: Report) -> str:
+    """The trials of an explanation: what was put back, and what came of it."""
+    found = report.explanation
+    rows = []
+    for number, trial in enumerate(found.trials if found is not None else (), 1):
+        outcome = trial.outcome
+        if outcome.heals is None:
+            came = "no verdict"
+        elif outcome.heals:
+            came = "heals"
+        else:
+            came = f"differs at step {outcome.first[0]}, {outcome.first[1]}" if outcome.first else "differs at the end"
+        rows.append((str(number), came, str(outcome.steps), trial.put_back))
+    return table(("trial", "came of it", "steps", "put back"), rows)
+
+
+def lost_leaves(report: Report) -> str:
+    """What differs right after loading, a line for each kind of leaf."""
+    return "\n".join(grouped(report.lost)) or "nothing differs right after loading"
 
 
 def lost_table(reports: Mapping[str, Report]) -> str:

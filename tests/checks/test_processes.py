@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dora_repro import Verdict, check
-from dora_repro.checks.processes import pickled
 from dora_repro.errors import BadInput
+from dora_repro.sides.processes import pickled
 from tests import runs
 
 

@@ -21,7 +21,8 @@ def stand_in(monkeypatch):
     """Replace a check by one that gives this report (or raises it), and keep what it was asked."""
 
     def stand_in(name: str, answer: object) -> list:
-        from dora_repro.checks import any_run, processes, study
+        from dora_repro.checks import any_run, study
+        from dora_repro.sides import processes
 
         asked = []
 

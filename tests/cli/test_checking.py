@@ -15,6 +15,7 @@ DEFAULTS = {
     "ignore": (),
     "tolerance": None,
     "control": "auto",
+    "explain": True,
     "timeout": 3600.0,
     "in_process": False,
     "folder": None,
@@ -84,7 +85,7 @@ def test_every_option_reaches_the_config(call, stand_in):
 def test_every_option_reaches_the_check(call, stand_in, tmp_path):
     asked = stand_in("quick", report())
     arguments = ["--steps", 9, "--save-at", 4, "--ignore", "ema/*", "--ignore", "x", "--tolerance", "outputs"]
-    arguments += ["--control", "never", "--timeout", 5, "--in-process", "--keep", tmp_path / "kept"]
+    arguments += ["--control", "never", "--no-explain", "--timeout", 5, "--in-process", "--keep", tmp_path / "kept"]
     assert call("quick", *arguments).exit_code == 0
     assert asked[0][1] == {
         "steps": 9,
@@ -92,6 +93,7 @@ def test_every_option_reaches_the_check(call, stand_in, tmp_path):
         "ignore": ("ema/*", "x"),
         "tolerance": "outputs",
         "control": "never",
+        "explain": False,
         "timeout": 5.0,
         "in_process": True,
         "folder": str(tmp_path / "kept"),

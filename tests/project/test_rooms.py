@@ -23,8 +23,10 @@ ROOMS = (
     "recording",
     "comparison",
     "drift",
-    "checks",
+    "sides",
     "explain",
+    "checks",
+    "faults",
     "show",
     "headless",
     "cli",
@@ -32,14 +34,17 @@ ROOMS = (
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
 ONLY = {"subject": {"errors", "checkpoint"}}
-NEVER = {room: {"subject"} for room in ("checkpoint", "state", "trace", "recording", "comparison", "drift", "explain")}
+NEVER = {
+    room: {"subject"}
+    for room in ("checkpoint", "state", "trace", "recording", "comparison", "drift", "sides", "explain")
+}
 
 # The one way against the row, open to these modules alone, and only inside its functions.
 # A result shows itself when it is printed; importing a check loads no screen.
 LATE = dict.fromkeys(("checks/report.py", "comparison.py", "state/snapshot.py", "trace.py"), "show")
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "trace", "recording", "comparison", "drift", "checks", "explain"}
+CORE = {"checkpoint", "state", "trace", "recording", "comparison", "drift", "sides", "explain", "checks"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import cloudpickle
 
-from dora_repro.checks.job import Job
 from dora_repro.errors import BadInput
+from dora_repro.sides.job import Job
 
 _BOOT = (
-    "import json, sys; boot = json.loads(sys.stdin.readline()); "
+    # Byte by byte: what follows the line is read by another.
+    "import json, os, sys; boot = json.loads(b''.join(iter(lambda: os.read(0, 1) or b'\\n', b'\\n')) or 'null'); "
     "sys.path[:] = boot['path']; sys.argv[:] = boot['argv']; "
-    "from dora_repro.checks.child import main; main(boot)"
+    "from dora_repro.sides.child import main; main(boot)"
 )
 
 
@@ -52,7 +53,7 @@ class Interpreters(AbstractContextManager):
         self._preload = preload
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self._waiting: list[SideProcess] = []
-        self._expected = self._started = self.later = 0
+        self._expected = self._started = self._busy = self.later = 0
 
     def __exit__(self, *_: object) -> None:
         for process in self._waiting:
@@ -62,23 +63,31 @@ class Interpreters(AbstractContextManager):
     def expect(self, sides: int) -> None:
         """That many sides are still to be run; beyond that no interpreter is started in advance."""
         self._expected = sides
-        while len(self._waiting) < min(self._READY, self._expected + self.later):
-            place = self._folder / f"process-{self._started}"
-            place.mkdir()
-            self._waiting.append(SideProcess(place, self._preload))
-            self._started += 1
+        while len(self._waiting) + self._busy < min(self._READY, self._busy + self._expected + self.later):
+            self._start()
+
+    def _start(self) -> None:
+        place = self._folder / f"process-{self._started}"
+        place.mkdir()
+        self._waiting.append(SideProcess(place, self._preload))
+        self._started += 1
 
     @contextmanager
     def taken(self) -> Iterator["SideProcess"]:
         """The interpreter that has waited longest; it ends with the block, and another takes its place."""
         self.expect(max(self._expected, 1))
-        process = self._waiting[0]
+        if not self._waiting:
+            self._start()
+        process = self._waiting.pop(0)
+        self._busy += 1
+        self._expected -= 1
         try:
+            self.expect(self._expected)  # one more gets ready while this one works
             yield process
         finally:
-            self._waiting.remove(process)
+            self._busy -= 1
             process.close()
-            self.expect(self._expected - 1)
+            self.expect(self._expected)
 
 
 class SideProcess:
@@ -125,9 +134,31 @@ class SideProcess:
         Raises:
             SideStopped: the time limit (in seconds) was reached, or the process died.
         """
+        self.begin(factory, "dora_repro.sides.side:work", job.to_dict())
+        self.wait_for("done", timeout, hear)
+        self.close()
+
+    def begin(self, factory: bytes, work: str, about: dict) -> None:
+        """Have `module:function` called with the factory, `about`, and the means to ask and to say more."""
         self._factory.write_bytes(factory)
         # The paths once more: what the parent imported meanwhile may have added to them.
-        self._say({"path": sys.path, "factory": str(self._factory), "job": job.to_dict()})
+        self._say({"path": sys.path, "factory": str(self._factory), "work": work, "about": about})
+
+    def ask(self, question: dict, timeout: float) -> dict:
+        """Put a question to work that answers with an event `answer`.
+
+        Raises:
+            SideStopped: the time limit (in seconds) was reached, or the process died.
+        """
+        self._say(question)
+        return self.wait_for("answer", timeout)
+
+    def wait_for(self, name: str, timeout: float, hear: Callable[[dict], None] = lambda event: None) -> dict:
+        """Hear events until that one comes, and return it.
+
+        Raises:
+            SideStopped: the time limit (in seconds) was reached, or the process died.
+        """
         limit = time.monotonic() + timeout
         said = []
         last = "its start"
@@ -138,6 +169,7 @@ class SideProcess:
                 self.close()
                 raise SideStopped(f"no end after {timeout:g} s (last seen: {last}){self._printed(said)}") from None
             if line is None:
+                self._lines.put(None)  # for whoever asks again
                 raise SideStopped(self._how_it_ended(said, last))
             try:
                 event = json.loads(line)
@@ -145,9 +177,8 @@ class SideProcess:
             except (ValueError, TypeError, KeyError):
                 said.append(line)  # printed before the log was there: an import error of the interpreter itself
                 continue
-            if event["event"] == "done":
-                self.close()
-                return
+            if event["event"] == name:
+                return event
             last = f"{event['event']} {event.get('step', '')}".strip()
             hear(event)
 

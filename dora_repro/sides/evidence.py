@@ -6,9 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 from dora_repro.checkpoint import reading
-from dora_repro.checks.job import CHECKPOINT
 from dora_repro.comparison import LeafDifference
+from dora_repro.recording import drawing, operators
+from dora_repro.recording.drawing import Draw
+from dora_repro.recording.operators import Operator
 from dora_repro.recording.recorder import Values
+from dora_repro.sides import logs
+from dora_repro.sides.job import CHECKPOINT, Job
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
@@ -31,6 +35,11 @@ class Evidence:
     @cached_property
     def loaded(self) -> Snapshot:
         return Snapshot.read(self.folder / "load.pt")
+
+    @property
+    def loaded_or_none(self) -> Snapshot | None:
+        """None where it raised before it was loaded, or never loaded."""
+        return self.loaded if (self.folder / "load.pt").exists() else None
 
     @cached_property
     def end(self) -> Snapshot:
@@ -62,6 +71,28 @@ class Evidence:
         path = self.folder / "kept.pt"
         return Snapshot.read(path).get("kept") if path.exists() else None
 
+    @property
+    def loading(self) -> list[dict]:
+        """What `load_state_dict` was given and left out (`recording/loading.py`)."""
+        return self.result["loading"]
+
+    @property
+    def streams(self) -> Path:
+        """Where the batches and generators of its steps are, if they were kept."""
+        return self.folder / "streams.pkl"
+
+    @cached_property
+    def draws(self) -> list[Draw]:
+        """Who drew random numbers, where that was logged."""
+        path = self.folder / logs.DRAWS
+        return drawing.read(path) if path.exists() else []
+
+    @cached_property
+    def operators(self) -> list[Operator]:
+        """The operators of one step, where they were logged."""
+        path = self.folder / logs.OPERATORS
+        return operators.read(path) if path.exists() else []
+
     def at_save(self, step: int) -> Snapshot:
         """Everything the side held when it saved after `step`."""
         return Snapshot.read(self.folder / f"save-{step}" / "before.pt")
@@ -78,3 +109,17 @@ class Evidence:
     @property
     def failure(self) -> dict | None:
         return self.result["failure"]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A reference and a run resumed from it, each with the job that made it."""
+
+    reference: Evidence
+    reference_job: Job
+    resumed: Evidence
+    resumed_job: Job
+
+    @property
+    def save_at(self) -> int:
+        return self.resumed_job.start

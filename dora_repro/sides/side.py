@@ -10,14 +10,17 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dora_repro.checkpoint import writing
-from dora_repro.checks.job import CHECKPOINT, Job
 from dora_repro.comparison import LeafDifference, compare
 from dora_repro.recording import Recorder
+from dora_repro.recording.loading import WatchedLoading
+from dora_repro.recording.streams import Feeding, Keeping, Streams
+from dora_repro.sides.job import CHECKPOINT, Job, Transplant
+from dora_repro.sides.logs import Logs
 from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
@@ -33,9 +36,16 @@ class _Progress:
     rewritten: list[int] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    not_transplanted: dict[str, str] = field(default_factory=dict)
+    loading: list[dict] = field(default_factory=list)
 
 
 Say = Callable[[dict], None]
+
+
+def work(factory: Callable[[], object], about: dict, ask: object, say: Say) -> None:
+    """One side's work in an interpreter of its own."""
+    perform(factory, Job.from_dict(about), say)
 
 
 def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: None) -> None:
@@ -58,21 +68,33 @@ def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: No
     (job.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
+def made_and_loaded(factory: Callable, load: Path | str | None, begins: Callable[[], None] = lambda: None) -> object:
+    """A run built anew and, where there is a checkpoint, loaded; `begins` is called before its loading is."""
+    if load is not None and callable(getattr(factory, "resume", None)):
+        begins()
+        return factory.resume(str(load))
+    run = factory()
+    if load is not None:
+        begins()
+        run.load(str(load))
+    return run
+
+
 def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: contextlib.ExitStack) -> None:
     clock = _Clock(progress.seconds)
-    if job.load is None:
-        run = factory()
-    elif callable(getattr(factory, "resume", None)):
-        progress.where = "load"
-        run = factory.resume(str(job.load))
-    else:
-        run = factory()
-        progress.where = "load"
-        run.load(str(job.load))
+    logs = stack.enter_context(Logs(job))
+    watched = stack.enter_context(WatchedLoading()) if job.load is not None else None
+    run = made_and_loaded(factory, job.load, lambda: setattr(progress, "where", "load"))
     clock.lap("build")
     if job.load is not None:
         Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
+    if watched is not None:
+        progress.loading = watched.notes
+    logs.watch(run)
+    if job.transplant is not None:
+        progress.not_transplanted = transplant(run, job.transplant)
     say({"event": "loaded" if job.load else "built", "step": job.start})
+    begin = stack.enter_context(_fed(run, job))
     recorder = stack.enter_context(Recorder(run, job.start, job.keep, job.values))
     stack.callback(lambda: recorder.trace.write(job.folder / "trace.jsonl"))
     if job.values:
@@ -83,8 +105,11 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
     progress.step = job.start
     while progress.step < job.steps:
         progress.where = "step"
+        begin(progress.step + 1)
         try:
-            if not recorder.step():
+            with logs.step(progress.step + 1):
+                going = recorder.step()
+            if not going:
                 break
         finally:
             progress.phase = recorder.reached
@@ -111,12 +136,32 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
     progress.where = "done"
 
 
+def transplant(run: object, given: Transplant) -> dict[str, str]:
+    """Put the leaves of another run in; path -> reason for those that could not be."""
+    return Snapshot.read(given.state).restore(run_roots(run), given.leaves) if given.leaves else {}
+
+
+@contextlib.contextmanager
+def _fed(run: object, job: Job) -> Iterator[Callable[[int], None]]:
+    """What is to be called before each step: the run's streams are kept, or it gets those of another."""
+    given = job.transplant
+    if given is not None and (given.batches or given.draws):
+        with Feeding(run, Streams.read(given.streams), given.batches, given.draws) as feeding:
+            yield feeding.begin
+    elif job.streams is not None:
+        with Keeping(run) as keeping:
+            yield lambda step: keeping.begin(step) if step > job.streams else None
+        keeping.streams.write(job.folder / "streams.pkl")
+    else:
+        yield lambda step: None
+
+
 def _save(run: object, job: Job, step: int, progress: _Progress, say: Say) -> None:
     progress.where = "save"
     folder = job.folder / f"save-{step}"
     live = folder / "live"
     live.mkdir(parents=True)
-    before = Snapshot.capture(run_roots(run))
+    before = Snapshot.capture(run_roots(run), keep_frozen=job.frozen)
     run.save(str(live / CHECKPOINT.format(step)))
     shutil.copytree(live, folder / "first")
     after = Snapshot.capture(run_roots(run))

@@ -1,0 +1,1 @@
+"""Why a resumed run differs: causes, proved by transplanting state."""

@@ -1,0 +1,184 @@
+"""Where trials are done: one interpreter, and for each trial a run built anew, loaded, and given what is tried.
+
+Every trial begins in the same world. The generators and switches are those that this interpreter began with; and once
+the run has been loaded, whatever is not as it was in the resumed side (an unseeded generator, a counter that hangs on a
+class and was changed by the trial before) is put back from that side's snapshot, so that only what is tried differs.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dora_repro.explain.trial import DATA, DRAWS, Outcome
+from dora_repro.recording import Recorder
+from dora_repro.recording.streams import Feeding, Streams
+from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.side import made_and_loaded
+from dora_repro.state import flags, rng
+from dora_repro.state.distance import distance
+from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
+from dora_repro.trace import Trace, first_difference, first_in_step
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of an explanation have in common.
+
+    Attributes:
+        load: the checkpoint; start: the step after which it was saved; steps: the last to do.
+        reference, resumed: folders of their evidence.
+        saved: snapshot of the reference at the save point, frozen parameters included where they matter.
+        streams: what the reference was fed; None where it was not kept.
+        threads: of torch.
+        at_end: leaves that must be the reference's at the end as well.
+        forgotten: leaves that differ between any two runs.
+        raised: whether the resumed side raised, so that a trial that raises is no surprise.
+    """
+
+    load: str
+    start: int
+    steps: int
+    reference: str
+    resumed: str
+    saved: str
+    streams: str | None = None
+    threads: int | None = None
+    at_end: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    raised: bool = False
+
+
+def bench(factory: Callable[[], object], about: dict) -> Callable[[dict], dict]:
+    """What answers trials, in whatever interpreter: `{"names": […], "to_the_end": …}` with an `Outcome` as a dict."""
+    made = Bench(factory, Setting(**{**about, "at_end": tuple(about["at_end"])}))
+    return lambda asked: made.outcome(frozenset(asked["names"]), asked["to_the_end"]).to_dict()
+
+
+class Bench:
+    """Does the trials of one explanation."""
+
+    def __init__(self, factory: Callable[[], object], setting: Setting):
+        self._factory, self._setting = factory, setting
+        if setting.threads is not None:
+            torch.set_num_threads(setting.threads)
+        self._world, self._flags = rng.capture_world(), flags.capture_flags()
+        self._reference = Evidence(Path(setting.reference))
+        self._loaded = Evidence(Path(setting.resumed)).loaded_or_none
+        self._saved = Snapshot.read(setting.saved)
+        self._streams = Streams.read(Path(setting.streams)) if setting.streams else None
+
+    def outcome(self, names: frozenset[str], to_the_end: bool) -> Outcome:
+        """Do one trial. Whatever the run raises is told, not raised."""
+        self._begin_anew()
+        state = {"where": "load", "steps": 0, "failed": {}}
+        try:
+            return self._tried(names, to_the_end, state)
+        except Exception as error:
+            return Outcome(
+                heals=False if self._setting.raised else None,
+                steps=state["steps"],
+                failed=state["failed"],
+                error=f"{type(error).__name__}: {error}",
+            )
+
+    def _begin_anew(self) -> None:
+        rng.restore_world(self._world)
+        for name, value in self._flags.items():
+            try:
+                flags.restore_flag(name, value)
+            except (KeyError, RuntimeError):  # one that a running process cannot set
+                continue
+
+    def _tried(self, names: frozenset[str], to_the_end: bool, state: dict) -> Outcome:
+        setting = self._setting
+        leaves = names - {DATA, DRAWS}
+        run = made_and_loaded(self._factory, setting.load)
+        begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
+        wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
+        state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
+        with ExitStack() as stack:
+            begin = self._feeding(stack, run, names)
+            recorder = stack.enter_context(Recorder(run, setting.start))
+            first = self._steps(recorder, begin, to_the_end, state)
+            found = first and (first.step, first.phase, first.leaf)
+            heals = first is None and self._ended_as_it_should(run, setting.at_end)
+            apart = loss = None
+            if to_the_end:
+                apart, loss = self._apart(run), self._losses_apart(recorder.trace)
+        return Outcome(heals, found, state["steps"], apart, loss, state["failed"])
+
+    def _feeding(self, stack: ExitStack, run: object, names: frozenset[str]) -> Callable[[int], None]:
+        if self._streams is None or not names & {DATA, DRAWS}:
+            return lambda step: None
+        return stack.enter_context(Feeding(run, self._streams, DATA in names, DRAWS in names)).begin
+
+    def _steps(self, recorder: Recorder, begin: Callable[[int], None], to_the_end: bool, state: dict):
+        """The first difference from the reference; steps are done up to it, or all of them."""
+        expected, found = self._reference.trace, None
+        for number in range(self._setting.start + 1, self._setting.steps + 1):
+            begin(number)
+            if not recorder.step():
+                break
+            state["steps"] += 1
+            theirs = expected.step(number)
+            if found is None and theirs is not None:
+                found = first_in_step(number, theirs.effects, recorder.trace.steps[-1].effects)
+            if found is not None and not to_the_end:
+                return found
+        return found or first_difference(expected, recorder.trace, self._setting.start)
+
+    def _ended_as_it_should(self, run: object, paths: tuple[str, ...]) -> bool:
+        if not paths:
+            return True
+        now, expected = Snapshot.capture(run_roots(run)), self._reference.end
+        return all(_digest(now, path) == _digest(expected, path) for path in paths)
+
+    def _apart(self, run: object) -> float | None:
+        expected, largest = self._reference.end, 0.0
+        for path, leaf in Snapshot.capture(run_roots(run)).items():
+            other = expected.get(path)
+            if leaf.role != "parameter" or not leaf.kept or other is None or leaf.digest == other.digest:
+                continue
+            if not isinstance(other.value, torch.Tensor) or other.value.shape != leaf.value.shape:
+                return None
+            found = distance(other.value, leaf.value) if other.value.dtype == leaf.value.dtype else None
+            if found is None or found.max_abs is None:
+                return None
+            largest = max(largest, found.max_abs)
+        return largest
+
+    def _losses_apart(self, trace: Trace) -> float | None:
+        if not trace.steps:
+            return None
+        theirs = self._reference.trace.step(trace.steps[-1].number)
+        if theirs is None or theirs.loss is None or trace.steps[-1].loss is None:
+            return None
+        return abs(theirs.loss - trace.steps[-1].loss)
+
+
+def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
+    """A snapshot that is `below`, but for some paths, which are as in `above`: there, or not there."""
+    around = _above(paths)
+    # Where one has a plain value and the other a container, the container's items bring it along.
+    gone = paths | {path for path in around if path not in above}
+    leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
+    leaves |= {path: leaf for path, leaf in above.items() if path in paths}
+    kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
+    kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
+    return Snapshot(leaves, below.uncaptured, kinds)
+
+
+def _above(paths: frozenset[str]) -> set[str]:
+    """Every path that one of these lies below."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return found
+
+
+def _digest(snapshot: Mapping[str, SavedLeaf], path: str) -> bytes | None:
+    return snapshot[path].digest if path in snapshot else None

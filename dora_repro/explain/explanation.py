@@ -1,0 +1,96 @@
+"""The answer to "why": causes, each with its evidence. Plain frozen results."""
+
+from dataclasses import dataclass, field
+
+from dora_repro.explain.trial import DATA, DRAWS, Outcome
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One part of what made the resumed run another one.
+
+    Attributes:
+        name: what it is: a leaf's path, or what the paths of several have in common (`optimizer/*/exp_avg`);
+            `data/batches`, `rng/draws`, `run/exception`.
+        leaves: the paths.
+        role: the part that they play (`moment`, `generator`, …).
+        how: what became of them, in words: "not in the checkpoint", "lost; in the checkpoint".
+        necessary: whether nothing heals the run without them; None where that was not tried.
+        without: what came of putting everything back but these: how much they matter by themselves.
+        alone: what came of putting these alone back.
+        save, load: lines of code to add; advice: a sentence.
+    """
+
+    name: str
+    leaves: tuple[str, ...]
+    role: str = ""
+    how: str = ""
+    necessary: bool | None = None
+    without: Outcome | None = None
+    alone: Outcome | None = None
+    save: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it is state that was lost, and not data, draws or an exception."""
+        return self.name not in (DATA, DRAWS, "run/exception")
+
+    def __str__(self) -> str:
+        count = f"{len(self.leaves)} × " if len(self.leaves) > 1 else ""
+        return f"{count}{self.name}" + (f" ({self.how})" if self.how else "")
+
+
+@dataclass(frozen=True)
+class TrialTold:
+    """One trial as it is shown: what was put back, in words, and what came of it."""
+
+    put_back: str
+    leaves: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a resumed run differs.
+
+    Attributes:
+        causes: the parts of one set that heals when it is put back; empty where none was found.
+        proof: one sentence: what was tried, and what came of it.
+        proved: whether the set is 1-minimal: with any one part left out, it does not heal.
+        confirmed: whether a fresh process with these put back did what the reference did; None where it came to no
+            end.
+        other: another set that heals as well, where a part is not necessary.
+        harmless: what was lost too, and had no effect.
+        unexplained: why nothing that was captured explains it; empty where something does.
+        look_at: what was ruled out, and where to look next, a sentence each.
+        keys: what `load_state_dict` was given and left out, or lacked, a sentence each.
+        draws: who drew random numbers in one run and not in the other, a sentence each.
+        operator: the first operator with equal inputs and another output.
+        trials: all that were done, in order.
+        steps: that all trials took together.
+        seconds: wall time.
+        stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    proof: str = ""
+    proved: bool = False
+    confirmed: bool | None = None
+    other: tuple[str, ...] = ()
+    harmless: tuple[str, ...] = ()
+    unexplained: str = ""
+    look_at: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
+    operator: str = ""
+    trials: tuple[TrialTold, ...] = ()
+    steps: int = 0
+    seconds: float = 0.0
+    stopped: str = field(default="")
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """All leaves of all causes."""
+        return tuple(leaf for cause in self.causes for leaf in cause.leaves)

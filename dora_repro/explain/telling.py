@@ -1,0 +1,126 @@
+"""What a search found, in words: what became of each part, the lines that would have kept it, the proof."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from dora_repro.comparison import LeafDifference
+from dora_repro.explain.advice import advise
+from dora_repro.explain.explanation import Cause
+from dora_repro.explain.loading import audit_load
+from dora_repro.explain.saving import SAVED, Kept, audit_save
+from dora_repro.explain.transplant import Found, Part
+from dora_repro.explain.trial import DATA, DRAWS, Trial
+from dora_repro.sides.evidence import Sides
+from dora_repro.state.paths import ends, pattern
+from dora_repro.state.snapshot import Snapshot
+
+_BEYOND = {DATA: "other batches were handed out", DRAWS: "generators stood elsewhere at the beginning of a step"}
+
+
+class Telling:
+    """Tells causes, with what the audits of saving and of loading say of them.
+
+    Args:
+        saved: the reference's state at the save; loaded: the resumed run's after loading.
+        differences: of the two.
+    """
+
+    def __init__(self, saved: Snapshot, loaded: Snapshot, sides: Sides, differences: tuple[LeafDifference, ...]):
+        self._saved = saved
+        load = sides.resumed_job.load
+        alone = load.is_file() and len(list(load.parent.iterdir())) == 1
+        self._in_file = audit_save(saved, load if alone else load.parent)
+        self._after_loading = audit_load(saved, loaded, differences)
+
+    def causes(self, found: Found) -> tuple[Cause, ...]:
+        return tuple(self._cause(part) for part in found.parts)
+
+    def _cause(self, part: Part) -> Cause:
+        in_file = all(self._in_file.in_file(path) for path in part.leaves)
+        first = self._saved.get(part.leaves[0])
+        mended = advise(part.name, part.leaves, part.role, in_file, first.value if first else None, self._saved.kinds)
+        return Cause(
+            name=part.name,
+            leaves=part.leaves,
+            role=part.role,
+            how=_BEYOND.get(part.name) or self._how(part),
+            necessary=part.necessary,
+            without=part.without,
+            alone=part.alone,
+            save=mended.save,
+            load=tuple(self._from_its_key(line, part) for line in mended.load) if in_file else mended.load,
+            advice=mended.sentence,
+        )
+
+    def _from_its_key(self, line: str, part: Part) -> str:
+        """A line of code that loads, with the key that the value has in the checkpoint."""
+        kept = self._in_file.leaves.get(part.leaves[0])
+        if kept is None or not kept.keys:
+            return line
+        keys = kept.keys[0].split("/")
+        if "load_state_dict(" in line:  # of the whole that it is a part of
+            inside = next((index for index, key in enumerate(keys) if key in ("state", "param_groups")), len(keys) - 1)
+            keys = keys[:inside]
+        chain = "".join(f"[{key}]" if key.isdigit() else f'["{key}"]' for key in keys)
+        return re.sub(r'state\["[^"]*"\]', lambda _: f"state{chain}", line, count=1) if keys else line
+
+    def _how(self, part: Part) -> str:
+        """What became of its leaves while loading, and where they are in the file."""
+        loaded = _counted(self._after_loading.get(path, "") for path in part.leaves)
+        kept = [self._in_file.leaves[path] for path in part.leaves if path in self._in_file.leaves]
+        return "; ".join(words for words in (loaded, _counted(_filed(one, len(kept) == 1) for one in kept)) if words)
+
+
+def _filed(kept: Kept, alone: bool) -> str:
+    """Where a leaf is in the file; of several leaves without the keys, which are others for each."""
+    return "in the checkpoint" if kept.status == SAVED and not alone else str(kept)
+
+
+def _counted(words: Iterable[str]) -> str:
+    """The same words once; of several, how often each."""
+    count = Counter(word for word in words if word)
+    if len(count) <= 1:
+        return next(iter(count), "")
+    return ", ".join(f"{number} {word}" for word, number in count.most_common(3))
+
+
+def put_back(trial: Trial, found: Found) -> str:
+    """What a trial put back, in words."""
+    everything = frozenset(leaf for leaves in found.candidates.values() for leaf in leaves)
+    put = trial.names - {DATA, DRAWS}
+    missing = everything - put
+    words = [name for name, tried in (("the batches", DATA), ("the draws", DRAWS)) if tried in trial.names]
+    if put and not missing and len(everything) > 1:
+        words.insert(0, "all that was lost")
+    elif put and len(missing) < len(put):
+        words.insert(0, f"all but {_few(missing)}" if missing else _few(put))
+    elif put:
+        words.insert(0, _few(put))
+    return " and ".join(words) or "nothing"
+
+
+def _few(paths: Iterable[str], limit: int = 3) -> str:
+    """Paths by their patterns, the first few."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(paths):
+        kinds.setdefault(ends(path), []).append(path)
+    words = [pattern(inside) for inside in kinds.values()]
+    return ", ".join(words[:limit]) + (f" and {len(words) - limit} kinds more" if len(words) > limit else "")
+
+
+def proof(found: Found, left: int, confirmed: bool | None) -> str:
+    """One sentence: what putting the set back came to, over so many remaining steps."""
+    steps = f"the remaining {left} steps identical" if left > 1 else "the remaining step identical" if left else ""
+    steps = steps or "the state identical"
+    alone = "these" if len(found.names) > 1 else "this"
+    words = [f"Restoring {alone} alone makes {steps}"]
+    necessary = [part.necessary for part in found.parts]
+    if all(necessary):
+        each = "leaving any one of them out" if len(found.parts) > 1 else "restoring everything else"
+        words.append(f"{each} does not")
+    elif False in necessary:
+        words.append("so does another set")
+    sentence = "; ".join(words)
+    checked = {True: " (confirmed in a fresh process)", False: " (but not in a fresh process)", None: ""}[confirmed]
+    return f"{sentence}{checked}."

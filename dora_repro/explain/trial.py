@@ -1,0 +1,51 @@
+"""One trial: what is put into a resumed run, and how far it then goes the reference's way. Plain data."""
+
+from dataclasses import asdict, dataclass, field
+
+DATA, DRAWS = "data/batches", "rng/draws"  # named as leaves are: what can be tried, and is no leaf
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is put into a resumed run after loading.
+
+    Attributes:
+        names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
+            at the beginning of each step.
+        to_the_end: do all steps, also after one that differs, and measure how far apart the runs are then.
+    """
+
+    names: frozenset[str]
+    to_the_end: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        heals: every effect of the remaining steps is the reference's, and so is what had to be at the end; None where
+            there is no verdict (the trial raised where the resumed run had not, or its process died).
+        first: (step, phase, leaf) of the first differing effect.
+        steps: that were done.
+        apart: the largest absolute difference between a trained parameter and the reference's at the end, loss that
+            of the last step's losses; None unless it went to the end.
+        failed: leaves that could not be put in, and why.
+        error: what it raised.
+    """
+
+    heals: bool | None
+    first: tuple[int, str, str] | None = None
+    steps: int = 0
+    apart: float | None = None
+    loss: float | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Outcome":
+        first = tuple(fields["first"]) if fields["first"] else None
+        return cls(**{**{name: fields[name] for name in cls.__dataclass_fields__}, "first": first})

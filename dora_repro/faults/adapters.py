@@ -1,0 +1,1 @@
+"""LoRA and DoRA adapters that come back incomplete, frozen, cast or elsewhere."""

@@ -1,0 +1,1 @@
+"""Moving averages of weights that are lost, mixed up or swapped in."""

@@ -1,0 +1,1 @@
+"""Orders of samples that come back as others."""

@@ -1,0 +1,1 @@
+"""What is no state of the run at all."""

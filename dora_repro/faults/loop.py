@@ -1,0 +1,1 @@
+"""What a training loop keeps for itself."""

@@ -1,0 +1,1 @@
+"""Weights, buffers and modes that come back wrong."""

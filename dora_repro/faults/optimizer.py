@@ -1,0 +1,1 @@
+"""Optimizers that come back as others."""

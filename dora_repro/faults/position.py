@@ -1,0 +1,1 @@
+"""Places within an epoch that are lost or counted twice."""

@@ -1,0 +1,1 @@
+"""Generators that are lost, re-seeded, or put back at the wrong time."""

@@ -1,0 +1,1 @@
+"""Files that hold something else than the run held."""

@@ -1,0 +1,1 @@
+"""Learning rates and gradient scales that come back wrong."""

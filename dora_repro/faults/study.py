@@ -1,0 +1,1 @@
+"""The study's own eight: what its lab found by hand in weeks."""

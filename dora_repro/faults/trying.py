@@ -1,0 +1,117 @@
+"""A fault is checked and explained like any run, and what is found is held against what was declared beside it."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from dora_repro.checks.any_run import check
+from dora_repro.checks.promise import BrokenPromise, Kept, Promise
+from dora_repro.checks.report import Report
+from dora_repro.faults.gallery import Fault
+from dora_repro.sides.processes import Interpreters
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A fault, and what a check of it found.
+
+    Attributes:
+        report: None where it was skipped.
+        skipped: why it was.
+        seconds: wall time of check and explanation together.
+    """
+
+    fault: Fault
+    report: Report | None = None
+    skipped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def verdict_right(self) -> bool:
+        return self.report is not None and str(self.report.verdict) == self.fault.verdict
+
+    @property
+    def place_right(self) -> bool:
+        """Whether the first divergence is at the declared step and phase."""
+        if self.report is None:
+            return False
+        found = self.report.divergence
+        at = (found.step, found.phase) if found is not None else (None, None)
+        return at == (self.fault.step, self.fault.phase)
+
+    @property
+    def cause_right(self) -> bool:
+        """Whether one of the declared causes was named, whole, and nothing besides."""
+        if self.report is None:
+            return False
+        explanation = self.report.explanation
+        named = explanation.leaves if explanation is not None else ()
+        if not self.fault.causes:
+            return not named
+        return any(
+            _matches(named, globs) and (bool(globs) or (explanation is not None and bool(explanation.unexplained)))
+            for globs in self.fault.causes
+        )
+
+    @property
+    def as_declared(self) -> bool:
+        return self.verdict_right and self.place_right and self.cause_right
+
+    def kept(self) -> Kept:
+        """The verdict, held against what is declared.
+
+        Raises:
+            BrokenPromise: verdict, place or cause is another.
+        """
+        fault = self.fault
+        what = f"{fault.verdict}, step {fault.step}, phase {fault.phase}" if fault.phase else fault.verdict
+        if not self.as_declared:
+            raise BrokenPromise(f"{fault.name} is declared as {what}, by {fault.causes}; found {self.report!r}")
+        cause = " + ".join(cause.name for cause in self.report.causes)
+        reason = f"declared beside the fault, as is its cause ({cause})" if cause else "declared beside the fault"
+        return Promise((self.report.verdict,), reason).kept_by(self.report)
+
+
+def _matches(leaves: Iterable[str], globs: Iterable[str]) -> bool:
+    """Every leaf is matched by a glob, and every glob by a leaf."""
+    leaves, globs = tuple(leaves), tuple(globs)
+    return all(any(_is(leaf, glob) for glob in globs) for leaf in leaves) and all(
+        any(_is(leaf, glob) for leaf in leaves) for glob in globs
+    )
+
+
+def _is(leaf: str, glob: str) -> bool:
+    return leaf == glob or fnmatchcase(leaf, glob)
+
+
+def try_fault(fault: Fault, *, in_process: bool = False, interpreters: Interpreters | None = None) -> Tried:
+    """Check one fault, each side in a process of its own unless `in_process`."""
+    if reason := missing(fault.needs):
+        return Tried(fault, skipped=reason)
+    begun = time.perf_counter()
+    report = check(
+        fault.factory, fault.steps, fault.save_at, in_process=in_process, title=fault.name, interpreters=interpreters
+    )
+    return Tried(fault, report, seconds=time.perf_counter() - begun)
+
+
+def try_all(faults: Iterable[Fault], *, in_process: bool = False) -> Iterator[Tried]:
+    """Check several, one after the other; the interpreters of the next get ready while one works."""
+    faults = tuple(faults)
+    if in_process:
+        yield from (try_fault(fault, in_process=True) for fault in faults)
+        return
+    with Interpreters(("dora_repro.faults.plain",)) as interpreters:
+        for index, fault in enumerate(faults):
+            interpreters.later = 2 * (len(faults) - index - 1)
+            yield try_fault(fault, interpreters=interpreters)
+
+
+def missing(needs: str) -> str:
+    """Why a fault cannot be checked here; empty where it can."""
+    if needs == "cuda":
+        import torch
+
+        return "" if torch.cuda.is_available() else "needs a CUDA device; torch sees none here"
+    return f"needs {needs}, and a check trains in one process" if needs else ""

@@ -1,0 +1,57 @@
+"""Flat dataclasses as lines of JSON: one line that says what follows, then one for each, written atomically."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TypeVar, get_origin
+
+from dora_repro.checkpoint import writing
+from dora_repro.errors import BadInput
+
+Entry = TypeVar("Entry")
+
+
+def write(path: str | Path, form: str, entries: Sequence[object]) -> None:
+    """Write entries (dataclasses of strings, numbers and tuples of strings) under the name of their format."""
+    with writing.atomic(path) as file:
+        file.write(json.dumps({"format": form, "entries": len(entries)}).encode() + b"\n")
+        for entry in entries:
+            file.write(json.dumps(asdict(entry)).encode() + b"\n")
+
+
+def read(path: str | Path, form: str, kind: type[Entry]) -> list[Entry]:
+    """Read what `write` wrote.
+
+    Raises:
+        BadInput: no such file, of another format, or one that was cut off or changed.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        head = json.loads(lines[0])
+        if head["format"] != form:
+            raise ValueError(f"format {head['format']!r}, expected {form!r}")
+        entries = [_entry(kind, json.loads(line)) for line in lines[1:] if line]
+        if len(entries) != head["entries"]:
+            raise ValueError(f"{len(entries)} entries where {head['entries']} were written")
+        return entries
+    except FileNotFoundError:
+        raise BadInput(f"no such log: {path}") from None
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise BadInput(f"{path} is not a whole log of this kit ({problem}): record it again") from error
+
+
+def _entry(kind: type[Entry], line: dict) -> Entry:
+    names = [field.name for field in fields(kind)]
+    if sorted(line) != sorted(names):
+        raise ValueError(f"an entry of {sorted(line)}, expected {sorted(names)}")
+    return kind(**{field.name: _of(field.type, line[field.name]) for field in fields(kind)})
+
+
+def _of(kind: object, value: object) -> object:
+    if get_origin(kind) is tuple:
+        return tuple(_of(str, item) for item in value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r} is no {kind}")
+    return value

@@ -1,0 +1,140 @@
+"""What an operator is given and what it writes to: its arguments taken apart, and digests of what can be read.
+
+Its schema tells which arguments it changes. Bytes that nothing was written to yet are told from those that are
+somebody's result.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from dora_repro.recording.callers import draws_random_numbers
+from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_plain, digest_tensor
+from dora_repro.state.tree import flatten
+
+# What writes over all of its first argument, whose bytes before do not matter.
+_OVERWRITING = {
+    *("copy_", "fill_", "zero_", "random_", "uniform_", "normal_", "bernoulli_", "exponential_", "geometric_"),
+    *("cauchy_", "log_normal_", "_foreach_copy_", "_foreach_zero_"),
+}
+# What changes arguments of which its schema says nothing: the running statistics.
+_WRITING_UNSAID = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
+# Memory that comes from elsewhere (a file, a worker) is given to a tensor: what is in it is nobody's result.
+_NO_COMPUTATION = ("profiler.", "aten.set_.")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an operator's schema tells. `ways`: argument -> `in` (changed in place) or `over` (written over)."""
+
+    name: str
+    left_out: bool
+    reserves: bool
+    random: bool
+    writes_unsaid: bool
+    ways: dict[int | str, str]
+
+
+@cache
+def known_of(func: object) -> Known:
+    """What is known of an operator, asked once for each."""
+    name = str(func)
+    base = name.split(".")[1] if "." in name else name
+    reserves = base.startswith(("empty", "new_empty", "_empty"))
+    left_out = reserves or name.startswith(_NO_COMPUTATION) or bool(getattr(func, "is_view", False))
+    ways: dict[int | str, str] = {}
+    for index, argument in enumerate(func._schema.arguments if hasattr(func, "_schema") else ()):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            over = argument.kwarg_only or (index == 0 and base in _OVERWRITING)
+            ways[index] = ways[argument.name] = "over" if over else "in"
+    return Known(name, left_out, reserves, draws_random_numbers(func), base in _WRITING_UNSAID, ways)
+
+
+def apart(known: Known, args: tuple, kwargs: dict) -> tuple[list[tuple[torch.Tensor, str]], list]:
+    """The tensors of a call, each with the way that it is written to, and its other arguments as plain data."""
+    tensors: list[tuple[torch.Tensor, str]] = []
+    plain: list = []
+    for key, value in (*enumerate(args), *kwargs.items()):
+        way = known.ways.get(key, "")
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, torch.Tensor):
+                tensors.append((item, way))
+            elif not isinstance(item, torch.Generator):
+                plain.append((key, item if type(item) in PLAIN_SCALARS else _word(item)))
+    return tensors, plain
+
+
+def _word(value: object) -> str:
+    """A dtype, device or layout by its name; anything else by its type, since its text may hold an address."""
+    known = (torch.dtype, torch.device, torch.layout, torch.memory_format)
+    return str(value) if isinstance(value, known) else type(value).__name__
+
+
+def tensors_in(value: object) -> Iterator[torch.Tensor]:
+    """The tensors of what an operator returned."""
+    return (item for _, item in flatten(value) if isinstance(item, torch.Tensor))
+
+
+def digests_in(value: object) -> tuple[str, ...]:
+    """Digests of all tensors and plain values in what a module was given or returned."""
+    return tuple([read_or_not(digest_of, item) for _, item in flatten(value)])
+
+
+def read_or_not(read: Callable[[object], bytes], value: object) -> str:
+    """A digest as hexadecimal digits; empty where the value cannot be read."""
+    try:
+        return read(value).hex()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):  # of a kind that has no bytes to be read
+        return ""
+
+
+def digest_of(value: object) -> bytes:
+    """Digest of a tensor, an array or plain data."""
+    return digest_tensor(value) if isinstance(value, torch.Tensor) else digest(value)
+
+
+def form_of(tensor: torch.Tensor) -> bytes:
+    """In place of the bytes, where there are none yet."""
+    return digest_plain((str(tensor.dtype), tuple(tensor.shape)))
+
+
+def strides_of(tensors: list[torch.Tensor]) -> bytes:
+    """How tensors lie in memory, on which the order of a sum can depend."""
+    return digest_plain([tensor.stride() for tensor in tensors if tensor.layout is torch.strided])
+
+
+class Blank:
+    """Memory that was reserved and not written to yet: whatever it holds, it is nobody's result."""
+
+    def __init__(self) -> None:
+        # address -> (the storage, held weakly so that no other gets its address; bytes still to be written)
+        self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def reserved(self, tensors: Iterator[torch.Tensor]) -> None:
+        for tensor in tensors:
+            if (storage := _storage(tensor)) is not None and storage.nbytes():
+                self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+
+    def holds(self, value: object) -> bool:
+        if not self._storages or not isinstance(value, torch.Tensor):
+            return False
+        storage = _storage(value)
+        return storage is not None and storage._cdata in self._storages
+
+    def written(self, tensor: torch.Tensor) -> None:
+        """All of a tensor was written over, which may be a part of its storage."""
+        if self.holds(tensor):
+            address = _storage(tensor)._cdata
+            storage, rest = self._storages.pop(address)
+            if rest > tensor.nbytes:
+                self._storages[address] = storage, rest - tensor.nbytes
+
+
+def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
+    try:
+        return tensor.untyped_storage() if tensor.layout is torch.strided else None
+    except (RuntimeError, NotImplementedError):  # nested tensors and wrappers
+        return None

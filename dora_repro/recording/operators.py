@@ -1,0 +1,231 @@
+"""Every tensor operator of one step, in order of execution, with digests of what went in and what came out.
+
+Two such logs tell which operator was the first to make another thing of the same inputs (`explain/drilldown.py`). What
+only looks at memory in another way (views) and what only reserves it (`empty`) computes nothing and is left out.
+Modules are logged as well, when they return.
+
+Not seen: what runs without torch's dispatcher (numpy, `torch.from_numpy`, a kernel called by hand), in other processes,
+on threads that Python code starts, and inside an operator, a scripted or a compiled function.
+"""
+
+import sys
+import threading
+from bisect import bisect_right
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from dora_repro.recording import lines
+from dora_repro.recording.callers import Caller, Dispatched, caller
+from dora_repro.recording.memory import BufferDigests
+from dora_repro.recording.operands import (
+    Blank,
+    apart,
+    digest_of,
+    digests_in,
+    form_of,
+    known_of,
+    read_or_not,
+    strides_of,
+    tensors_in,
+)
+from dora_repro.state.digest import digest_plain
+from dora_repro.state.leaves import walk
+from dora_repro.state.snapshot import run_roots
+from dora_repro.state.tree import flatten
+
+FORMAT = "dora_repro/operators/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator, or one call of a module, as it ran. Digests are hexadecimal; an empty one stands for bytes that are
+    not to be compared (memory that nothing was written to, or a tensor that cannot be read).
+
+    Attributes:
+        kind: `operator` or `module`.
+        name: `aten.addmm.default`, or the module's class.
+        module: path of the innermost module running; in backward, of the one whose forward made the node.
+        phase: `batch`, `forward`, `backward`, `update` or `other`.
+        inputs, outputs: digests of the tensors that went in, before it ran, and of what came out or was changed.
+        arguments: digest of all arguments but tensors and generators; of a module, of its parameters, buffers and mode.
+        layout: digest of the strides of the inputs.
+        random: whether it draws random numbers.
+        file, line, text: the user's line that was running; empty and 0 where there is none.
+        function: the innermost library function below that line.
+    """
+
+    kind: str
+    name: str
+    module: str
+    phase: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arguments: str
+    layout: str
+    random: bool
+    file: str
+    line: int
+    text: str
+    function: str
+
+
+def read(path: str | Path) -> list[Operator]:
+    """Read what `OperatorLog.write` wrote.
+
+    Raises:
+        BadInput: no such file, or not a whole log.
+    """
+    return lines.read(path, FORMAT, Operator)
+
+
+def module_names(run: object) -> dict[int, str]:
+    """id -> path (`model/visual.3.out_proj`) of every module of a run.
+
+    Raises:
+        BadInput: the run has no attributes to look at.
+    """
+    roots = walk(run_roots(run), moving_only=True).modules
+    named = ((path, name, module) for path, root in roots.items() for name, module in root.named_modules())
+    return {id(module): f"{path}/{name}" if name else path for path, name, module in named}
+
+
+class OperatorLog(AbstractContextManager):
+    """Logs what runs on this thread while the context is open: one step of a run, say. It changes nothing of it.
+
+    Args:
+        module_names: id -> path of the modules; others are called by their class.
+
+    Attributes:
+        operators: in order of execution; a module when it has returned.
+    """
+
+    def __init__(self, module_names: Mapping[int, str] | None = None):
+        self.operators: list[Operator] = []
+        self._names = module_names or {}
+        self._mode = Dispatched(self._run)
+        self._blank = Blank()
+        self._digests = BufferDigests()
+        self._running: list[tuple[torch.nn.Module, str, tuple[str, ...], str]] = []
+        self._outermost: list[torch.nn.Module] = []
+        self._owners: dict[int, str] = {}  # id of a parameter of theirs -> path of its module
+        # Nodes of the graph are numbered as they are made: from each of these numbers on, in which module.
+        self._numbers: list[int] = []
+        self._paths: list[str] = []
+
+    def __enter__(self) -> "OperatorLog":
+        self._thread = threading.get_ident()
+        self._hooks = (
+            register_module_forward_pre_hook(self._begin_module),
+            register_module_forward_hook(self._end_module, with_kwargs=True, always_call=True),
+        )
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._mode.__exit__(*error)
+        for hook in self._hooks:
+            hook.remove()
+
+    def write(self, path: str | Path) -> None:
+        """Write the log as lines of JSON, atomically."""
+        lines.write(path, FORMAT, self.operators)
+
+    # --- operators -----------------------------------------------------------------------------------------------
+
+    def _run(self, func: object, args: tuple, kwargs: dict) -> object:
+        known = known_of(func)
+        called_by = None if known.left_out else caller(sys._getframe())
+        if called_by is None:
+            result = func(*args, **kwargs)
+            if known.reserves:
+                self._blank.reserved(tensors_in(result))
+            return result
+        tensors, plain = apart(known, args, kwargs)
+        blank = self._blank
+        inputs = [read_or_not(form_of if way == "over" or blank.holds(t) else digest_of, t) for t, way in tensors]
+        arguments = read_or_not(digest_plain, plain)
+        layout = read_or_not(strides_of, [tensor for tensor, _ in tensors])
+        phase, module = self._place(called_by, args)
+        result = func(*args, **kwargs)
+        for tensor, way in tensors:
+            if way == "over":
+                blank.written(tensor)
+        made = [value for _, value in flatten(result) if value is not None]
+        seen = {id(value) for value in made}
+        made += [t for t, way in tensors if (way or known.writes_unsaid) and id(t) not in seen]
+        outputs = ["" if blank.holds(value) else read_or_not(digest_of, value) for value in made]
+        entry = ("operator", known.name, module, phase, tuple(inputs), tuple(outputs), arguments, layout, known.random)
+        self._note(entry, called_by)
+        return result
+
+    def _note(self, entry: tuple, by: Caller) -> None:
+        self.operators.append(Operator(*entry, by.file, by.line, by.text, by.function))
+
+    def _place(self, called_by: Caller, args: tuple) -> tuple[str, str]:
+        """The phase, and the module that is running or whose forward made the node that is."""
+        running = self._running[-1][1] if self._running else ""
+        node = torch._C._current_autograd_node()
+        if node is not None:
+            # A forward pass done once more for its activations has modules running of its own.
+            return "backward", running if called_by.phase == "forward" else self._module_of(node)
+        if called_by.phase in ("forward", "backward"):
+            return called_by.phase, running
+        if torch.is_grad_enabled() and any(t.requires_grad for t in args if isinstance(t, torch.Tensor)):
+            return "forward", running  # a loss, computed by functions; or what a closure of the optimizer does
+        if called_by.phase == "update" and not running and args and isinstance(args[0], torch.Tensor):
+            running = self._owner(args[0])
+        return called_by.phase or "other", running
+
+    def _module_of(self, node: object) -> str:
+        if hasattr(node, "variable"):  # where a gradient is accumulated
+            return self._owner(node.variable)
+        place = bisect_right(self._numbers, node._sequence_nr()) - 1
+        return self._paths[place] if place >= 0 else ""
+
+    def _owner(self, parameter: torch.Tensor) -> str:
+        while self._outermost:
+            for module in self._outermost.pop().modules():
+                for held in module._parameters.values():
+                    self._owners.setdefault(id(held), self._name(module))
+        return self._owners.get(id(parameter), "")
+
+    # --- modules -------------------------------------------------------------------------------------------------
+
+    def _begin_module(self, module: torch.nn.Module, args: tuple) -> None:
+        if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
+            return
+        if not self._running:
+            self._outermost.append(module)
+        self._running.append((module, self._name(module), digests_in(args), self._state(module)))
+        self._turn()
+
+    def _end_module(self, module: torch.nn.Module, args: tuple, *rest: object) -> None:
+        """Its keywords and output come with it; where it raised, torch passes the output (None) alone."""
+        if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
+            return
+        if all(module is not running for running, *_ in self._running):
+            return  # it began before this log did
+        while (begun := self._running.pop())[0] is not module:
+            pass  # one that raised before its own hook was reached
+        self._turn()
+        _, path, inputs, state = begun
+        by = replace(caller(sys._getframe()) or Caller(), function="")
+        phase = "forward" if torch._C._current_autograd_node() is None else "backward"
+        entry = ("module", type(module).__name__, path, phase, (*inputs, *digests_in(rest[:-1])), digests_in(rest[-1]))
+        self._note((*entry, state, "", False), by)
+
+    def _turn(self) -> None:
+        self._numbers.append(torch.autograd._get_sequence_nr())
+        self._paths.append(self._running[-1][1] if self._running else "")
+
+    def _name(self, module: torch.nn.Module) -> str:
+        return self._names.get(id(module), type(module).__name__)
+
+    def _state(self, module: torch.nn.Module) -> str:
+        held = (*module.parameters(), *module.buffers())
+        return digest_plain([module.training, *(read_or_not(self._digests, tensor) for tensor in held)]).hex()

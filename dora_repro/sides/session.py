@@ -1,0 +1,119 @@
+"""The folder and the interpreters of one check: all of them are gone when it is over."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dora_repro.sides.child import found
+from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.job import Job
+from dora_repro.sides.processes import Interpreters, pickled
+from dora_repro.sides.side import perform
+from dora_repro.state import rng
+
+Hear = Callable[[str, dict], None]
+
+
+class Session(AbstractContextManager):
+    """Runs the sides of one question, one after the other, each in an interpreter of its own.
+
+    Args:
+        factory: builds a run, called afresh for each side.
+        in_process: run all sides in this interpreter.
+        timeout: seconds for each side.
+        hear: called with (side, event) while the sides run.
+        folder: keep the evidence here; a temporary one that is removed where it is None.
+        preload: modules that a new interpreter imports while it waits.
+        interpreters: some that were started before, in place of `preload`; the caller closes them.
+
+    Attributes:
+        folder: where the evidence of all sides lies until the session closes.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], object],
+        *,
+        in_process: bool,
+        timeout: float,
+        hear: Hear,
+        folder: Path | None = None,
+        preload: tuple[str, ...] = (),
+        interpreters: Interpreters | None = None,
+    ):
+        self.in_process, self._timeout, self._hear = in_process, timeout, hear
+        self._factory = factory
+        self._pickled = b"" if in_process else pickled(factory)
+        self._stack = ExitStack()
+        self._kept = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="dora-repro-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._kept:
+            self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._interpreters = interpreters
+        if interpreters is None and not in_process:
+            self._interpreters = self._stack.enter_context(Interpreters(preload))
+        self._repeats: dict[Job, Evidence] = {}
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def expect(self, sides: int) -> None:
+        """That many sides are still to be run: their interpreters may get ready."""
+        if not self.in_process:
+            self._interpreters.expect(sides)
+
+    def run(self, side: str, job: Job) -> Evidence:
+        """Do one side's work and return its evidence.
+
+        Raises:
+            SideStopped: it left no result.
+        """
+
+        def hear(event: dict) -> None:
+            self._hear(side, event)
+
+        if self.in_process:
+            with rng.undisturbed():
+                perform(self._factory, job, hear)
+            return Evidence(job.folder)
+        with self._interpreters.taken() as process:
+            try:
+                process.run(self._pickled, job, self._timeout, hear)
+            finally:
+                if process.log.exists() and self._kept:
+                    job.folder.mkdir(exist_ok=True)
+                    shutil.copy(process.log, job.folder / "log.txt")
+        return Evidence(job.folder)
+
+    @contextmanager
+    def answering(self, maker: str, about: dict) -> Iterator[Callable[[dict], dict]]:
+        """An interpreter that answers one question after another, with what `module:name` makes of the factory.
+
+        Asking raises SideStopped where it took longer than a side may, or died.
+        """
+        if self.in_process:
+            answer = found(maker)(self._factory, about)
+            with rng.undisturbed():
+                yield answer
+            return
+        with self._interpreters.taken() as process:
+            process.begin(self._pickled, "dora_repro.sides.child:serve", {"maker": maker, "about": about})
+            process.wait_for("ready", self._timeout)
+            yield lambda question: process.ask(question, self._timeout)
+
+    def repeat(self, side: str, job: Job) -> Evidence:
+        """Do a job once more, in a folder of its own; the same repeat is not done twice."""
+        if job not in self._repeats:
+            self._repeats[job] = self.run(side, replace(job, folder=self.folder / f"repeat-{len(self._repeats)}"))
+        return self._repeats[job]
+
+
+def threads() -> int | None:
+    """The thread count of this process where torch is here already; both sides get the same."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else None

@@ -1,0 +1,346 @@
+"""Causes of runs that differ: named, proved by transplant, confirmed, and nothing named that is not needed."""
+
+import functools
+import json
+import os
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dora_repro import Verdict, check
+from tests import runs
+
+
+def explained(factory, steps=6, save_at=3, **options):
+    report = check(factory, steps, save_at, in_process=True, **options)
+    assert report.explanation is not None, report
+    return report
+
+
+def names(report):
+    return {cause.name for cause in report.causes}
+
+
+MOMENTS = "optimizer/*/{step, exp_avg, exp_avg_sq}"
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "causes"),
+    [
+        (("optimizer",), {MOMENTS}),
+        (("rng",), {"rng/torch.cpu"}),
+        (("optimizer", "rng"), {MOMENTS, "rng/torch.cpu"}),
+    ],
+)
+def test_what_was_not_saved_is_the_cause_and_nothing_else(forgotten, causes):
+    report = explained(lambda: runs.Forgetful(*forgotten))
+    assert names(report) == causes
+    found = report.explanation
+    assert found.proved and found.confirmed
+    assert all(cause.necessary for cause in report.causes)
+    assert all(cause.without.apart > 0 for cause in report.causes)
+    assert "count" not in found.leaves
+    assert len(found.trials) <= 15
+
+
+def test_a_run_that_saves_all_has_nothing_to_explain():
+    report = check(runs.Plain, 6, 3, in_process=True)
+    assert report.verdict is Verdict.EXACT and report.explanation is None and report.causes == ()
+
+
+def test_no_explanation_where_none_is_wanted():
+    report = check(lambda: runs.Forgetful("optimizer"), 6, 3, in_process=True, explain=False)
+    assert report.verdict is Verdict.DIFFERENT and report.explanation is None
+
+
+def test_what_is_lost_without_effect_is_named_where_it_is_latent():
+    report = explained(lambda: runs.Ema(save_ema=False))
+    assert report.verdict is Verdict.LATENT
+    assert names(report) == {"ema/*.weight", "ema/*.bias"}
+    assert report.explanation.confirmed
+
+
+def test_a_wrong_checkpoint_of_the_last_step_is_explained_by_state_alone():
+    class Other(runs.Plain):
+        def load(self, path):
+            super().load(path)
+            self.optimizer.param_groups[0]["lr"] = 5.0
+
+    report = explained(Other, steps=3, save_at=3)
+    assert report.divergence.phase == "load"
+    assert names(report) == {"optimizer/group.0/lr"}
+
+
+def test_a_change_by_save_itself_is_the_cause():
+    class Swapping(runs.Ema):
+        def save(self, path):
+            self.model.load_state_dict(self.ema.state_dict())
+            super().save(path)
+
+    report = explained(Swapping)
+    assert report.divergence.phase == "save"
+    assert all(fnmatchcase(leaf, "model/*") for leaf in report.explanation.leaves)
+
+
+def test_a_load_that_raises_is_told_with_its_error():
+    class Broken(runs.Plain):
+        def load(self, path):
+            raise KeyError("no such entry")
+
+    report = explained(Broken)
+    assert names(report) == {"run/exception"}
+    assert "no such entry" in report.causes[0].how
+
+
+class Drawing(runs.Plain):
+    """After resuming, one number more is drawn inside each step: no state is lost."""
+
+    resumed = False  # on the class, as a plain value: no state that is captured
+
+    def step(self):
+        if Drawing.resumed:
+            torch.rand(1)
+        return super().step()
+
+    def load(self, path):
+        super().load(path)
+        Drawing.resumed = True
+
+
+def test_a_draw_within_a_step_is_no_lost_state_and_the_line_that_drew_is_named():
+    report = check(Drawing, 6, 3)
+    found = report.explanation
+    assert report.verdict is Verdict.DIFFERENT
+    assert found.causes == () and found.unexplained == "no captured state explains it"
+    assert any("drawn in the resumed run only (test_explaining.py" in line for line in found.draws)
+    assert "torch.rand(1)" in found.operator
+    assert any("put back" in line for line in found.look_at)
+
+
+class Scaled(runs.Plain):
+    """A number outside of the run's state is another after loading."""
+
+    factor = 1.0
+
+    def step(self):
+        clean = self.inputs
+        self.inputs = clean * Scaled.factor
+        try:
+            return super().step()
+        finally:
+            self.inputs = clean
+
+    def load(self, path):
+        super().load(path)
+        Scaled.factor = 1.5
+
+
+def test_a_global_that_is_another_is_no_state_and_the_operator_that_used_it_is_named():
+    found = check(Scaled, 6, 3).explanation
+    assert found.causes == () and found.unexplained
+    assert "aten.mul.Tensor" in found.operator and "clean * Scaled.factor" in found.operator
+
+
+def test_where_nothing_at_all_is_seen_the_usual_suspects_are_listed():
+    class Elsewhere(runs.Plain):
+        """What it steps is no operator of torch."""
+
+        shift = [0.0]  # noqa: RUF012  # hidden from the walk by components()
+
+        def components(self):
+            return {"model": self.model, "optimizer": self.optimizer, "count": self.count}
+
+        def step(self):
+            self.inputs.numpy()[0, 0] = self.shift[0]
+            return super().step()
+
+        def load(self, path):
+            super().load(path)
+            self.shift[0] = 3.0
+
+    shift = Elsewhere.shift
+
+    class Reset(Elsewhere):
+        def __init__(self):
+            super().__init__()
+            shift[0] = 0.0
+
+    found = explained(Reset).explanation
+    assert found.causes == () and found.unexplained
+    assert found.operator == "" or "other inputs" in found.operator
+
+
+def test_a_split_after_the_generator_was_restored_is_named_with_its_line():
+    class Split(runs.Plain):
+        def load(self, path):
+            super().load(path)
+            torch.utils.data.random_split(range(7), [3, 4])
+
+    report = explained(Split)
+    assert names(report) == {"rng/torch.cpu"}
+    assert any("random_split: 6 draws (test_explaining.py" in line for line in report.explanation.draws)
+
+
+def test_a_generator_that_is_seeded_again_is_named_with_its_line():
+    class Reseeded(runs.Plain):
+        def load(self, path):
+            super().load(path)
+            torch.manual_seed(3)
+
+    report = explained(Reseeded)
+    assert names(report) == {"rng/torch.cpu"}
+    assert any("torch.manual_seed(3)" in line for line in report.explanation.draws)
+
+
+def test_the_operator_behind_a_run_that_is_not_deterministic_is_named():
+    class Noisy(runs.Plain):
+        def step(self):
+            clean = self.inputs
+            self.inputs = clean + int.from_bytes(os.urandom(2), "big") / 1000
+            try:
+                return super().step()
+            finally:
+                self.inputs = clean
+
+    report = explained(Noisy)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.explanation.unexplained == "the run itself is not deterministic"
+    assert "aten.add.Tensor" in report.explanation.operator and "os.urandom" in report.explanation.operator
+
+
+class Reordered(runs.Plain):
+    """The order of an epoch lies in a loader's iterator alone: it is seen, and cannot be put back."""
+
+    def __init__(self):
+        super().__init__()
+        self._batches = None
+        self._loader = DataLoader(
+            runs.made_data(), batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(1)
+        )
+
+    def components(self):
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    def step(self):
+        self._batches = self._batches or iter(self._loader)
+        self.inputs, self.targets = next(self._batches)
+        return super().step()
+
+
+def test_other_batches_are_the_cause_where_the_order_cannot_be_put_back():
+    report = explained(Reordered)
+    assert report.divergence.phase == "batch"
+    assert names(report) == {"data/batches"}
+    assert report.causes[0].necessary and report.explanation.confirmed
+
+
+def test_two_lost_leaves_that_only_matter_together_are_both_named():
+    class Both(runs.Plain):
+        """A generator, and the permutation that was drawn from it: with one of them alone the order is still wrong."""
+
+        def __init__(self):
+            super().__init__()
+            self.generator = np.random.default_rng(3)
+            self.order, self.place = list(range(32)), 0
+
+        def step(self):
+            if self.place % 4 == 0:
+                self.order = [int(index) for index in self.generator.permutation(32)]
+            chosen = self.order[8 * (self.place % 4) : 8 * (self.place % 4) + 8]
+            self.place += 1
+            whole = self.inputs, self.targets
+            self.inputs, self.targets = self.inputs[chosen], self.targets[chosen]
+            try:
+                return super().step()
+            finally:
+                self.inputs, self.targets = whole
+
+        def state(self):
+            return {**super().state(), "place": self.place}
+
+        def load(self, path):
+            super().load(path)
+            self.place = runs.load(path)["place"]
+
+    report = explained(Both, steps=9, save_at=5)
+    assert names(report) == {"generator", "order"}
+    assert all(cause.necessary for cause in report.causes)
+
+
+class Shared(runs.Forgetful):
+    steps_of_all = [0]  # noqa: RUF012  # state that hangs on the class, as it does in scripts
+
+    def step(self):
+        self.steps_of_all[0] += 1
+        self.optimizer.param_groups[0]["lr"] = 1e-2 / (1 + self.steps_of_all[0] % 7)
+        return super().step()
+
+
+def test_a_counter_on_the_class_that_a_trial_before_changed_does_not_spoil_the_next():
+    report = check(functools.partial(Shared, "optimizer"), 5, 2)
+    assert names(report) == {MOMENTS, "steps_of_all"}
+    assert all(cause.necessary for cause in report.causes) and report.explanation.confirmed
+
+
+def test_frozen_weights_that_differ_can_be_put_back_though_they_are_kept_by_digest_alone():
+    class Base(runs.Plain):
+        """The base is not saved, and drawn from a generator that nobody seeds alike."""
+
+        loaded = False
+
+        def __init__(self):
+            super().__init__()
+            self.base = nn.Linear(8, 8).requires_grad_(False)
+            self.model = nn.Sequential(self.base, *self.model)
+
+        def load(self, path):
+            super().load(path)
+            with torch.no_grad():
+                self.base.weight.add_(0.25)
+
+    report = explained(Base)
+    assert set(report.explanation.leaves) == {"base/weight"} or names(report) == {"model/0.weight"}
+    assert report.explanation.confirmed
+
+
+def test_the_explanation_is_told_in_text_html_and_json():
+    report = explained(lambda: runs.Forgetful("optimizer"))
+    assert "Why: this made the difference" in str(report)
+    assert "Restoring these alone makes the remaining 3 steps identical" in str(report)
+    assert "Why:" in report._repr_html_()
+    told = json.loads(report.to_json())["explanation"]
+    assert told["causes"][0]["name"] == MOMENTS
+    assert len(told["trials"]) == len(report.explanation.trials)
+
+
+@pytest.mark.parametrize("factory", [runs.Forgetful])
+def test_an_explanation_from_processes_is_that_of_one_process(factory):
+    report = check(functools.partial(factory, "optimizer"), 5, 2)
+    assert names(report) == {MOMENTS}
+    assert report.explanation.confirmed
+
+
+class Deadly(runs.Forgetful):
+    """With the moments put back it kills its own interpreter."""
+
+    def step(self):
+        if self.count == 2 and self.optimizer.state and self.resumed:
+            os._exit(9)
+        return super().step()
+
+    resumed = False
+
+    def load(self, path):
+        super().load(path)
+        Deadly.resumed = True  # a plain value on the class is no state that is captured
+
+
+def test_a_trial_that_takes_its_interpreter_down_is_no_verdict():
+    report = check(functools.partial(Deadly, "optimizer"), 4, 2)
+    found = report.explanation
+    assert found.causes == ()
+    assert any(trial.outcome.heals is None and trial.outcome.error for trial in found.trials)
