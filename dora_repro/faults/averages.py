@@ -1,1 +1,121 @@
 """Moving averages of weights that are lost, mixed up or swapped in."""
+
+import copy
+
+import torch
+from torch import nn
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import Training, samples
+
+WEIGHTS = ("model/*.weight", "model/*.bias")
+
+
+class Average:
+    """An exponential moving average of a model's parameters, quick at first: after u updates it keeps (1+u)/(10+u)."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.99):
+        self.module = copy.deepcopy(model).requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.updates += 1
+        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for kept, new in zip(self.module.parameters(), model.parameters(), strict=True):
+            kept.lerp_(new, 1 - keep)
+
+
+class Averaging(Training):
+    """The clean run with an average of its weights, which is saved whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.ema = Average(self.model)
+
+    def after_update(self) -> None:
+        super().after_update()
+        self.ema.update(self.model)
+
+    def state(self) -> dict:
+        return {**super().state(), "ema": self.ema.module.state_dict(), "updates": self.ema.updates}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.ema.module.load_state_dict(state["ema"])
+        self.ema.updates = state["updates"]
+
+
+@fault(
+    "ema-missing",
+    verdict="LATENT",
+    causes=(("ema/module/*", "ema/updates"),),
+    fix='self.ema.module.load_state_dict(state["ema"])',
+    threads=("ai2cm/ace#349",),
+)
+class Missing(Averaging):
+    """The average is not saved and restarts from the raw weights. Training never looks at it, so every loss is the
+    same; what is evaluated and shipped at the end is another model."""
+
+    def load_model(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.ema = Average(self.model)
+
+
+@fault(
+    "ema-counter",
+    verdict="DIFFERENT",
+    step=4,
+    phase="epoch_end",
+    causes=(("ema/updates",),),
+    fix='self.ema.updates = state["updates"]',
+    threads=("lightly-ai/lightly-train#892",),
+)
+class Counter(Averaging):
+    """The average is saved, the number of its updates is a plain int that no state dict knows. Its decay warms up once
+    more after a resume, and a few steps of raw weights wipe out what had been averaged."""
+
+    def load_model(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.ema.module.load_state_dict(state["ema"])
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        self.ema.module.eval()
+        inputs, targets = samples().tensors
+        self.validation_loss = nn.functional.mse_loss(self.ema.module(inputs), targets).item()
+
+
+@fault(
+    "ema-as-raw",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(WEIGHTS,),
+    fix='{"model": self.model.state_dict(), "ema": self.ema.module.state_dict()}',
+    threads=("Megvii-BaseDetection/YOLOX#1318", "ultralytics/yolov5#310", "Vchitect/Latte#55"),
+)
+class AsRaw(Averaging):
+    """The checkpoint holds the averaged weights alone, since those are shipped, and training resumes from them. The
+    loss even improves at once; but the optimizer's moments belong to other weights, and the trajectory is another."""
+
+    def state(self) -> dict:
+        return {**super().state(), "model": self.ema.module.state_dict()}
+
+
+@fault(
+    "ema-swap",
+    verdict="DIFFERENT",
+    step=3,
+    phase="save",
+    causes=(WEIGHTS,),
+    fix="self.model.load_state_dict(raw)  # after saving",
+    threads=("harubaru/waifu-diffusion#31", "atomistic-machine-learning/schnetpack#785"),
+)
+class Swap(Averaging):
+    """To save the averaged weights they are copied into the model, and not taken out again. Training goes on from the
+    average after every save, so how often one saves decides how the run goes."""
+
+    def save(self, path: str) -> None:
+        self.model.load_state_dict(self.ema.module.state_dict())
+        super().save(path)

@@ -92,7 +92,8 @@ class Training:
         return loss.item()
 
     def after_update(self) -> None:
-        self.scheduler.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
 
     def end_epoch(self) -> None:
         """For those that validate, step a schedule or count at the end of an epoch."""
@@ -148,3 +149,10 @@ class Training:
         torch.set_rng_state(state["rng"]["torch"])
         np.random.set_state(state["rng"]["numpy"])
         random.setstate(state["rng"]["python"])
+
+
+class ConstantRate(Training):
+    """The same at a constant learning rate: whatever is lost of the optimizer shows in the update itself."""
+
+    def make_scheduler(self):
+        return None

@@ -1,1 +1,132 @@
 """Files that hold something else than the run held."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.optimizer import MOMENTS, ConstantRate
+from dora_repro.faults.plain import Training, samples
+
+
+@fault(
+    "save-before-optstep",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("model/*.weight", "model/*.bias", *MOMENTS),),
+    fix="self.optimizer.register_step_post_hook(self.note)",
+    threads=("ViperEkura/AstrAI#27",),
+)
+class BeforeOptimizerStep(ConstantRate):
+    """What is saved is taken before the optimizer's step and labelled with the number after it: weights and moments are
+    one update behind the data and the counter. One step of the run is lost with each resume."""
+
+    def __init__(self):
+        super().__init__()
+        self.optimizer.register_step_pre_hook(self.note)
+
+    def note(self, *about: object) -> None:
+        self.noted = copy.deepcopy({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()})
+
+    def state(self) -> dict:
+        return {**super().state(), **self.noted}
+
+
+@fault(
+    "snapshot-alias",
+    verdict="LATENT",
+    causes=(("best/*",),),
+    steps=7,
+    save_at=5,
+    fix="self.best = copy.deepcopy(self.model.state_dict())",
+    threads=("WenjieDu/PyPOTS#667", "pytorch/tutorials#188"),
+)
+class SnapshotAlias(Training):
+    """The best weights are kept as `model.state_dict()`, which is no copy: it goes on training, and the best model is
+    the last. A resumed run does have a copy, of whatever the best was at the save: the two end with other best weights.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.best, self.best_loss = None, float("inf")
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        inputs, targets = samples().tensors
+        self.model.eval()
+        loss = nn.functional.mse_loss(self.model(inputs), targets).item()
+        self.model.train()
+        if loss < self.best_loss:
+            self.best_loss, self.best = loss, self.model.state_dict()
+
+    def state(self) -> dict:
+        return {**super().state(), "best": self.best, "best_loss": self.best_loss}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.best, self.best_loss = state["best"], state["best_loss"]
+
+
+@fault(
+    "non-atomic",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(MOMENTS,),
+    fix="write both into a new folder, then rename it",
+    threads=("Lightning-AI/pytorch-lightning#688", "petuum/adaptdl#81"),
+)
+class MixedAge(ConstantRate):
+    """Model and optimizer are written one after the other into the files of the save before, and the job was killed in
+    between: new weights lie beside old moments. Each file is whole by itself, so the load succeeds."""
+
+    def after_update(self) -> None:
+        if self.steps == 1:  # after two steps: the save before this one
+            self.older = copy.deepcopy(self.optimizer.state_dict())
+
+    def state(self) -> dict:
+        return {**super().state(), "optimizer": self.older}
+
+
+@fault(
+    "non-atomic-torn",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("run/exception",),),
+    fix='torch.save(state, f"{path}.tmp"); os.replace(f"{path}.tmp", path)',
+    threads=("Lightning-AI/pytorch-lightning#688",),
+)
+class Torn(Training):
+    """The job was killed while it wrote over its only checkpoint: half a file is left, and neither the old state nor
+    the new can be read. Write beside it, then rename."""
+
+    def save(self, path: str) -> None:
+        super().save(path)
+        whole = Path(path).read_bytes()
+        Path(path).write_bytes(whole[: len(whole) // 2])
+
+
+@fault(
+    "weights-only",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("run/exception",),),
+    fix="torch.load(path, weights_only=False)  # or keep numpy's state as tensors and numbers",
+    threads=("nanoporetech/remora#226", "meta-pytorch/torchtune#1142"),
+)
+class WeightsOnly(Training):
+    """The checkpoint holds numpy's generator state, and torch.load has refused everything but tensors and plain values
+    by default since 2.6. What was saved without complaint cannot be loaded: a save is tested by loading it."""
+
+    def load(self, path: str) -> None:
+        state = torch.load(path)
+        self.load_model(state)
+        self.load_optimizer(state)
+        self.load_data(state)
+        self.steps = state["steps"]
+        self.load_rng(state)

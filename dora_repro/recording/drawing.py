@@ -39,6 +39,7 @@ from dora_repro.state.snapshot import run_roots
 from dora_repro.state.untouched import LastRead
 
 FORMAT = "dora_repro/draws/1"
+COUNTED = 1 << 16
 
 # What sets numpy's private generators has no function of Python's to be traced, so the line must tell.
 _SETS = re.compile(r"seed\w*\(|set_?state\(|\.state\s*=")
@@ -51,8 +52,9 @@ class Draw:
 
     Attributes:
         generator: path, as `rng/torch.cpu` or `loader/generator`.
-        draws: how many outputs of the generator (see `state/draws.py`); None where it was set, or cannot be counted. 0
-            where it gave a number that it had kept (the second of two normal ones).
+        draws: how many outputs of the generator (see `state/draws.py`). 0 where it gave a number that it had kept (the
+            second of two normal ones); None where it was set, where they cannot be told, and for a mask or noise of
+            more than `COUNTED` numbers, which take longer to count than to draw.
         kind: `draw`, or `set` where it was seeded or given a state.
         operator: torch's, as `aten.bernoulli_.float`; empty for draws that are not torch's.
         function: the innermost library function of the call, or the one of Python's `random`; empty where not known.
@@ -130,6 +132,7 @@ class DrawLog(AbstractContextManager):
         self._set: set[str] = set()  # kinds of generators that were set since the last look
         self._function = ""  # of Python's `random`, called since the last look
         self._open = self._looking = False
+        self._many = False  # whether an operator has just drawn more than are counted
 
     def __enter__(self) -> "DrawLog":
         self._states = self._read()
@@ -202,7 +205,7 @@ class DrawLog(AbstractContextManager):
         was_set = not operator and (
             kind == "torch" or kind in self._set or (kind == "numpy" and _SETS.search(here.text) is not None)
         )
-        if not was_set:
+        if not was_set and not self._many:
             draws = draws_apart(before, now)
             if draws is None or draws < 0:
                 draws, was_set = None, not operator
@@ -218,10 +221,14 @@ class DrawLog(AbstractContextManager):
         if here is None:
             return func(*args, **kwargs)
         self._quietly(Caller(here.file, here.line, here.text))
+        result = None
         try:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            return result
         finally:
+            self._many = _many(result)
             self._quietly(here, str(func))
+            self._many = False
 
     def _quietly(self, here: Caller, operator: str = "") -> None:
         """A look that the trace does not see, in case `generators` is the user's code."""
@@ -282,6 +289,11 @@ def _at(frame: FrameType | None, line: int | None = None) -> Caller:
 
 def _bytes(state: rng.State) -> object:
     return state.numpy().tobytes() if isinstance(state, torch.Tensor) else state
+
+
+def _many(result: object) -> bool:
+    """Whether it is noise or a mask too large to be counted; integers are a seed or a permutation, and matter."""
+    return isinstance(result, torch.Tensor) and result.is_floating_point() and result.numel() > COUNTED
 
 
 def _kind(state: rng.State) -> str:

@@ -132,6 +132,16 @@ def test_dropout_and_the_initialisation_of_weights_are_named_by_operator_functio
     assert (mask.file, mask.text) == (__file__, "nn.functional.dropout(layer(torch.ones(3, 4)), 0.5)")
 
 
+def test_the_many_numbers_of_a_large_tensor_are_not_counted():
+    def run():
+        torch.rand(drawing.COUNTED)
+        torch.rand(drawing.COUNTED + 1)
+        torch.randperm(drawing.COUNTED + 1)
+
+    count = drawing.COUNTED
+    assert [(draw.kind, draw.draws) for draw in drawn_by(run)] == [("draw", count), ("draw", None), ("draw", count)]
+
+
 def test_what_draws_nothing_is_no_entry_and_the_log_is_empty():
     def run():
         model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)).eval()
