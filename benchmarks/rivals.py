@@ -248,15 +248,18 @@ def train(options: argparse.Namespace) -> None:
     else:
         run = factory()
     while step < options.end:
-        run.step()
+        try:
+            run.step()
+        except StopIteration:  # the run is over before that
+            break
         step += 1
-        if step in (options.save_at, options.end):
-            if step == options.end:
-                torch.save(observed(run), folder / "observed.pt")
-            place = folder / f"saved-{step}"
-            place.mkdir()
-            run.save(str(place / "checkpoint"))
-    shutil.make_archive(str(folder / "checkpoint"), "tar", folder / f"saved-{options.end}")
+        if step == options.save_at < options.end:
+            run.save(str(folder / "checkpoint-before"))
+    torch.save(observed(run), folder / "observed.pt")
+    place = folder / "saved"
+    place.mkdir()
+    run.save(str(place / "checkpoint"))
+    shutil.make_archive(str(folder / "checkpoint"), "tar", place)
 
 
 def ask_parity(fault, in_process: bool) -> Found:
@@ -337,10 +340,13 @@ def resume_equivalent(factory: Callable[[], object], steps: int, save_at: int, e
             setup.run.load(str(path))
             fill(setup, setup.run)
 
-    def step(setup, batch: None) -> float:
+    def step(setup, batch: None) -> float | None:
         nonlocal done
         done = setup.step_index + 1
-        return setup.run.step()
+        try:
+            return setup.run.step()
+        except StopIteration:  # the run is over before that
+            return None
 
     tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {}
     told = {"says": "", "failed": False}

@@ -229,7 +229,8 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
         lost=findings.lost,
         changed=report.saved_with if found is not None and found.phase == "save" else (),
         at_end=at_end,
-        noise=(*report.noise, *report.bookkeeping),
+        # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
+        noise=report.noise if effects is not None else (*report.noise, *report.bookkeeping),
         raised=sides.resumed.failure is not None,
     )
     return replace(report, explanation=explain(session, sides, known.repeat, difference))

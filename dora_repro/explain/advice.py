@@ -7,7 +7,9 @@ those are is told by the role of the leaves and by their type, never by where th
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
+import numpy as np
 import torch
 
 from dora_repro.explain.trial import DATA, DRAWS
@@ -44,6 +46,7 @@ def advise(
     in_file: bool,
     value: object = None,
     kinds: Mapping[str, object] | None = None,
+    how: str = "",
 ) -> Advice:
     """What to add to save and load, so that a cause is one no more.
 
@@ -54,15 +57,34 @@ def advise(
             alias stands for.
         kinds: path -> kind of container (`Snapshot.kinds`): to index lists and dicts; without them a name that is no
             identifier is an item, and any other an attribute.
+        how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not mend.
     """
     if name in _WITHOUT_STATE:
         return _WITHOUT_STATE[name]
     paths = leaves or (name,)
-    found = _Adviser(paths, value, kinds or {}).of(role)
+    found = _Adviser(paths, value, kinds or {}, in_file).of(role)
+    sentences = [found.sentence, *(sentence for words, sentence in _BY_HOW if words in how)]
     if not in_file or not found.save:
-        return found
+        return Advice(found.save, found.load, " ".join(sentences).strip())
     keep = "The values are in the checkpoint already: load them."
-    return Advice((), found.load, f"{keep} {found.sentence}".strip())
+    return Advice((), found.load, " ".join((keep, *sentences)).strip())
+
+
+# Words of the audits -> what they call for.
+_BY_HOW = (
+    ("with other values than the run had", "Save after the update and the scheduler's step: what is saved is older."),
+    ("with the values of `", "What is saved in its place is another object's: save the one that is trained as well."),
+    ("in another dtype", "Save it in its own dtype: what is rounded away does not come back."),
+    ("rounded to", "Save it in its own dtype: what is rounded away does not come back."),
+    (
+        "recast",
+        "load_state_dict keeps the dtype that is there, and an optimizer's casts state to the dtype of its parameters: "
+        "build the run in the dtype it was trained in before loading.",
+    ),
+    ("misplaced", "Positions tell parameters apart: give the optimizer the same parameters in the same order."),
+    ("re-initialised", "Load after the adapter was made, and make none afterwards: a new one starts from nothing."),
+    ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
+)
 
 
 _WITHOUT_STATE = {
@@ -87,8 +109,9 @@ _WITHOUT_STATE = {
 class _Adviser:
     """Advice on leaves of one cause."""
 
-    def __init__(self, paths: tuple[str, ...], value: object, kinds: Mapping[str, object]):
+    def __init__(self, paths: tuple[str, ...], value: object, kinds: Mapping[str, object], in_file: bool):
         self._paths, self._first, self._value, self._kinds = paths, paths[0], value, kinds
+        self._in_file = in_file
         self._root = self._first.partition("/")[0]
 
     def of(self, role: str) -> Advice:
@@ -99,7 +122,7 @@ class _Adviser:
         if role == "alias":
             return self._alias()
         if role in ("moment", "option"):
-            return self._whole(_optimizer(self._first), "Load it after the model was built, and into an optimizer over "
+            return self._whole(self._optimizer(), "Load it after the model was built, and into an optimizer over "
                                "the same parameters in the same order.")  # fmt: skip
         if role == "gradient":
             return self._gradients()
@@ -112,13 +135,17 @@ class _Adviser:
     def _code(self, path: str) -> str:
         """A path as an expression: `self.feed.sampler.epoch`."""
         code, at = "self", ""
-        for part in path.split("/"):
+        for part in path.removeprefix("run.").split("/"):
             inside = getattr(self._kinds.get(at), "name", "")
             keys = getattr(self._kinds.get(at), "keys", None) or ()
             at = f"{at}/{part}" if at else part
             part = part.replace("~1", "/").replace("~0", "~")
             if inside in ("list", "tuple", "deque") or (not inside and part.isdigit()):
                 code += f"[{part}]"
+            elif held := re.fullmatch(r"group\.(\d+)\.params\.(\d+)", part):
+                return f'{code}.param_groups[{held[1]}]["params"][{held[2]}]'  # a tensor that only the optimizer has
+            elif self._kinds and not inside and "." in part:
+                code += _dotted(part)
             elif inside or not part.isidentifier():
                 code += f"[{dict(keys).get(part, part)!r}]"
             else:
@@ -132,12 +159,28 @@ class _Adviser:
         return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}{strict})",), sentence)
 
     def _weights(self, role: str) -> Advice:
-        if "/" not in self._first or getattr(self._kinds.get(self._root), "name", ""):
+        owner = self._first.rpartition("/")[0]
+        if role == "buffer" and not self._in_file:  # it may be one that no state_dict has
+            code, key = self._code(owner), f'state["{owner} buffers"]'
+            return Advice(
+                (f"{key} = {{name: b.clone() for name, b in {code}.named_buffers()}}",),
+                (f"for name, b in {code}.named_buffers(): b.copy_({key}[name])",),
+                f"{code}.state_dict() has them too, but for buffers registered with persistent=False.",
+            )
+        # What hangs on an object that is no module has no dots in its name; copying in place is right for both.
+        if not owner or owner in self._kinds or (role == "parameter" and not any(map(_is_dotted, self._paths))):
             return self._in_place()
-        sentence = "strict=True raises where a key is lacking or has another name."
-        if role == "buffer":
-            sentence += " A buffer that is registered with persistent=False is in no state_dict: save it by itself."
-        return self._whole(self._root, sentence, ", strict=True")
+        return self._whole(owner, "strict=True raises where a key is lacking or has another name.", ", strict=True")
+
+    def _optimizer(self) -> str:
+        """The path of the optimizer that the first leaf belongs to."""
+        before, group, _ = self._first.partition("/group.")
+        if group:
+            return before
+        state = self._first.rpartition("/")[0]  # of one parameter: a dict, which may hold others
+        while state.rpartition("/")[0] in self._kinds:
+            state = state.rpartition("/")[0]
+        return state.rpartition("/")[0] if state in self._kinds else self._root
 
     def _in_place(self) -> Advice:
         """Tensors that hang on the run itself: their values are copied, so that an optimizer goes on stepping them."""
@@ -153,7 +196,9 @@ class _Adviser:
     def _generators(self) -> Advice:
         lines = [self._generator(path, self._value if path == self._first else None) for path in self._paths]
         save, load = zip(*lines, strict=True)
-        return Advice(tuple(save), tuple(load), _LAST)
+        arrays = isinstance(self._value, tuple) and any(":" in str(name) for name in self._value[::2])
+        wide = any("bit_generator.state" in line for line in save) and arrays
+        return Advice(tuple(save), tuple(load), f"{_LAST} {_ARRAYS}" if wide else _LAST)
 
     def _generator(self, path: str, value: object) -> tuple[str, str]:
         key = f'state["{path}"]'
@@ -173,7 +218,7 @@ class _Adviser:
         kind = self._value if value is None else value  # several of one cause are of one kind
         if isinstance(kind, tuple) and kind[:1] == ("bit_generator",):
             if "has_gauss" in kind:  # numpy.random.RandomState
-                return f"{key} = {code}.get_state()", f"{code}.set_state({key})"
+                return f"{key} = {_LISTED.format(f'{code}.get_state()')}", f"{code}.set_state({key})"
             return f"{key} = {code}.bit_generator.state", f"{code}.bit_generator.state = {key}"
         if isinstance(kind, tuple):
             return f"{key} = {code}.getstate()", f"{code}.setstate({key})"
@@ -192,13 +237,6 @@ class _Adviser:
 
     # --- models ---------------------------------------------------------------------------------------------------
 
-    def _module(self, path: str) -> str:
-        """The code of a module or tensor inside a root module, by its name there."""
-        root, _, inside = path.partition("/")
-        module, _, last = inside.rpartition(".")
-        inner = f'.get_submodule("{module}")' if module else ""
-        return f"{self._code(root)}{inner}.{last}" if last.isidentifier() else f'{self._code(root)}["{inside}"]'
-
     def _alias(self) -> Advice:
         target = str(self._value).removeprefix("= ") if self._value is not None else ""
         if not target:
@@ -206,15 +244,22 @@ class _Adviser:
         sentence = (
             f"`{self._first}` is the very object `{target}`: tie them after loading, before an optimizer is made."
         )
-        dotted = "." in self._first.partition("/")[2] or "." in target.partition("/")[2]
-        code = self._module if dotted else self._code
-        return Advice((), (f"{code(self._first)} = {code(target)}",), sentence)
+        return Advice((), (f"{self._inside(self._first)} = {self._inside(target)}",), sentence)
+
+    def _inside(self, path: str) -> str:
+        """The code of a module or tensor by its name in a module, which may have dots."""
+        owner, _, last = path.rpartition("/")
+        if not owner or owner in self._kinds or "." not in last:
+            return self._code(path)
+        return self._code(owner) + _dotted(last)
 
     def _gradients(self) -> Advice:
-        code, key = self._code(self._root), f'state["{self._root} gradients"]'
-        if "/" not in self._first.removesuffix("/grad"):
-            code, key = self._code(self._root), f'state["{self._first}"]'
-            return Advice((f"{key} = {code}.grad",), (f"{code}.grad = {key}",), _WINDOW)
+        owner = self._first.removesuffix("/grad").rpartition("/")[0]
+        if not owner or owner in self._kinds or not any(_is_dotted(path.removesuffix("/grad")) for path in self._paths):
+            pairs = [(f'state["{path}"]', f"{self._code(path.removesuffix('/grad'))}.grad") for path in self._paths]
+            save, load = zip(*((f"{key} = {code}", f"{code} = {key}") for key, code in pairs), strict=True)
+            return Advice(save, load, _WINDOW)
+        code, key = self._code(owner), f'state["{owner} gradients"]'
         return Advice(
             (f"{key} = {{name: p.grad for name, p in {code}.named_parameters() if p.grad is not None}}",),
             (f"for name, p in {code}.named_parameters(): p.grad = {key}.get(name)",),
@@ -222,23 +267,30 @@ class _Adviser:
         )
 
     def _structure(self) -> Advice:
-        code, last = self._code(self._root), self._first.rpartition("/")[2]
+        above, _, last = self._first.rpartition("/")
         if last == "training":
-            key = f'state["{self._root} training"]'
+            whole = _common([path.rpartition("/")[0] for path in self._paths])
+            code, key = self._inside(whole), f'state["{whole} training"]'
             return Advice(
                 (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
                 (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
                 f"Or call {code}.train() before the loop goes on, and after every evaluation.",
             )
         if last == "requires_grad":
-            key = f'state["{self._root} requires_grad"]'
+            owner = above.rpartition("/")[0]
+            freeze = "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one."
+            if not owner or owner in self._kinds or not _is_dotted(above):
+                pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
+                save = tuple(f"{key} = {code}" for key, code in pairs)
+                return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
+            code, key = self._code(owner), f'state["{owner} requires_grad"]'
             return Advice(
                 (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
                 (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
-                "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one.",
+                freeze,
             )
         if re.search(r"/group\.\d+/params$", self._first):
-            where = self._code(_optimizer(self._first))
+            where = self._code(self._optimizer())
             return Advice(
                 sentence=f"Make {where} over the same parameters in the same order before its state is loaded: a "
                 "state_dict tells them by position alone."
@@ -268,6 +320,16 @@ class _Adviser:
         pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
         if isinstance(self._value, torch.Tensor):
             return self._in_place()
+        if isinstance(self._value, np.ndarray):  # torch.load refuses numpy's by default: as tensors and numbers
+            if all(path in self._kinds for path in self._paths):  # numpy's scalars
+                return Advice(
+                    tuple(f"{key} = {code}.item()" for key, code in pairs),
+                    tuple(f"{code} = type({code})({key})" for key, code in pairs),
+                )
+            return Advice(
+                tuple(f"{key} = torch.from_numpy({code}.copy())" for key, code in pairs),
+                tuple(f"{code}[...] = {key}.numpy()" for key, code in pairs),
+            )
         return Advice(
             tuple(f"{key} = {code}" for key, code in pairs), tuple(f"{code} = {key}" for key, code in pairs), sentence
         )
@@ -285,17 +347,33 @@ class _Adviser:
 
 _WINDOW = "Or save only where an accumulation window has ended, when there are no gradients to keep."
 
+# torch.load refuses numpy's arrays by default (weights_only=True); numpy takes lists back.
+_LISTED = "[part.tolist() if isinstance(part, np.ndarray) else part for part in {}]"
+_ARRAYS = "Its state holds arrays of numpy, which torch.load reads with weights_only=False alone."
+
 _GLOBAL = {
     "rng/torch.cpu": ("torch.get_rng_state()", "torch.set_rng_state({})"),
-    "rng/numpy": ("np.random.get_state()", "np.random.set_state({})"),
+    "rng/numpy": (_LISTED.format("np.random.get_state()"), "np.random.set_state({})"),
     "rng/python": ("random.getstate()", "random.setstate({})"),
 }
 
 
-def _optimizer(path: str) -> str:
-    """The path of the optimizer that a moment, an option or the parameters of a group belong to."""
-    before, group, _ = path.partition("/group.")
-    return before if group else path.partition("/")[0]
+def _is_dotted(path: str) -> bool:
+    """Whether a tensor's name has dots: it lies in a module inside a module."""
+    return "." in path.rpartition("/")[2]
+
+
+def _dotted(name: str) -> str:
+    """The code of what a module has under a name with dots."""
+    module, _, last = name.rpartition(".")
+    return f'.get_submodule("{module}")' + (f".{last}" if last.isidentifier() else f"[{last}]")
+
+
+def _common(paths: list[str]) -> str:
+    """The one of these that all others lie in, or else what all have in common."""
+    parts = [path.split("/") for path in paths]
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))
+    return "/".join(names[0] for names in shared) or paths[0]
 
 
 # Flags that are set by a call: how to read, and how to set.

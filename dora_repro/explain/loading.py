@@ -13,6 +13,7 @@ from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 OTHER = "other values"
 _HALVES = {torch.bfloat16: "bf16", torch.float16: "f16"}
+_NARROWER = _HALVES | {torch.float32: "f32"}
 _MAGNITUDES = re.compile(r"(^|[./])(m|lora_magnitude_vector|magnitude)([./]|$)")  # of DoRA, in the names that it has
 _ZERO_AT_FIRST = re.compile(r"(^|[./_])(lora_B|delta_D_B|lora_embedding_B)([./]|$)")  # the low-rank factor B
 PREFIXES = ("module.", "_orig_mod.", "model.", "base_model.model.")
@@ -82,9 +83,9 @@ class _Audit:
             return words if exact else f"{words}, with other values"
         if again := self._made_anew(path, before, after):
             return again
-        for half, name in _HALVES.items():
-            wider = before.is_floating_point() and before.dtype not in _HALVES
-            if wider and digest(before.to(half).to(before.dtype)) == now.digest:
+        for narrow, name in _NARROWER.items():
+            wider = before.is_floating_point() and before.dtype.itemsize > narrow.itemsize
+            if wider and digest(before.to(narrow).to(before.dtype)) == now.digest:
                 return f"recast: rounded to {name} and back"
         if before.ndim == 2 and torch.equal(before.T, after):
             return "reshaped: transposed"

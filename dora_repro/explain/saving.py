@@ -5,29 +5,31 @@ do not: for plain values, for tensors that say nothing by themselves (all zeros,
 is wrong in the file from one that is not there.
 """
 
-import array
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dora_repro.checkpoint.reading import leaves_of_file
-from dora_repro.checkpoint.tensors import TensorEntry
 from dora_repro.errors import BadInput
+from dora_repro.explain.filed import Filed, Form, score, tails
 from dora_repro.state.digest import digest
+from dora_repro.state.paths import ends, pattern
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 SAVED, CAST, STALE, MISPLACED, ABSENT = "saved", "cast", "stale", "misplaced", "absent"
 SKIPPED = frozenset({"structure", "alias", "flag", "data", "gradient"})
+_SUMMED = {
+    ABSENT: "not in the file",
+    STALE: "in the file with other values",
+    MISPLACED: "in the file with the values of others",
+    CAST: "in the file in another dtype",
+}
 _SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "float64": "f64"}
-_WORDS = 624  # of a Mersenne twister's state
 # Words that a key of a global generator's state has.
 _GLOBAL_WORDS = frozenset({"rng", "random", "torch", "cpu", "numpy", "np", "python", "cuda", "generator"})
-
-Form = tuple[str, ...]  # the parts of a name
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ class SaveAudit:
 
     Attributes:
         leaves: path -> what became of it.
-        changed_later: keys of the file whose bytes changed, or that went, after `save()` had returned.
-        problem: why a file could not be read; empty where it could.
+        changed_later: keys of the file whose bytes changed, that came, or that went, after `save()` had returned.
+        problem: why a file could not be read; empty where all could. What was not found is then not in `leaves`: it
+            may be in that file.
     """
 
     leaves: Mapping[str, Kept] = field(default_factory=dict)
@@ -85,6 +88,23 @@ class SaveAudit:
         """The paths of one status."""
         return tuple(path for path, kept in self.leaves.items() if kept.status == status)
 
+    def summary(self, only: Iterable[str] | None = None) -> tuple[str, ...]:
+        """A line for each way in which leaves are not in the file as the run had them, the leaves grouped by pattern.
+
+        Args:
+            only: paths to look at; None for all.
+        """
+        chosen = self.leaves.keys() if only is None else set(only)
+        lines = []
+        for status, words in _SUMMED.items():
+            groups: dict[tuple[str, str], list[str]] = {}
+            for path in self.of(status):
+                if path in chosen:
+                    groups.setdefault(ends(path), []).append(path)
+            if groups:
+                lines.append(f"{words}: {', '.join(map(_group, groups.values()))}")
+        return tuple(lines)
+
 
 def audit_save(live: Snapshot, files: Path, later: Path | None = None) -> SaveAudit:
     """Look for every leaf of a live state in what `save()` wrote.
@@ -94,99 +114,38 @@ def audit_save(live: Snapshot, files: Path, later: Path | None = None) -> SaveAu
         files: the file or folder as it was when `save()` returned; later: the same at the end of the run.
     """
     try:
-        filed = _Filed(files)
+        filed = Filed(files)
     except BadInput as error:
         return SaveAudit(problem=str(error))
     search = _Search(live, filed)
     wanted = (leaf for leaf in live.values() if leaf.role not in SKIPPED)
-    audit = SaveAudit({leaf.path: search.find(leaf) for leaf in wanted})
+    found = {leaf.path: search.find(leaf) for leaf in wanted}
+    if filed.problems:
+        found = {path: kept for path, kept in found.items() if kept.status != ABSENT}
+    audit = SaveAudit(found, problem="; ".join(filed.problems))
     if later is None:
         return audit
     try:
-        after = _Filed(later).digests
+        after = Filed(later)
     except BadInput as error:
-        return replace(audit, problem=str(error))
-    return replace(audit, changed_later=tuple(key for key, was in filed.digests.items() if after.get(key) != was))
+        return replace(audit, problem="; ".join((*filed.problems, str(error))))
+    keys = dict.fromkeys((*filed.digests, *after.digests))
+    changed = tuple(key for key in keys if filed.digests.get(key) != after.digests.get(key))
+    problems = dict.fromkeys((*filed.problems, *after.problems))
+    return replace(audit, changed_later=changed, problem="; ".join(problems))
 
 
-# --- the file --------------------------------------------------------------------------------------------------------
+def _group(paths: list[str]) -> str:
+    return f"{len(paths)} × {pattern(paths)}" if len(paths) > 1 else paths[0]
 
 
-class _Filed:
-    """A file's values by digest and by name; tensors are read once, and again when one is compared."""
-
-    def __init__(self, files: Path):
-        self._leaves = leaves_of_file(files)
-        self.digests: dict[str, bytes] = {}
-        self.plain: dict[str, object] = {}
-        self.words: dict[str, bytes] = {}  # key -> the state of a Mersenne twister, packed
-        self.by_digest: dict[bytes, list[str]] = {}
-        self.by_tail: dict[Form, list[str]] = {}
-        for key in self._leaves:
-            value = self._leaves[key]
-            try:
-                self.digests[key] = digest(value)
-            except TypeError:  # what no checkpoint needs: arrays of objects
-                continue
-            if isinstance(value, (torch.Tensor, np.ndarray)):
-                self.by_digest.setdefault(self.digests[key], []).append(key)
-            else:
-                self.plain[key] = value
-            if (words := _packed(value)) is not None:
-                self.words[key] = words
-            for tail in tails(key):
-                self.by_tail.setdefault(tail, []).append(key)
-
-    def __getitem__(self, key: str) -> object:
-        return self._leaves[key]
-
-    def form(self, key: str) -> tuple[object, tuple[int, ...]] | None:
-        """(dtype, shape) of a tensor or array, without reading it; None for a plain value."""
-        entry = self._leaves.entry(key)
-        return (entry.dtype, tuple(entry.shape)) if isinstance(entry, (TensorEntry, torch.Tensor, np.ndarray)) else None
-
-
-def _packed(value: object) -> bytes | None:
-    """The words of a Mersenne twister, in any form they are saved in: Python's have their position with them."""
-    if isinstance(value, (list, tuple)) and len(value) in (_WORDS, _WORDS + 1):
-        if all(type(item) is int and 0 <= item < 1 << 32 for item in value):
-            return array.array("I", value).tobytes()
-    if isinstance(value, torch.Tensor) and value.shape == (_WORDS,) and not value.is_floating_point():
-        value = value.numpy()
-    if isinstance(value, np.ndarray) and value.shape == (_WORDS,) and value.dtype.kind in "ui":
-        return value.astype("<u4").tobytes()
-    return None
-
-
-# --- names -----------------------------------------------------------------------------------------------------------
-
-
-def tails(key: str) -> Iterator[Form]:
-    """The ends of a key by which a leaf may be meant: its last part, what of it follows a dot, its last two parts."""
-    *above, last = key.split("/")
-    last = last.lstrip("_") or last
-    yield (last,)
-    for dot in re.finditer(r"\.", last):
-        yield (last[dot.end() :],)
-    if above:
-        yield (above[-1], last)
-
-
-def _score(form: Form, key: str, role: str) -> float:
-    """How well the name of a leaf and a key agree: equal parts from the end, then others that both have."""
-    parts = [part.lstrip("_") or part for part in key.split("/")]
-    equal = 0
-    while equal < min(len(form), len(parts)) and form[-1 - equal] == parts[-1 - equal]:
-        equal += 1
-    shared = len(set(form[:-1]).intersection(parts[: len(parts) - max(equal, 1)]))
-    # A bare state_dict is the model's sooner than that of an average of it.
-    return 2 * equal + shared + (0.5 if role in ("parameter", "buffer") else 0)
+# --- the search ------------------------------------------------------------------------------------------------------
 
 
 class _Search:
     """Finds the leaves of a state in a file."""
 
-    def __init__(self, live: Snapshot, filed: _Filed):
+    def __init__(self, live: Snapshot, filed: Filed):
         self._live, self._filed = live, filed
         self._positions = _positions(live)
         self._by_digest: dict[bytes, list[str]] = {}
@@ -327,17 +286,19 @@ class _Search:
 
     def _forms_of(self, leaf: SavedLeaf) -> tuple[Form, ...]:
         """The names that a leaf may have in a file: its own, and an optimizer's by position."""
-        root, *rest = leaf.path.split("/")
-        rest = [*rest[:-1], rest[-1].lstrip("_") or rest[-1]] if rest else []
-        own = (root, *rest) if rest else (root.lstrip("_") or root,)
-        if leaf.role == "option" and rest and rest[0].startswith("group."):
-            return own, (root, "param_groups", rest[0].removeprefix("group."), *rest[1:])
-        if leaf.role == "moment" and len(rest) > 1 and (root, rest[0]) in self._positions:
-            return own, (root, "state", self._positions[root, rest[0]], *rest[1:]), (root, "state", *rest)
+        parts = leaf.path.split("/")
+        own = (*parts[:-1], parts[-1].lstrip("_") or parts[-1])
+        for index in range(1, len(parts) - 1) if leaf.role in ("option", "moment") else ():
+            optimizer, name, rest = tuple(parts[:index]), parts[index], own[index + 1 :]
+            if leaf.role == "option" and re.fullmatch(r"group\.\d+", name):
+                return own, (*optimizer, "param_groups", name.removeprefix("group."), *rest)
+            if leaf.role == "moment" and (optimizer, name) in self._positions:
+                at = self._positions[optimizer, name]
+                return own, (*optimizer, "state", at, *rest), (*optimizer, "state", name, *rest)
         return (own,)
 
     def _agrees(self, path: str, key: str) -> float:
-        return max(_score(form, key, self._live[path].role) for form in self._forms[path])
+        return max(score(form, key, self._live[path].role) for form in self._forms[path])
 
     def _named(self, leaf: SavedLeaf) -> list[str]:
         """Keys that end like the leaf's name and mean no other leaf, the likeliest first."""
@@ -365,16 +326,16 @@ def _tail(form: Form, role: str) -> Form:
     return form[-2:] if role in ("moment", "option") else form[-1:]
 
 
-def _positions(live: Snapshot) -> dict[tuple[str, str], str]:
+def _positions(live: Snapshot) -> dict[tuple[Form, str], str]:
     """(optimizer, parameter) -> its position over all groups, as `state_dict()` numbers them."""
-    found: dict[tuple[str, str], str] = {}
-    counts: dict[str, int] = {}
+    found: dict[tuple[Form, str], str] = {}
+    counts: dict[Form, int] = {}
     for path, leaf in live.items():
-        root, _, rest = path.partition("/")
-        if re.fullmatch(r"group\.\d+/params", rest) and isinstance(leaf.value, (list, tuple)):
+        if re.search(r"/group\.\d+/params$", path) and isinstance(leaf.value, (list, tuple)):
+            at = tuple(path.split("/")[:-2])
             for name in leaf.value:
-                found[root, name] = str(counts.setdefault(root, 0))
-                counts[root] += 1
+                found[at, name] = str(counts.setdefault(at, 0))
+                counts[at] += 1
     return found
 
 

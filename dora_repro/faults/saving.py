@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.optimizer import MOMENTS, ConstantRate
-from dora_repro.faults.plain import Training, samples
+from dora_repro.faults.optimizer import MOMENTS
+from dora_repro.faults.plain import ConstantRate, Training, samples
 
 
 @fault(

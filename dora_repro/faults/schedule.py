@@ -142,8 +142,8 @@ class WarmupThen(LRScheduler):
 @fault(
     "sched-foreign-opt",
     verdict="DIFFERENT",
-    step=4,
-    phase="schedule",
+    step=3,  # the copy's options and parameters are in the run as soon as it is loaded
+    phase="load",
     causes=(("scheduler/after_scheduler/optimizer",),),
     fix="self.scheduler.after_scheduler.optimizer = self.optimizer",
     threads=("ildoonet/pytorch-gradual-warmup-lr#27",),

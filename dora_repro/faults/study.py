@@ -1,6 +1,7 @@
 """The study's own eight: what its lab found by hand in weeks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch.utils.data import random_split
@@ -13,13 +14,16 @@ from dora_repro.subject.training import TrainingRun, seed_everything
 MOMENTS = ("optimizer/*/exp_avg", "optimizer/*/exp_avg_sq", "optimizer/*/step")
 
 
-class Study(TrainingRun):
-    """The study's training on the smallest model: digits, three batches an epoch; `choices` are told by each fault."""
+SMALL = TrainingConfig(steps_per_epoch=3, batch_size=8, validate=False)
 
-    choices: dict = {}
+
+class Study(TrainingRun):
+    """The study's training on the smallest model and on digits, three batches an epoch."""
+
+    choices = SMALL
 
     def __init__(self):
-        super().__init__(TrainingConfig(**{"steps_per_epoch": 3, "batch_size": 8, "validate": False, **self.choices}))
+        super().__init__(self.choices)
 
 
 class GlobalOrder(Study):
@@ -39,10 +43,10 @@ class GlobalOrder(Study):
     fix='checkpoint="complete"',
 )
 class DoraOnly(Study):
-    """The file holds the DoRA parameters and nothing else. They come back bit for bit, which looks like a proof; AdamW's
-    moments, the generators and the order of the data are lost, and the next step is another."""
+    """The file holds the DoRA parameters and nothing else. They come back bit for bit, which looks like a proof; but
+    AdamW's moments, the generators and the order of the data are lost, and the next step is another."""
 
-    choices = {"checkpoint": "dora-only"}
+    choices = replace(SMALL, checkpoint="dora-only")
 
 
 @fault(
@@ -57,7 +61,7 @@ class Reseed(Study):
     """Seeding everything before the resumed model is built makes two starts alike, not a resume: the generators stand
     where the whole run began, so the order of the data and the dropout masks of the first epoch come once more."""
 
-    choices = {"checkpoint": "dora+optimizer+progress"}
+    choices = replace(SMALL, checkpoint="dora+optimizer+progress")
 
 
 @fault(
@@ -93,7 +97,7 @@ class OptimizerMissing(Study):
     """Parameters, random states and data order are restored, AdamW's moments are not. The first resumed batch and loss
     are right to the last bit; the update is not. The study saw 0 % of difference after 2 epochs and 1 % after 9."""
 
-    choices = {"checkpoint": "dora+rng+data+progress"}
+    choices = replace(SMALL, checkpoint="dora+rng+data+progress")
 
 
 @fault(
@@ -111,13 +115,14 @@ class EarlyStopping(Study):
     trains on where the uninterrupted one had stopped: a longer run is another result, though every step was the same.
     """
 
-    choices = {
-        "checkpoint": "dora+optimizer+rng+data",
-        "early_stopping": 2,
-        "steps_per_epoch": 2,
-        "validate": True,
-        "validation_share": 0.01,
-    }
+    choices = replace(
+        SMALL,
+        checkpoint="dora+optimizer+rng+data",
+        early_stopping=2,
+        steps_per_epoch=2,
+        validate=True,
+        validation_share=0.01,
+    )
 
     def validation_loss(self) -> float:
         return super().validation_loss() + self.epoch  # it rises from the first epoch on
@@ -137,7 +142,7 @@ class ImageNoise(Study):
     """The noise on the images is made repeatable by seeding torch's global generator when an epoch is entered. Entered
     again by a resume in its middle, it rewinds everybody's random numbers: dropout repeats masks that were used."""
 
-    choices = {"perturbation": "image-noise", "perturbation_length": 10}
+    choices = replace(SMALL, perturbation="image-noise", perturbation_length=10)
 
     def __init__(self):
         super().__init__()
@@ -216,7 +221,7 @@ class RngReplayed(GlobalOrder):
     """The random state was not saved; it is made up by seeding and drawing a permutation for each epoch done. Building
     the model, the loader and dropout draw from the same generator: a state cannot be guessed, only kept."""
 
-    choices = {"checkpoint": "dora+optimizer+progress"}
+    choices = replace(SMALL, checkpoint="dora+optimizer+progress")
 
     def load(self, path):
         loaded = super().load(path)

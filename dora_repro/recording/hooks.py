@@ -44,6 +44,7 @@ class Hooks(AbstractContextManager):
         self._thread = threading.get_ident()
         self._parameters: list[object] = []
         self._arrived: list[int] = []
+        self.watched: set[int] = set()  # ids of the parameters whose gradients are told of
 
     def __enter__(self) -> "Hooks":
         self._real_backward = torch.autograd.backward
@@ -73,10 +74,11 @@ class Hooks(AbstractContextManager):
         """Note the order in which the gradients of these parameters are accumulated; replaces those watched before."""
         for handle in self._parameters:
             handle.remove()
+        parameters = [parameter for parameter in parameters if parameter.is_leaf and parameter.requires_grad]
+        self.watched = {id(parameter) for parameter in parameters}
         self._parameters = [
             parameter.register_post_accumulate_grad_hook(lambda parameter: self._arrived.append(id(parameter)))
             for parameter in parameters
-            if parameter.is_leaf and parameter.requires_grad
         ]
 
     def _mine(self) -> bool:

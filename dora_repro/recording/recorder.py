@@ -240,7 +240,9 @@ class Recorder(AbstractContextManager):
 
     def _on_gradients(self, arrived: list[int]) -> None:
         event = self._event("backward")
-        for key in dict.fromkeys((*arrived, *self._by_id)):
+        # Those that are watched and did not arrive are left over from another backward: no effect of this one.
+        unwatched = [key for key in self._by_id if key not in self._hooks.watched] if arrived else self._by_id
+        for key in dict.fromkeys((*arrived, *unwatched)):
             gradient = self._by_id[key].grad if key in self._by_id else None
             if gradient is not None:
                 if not self._gradients:

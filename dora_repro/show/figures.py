@@ -148,6 +148,32 @@ def _put_back(report: Report) -> list[tuple[str, float]]:
 
 
 @_styled
+def growth(
+    curves: Mapping[str, Sequence[tuple[int, float]]], points: Mapping[str, Sequence[tuple[int, float]]]
+) -> Figure:
+    """How a loss drifts from what it would have been: per cent over epochs after loading, one line a resumed run.
+
+    Args:
+        curves: (epochs after loading, per cent) by name; points: the same, measured by others, as marks alone.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    least = min((size for found in (*curves.values(), *points.values()) for _, size in found if size), default=1.0) / 3
+    for index, (name, found) in enumerate(curves.items()):
+        at, sizes = zip(*[(epoch, max(size, least)) for epoch, size in found], strict=True) if found else ((), ())
+        line = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
+        axes.plot(at, sizes, marker="o", markersize=3, label=name, **line)
+    for index, (name, found) in enumerate(points.items()):
+        at, sizes = zip(*[(epoch, max(size, least)) for epoch, size in found], strict=True)
+        axes.plot(at, sizes, "X" if index else "D", color=COLOURS[6], markersize=7, label=name, linestyle="")
+    axes.set_yscale("log")
+    axes.set_xlabel("epochs after loading")
+    axes.set_ylabel("loss off by (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=3)
+    return figure
+
+
+@_styled
 def history(report: Report, name: str) -> Figure:
     """A history that both sides kept for themselves, as `validation_losses`, entry by entry.
 

@@ -6,6 +6,7 @@ bring another to light, so a run is walked, mended and walked again until nothin
 """
 
 import copy
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -22,6 +23,8 @@ from dora_repro.state.making import Cannot, Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 
 MAX_ROUNDS = 12
+
+_PARAMETERS_OF_GROUP = re.compile(r"/group\.\d+/params$")
 
 
 def choose(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
@@ -67,12 +70,16 @@ def restore(
     chosen = choose(globs, [*wanted, *now])
     before: list[str] | None = None
     failed: dict[str, str] = {}
+    stepped: set[str] = set()
     for _ in range(MAX_ROUNDS):
         wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]
         if not wrong or wrong == before:
             break
-        before = wrong
-        failed = _Round(wanted, kinds, roots, live, now, set(chosen)).mend(wrong)
+        # Which parameters an optimizer steps comes first: moments go with them, and are others' until then.
+        first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
+        stepped.update(first)
+        before = None if first else wrong
+        failed = _Round(wanted, kinds, roots, live, now, set(chosen)).mend(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
     wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]

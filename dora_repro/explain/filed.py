@@ -1,0 +1,141 @@
+"""What a file or folder that `save()` wrote holds: its values by digest and by name, for the save audit."""
+
+import array
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dora_repro.checkpoint.formats import reading
+from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, flatten, json_file, leaves_of_file
+from dora_repro.errors import BadInput
+from dora_repro.state.digest import digest
+
+Form = tuple[str, ...]  # the parts of a name
+_WORDS = 624  # of a Mersenne twister's state
+
+
+class Filed:
+    """The values of a file, or of all files of a folder and of those inside it.
+
+    Attributes:
+        digests: key -> digest; a key begins with the file's name where it lies in a folder.
+        plain: key -> value that is no tensor; words: key -> the state of a Mersenne twister, packed.
+        by_digest, by_tail: the keys of a tensor's bytes, and of the end of a name.
+        problems: why files of a folder could not be read, one sentence each.
+
+    Raises:
+        BadInput: nothing could be read.
+    """
+
+    def __init__(self, files: Path):
+        self.digests: dict[str, bytes] = {}
+        self.plain: dict[str, object] = {}
+        self.words: dict[str, bytes] = {}
+        self.by_digest: dict[bytes, list[str]] = {}
+        self.by_tail: dict[Form, list[str]] = {}
+        self.problems: tuple[str, ...] = ()
+        self._forms: dict[str, tuple[object, tuple[int, ...]]] = {}
+        self._values: dict[str, tuple[Mapping[str, object], str]] = {}  # key -> (leaves of its file, key there)
+        if not files.is_dir() or _is_sharded(files):
+            self._add(leaves_of_file(files), "")
+        else:
+            self._add_folder(files)
+
+    def __getitem__(self, key: str) -> object:
+        leaves, inside = self._values[key]
+        return leaves[inside]
+
+    def form(self, key: str) -> tuple[object, tuple[int, ...]] | None:
+        """(dtype, shape) of a tensor or array; None for a plain value."""
+        return self._forms.get(key)
+
+    def _add_folder(self, folder: Path) -> None:
+        problems: list[str] = []
+        for path in _parts(folder):
+            before = len(self.digests)
+            try:
+                self._add(_read(path), f"{path.relative_to(folder).as_posix()}/")
+            except BadInput as error:
+                # A log or a picture beside the checkpoint is no damage to it.
+                if path.suffix in CHECKPOINT_SUFFIXES or path.is_dir() or len(self.digests) > before:
+                    problems.append(str(error))
+        self.problems = tuple(problems)
+        if not self.digests:
+            raise BadInput(problems[0] if problems else f"cannot read {folder}: no file in it is a checkpoint")
+
+    def _add(self, leaves: Mapping[str, object], above: str) -> None:
+        for inside in leaves:
+            value, key = leaves[inside], above + inside if inside else above.rstrip("/")
+            try:
+                self.digests[key] = digest(value)
+            except TypeError:  # what no checkpoint needs: arrays of objects
+                continue
+            self._values[key] = leaves, inside
+            if isinstance(value, (torch.Tensor, np.ndarray)):
+                self.by_digest.setdefault(self.digests[key], []).append(key)
+                self._forms[key] = value.dtype, tuple(value.shape)
+            else:
+                self.plain[key] = value
+            if (words := _packed(value)) is not None:
+                self.words[key] = words
+            for tail in tails(key):
+                self.by_tail.setdefault(tail, []).append(key)
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those inside it, by name; a sharded checkpoint is one. Hidden ones are left out."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not _is_sharded(path):
+            yield from _parts(path)
+        else:
+            yield path
+
+
+def _is_sharded(folder: Path) -> bool:
+    return (folder / ".metadata").is_file()
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    if path.suffix != ".json":
+        return leaves_of_file(path)
+    with reading(path):
+        return flatten(json_file(path))
+
+
+def _packed(value: object) -> bytes | None:
+    """The words of a Mersenne twister, in any form they are saved in: Python's have their position with them."""
+    if isinstance(value, (list, tuple)) and len(value) in (_WORDS, _WORDS + 1):
+        if all(type(item) is int and 0 <= item < 1 << 32 for item in value):
+            return array.array("I", value).tobytes()
+    if isinstance(value, torch.Tensor) and value.shape == (_WORDS,) and not value.is_floating_point():
+        value = value.numpy()
+    if isinstance(value, np.ndarray) and value.shape == (_WORDS,) and value.dtype.kind in "ui":
+        return value.astype("<u4").tobytes()
+    return None
+
+
+def tails(key: str) -> Iterator[Form]:
+    """The ends of a key by which a leaf may be meant: its last part, what of it follows a dot, its last two parts."""
+    *above, last = key.split("/")
+    last = last.lstrip("_") or last
+    yield (last,)
+    for dot in re.finditer(r"\.", last):
+        yield (last[dot.end() :],)
+    if above:
+        yield (above[-1], last)
+
+
+def score(form: Form, key: str, role: str) -> float:
+    """How well the name of a leaf and a key agree: equal parts from the end, then others that both have."""
+    parts = [part.lstrip("_") or part for part in key.split("/")]
+    equal = 0
+    while equal < min(len(form), len(parts)) and form[-1 - equal] == parts[-1 - equal]:
+        equal += 1
+    shared = len(set(form[:-1]).intersection(parts[: len(parts) - max(equal, 1)]))
+    # A bare state_dict is the model's sooner than that of an average of it.
+    return 2 * equal + shared + (0.5 if role in ("parameter", "buffer") else 0)
