@@ -1,11 +1,11 @@
 """The gallery of faults, put to this kit and to two packages that answer (part of) the same question.
 
 `trainparity` is driven by its `check_resume` (fresh processes, exact comparison): a command that trains, and a case
-that names it. Each process writes, beside the fault's own checkpoint, all that the run holds at its end, so that the
-tool may also see what no checkpoint of the fault contains. `pytest-torch` is driven by its `assert_resume_equivalent`
-with the fault's own `save` and `load`; everything that the run holds is in its `TrainingSetup`, as its messages advise.
-It is asked twice, with its own tolerances and with none. All see the same runs, save after the same step, do the same
-number of steps and go on after saving; none is told what is wrong.
+that names it. What a process leaves is one file: the fault's own checkpoint where it has come to the save, and all that
+the run holds at its end, so that the tool may also see what no checkpoint of the fault contains. `pytest-torch` is
+driven by its `assert_resume_equivalent` with the fault's own `save` and `load`; everything that the run holds is in its
+`TrainingSetup`, as its messages advise. It is asked twice, with its own tolerances and with none. All do the same steps
+of the same runs and save after the same one; none is told what is wrong.
 
 Right is what is declared beside the fault. Step: the first that differs; `pytest-torch` may say two, the load and the
 first loss, and either will do. Component: the first part of the paths of the declared causes, by `COMPONENTS`, and
@@ -26,6 +26,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ COMPONENTS = (
     ("model", "model"),
     ("net", "model"),
 )
-OUTSIDE = "outside"  # nothing that was captured explains it: an empty alternative among the declared causes
+# Nothing that was captured explains it: an empty alternative among the declared causes. It is also right where the
+# batches differ and no state says why: "outside the checkpoint: a stateful data pipeline, …", as pytest-torch has it.
+OUTSIDE = "outside"
 
 
 class CannotTakePart(Exception):
@@ -233,33 +236,33 @@ class Case:
     def observe_checkpoint(self, path: Path) -> dict[str, object]:
         import torch
 
-        return torch.load(path.with_name("observed.pt"), weights_only=False)
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.unpack_archive(path, folder)
+            return torch.load(Path(folder, "observed.pt"), weights_only=False)
 
 
 def train(options: argparse.Namespace) -> None:
-    """Up to a step, saving there and at `save_at`; a checkpoint of several files is one archive to trainparity."""
+    """Train up to a step, and save if it is `save_at`; that and what the run holds then is one file to trainparity."""
     import torch
 
     folder, factory = Path(options.folder), imported(options.factory)
-    step = 0
+    kept, step = folder / "kept", 0
     if options.resume_from:
         shutil.unpack_archive(options.resume_from, folder / "loaded")
         run, step = resumed(factory, str(folder / "loaded" / "checkpoint")), options.save_at
     else:
         run = factory()
+    kept.mkdir()
     while step < options.end:
         try:
             run.step()
         except StopIteration:  # the run is over before that
             break
         step += 1
-        if step == options.save_at < options.end:
-            run.save(str(folder / "checkpoint-before"))
-    torch.save(observed(run), folder / "observed.pt")
-    place = folder / "saved"
-    place.mkdir()
-    run.save(str(place / "checkpoint"))
-    shutil.make_archive(str(folder / "checkpoint"), "tar", place)
+    torch.save(observed(run), kept / "observed.pt")
+    if options.end == options.save_at:
+        run.save(str(kept / "checkpoint"))
+    shutil.make_archive(str(folder / "checkpoint"), "tar", kept)
 
 
 def ask_parity(fault, in_process: bool) -> Found:
@@ -307,15 +310,25 @@ def fill(setup, run: object) -> None:
     models, optimizers, schedulers, scalers = (
         {name: value for name, value in attributes.items() if isinstance(value, kind)} for kind in kinds
     )
-    if not models or not optimizers:
-        raise CannotTakePart("a TrainingSetup wants a model and an optimizer, and the run shows none as its attribute")
+    inner = {} if optimizers else wrapped(attributes, torch.optim.Optimizer)
+    if not models or not optimizers | inner:
+        raise CannotTakePart(
+            "a TrainingSetup wants a model and an optimizer, and the run has none among its attributes"
+        )
     model = "model" if "model" in models else next(iter(models))
-    setup.run, setup.model, setup.optimizers, setup.schedulers = run, models[model], optimizers, schedulers
+    setup.run, setup.model, setup.optimizers, setup.schedulers = run, models[model], optimizers | inner, schedulers
     setup.scaler = next(iter(scalers.values()), None)
-    taken = {model, *optimizers, *schedulers, *list(scalers)[:1]}
-    setup.state = {
-        name: Held(setup, name) for name, value in attributes.items() if name not in taken and stated(value) is not None
-    }
+    if not setup.state:  # the same names in both setups, whatever a run has become since
+        taken = {model, *optimizers, *schedulers, *list(scalers)[:1]}
+        others = {name: value for name, value in attributes.items() if name not in taken}
+        stateful = [name for name, value in others.items() if value is None or stated(value) is not None]
+        setup.state = {name: Held(setup, name) for name in stateful}
+
+
+def wrapped(attributes: dict[str, object], kind: type) -> dict[str, object]:
+    """What lies one level further in: the optimizer of a wrapper, which itself is then one more state."""
+    held = {name: vars(value) for name, value in attributes.items() if hasattr(value, "__dict__")}
+    return {name: value for name, own in held.items() for value in own.values() if isinstance(value, kind)}
 
 
 def resume_equivalent(factory: Callable[[], object], steps: int, save_at: int, exact: bool) -> dict[str, object]:
@@ -438,6 +451,7 @@ def asked(tool: str, fault, in_process: bool) -> Found:
 def blamed(fault, found: Found) -> tuple[bool, bool, bool]:
     """Whether the cause's component is named first, among others, and alone; any of the declared causes will do."""
     causes = [set(components(globs)) or {OUTSIDE} for globs in fault.causes]
+    causes += [{OUTSIDE} for globs in fault.causes if globs == ("data/batches",)]
     named = found.named
     return (
         any(named[:1] and named[0] in cause for cause in causes),

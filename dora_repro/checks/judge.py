@@ -12,7 +12,7 @@ from dora_repro.checks.report import Control, Divergence, Verdict
 from dora_repro.comparison import Comparison, LeafDifference, compare, compare_leaf
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
-from dora_repro.trace import Trace, first_difference, first_memory_difference
+from dora_repro.trace import Trace, first_difference, first_memory_difference, without_late_loading
 
 # What save() may not change. Of plain values that the run keeps for itself (a counter of saves) an experiment decides.
 _UNTOUCHABLE = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
@@ -111,7 +111,8 @@ def _same_when_next_recorded(path: str, expected: Trace, actual: Trace, save_at:
     one, other = expected.step(save_at + 1), actual.step(save_at + 1)
     if one is None or other is None:
         return False
-    values = [[effect.digest for effect in step.effects if effect.leaf == path] for step in (one, other)]
+    both = one.effects, without_late_loading(expected, actual, other)
+    values = [[effect.digest for effect in effects if effect.leaf == path] for effects in both]
     return bool(values[0]) and values[0] == values[1]
 
 

@@ -20,7 +20,7 @@ from dora_repro.sides.side import made_and_loaded
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
-from dora_repro.trace import Trace, first_difference, first_in_step
+from dora_repro.trace import Trace, first_difference, first_in_step, without_late_loading
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Bench:
             state["steps"] += 1
             theirs = expected.step(number)
             if found is None and theirs is not None:
-                found = first_in_step(number, theirs.effects, recorder.trace.steps[-1].effects)
+                ours = without_late_loading(expected, recorder.trace, recorder.trace.steps[-1])
+                found = first_in_step(number, theirs.effects, ours)
             if found is not None and not to_the_end:
                 return found
         return found or first_difference(expected, recorder.trace, self._setting.start)

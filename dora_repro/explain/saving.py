@@ -198,8 +198,8 @@ class _Search:
         if held is None or not isinstance(leaf.value, torch.Tensor) or held[1] != tuple(leaf.value.shape):
             return ""
         dtype = held[0]
-        floats = isinstance(dtype, torch.dtype) and dtype.is_floating_point and leaf.value.is_floating_point()
-        if not floats or dtype == leaf.value.dtype or digest(leaf.value.to(dtype)) != self._filed.digests[key]:
+        plain = isinstance(dtype, torch.dtype) and not leaf.value.is_quantized and leaf.value.layout is torch.strided
+        if not plain or dtype == leaf.value.dtype or digest(leaf.value.to(dtype)) != self._filed.digests[key]:
             return ""
         name = str(dtype).removeprefix("torch.")
         return _SHORT.get(name, name)

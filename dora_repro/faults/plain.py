@@ -85,6 +85,10 @@ class Training:
         loss.backward()
         self.optimizer.step()
         self.after_update()
+        return self.count_step(loss)
+
+    def count_step(self, loss: torch.Tensor) -> float:
+        """What a step ends with: it is counted, and after the last batch so is the epoch."""
         self.steps += 1
         if self.position == len(self.loader):
             self.batches, self.position = None, 0

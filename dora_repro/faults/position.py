@@ -1,1 +1,178 @@
 """Places within an epoch that are lost or counted twice."""
+
+import io
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import BATCH, SAMPLES, Training, samples
+
+
+@fault(
+    "skip-every-epoch",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch[2]",  # those that are skipped are handed out as well
+    causes=(("skip",),),
+    steps=8,
+    fix="self.skip = 0  # once the resumed epoch has begun",
+    threads=("allenai/open-instruct#681",),
+)
+class SkipEveryEpoch(Training):
+    """The number of batches to skip is never cleared. The resumed epoch goes on where it should, and each one after it
+    is shortened by as many."""
+
+    def __init__(self):
+        super().__init__()
+        self.skip = 0
+
+    def next_batch(self):
+        begins = self.batches is None
+        batch = super().next_batch()
+        while begins and self.position <= self.skip:
+            batch = super().next_batch()
+        return batch
+
+    def load_data(self, state: dict) -> None:
+        super().load_data(state)
+        self.skip = state["data"]["position"]
+
+
+@fault(
+    "partial-as-complete",
+    verdict="DIFFERENT",
+    step=3,
+    phase="batch",
+    causes=(("data/batches",),),
+    save_at=2,
+    fix="super().load_data(state)  # position and all",
+    threads=("Lightning-AI/pytorch-lightning#5325", "thinking-machines-lab/tinker-cookbook#448"),
+)
+class PartialAsComplete(Training):
+    """A checkpoint from the middle of an epoch is taken for one of its end. The rest of the epoch is never trained."""
+
+    def load_data(self, state: dict) -> None:
+        self.generator.set_state(state["data"]["now"])
+
+
+@fault(
+    "second-resume",
+    verdict="DIFFERENT",
+    step=4,
+    phase="batch",
+    causes=(("data/batches",),),
+    fix='self.progress.update(state["progress"])  # into the object that is counted in',
+    threads=("huggingface/datasets#8308", "KempnerInstitute/KempnerForge#57"),
+)
+class SecondResume(Training):
+    """The first resume is right and the second is not. Loading puts another object where the position is saved from,
+    and the loader goes on counting in the old one: every later checkpoint holds the position of the first resume. Here
+    the job was preempted after step 2 and had been resumed."""
+
+    def __init__(self):
+        super().__init__()
+        self.progress = self.counted = {"batches": 0}
+        self.preempted = False
+
+    def step(self) -> float:
+        if self.steps == 2 and not self.preempted:
+            self.preempted = True
+            file = io.BytesIO()
+            self.save(file)
+            file.seek(0)
+            self.load(file)
+        return super().step()
+
+    def next_batch(self):
+        batch = super().next_batch()
+        self.counted["batches"] = self.position
+        return batch
+
+    def state(self) -> dict:
+        state = super().state()
+        return {**state, "data": {**state["data"], "position": self.progress["batches"]}}
+
+    def load_data(self, state: dict) -> None:
+        super().load_data(state)
+        self.progress = {"batches": state["data"]["position"]}
+
+
+class Rows(IterableDataset):
+    """Samples in their order, from a row on."""
+
+    def __init__(self):
+        self.samples, self.start = samples(), 0
+
+    def __iter__(self) -> Iterator:
+        for row in range(self.start, 100 * SAMPLES):
+            yield self.samples[row % SAMPLES]
+
+
+@fault(
+    "iter-before-load",
+    verdict="DIFFERENT",
+    step=4,
+    phase="batch",
+    causes=(("data/batches", "ahead/*"),),
+    fix="self.start_reading()  # after load(), or before the first step",
+    threads=("PrimeIntellect-ai/prime-rl#3332",),
+)
+class IteratorBeforeLoad(Training):
+    """Reading ahead begins when the run is built, and the position is loaded afterwards. The iterator is on its way
+    from row 0 by then and never looks at the position again."""
+
+    def __init__(self):
+        super().__init__()
+        self.start_reading()
+
+    def make_loader(self) -> DataLoader:
+        return DataLoader(Rows(), BATCH, generator=self.generator)
+
+    def start_reading(self) -> None:
+        self.batches = iter(self.loader)
+        self.ahead = next(self.batches)
+
+    def next_batch(self):
+        batch, self.ahead = self.ahead, next(self.batches)
+        return batch
+
+    def count_step(self, loss: torch.Tensor) -> float:
+        self.steps += 1  # rows without end
+        return loss.item()
+
+    def load_data(self, state: dict) -> None:
+        self.loader.dataset.start = state["steps"] * BATCH
+        self.generator.set_state(state["data"]["now"])
+
+
+@fault(
+    "loader-edge",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("data/batches",),),
+    save_at=4,
+    fix="super().load_data(state)  # which begins the old epoch and uses it up",
+    threads=("meta-pytorch/data#1437", "huggingface/datasets#7447", "huggingface/accelerate#3952"),
+)
+class LoaderEdge(Training):
+    """A checkpoint of the very end of an epoch is loaded as the beginning of the next. A sampler that is asked once
+    more at its end draws a permutation that it throws away; the resumed run never asks, and shuffles with that one."""
+
+    def next_batch(self):
+        if self.batches is not None and self.position == len(self.loader):
+            next(self.batches, None)  # as `for batch in loader` does
+            self.batches = None
+        return super().next_batch()
+
+    def count_step(self, loss: torch.Tensor) -> float:
+        self.steps += 1  # the end of an epoch is seen when its next batch is asked for
+        return loss.item()
+
+    def load_data(self, state: dict) -> None:
+        if state["data"]["position"] == len(self.loader):
+            self.generator.set_state(state["data"]["now"])
+        else:
+            super().load_data(state)

@@ -81,7 +81,7 @@ def warmup(step: int) -> float:
 
 
 @fault(
-    "sched-last_epoch",
+    "sched-last-epoch",
     verdict="DIFFERENT",
     step=5,
     phase="load",

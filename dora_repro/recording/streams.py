@@ -133,6 +133,8 @@ class Feeding(_Around):
             if over is not None:
                 raise over
             return own
+        if other == _OVER and over is None:  # the other asked at an end where this one begins anew
+            other = next(self._next_ones, _OVER)
         if other == _OVER:
             raise over or StopIteration
         return pickle.loads(other)

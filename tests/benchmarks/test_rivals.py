@@ -68,6 +68,8 @@ def test_blame_is_right_first_among_others_or_alone(rivals):
     assert blamed((("optimizer/*",), ("scheduler/*",)), "scheduler") == (True, True, True)
     assert blamed(((),), rivals.OUTSIDE) == (True, True, True)
     assert blamed(((),), "model") == (False, False, False)
+    assert blamed((("data/batches",),), rivals.OUTSIDE) == (True, True, True)
+    assert blamed((("generator",),), rivals.OUTSIDE) == (False, False, False)
 
 
 def test_what_cannot_take_part_is_counted_apart(rivals):

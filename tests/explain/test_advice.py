@@ -1,6 +1,7 @@
 """The lines of an advice are run on a small run, and then what was lost is as it was."""
 
 import copy
+import functools
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from dora_repro.explain.advice import advise
+from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -50,14 +52,23 @@ def taken(run):
     return Snapshot.capture(run_roots(run))
 
 
-def healed(name, leaves, advice, first, other):
-    """Run the lines of save on one run and those of load on another: which leaves are then equal?"""
+@pytest.fixture
+def healed(tmp_path):
+    return functools.partial(_healed, tmp_path / "state.pt")
+
+
+def _healed(file, leaves, advice, first, other):
+    """Run the lines of save on one run, and those of load on another with what torch.load makes of the file by
+    default: which leaves are then equal?"""
     before = taken(first)
     state = {}
     for lines, run in ((advice.save, first), (advice.load, other)):
+        if lines is advice.load:
+            torch.save(state, file)
+            state = torch.load(file, weights_only=True)
         for line in lines:
             exec(line, {"torch": torch, "np": np, "random": random, "copy": copy, "self": run, "state": state})
-        if lines is advice.save:
+        if run is first:
             assert all(before[path].digest == leaf.digest for path, leaf in taken(first).items()), "saving changed it"
     after = taken(other)
     return {path for path in leaves if path in after and after[path].digest == before[path].digest}
@@ -100,7 +111,7 @@ TRIED = [(*case, kinds) for case in CASES for kinds in (True, False) if kinds or
 @pytest.mark.parametrize(
     "name, leaves, kinds", TRIED, ids=[f"{case[0]}{'' if case[2] else ', bare'}" for case in TRIED]
 )
-def test_the_lines_bring_back_what_was_lost(name, leaves, kinds):
+def test_the_lines_bring_back_what_was_lost(healed, name, leaves, kinds):
     other, first = Run(1), Run(0)
     if name == "scale/grad":
         first.scale.grad, other.scale.grad = torch.ones(2), torch.zeros(2)
@@ -112,7 +123,7 @@ def test_the_lines_bring_back_what_was_lost(name, leaves, kinds):
     assert advice.save and advice.load
     if not name.startswith("rng/"):  # of which both runs have the same
         assert taken(other)[leaves[0]].digest != leaf.digest
-    assert healed(name, leaves, advice, first, other) == set(leaves)
+    assert healed(leaves, advice, first, other) == set(leaves)
 
 
 @pytest.mark.parametrize("name, leaves", CASES, ids=[name for name, _ in CASES])
@@ -155,17 +166,17 @@ def test_the_common_lines_are_those_that_people_write():
     )
 
 
-def test_modes_and_freezing_are_put_back():
+def test_modes_and_freezing_are_put_back(healed):
     run, other = Run(), Run()
     run.model[0].eval()
     run.model[2].weight.requires_grad_(False)
     for path in ("model/0/training", "model/2.weight/requires_grad"):
         advice = advise(path, (path,), "structure", False, taken(run)[path].value)
         assert taken(other)[path].digest != taken(run)[path].digest
-        assert healed(path, (path,), advice, run, other) == {path}
+        assert healed((path,), advice, run, other) == {path}
 
 
-def test_what_was_one_object_is_tied_again():
+def test_what_was_one_object_is_tied_again(healed):
     run, other = Run(), Run()
     run.model[2].weight = run.model[1].weight
     run.loader, other.loader = (Holder(generator=one.generator) for one in (run, other))
@@ -174,8 +185,128 @@ def test_what_was_one_object_is_tied_again():
         leaf = taken(run)[path]
         assert leaf.role == "alias" != taken(other)[path].role
         advice = advise(path, (path,), "alias", False, leaf.value)
-        assert healed(path, (path,), advice, run, other) == {path}
+        assert healed((path,), advice, run, other) == {path}
         assert not advise(path, (path,), "alias", False).load  # nobody said with what
+
+
+class Nested:
+    """Everything hangs on an object of the run, in a list, or in a dict; `seed` makes two that differ."""
+
+    def __init__(self, seed=0):
+        torch.manual_seed(seed)
+        block = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        block.register_buffer("scale", torch.rand(3), persistent=False)
+        net = nn.ModuleDict({"body": block, "head": nn.Linear(3, 2)})
+        optimizers = {
+            "main": torch.optim.LBFGS(net.parameters(), 0.1 * (1 + seed), max_iter=3, history_size=2),
+            "heads": None,
+        }
+        optimizers["heads"] = torch.optim.SGD(net["head"].parameters(), lr=0.1, momentum=0.9 - seed / 10)
+        self.trainer = Holder(net=net, optimizers=optimizers, array=np.full(3, seed), scalar=np.float64(seed))
+        self.plain = Holder(w=nn.Parameter(torch.rand(2)))
+        self.linear = nn.Linear(2, 2)
+        self.rng = np.random.default_rng(seed)
+        self.nets = [nn.Linear(2, 2)]
+        self.alone = torch.optim.SGD([nn.Parameter(torch.rand(2))], lr=0.1)
+        for parameter in (self.plain.w, self.linear.weight, self.nets[0].weight):
+            parameter.grad = torch.rand(parameter.shape)
+        inputs = torch.rand(4, 3)
+        for optimizer in optimizers.values():
+            for _ in range(2):
+                optimizer.step(lambda: self.loss(net, inputs))
+
+    def loss(self, net, inputs):
+        net.zero_grad()
+        loss = net["head"](net["body"](inputs)).square().mean()
+        loss.backward()
+        return loss
+
+
+NESTED = [
+    ("trainer/net/body.0.weight", "trainer/net/head.bias"),
+    ("trainer/net/body.scale",),
+    ("trainer/net/body.0.weight/grad", "trainer/net/head.bias/grad"),
+    ("trainer/optimizers/main/net.body.0.weight/prev_flat_grad",),
+    ("trainer/optimizers/main/net.body.0.weight/old_dirs/0",),
+    ("trainer/optimizers/main/group.0/lr",),
+    ("trainer/optimizers/heads/net.head.weight/momentum_buffer",),
+    ("trainer/optimizers/heads/group.0/momentum",),
+    ("trainer/array",),
+    ("trainer/scalar",),
+    ("plain/w",),
+    ("plain/w/grad",),
+    ("linear/weight", "linear/bias"),
+    ("linear/weight/grad",),
+    ("run.rng",),
+    ("nets/0/weight",),
+    ("nets/0/weight/grad",),
+    ("alone/group.0.params.0/parameter",),
+]
+
+
+@pytest.mark.parametrize("leaves", NESTED, ids=lambda leaves: leaves[0])
+def test_objects_are_addressed_wherever_they_hang(healed, leaves):
+    first, other = Nested(0), Nested(1)
+    saved = taken(first)
+    assert taken(other)[leaves[0]].digest != saved[leaves[0]].digest
+    advice = advise(leaves[0], leaves, saved[leaves[0]].role, False, saved[leaves[0]].value, saved.kinds)
+    assert healed(leaves, advice, first, other) == set(leaves)
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        ("trainer/net/training", "trainer/net/body/training"),
+        ("trainer/net/body.1/training",),
+        ("trainer/net/body.0/training", "trainer/net/body.1/training"),
+        ("trainer/net/head.bias/requires_grad", "trainer/net/body.0.bias/requires_grad"),
+        ("linear/training",),
+        ("linear/bias/requires_grad",),
+    ],
+    ids=lambda leaves: leaves[0],
+)
+def test_modes_are_put_back_wherever_the_module_hangs(healed, leaves):
+    first, other = Nested(), Nested()
+    live = walk(run_roots(first))
+    for path in leaves:
+        live[path].put(False)
+    saved = taken(first)
+    assert all(taken(other)[path].digest != saved[path].digest for path in leaves)
+    advice = advise(leaves[0], leaves, "structure", False, saved[leaves[0]].value, saved.kinds)
+    assert healed(leaves, advice, first, other) == set(leaves)
+
+
+def test_a_module_inside_is_tied_again_by_its_place(healed):
+    first, other = Nested(), Nested()
+    first.trainer.net["body"][1] = first.trainer.net["body"][0]
+    saved, path = taken(first), "trainer/net/body.1"
+    assert saved[path].role == "alias"
+    advice = advise(path, (path,), "alias", False, saved[path].value, saved.kinds)
+    assert healed((path,), advice, first, other) == {path}
+
+
+def test_the_words_of_the_audits_add_what_lines_do_not_mend():
+    leaf = ("optimizer/0.weight/exp_avg",)
+    plain = advise(leaf[0], leaf, "moment", False)
+    for how, said in (
+        ("recast: f32[3] became bf16[3]", "the dtype it was trained in"),
+        ("misplaced: it holds what `optimizer/1.weight/exp_avg` had", "in the same order"),
+        ("in the checkpoint with other values than the run had", "Save after the update"),
+        ("in the checkpoint in another dtype (bf16)", "in its own dtype"),
+        ("re-initialised: all zeros", "after the adapter was made"),
+    ):
+        advice = advise(leaf[0], leaf, "moment", False, how=how)
+        assert advice.sentence.startswith(plain.sentence) and said in advice.sentence.removeprefix(plain.sentence)
+        assert (advice.save, advice.load) == (plain.save, plain.load)
+    assert advise(leaf[0], leaf, "moment", False, how="lost; not in the checkpoint") == plain
+
+
+def test_a_generator_whose_state_torch_does_not_read_by_default_is_told():
+    run = Run()
+    run.wide = np.random.Generator(np.random.Philox(1))
+    saved = taken(run)
+    assert "weights_only=False" in advise("wide", ("wide",), "generator", False, saved["wide"].value).sentence
+    assert "weights_only" not in advise("augment", ("augment",), "generator", False, saved["augment"].value).sentence
 
 
 FLAGS = sorted(path for path in Snapshot.capture({}) if path.startswith("flags/"))

@@ -89,6 +89,13 @@ def test_a_round_trip_through_a_half_is_recast(half, name):
     assert told(round_off) == {"model/1.weight": f"recast: rounded to {name} and back"}
 
 
+def test_a_round_trip_of_a_double_through_a_single_is_recast():
+    run = Run()
+    run.model.double()[1].weight.data.div_(3)
+    words = told(lambda other: setattr(other.model[1].weight, "data", other.model[1].weight.data.float().double()), run)
+    assert words == {"model/1.weight": "recast: rounded to f32 and back"}
+
+
 def test_another_axis_is_reshaped():
     def turn(run):
         run.model[1].weight.data = run.model[1].weight.data.T.contiguous()

@@ -1,7 +1,9 @@
 """Each way in which a leaf can be missing from a file, with real files, and beside it a save that is whole."""
 
 import copy
+import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,6 +226,70 @@ def test_the_files_of_a_folder_are_one_checkpoint(run, tmp_path):
     assert audit.leaves["model/2.weight"].keys == ("model.pt/2.weight",)
     assert audit.leaves["optimizer/2.weight/exp_avg"].keys == ("optimizer.pt/state/4/exp_avg",)
     assert audit.leaves["epoch"].status == ABSENT
+
+
+def test_a_key_that_comes_after_save_returned_is_told(run, tmp_path):
+    live = Snapshot.capture(run_roots(run))
+    (tmp_path / "first").mkdir(), (tmp_path / "later").mkdir()
+    for folder in ("first", "later"):
+        torch.save(run.model.state_dict(), tmp_path / folder / "model.pt")
+    assert audit_save(live, tmp_path / "first", tmp_path / "later").changed_later == ()
+    torch.save({"epoch": 3}, tmp_path / "later" / "progress.pt")
+    assert audit_save(live, tmp_path / "first", tmp_path / "later").changed_later == ("progress.pt/epoch",)
+
+
+def test_folders_inside_and_json_are_read(run, tmp_path):
+    (tmp_path / "step3" / "parts").mkdir(parents=True)
+    torch.save(run.model.state_dict(), tmp_path / "step3" / "parts" / "model")
+    (tmp_path / "step3" / "progress.json").write_text(json.dumps({"epoch": run.epoch}))
+    (tmp_path / "step3" / "log.txt").write_text("three steps")
+    audit = audit_save(Snapshot.capture(run_roots(run)), tmp_path)
+    assert audit.problem == ""
+    assert audit.leaves["model/0.weight"].keys == ("step3/parts/model/0.weight",)
+    assert audit.leaves["epoch"].keys == ("step3/progress.json/epoch",)
+    assert audit.leaves["generator"].status == ABSENT
+
+
+def test_a_damaged_file_among_others_is_said_and_nothing_is_called_absent(run, tmp_path):
+    torch.save(run.model.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "optimizer.pt").write_bytes(b"half a file")
+    audit = audit_save(Snapshot.capture(run_roots(run)), tmp_path)
+    assert "optimizer.pt" in audit.problem and audit.in_file("model/0.weight")
+    assert audit.of(ABSENT) == () and audit.how("optimizer/0.weight/exp_avg") == ""
+    torch.save(run.optimizer.state_dict(), tmp_path / "optimizer.pt")
+    audit = audit_save(Snapshot.capture(run_roots(run)), tmp_path)
+    assert audit.problem == "" and "epoch" in audit.of(ABSENT) and audit.in_file("optimizer/0.weight/exp_avg")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_hangs_on_an_object_of_the_run_is_found(run, tmp_path, whole):
+    nested = SimpleNamespace(trainer=SimpleNamespace(net=run.model, opts={"main": run.optimizer}))
+    state = {"net": run.model.state_dict()} | ({"main": run.optimizer.state_dict()} if whole else {})
+    torch.save(state, tmp_path / "state.pt")
+    audit = audit_save(Snapshot.capture(run_roots(nested)), tmp_path / "state.pt")
+    assert audit.leaves["trainer/net/0.weight"].status == SAVED
+    statuses = {kept.status for path, kept in audit.leaves.items() if path.startswith("trainer/opts/main/")}
+    assert statuses == ({SAVED} if whole else {ABSENT})
+    assert {"trainer/opts/main/net.0.weight/step", "trainer/opts/main/group.0/lr"} <= audit.leaves.keys()
+
+
+def test_a_summary_tells_each_kind_of_leaf_once(run, audited):
+    def spoilt(state):
+        state["model"] = {name: value.bfloat16() for name, value in state["model"].items()}
+        state["epoch"] = 1
+        return without(without(state, "optimizer"), "generator")
+
+    lines = audited(spoilt).summary()
+    absent, stale, cast = lines
+    assert absent.startswith("not in the file: ") and "6 × optimizer/*/exp_avg, 6 × optimizer/*/exp_avg_sq" in absent
+    assert absent.endswith("augment/spawned, generator")
+    assert stale == "in the file with other values: epoch"
+    assert cast.startswith("in the file in another dtype: ") and "model/*.weight" in cast
+    assert audited(spoilt).summary(only=["generator", "model/0.bias"]) == (
+        "not in the file: generator",
+        "in the file in another dtype: model/0.bias",
+    )
+    assert audited().summary() == ("not in the file: augment/spawned",)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all"])

@@ -2,6 +2,8 @@
 
 from dora_repro.checks.report import Control, Divergence, Report, Verdict
 from dora_repro.comparison import Comparison, LeafDifference
+from dora_repro.explain.explanation import Cause, Explanation, TrialTold
+from dora_repro.explain.trial import Outcome
 
 LEAVES = ("model/a.m", "model/a.delta")
 
@@ -74,3 +76,30 @@ def inconclusive(**changes) -> Report:
 
 def tolerated(**changes) -> Report:
     return different(**{"verdict": Verdict.WITHIN_TOLERANCE, "tolerance": 0.1, **changes})
+
+
+def explained(**changes) -> Report:
+    """A report that says why: two parts, both needed, and what mends them."""
+    failed = Outcome(False, (3, "update", "model/a.m"), 1, 1e-3, 2e-4)
+    healed = Outcome(True, None, 1)
+    moments = tuple(f"optimizer/{name}/exp_avg" for name in ("a.m", "a.delta"))
+    explanation = Explanation(
+        causes=(
+            Cause("rng/torch.cpu", ("rng/torch.cpu",), "generator", "2 draws ahead", True, failed, failed,
+                  ('state["rng"] = 1',), ('set(state["rng"])',), "Restore generators last."),
+            Cause("optimizer/*/exp_avg", moments, "moment", "lost; not in the checkpoint", True, failed, failed,
+                  ('state["optimizer"] = 1',), ('load(state["optimizer"])',)),
+        ),
+        proof="Restoring these alone makes the remaining step identical; leaving any one of them out does not.",
+        proved=True,
+        confirmed=True,
+        draws=("random_split: 2 draws (train.py:3: random_split(data, [1, 2]))",),
+        keys=("strict=False ignored 2 of 2 keys: all begin with `module.`; strip the prefix",),
+        trials=(
+            TrialTold("nothing", 0, failed),
+            TrialTold("all that was lost", 5, healed),
+            TrialTold("rng/torch.cpu", 1, Outcome(None, error="KeyError: 'step'")),
+        ),
+        steps=3,
+    )  # fmt: skip
+    return different(**{"explanation": explanation, **changes})

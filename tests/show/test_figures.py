@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was measured, and no label lies over another."""
 
 import itertools
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -85,10 +86,21 @@ LAYERS = [
     for tower in ("text", "vision")
     for block in (1, 2)
 ]
+_WHY = made.explained().explanation
+_LONG = "optimizer/clip_model.vision_model.encoder.layers.{}.self_attn.out_proj.delta_D_A/exp_avg_sq"
+ONE_CAUSE = made.explained(explanation=replace(_WHY, causes=_WHY.causes[:1]))
+MANY_CAUSES = made.explained(
+    explanation=replace(_WHY, causes=tuple(replace(_WHY.causes[0], name=_LONG.format(n)) for n in range(6)))
+)
+GROWTH = {f"validation, forked after epoch {n}": [(e, 0.01 * n * e) for e in range(1, 21)] for n in (1, 5, 10)}
 DRAWN = {
     "losses": lambda: figures.losses(REPORT),
     "losses, one step": lambda: figures.losses(made.report(reference=trace(1, 1.0), resumed=trace(1, 1.0))),
     "history": lambda: figures.history(made.report(histories=HISTORIES), "validation_losses"),
+    "causes": lambda: figures.causes(made.explained()),
+    "one cause": lambda: figures.causes(ONE_CAUSE),
+    "many causes": lambda: figures.causes(MANY_CAUSES),
+    "growth": lambda: figures.growth(GROWTH, {"the lab, training": [(2, 0.0), (9, 0.03)], "the lab, test": [(9, 1.1)]}),
     "map of 3": lambda: figures.drift_map(drift(3)),
     "map of 300": lambda: figures.drift_map(drift(300, 40)),
     "map of 40, 200 steps": lambda: figures.drift_map(drift(40, 200), "max_ulp"),
@@ -137,6 +149,36 @@ def test_the_losses_of_both_sides_and_their_difference_are_drawn():
 def test_without_losses_there_is_nothing_to_draw():
     with pytest.raises(ValueError, match=r"no losses to draw: step\(\) returned none"):
         figures.losses(made.report(reference=Trace(), resumed=Trace()))
+
+
+def test_each_part_of_a_cause_is_drawn_as_large_as_it_was_measured():
+    axes = figures.causes(made.explained()).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [
+        "nothing put back",
+        "only rng/torch.cpu",
+        "only optimizer/*/exp_avg",
+        "all but rng/torch.cpu",
+        "all but optimizer/*/exp_avg",
+        "all of these",
+    ]
+    ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
+    assert np.allclose(ends, [1.23e-4, 1e-3, 1e-3, 1e-3, 1e-3])
+    assert [text.get_text().strip() for text in axes.texts] == ["identical"]
+    labels = [label.get_text() for label in figures.causes(ONE_CAUSE).axes[0].get_yticklabels()]
+    assert labels == ["nothing put back", "all but rng/torch.cpu", "only rng/torch.cpu"]
+
+
+def test_without_a_cause_there_is_none_to_draw():
+    with pytest.raises(ValueError, match="no cause"):
+        figures.causes(made.different())
+
+
+def test_a_loss_that_drifts_is_a_line_and_what_others_measured_are_marks():
+    axes = figures.growth({"ours": [(1, 0.1), (2, 0.4)]}, {"theirs": [(2, 0.5)]}).axes[0]
+    ours, theirs = axes.lines
+    assert list(ours.get_ydata()) == [0.1, 0.4] and ours.get_linestyle() == "-"
+    assert list(theirs.get_ydata()) == [0.5] and theirs.get_linestyle() == "None"
 
 
 def test_a_history_that_was_lost_has_its_last_entries():

@@ -7,6 +7,7 @@ import torch
 
 from dora_repro import BadInput, BrokenPromise, Drift, TrainingConfig
 from dora_repro.show import dora, tables
+from dora_repro.trace import Step, Trace
 from tests.show import made
 from tests.show.test_figures import drift
 
@@ -20,6 +21,35 @@ def test_what_each_checkpoint_loses():
         "dora-only   DIFFERENT  step 3, update    optimizer 4, rng 1",
         "complete    EXACT      nowhere           nothing",
     ]  # fmt: skip
+
+
+def test_trials_are_told_with_what_came_of_them():
+    assert tables.trial_table(made.explained()).splitlines() == [
+        "trial  came of it                 steps  put back",
+        "-----  -------------------------  -----  --------",
+        "1      differs at step 3, update  1      nothing",
+        "2      heals                      1      all that was lost",
+        "3      no verdict                 0      rng/torch.cpu",
+    ]
+
+
+def test_how_far_a_loss_is_off_epoch_by_epoch():
+    sides = ([4.0, 4.0, 2.0, 2.0, 1.0, 3.0], [2.0, 2.2, 1.0, 2.0])
+    reference, resumed = (
+        Trace([Step(first + index, loss, (), (), {}) for index, loss in enumerate(losses)])
+        for first, losses in zip((1, 3), sides, strict=True)
+    )
+    histories = {"reference": {"validation_losses": [3.0, 2.0, 1.0]}, "resumed": {"validation_losses": [2.0, 1.5]}}
+    report = made.report(save_at=2, steps=6, reference=reference, resumed=resumed, histories=histories)
+    assert tables.losses_apart(report, 2) == [(1, pytest.approx(5.0)), (2, pytest.approx(25.0))]
+    assert tables.validation_apart(report, 2) == [(1, 0.0), (2, 50.0)]
+    with pytest.raises(ValueError, match="no history 'nothing'"):
+        tables.validation_apart(report, 2, "nothing")
+
+
+def test_what_is_lost_is_a_line_for_each_kind():
+    assert tables.lost_leaves(made.different()).splitlines()[-1].startswith("rng/torch.cpu")
+    assert tables.lost_leaves(made.report()) == "nothing differs right after loading"
 
 
 def test_how_far_each_run_drifts():

@@ -1,0 +1,220 @@
+"""Runs that look suspicious and are right: data, random numbers and loops. Each must come out EXACT."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
+
+
+@fault("clean-mid-epoch", verdict="EXACT", steps=9, save_at=2)
+class MidEpoch(Training):
+    """The save falls into the middle of an epoch, and a loader's iterator cannot be saved. The state of its generator
+    from before the epoch can: the order begins anew, and the batches that were used are passed over."""
+
+
+class Noisy(Dataset):
+    """Samples with noise that is drawn when they are read, by whoever reads them."""
+
+    def __init__(self):
+        self.inputs, self.targets = samples().tensors
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inputs[index] + 0.1 * torch.randn(8), self.targets[index]
+
+
+@fault("clean-workers", verdict="EXACT", steps=8, save_at=2)
+class Workers(Training):
+    """Two processes read ahead and add noise from generators of their own, which no checkpoint can reach. They are seeded
+    by a number that the loader draws when the epoch begins, and the epoch is begun anew from the same state."""
+
+    def make_loader(self) -> DataLoader:
+        return DataLoader(Noisy(), batch_size=BATCH, shuffle=True, generator=self.generator, num_workers=2)
+
+
+class EpochOrder(Sampler):
+    """An order that is a function of the epoch's number alone."""
+
+    epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+
+@fault("clean-persistent-workers", verdict="EXACT", steps=10, save_at=6)
+class PersistentWorkers(Training):
+    """Workers that live on get their seed once, and a resumed run has to start them once more. Here nothing hangs on it:
+    the order comes from the epoch's number, and the loader's generator is set after the workers were started."""
+
+    def make_loader(self) -> DataLoader:
+        self.order = EpochOrder()
+        how = {"num_workers": 2, "persistent_workers": True, "generator": self.generator}
+        return DataLoader(samples(), batch_size=BATCH, sampler=self.order, **how)
+
+    def end_epoch(self) -> None:
+        self.order.epoch += 1
+
+    def load_data(self, state: dict) -> None:
+        self.order.epoch = state["steps"] // PER_EPOCH
+        super().load_data(state)
+        self.generator.set_state(state["data"]["now"])
+
+
+class Accumulating(Training):
+    """Each step is one backward; every second one updates. Gradients are set to zero when a window begins."""
+
+    def step(self) -> float:
+        inputs, targets = self.next_batch()
+        if self.steps % 2 == 0:
+            self.optimizer.zero_grad()
+        loss = self.loss(inputs, targets)
+        loss.backward()
+        self.steps += 1
+        if self.steps % 2 == 0:
+            self.optimizer.step()
+            self.after_update()
+        if self.position == len(self.loader):
+            self.batches, self.position = None, 0
+        return loss.item()
+
+
+@fault("clean-accumulation-boundary", verdict="EXACT", save_at=4)
+class AccumulationBoundary(Accumulating):
+    """Gradients are gathered over two batches and are not in the file. It is written between two windows: the gradients
+    that the uninterrupted run still holds there are set to zero before anything is added to them."""
+
+
+@fault("clean-accumulation-window", verdict="EXACT")
+class AccumulationWindow(Accumulating):
+    """The save falls between the two backward passes of a window, with half a gradient in memory. The gradients are in
+    the file, and put back."""
+
+    def state(self) -> dict:
+        return {**super().state(), "gradients": [parameter.grad for parameter in self.model.parameters()]}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        for parameter, gradient in zip(self.model.parameters(), state["gradients"], strict=True):
+            parameter.grad = gradient
+
+
+@fault("clean-numpy-generator", verdict="EXACT")
+class NumpyGenerator(Training):
+    """Noise comes from a numpy Generator of the run's own, which `np.random.get_state` knows nothing of. The state of
+    its bit generator is a plain dictionary, and is saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.noise = np.random.default_rng(5)
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        noise = self.noise.standard_normal(tuple(inputs.shape), dtype=np.float32)
+        return super().loss(inputs + 0.1 * torch.from_numpy(noise), targets)
+
+    def rng_state(self) -> dict:
+        return {**super().rng_state(), "noise": self.noise.bit_generator.state}
+
+    def load_rng(self, state: dict) -> None:
+        super().load_rng(state)
+        self.noise.bit_generator.state = state["rng"]["noise"]
+
+
+@fault("clean-python-shuffle", verdict="EXACT", steps=9)
+class PythonShuffle(Training):
+    """No loader: one list of indices, shuffled again in place by Python's `random` at each epoch. Every order depends on
+    all before it, so the generator alone would not do; the list is saved with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.samples, self.order = samples(), list(range(SAMPLES))
+
+    def next_batch(self):
+        if not self.position:
+            random.shuffle(self.order)
+        chosen = self.order[self.position * BATCH : (self.position + 1) * BATCH]
+        self.position += 1
+        return self.samples[chosen]
+
+    def state(self) -> dict:
+        return {**super().state(), "order": self.order}
+
+    def load_data(self, state: dict) -> None:
+        self.position, self.order = state["data"]["position"], state["order"]
+
+
+@fault("clean-metric-average", verdict="EXACT", steps=9)
+class MetricAverage(Training):
+    """The mean loss of an epoch is computed from a sum that is not saved, so the log of the interrupted epoch is wrong.
+    Nothing trains on it, and it is set to zero when the next epoch begins."""
+
+    total = 0.0
+
+    def step(self) -> float:
+        if not self.position:
+            self.total = 0.0
+        loss = super().step()
+        self.total += loss
+        return loss
+
+
+@fault("clean-yield", verdict="EXACT", steps=7, save_at=4)
+class Yielding(Training):
+    """The loop is a Python generator, and a suspended frame cannot be saved. It is one epoch long, closed with its last
+    batch and made anew: between two epochs there is nothing in it, and the save falls there."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop = self.epoch()
+
+    def epoch(self) -> Iterator[float]:
+        for inputs, targets in self.loader:
+            self.optimizer.zero_grad()
+            loss = self.loss(inputs, targets)
+            loss.backward()
+            self.optimizer.step()
+            self.after_update()
+            self.steps += 1
+            yield loss.item()
+
+    def step(self) -> float:
+        loss = next(self.loop)
+        if self.steps % PER_EPOCH == 0:
+            self.loop.close()
+            self.loop = self.epoch()
+        return loss
+
+
+@fault("clean-reseeded", verdict="EXACT", steps=9, save_at=6)
+class Reseeded(Training):
+    """No generator is saved at all. Each step seeds them with its number, and each epoch's order is seeded with the
+    epoch's: whatever is drawn is a function of these, and the number is in the file."""
+
+    def next_batch(self):
+        self.generator.manual_seed(self.steps // PER_EPOCH)  # read when the epoch's order is drawn
+        return super().next_batch()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(self.steps)
+        return super().loss(inputs, targets)
+
+    def state(self) -> dict:
+        state = super().state()
+        return {name: state[name] for name in ("model", "optimizer", "scheduler", "steps")}
+
+    def load(self, path: str) -> None:
+        state = read(path)
+        self.load_model(state)
+        self.load_optimizer(state)
+        self.steps = state["steps"]
+        for _ in range(self.steps % PER_EPOCH):
+            self.next_batch()

@@ -1,0 +1,132 @@
+"""The gallery: each fault is told whole, found where it was declared to be, and no clean run is accused."""
+
+import importlib
+import re
+
+import pytest
+import torch
+
+from dora_repro import check
+from dora_repro.errors import BadInput
+from dora_repro.faults import gallery
+from dora_repro.faults.gallery import Fault, every, fault, find
+from dora_repro.faults.plain import Training
+from dora_repro.faults.trying import missing, try_fault
+
+FAULTS = tuple(every().values())
+STUDY = (
+    "study-dora-only", "study-reseed", "study-split-after-rng", "study-optimizer-missing", "study-early-stopping",
+    "study-image-noise", "study-persistent-workers", "study-rng-replayed",
+)  # fmt: skip  # S1 to S8
+PHASES = ("load", "batch", "forward", "backward", "update", "schedule", "epoch_end", "save")
+
+
+def named(fault: Fault) -> str:
+    return fault.name
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """One thread, which is quickest for runs so small; afterwards as many as before. Loaders wait less long for workers
+    that are told to end while garbage is collected."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """A copy of what is registered, to register more in."""
+    monkeypatch.setattr(gallery, "_REGISTERED", dict(gallery._REGISTERED))
+
+
+# --- what is declared
+
+
+def test_there_are_enough_of_each_kind():
+    runnable = [fault for fault in FAULTS if not fault.needs]
+    assert sum(not fault.clean for fault in runnable) >= 60
+    assert sum(fault.clean for fault in runnable) >= 20
+    assert sum(bool(fault.threads) for fault in FAULTS) >= 60  # the study's, and some kin of others, have none
+    assert {fault.name for fault in FAULTS if fault.family == "study"} == set(STUDY)
+    assert {fault.family for fault in FAULTS} == set(gallery.FAMILIES)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_a_fault_is_told_whole(fault):
+    assert re.fullmatch("[a-z0-9-]+", fault.name)
+    assert fault.lesson.endswith((".", ".)")) and len(fault.lesson.split()) >= 5
+    assert 0 <= fault.save_at < fault.steps
+    if fault.clean:
+        assert (fault.verdict, fault.step, fault.phase, fault.causes) == ("EXACT", None, None, ())
+        return
+    assert fault.fix and fault.causes
+    assert fault.verdict in ("DIFFERENT", "LATENT", "INCONCLUSIVE")
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+#\d+", thread) for thread in fault.threads)
+    if fault.verdict == "DIFFERENT":
+        assert fault.phase.partition("[")[0] in PHASES
+        assert fault.step == fault.save_at if fault.phase in ("load", "save") else fault.step > fault.save_at
+    else:
+        assert (fault.step, fault.phase) == (None, None)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_a_new_interpreter_finds_the_class_of_a_fault(fault):
+    kind = fault.factory
+    assert getattr(importlib.import_module(kind.__module__), kind.__qualname__) is kind
+    assert kind.__module__ == f"dora_repro.faults.{fault.family}"
+
+
+def test_a_fault_is_found_by_name_and_a_misspelt_one_told_its_nearest():
+    assert find("opt-missing").family == "optimizer"
+    with pytest.raises(BadInput, match=r"no fault 'opt-mising': did you mean 'opt-missing'\?"):
+        find("opt-mising")
+
+
+def test_a_name_is_given_once(registry):
+    fault("opt-missing-again", verdict="EXACT")(Training)
+    with pytest.raises(ValueError, match="has a fault 'opt-missing' already"):
+        fault("opt-missing", verdict="EXACT")(Training)
+
+
+def test_the_lesson_is_the_docstring_in_one_line(registry):
+    class Told(Training):
+        """Something is lost.
+
+        And it is learnt from.
+        """
+
+    fault("told", verdict="LATENT")(Told)
+    assert gallery._REGISTERED["told"].lesson == "Something is lost. And it is learnt from."
+
+
+# --- what is found
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_a_check_finds_a_fault_where_it_was_declared_to_be(fault):
+    if why := missing(fault.needs):
+        pytest.skip(f"what it would take is not here: {why}")
+    report = check(fault.factory, fault.steps, fault.save_at, in_process=True, explain=False)
+    found = (report.divergence.step, report.divergence.phase) if report.divergence else (None, None)
+    assert (str(report.verdict), *found) == (fault.verdict, fault.step, fault.phase), report.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["opt-missing", "sched-needs-opt-lr", "ema-missing", "accum-grads-lost", "opt-wrapper"]
+)
+def test_the_cause_of_a_fault_is_the_declared_one(name):
+    tried = try_fault(find(name), in_process=True)
+    assert tried.as_declared, tried.report
+    assert tried.report.explanation.confirmed
+
+
+def test_what_is_not_as_declared_is_seen(registry):
+    class Harmless(Training):
+        """Nothing is wrong."""
+
+    fault("wrongly-accused", verdict="DIFFERENT", step=4, phase="update", causes=(("optimizer/*",),))(Harmless)
+    tried = try_fault(gallery._REGISTERED["wrongly-accused"], in_process=True)
+    assert not (tried.verdict_right or tried.place_right or tried.cause_right or tried.as_declared)

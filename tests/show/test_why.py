@@ -1,0 +1,67 @@
+"""Why, in words: causes with what became of them, how much each matters, the lines that mend, the trials."""
+
+from dataclasses import replace
+
+from dora_repro.show.console import report_text
+from dora_repro.show.html import page
+from tests.show.made import different, explained
+
+
+def test_each_cause_is_told_with_what_it_does_by_itself_and_the_proof():
+    text = report_text(explained())
+    assert "Why: these together made the difference\n  ✗ rng/torch.cpu: 2 draws ahead\n" in text
+    assert "  ✗ 2 × optimizer/*/exp_avg: lost; not in the checkpoint\n" in text
+    assert "      all put back but this: parameters 1.0e-03 apart, loss 2.0e-04 apart\n" in text
+    assert "  Restoring these alone makes the remaining step identical" in text
+    assert "  Random numbers: random_split: 2 draws (train.py:3" in text
+    assert "strict=False ignored 2 of 2 keys" in text
+    assert "  Found by 3 trials of 3 steps together\n" in text
+
+
+def test_the_lines_that_mend_it_restore_generators_last():
+    text = report_text(explained())
+    saved, loaded = text.partition("in save():")[2].partition("in load():")[::2]
+    assert saved.index('state["optimizer"]') < saved.index('state["rng"]')
+    assert loaded.index('load(state["optimizer"])') < loaded.index('set(state["rng"])')
+    assert "  Restore generators last.\n" in loaded
+
+
+def test_trials_are_listed_where_that_is_asked():
+    assert "all that was lost: heals" not in report_text(explained())
+    text = report_text(explained(), verbose=True)
+    assert "  nothing: differs at step 3, phase update (parameters 1.0e-03 apart, loss 2.0e-04 apart)\n" in text
+    assert "  all that was lost: heals\n" in text
+    assert "  rng/torch.cpu: no verdict: KeyError: 'step'\n" in text
+
+
+def test_what_no_state_explains_is_said_with_the_operator_and_what_was_ruled_out():
+    explanation = replace(
+        explained().explanation,
+        causes=(),
+        unexplained="no captured state explains it",
+        operator="aten.mul.Tensor: equal inputs, other output",
+        look_at=("ruled out: all 4 leaves",),
+    )
+    text = report_text(explained(explanation=explanation))
+    assert "Why: no captured state explains it\n" in text
+    assert "  First operator that differs: aten.mul.Tensor: equal inputs, other output\n" in text
+    assert "  - ruled out: all 4 leaves\n" in text and "To mend it" not in text
+
+
+def test_many_causes_are_cut_and_counted():
+    one = explained().explanation
+    many = replace(one, causes=tuple(replace(one.causes[0], name=f"x{n}", leaves=(f"x{n}",)) for n in range(9)))
+    text = report_text(explained(explanation=many))
+    assert "✗ x5: " in text and "✗ x6: " not in text and "  … and 3 more\n" in text
+    assert "✗ x8: " in report_text(explained(explanation=many), verbose=True)
+
+
+def test_without_an_explanation_nothing_is_said():
+    assert "Why:" not in report_text(different())
+
+
+def test_a_page_shows_it_with_all_names_escaped():
+    one = explained().explanation
+    odd = replace(one, causes=(replace(one.causes[0], leaves=("<b>x",), how="<i>gone"),))
+    text = page(explained(explanation=odd), figures=False)
+    assert "&lt;b&gt;x" in text and "<b>x" not in text and "<i>gone" not in text
