@@ -5,7 +5,8 @@ that names it. What a process leaves is one file: the fault's own checkpoint whe
 the run holds at its end, so that the tool may also see what no checkpoint of the fault contains. `pytest-torch` is
 driven by its `assert_resume_equivalent` with the fault's own `save` and `load`; everything that the run holds is in its
 `TrainingSetup`, as its messages advise. It is asked twice, with its own tolerances and with none. All do the same steps
-of the same runs and save after the same one; none is told what is wrong.
+of the same runs and save after the same one; none is told what is wrong. The gallery is this kit's own, though, and
+what it finds there is what its tests demand, while the rivals meet these runs for the first time.
 
 Right is what is declared beside the fault. Step: the first that differs; `pytest-torch` may say two, the load and the
 first loss, and either will do. Component: the first part of the paths of the declared causes, by `COMPONENTS`, and
@@ -147,20 +148,29 @@ def stated(value: object, within: bool = False) -> object:
         return None
     if isinstance(value, bool | int | float | str | dict | list | tuple | torch.Tensor):
         return plain(value)
-    if within or not hasattr(value, "__dict__") or type(value).__module__.partition(".")[0] == "torch":
+    package = type(value).__module__.partition(".")[0]
+    if within or not hasattr(value, "__dict__") or package in ("torch", *sys.stdlib_module_names):
         return None
     return {name: told for name, item in vars(value).items() if (told := stated(item, True)) is not None} or None
 
 
-def plain(value: object) -> object:
-    """Mappings, sequences, tensors and scalars as they are; of anything else the name of its type."""
+def plain(value: object, above: tuple[int, ...] = ()) -> object:
+    """Mappings, sequences, tensors and scalars as they are; of anything else the name of its type.
+
+    Args:
+        above: identities of what it lies in.
+    """
     import numpy as np
     import torch
 
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, above) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else [plain(item) for item in value]
+        items = [plain(item, above) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone().requires_grad_(value.requires_grad)
     if isinstance(value, np.ndarray | np.generic):

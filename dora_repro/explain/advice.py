@@ -296,6 +296,10 @@ class _Adviser:
                 sentence=f"Make {where} over the same parameters in the same order before its state is loaded: a "
                 "state_dict tells them by position alone."
             )
+        if isinstance(self._value, (torch.Tensor, list, tuple)) or type(self._value) in (int, float):
+            kept = self._memory()
+            why = "A plain attribute of a module is not in its state_dict(): save it, or register it as a buffer."
+            return Advice(kept.save, kept.load, f"{why} {kept.sentence}".strip())
         return Advice(sentence=f"Build the run with the same settings: {', '.join(self._paths[:3])} differ.")
 
     # --- all else ---------------------------------------------------------------------------------------------------

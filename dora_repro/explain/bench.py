@@ -16,7 +16,7 @@ from dora_repro.explain.trial import DATA, DRAWS, Outcome
 from dora_repro.recording import Recorder
 from dora_repro.recording.streams import Feeding, Streams
 from dora_repro.sides.evidence import Evidence
-from dora_repro.sides.side import made_and_loaded
+from dora_repro.sides.side import brief_waits, made_and_loaded
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
@@ -62,6 +62,8 @@ class Bench:
 
     def __init__(self, factory: Callable[[], object], setting: Setting):
         self._factory, self._setting = factory, setting
+        self._waits = brief_waits()
+        self._waits.__enter__()  # for as long as trials are done here
         if setting.threads is not None:
             torch.set_num_threads(setting.threads)
         self._world, self._flags = rng.capture_world(), flags.capture_flags()

@@ -7,8 +7,8 @@ direction (Liu et al. 2024).
 import torch
 from torch import nn
 
-from dora_repro.faults.gallery import fault
 from dora_repro.faults.buffers import validate
+from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import ConstantRate
 
 FACTORS = ("model/*.lora_A", "model/*.lora_B")

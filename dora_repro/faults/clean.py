@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
 
 from dora_repro.faults.averages import Averaging
 from dora_repro.faults.buffers import validate
@@ -30,8 +29,8 @@ class AverageSaved(Averaging):
 
 @fault("clean-averaged-model", verdict="EXACT")
 class AveragedModel(Training):
-    """`AveragedModel` keeps a deep copy of the model and averages into it after each step. How many it has averaged is a
-    buffer, so its own state dict is enough."""
+    """`AveragedModel` keeps a deep copy of the model and averages into it after each step. How many it has averaged is
+    a buffer, so its own state dict is enough."""
 
     def __init__(self):
         super().__init__()
@@ -51,8 +50,8 @@ class AveragedModel(Training):
 
 @fault("clean-early-stopping", verdict="EXACT", steps=24, save_at=6)
 class EarlyStopping(Training):
-    """The run stops by itself before its last step, and so must the resumed one, at the same step. Best loss and patience
-    are in the file; the first epoch after resuming is no fresh start for them."""
+    """The run stops by itself before its last step, and so must the resumed one, at the same step. Best loss and
+    patience are in the file; the first epoch after resuming is no fresh start for them."""
 
     best, waited, over = math.inf, 0, False
 
@@ -92,8 +91,8 @@ class Resume(Training):
 
 @fault("clean-load-later", verdict="EXACT", steps=7, save_at=4)
 class LoadLater(Training):
-    """`load` only remembers the path, and the file is read when the first step begins. Right after loading everything is
-    wrong, and before anything is computed all of it is right."""
+    """`load` only remembers the path, and the file is read when the first step begins. Right after loading everything
+    is wrong, and before anything is computed all of it is right."""
 
     def __init__(self):
         super().__init__()
@@ -227,14 +226,14 @@ class Locks(Training):
 
 @fault("clean-lambdas", verdict="EXACT")
 class Lambdas(Training):
-    """A schedule made of a lambda, a hook that is one, and an open log file. None of them can be pickled, and none needs
-    to be: the code makes them again, and where the file was written to is not what is trained."""
+    """A schedule made of a lambda, a hook that is one, and an open log file. None of them can be pickled, and none
+    needs to be: the code makes them again, and where the file was written to is not what is trained."""
 
     def __init__(self):
         super().__init__()
         self.clip = lambda gradient: gradient.clamp(-1.0, 1.0)
         self.model[0].weight.register_hook(self.clip)
-        self.log = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # as long as the run
+        self.log = open(os.devnull, "w", encoding="utf-8")  # open as long as the run
         weakref.finalize(self, self.log.close)
 
     def make_scheduler(self):

@@ -32,8 +32,9 @@ class Noisy(Dataset):
 
 @fault("clean-workers", verdict="EXACT", steps=8, save_at=2)
 class Workers(Training):
-    """Two processes read ahead and add noise from generators of their own, which no checkpoint can reach. They are seeded
-    by a number that the loader draws when the epoch begins, and the epoch is begun anew from the same state."""
+    """Two processes read ahead and add noise from generators of their own, which no checkpoint can reach. They are
+    seeded by a number that the loader draws when the epoch begins, and the epoch is begun anew from the same state.
+    """
 
     def make_loader(self) -> DataLoader:
         return DataLoader(Noisy(), batch_size=BATCH, shuffle=True, generator=self.generator, num_workers=2)
@@ -53,8 +54,8 @@ class EpochOrder(Sampler):
 
 @fault("clean-persistent-workers", verdict="EXACT", steps=10, save_at=6)
 class PersistentWorkers(Training):
-    """Workers that live on get their seed once, and a resumed run has to start them once more. Here nothing hangs on it:
-    the order comes from the epoch's number, and the loader's generator is set after the workers were started."""
+    """Workers that live on get their seed once, and a resumed run has to start them once more. Here nothing hangs on
+    it: the order comes from the epoch's number, and the loader's generator is set after the workers were started."""
 
     def make_loader(self) -> DataLoader:
         self.order = EpochOrder()
@@ -131,8 +132,8 @@ class NumpyGenerator(Training):
 
 @fault("clean-python-shuffle", verdict="EXACT", steps=9)
 class PythonShuffle(Training):
-    """No loader: one list of indices, shuffled again in place by Python's `random` at each epoch. Every order depends on
-    all before it, so the generator alone would not do; the list is saved with it."""
+    """No loader: one list of indices, shuffled again in place by Python's `random` at each epoch. Every order depends
+    on all before it, so the generator alone would not do; the list is saved with it."""
 
     def __init__(self):
         super().__init__()

@@ -12,8 +12,8 @@ from dora_repro.faults.plain import Training
 
 @fault("clean-onecycle", verdict="EXACT")
 class OneCycle(Training):
-    """OneCycleLR writes learning rates and betas of its own into the groups when it is built, and counts to a last step.
-    Its state and the optimizer's groups are both loaded over that."""
+    """OneCycleLR writes learning rates and betas of its own into the groups when it is built, and counts to a last
+    step. Its state and the optimizer's groups are both loaded over that."""
 
     def make_scheduler(self):
         return lr_scheduler.OneCycleLR(self.optimizer, max_lr=0.05, total_steps=12)
@@ -58,8 +58,8 @@ class Autocast(Training):
 
 @fault("clean-scaler", verdict="EXACT")
 class Scaler(Training):
-    """The loss is scaled by a power of two that grows with time, beyond what any state dict of the model or the optimizer
-    tells. The scaler has one of its own, and it is in the file."""
+    """The loss is scaled by a power of two that grows with time, beyond what any state dict of the model or the
+    optimizer tells. The scaler has one of its own, and it is in the file."""
 
     def __init__(self):
         super().__init__()
@@ -114,26 +114,27 @@ class LBFGS(Training):
 class Momentum(Training):
     """SGD with momentum, whose buffers do not exist before the first step."""
 
-    how: dict = {}
+    foreach = fused = False
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9, **self.how)
+        how = {"lr": 0.05, "momentum": 0.9, "foreach": self.foreach, "fused": self.fused}
+        return torch.optim.SGD(self.model.parameters(), **how)
 
 
 @fault("clean-sgd-foreach", verdict="EXACT")
 class SGDForeach(Momentum):
-    """All parameters are stepped by one call, whose momenta are made in the first step. The loaded ones are used in their
-    place, and `foreach` comes back with the options."""
+    """All parameters are stepped by one call, whose momenta are made in the first step. The loaded ones are used in
+    their place, and `foreach` comes back with the options."""
 
-    how = {"foreach": True}
+    foreach = True
 
 
 @fault("clean-sgd-fused", verdict="EXACT")
 class SGDFused(Momentum):
-    """A fused kernel makes other roundings than the plain loop. Both runs use it: `fused` is an option of the group, and
-    in the file."""
+    """A fused kernel makes other roundings than the plain loop. Both runs use it: `fused` is an option of the group,
+    and in the file."""
 
-    how = {"fused": True}
+    fused = True
 
 
 @fault("clean-tied", verdict="EXACT")
@@ -149,8 +150,8 @@ class Tied(Training):
 
 @fault("clean-spectral-norm", verdict="EXACT")
 class SpectralNorm(Training):
-    """The weight that the layer uses is no parameter: it is computed anew with each forward, from vectors that a forward
-    changes. Parameter and vectors are in the state dict."""
+    """The weight that the layer uses is no parameter: it is computed anew with each forward, from vectors that a
+    forward changes. Parameter and vectors are in the state dict."""
 
     def make_model(self) -> nn.Module:
         model = super().make_model()
@@ -172,8 +173,8 @@ class BatchNorm(Training):
 
 @fault("clean-frozen-backbone", verdict="EXACT")
 class FrozenBackbone(Training):
-    """The file lacks most of the model. The backbone is frozen and comes from elsewhere, the same each time; the head is
-    all that is trained, and all that is saved."""
+    """The file lacks most of the model. The backbone is frozen and comes from elsewhere, the same each time; the head
+    is all that is trained, and all that is saved."""
 
     def make_model(self) -> nn.Module:
         backbone = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(self.dropout)).requires_grad_(False)

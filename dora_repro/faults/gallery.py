@@ -12,8 +12,9 @@ from dora_repro.errors import BadInput
 
 # In the order of the list; each module registers its own.
 FAMILIES = (
-    "study", "optimizer", "schedule", "averages", "random_numbers", "data", "position", "loop", "saving", "model",
-    "buffers", "adapters", "dora", "environment", "clean", "clean_data", "clean_models", "clean_steps",
+    "study", "optimizer", "schedule", "averages", "random_numbers", "generators", "data", "position", "loop", "saving",
+    "model",
+    "buffers", "adapters", "dora", "environment", "further", "clean", "clean_data", "clean_models", "clean_steps",
 )  # fmt: skip
 
 

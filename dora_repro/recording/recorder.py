@@ -88,6 +88,8 @@ class Recorder(AbstractContextManager):
 
     def __exit__(self, *error: object) -> None:
         self._hooks.__exit__(*error)
+        # What hooks and recorder hold of each other is a circle: it must not keep a loader's workers waiting.
+        self.run = self._memory = None
 
     # --- the make-up of the run ----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from dora_repro.sides.child import found
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, pickled
-from dora_repro.sides.side import perform
+from dora_repro.sides.side import brief_waits, perform
 from dora_repro.state import rng
 
 Hear = Callable[[str, dict], None]
@@ -55,7 +55,9 @@ class Session(AbstractContextManager):
         if not self._kept:
             self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._interpreters = interpreters
-        if interpreters is None and not in_process:
+        if in_process:
+            self._stack.enter_context(brief_waits())
+        elif interpreters is None:
             self._interpreters = self._stack.enter_context(Interpreters(preload))
         self._repeats: dict[Job, Evidence] = {}
 

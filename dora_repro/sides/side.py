@@ -43,9 +43,29 @@ class _Progress:
 Say = Callable[[dict], None]
 
 
+@contextlib.contextmanager
+def brief_waits() -> Iterator[None]:
+    """Workers of a loader that was let go are waited for half a second, not five: a check drops many loaders.
+
+    The end that torch sends its workers is lost where the loader is found by garbage collection, and then it waits for
+    this long before it ends them.
+    """
+    from torch.utils.data import _utils
+
+    before = getattr(_utils, "MP_STATUS_CHECK_INTERVAL", None)
+    if before is not None:
+        _utils.MP_STATUS_CHECK_INTERVAL = min(before, 0.5)
+    try:
+        yield
+    finally:
+        if before is not None:
+            _utils.MP_STATUS_CHECK_INTERVAL = before
+
+
 def work(factory: Callable[[], object], about: dict, ask: object, say: Say) -> None:
     """One side's work in an interpreter of its own."""
-    perform(factory, Job.from_dict(about), say)
+    with brief_waits():
+        perform(factory, Job.from_dict(about), say)
 
 
 def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: None) -> None:

@@ -121,6 +121,8 @@ class Walker:
         for work in self._last:
             work()
         self._drain()
+        # No circle through this walk may keep what it met: a loader's iterator has workers that end with it.
+        self._last.clear()
 
     def _drain(self) -> None:
         while self._queue:

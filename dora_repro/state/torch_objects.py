@@ -117,7 +117,8 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
             continue
         walker.found.objects[at] = group
         held = [names[id(parameter)] for parameter in group["params"]]
-        walker.leaf(f"{at}/params", held, "structure", partial(_put_params, walker, optimizer, group))
+        put = partial(_put_params, walker.found.modules, walker.found.parameter_names, optimizer, group)
+        walker.leaf(f"{at}/params", held, "structure", put)
         for option, value in group.items():
             if option != "params":
                 put = walker.setter(group.__setitem__, option)
@@ -175,12 +176,14 @@ def _in_model(path: str) -> str:
     return path.partition("/")[2].replace("/", ".")
 
 
-def _put_params(walker: Walker, optimizer: Optimizer, group: dict, names: Iterable[str]) -> None:
+def _put_params(
+    modules: dict[str, Module], parameter_names: dict[int, str], optimizer: Optimizer, group: dict, names: Iterable[str]
+) -> None:
     """Make a group step the parameters of these names, the state of each position going with it."""
     by_name = {}
-    for module in walker.found.modules.values():
+    for module in modules.values():
         for parameter in module.parameters():
-            full = walker.found.parameter_names[id(parameter)]
+            full = parameter_names[id(parameter)]
             by_name.setdefault(_in_model(full), parameter)
             by_name[full.replace("/", ".")] = parameter
     wanted = [by_name.get(name) for name in names]

@@ -5,6 +5,7 @@ text or a plain number says whole. Containers and objects are not here: they are
 """
 
 import array
+import ast
 import datetime
 import decimal
 import enum
@@ -36,6 +37,11 @@ def _text(make: Callable[[type, str], object] | None = None) -> Told:
         return make(kind, str(plain).partition(" ")[2])
 
     return tell, again if make is not None else None
+
+
+def _count_again(kind: type, text: str) -> object:
+    """`count(5)` or `count(5, 2)`: numbers alone."""
+    return kind(*ast.literal_eval(f"({text.removeprefix('count(').removesuffix(')')},)"))
 
 
 def _from_text(kind: type, text: str) -> object:
@@ -80,7 +86,7 @@ _TOLD: tuple[tuple[type, Told], ...] = (
     (torch.Size, (tuple, lambda kind, plain: kind(plain))),
     (range, (lambda value: ("range", value.start, value.stop, value.step), lambda kind, plain: range(*plain[1:]))),
     (slice, (lambda value: f"slice {value}", None)),
-    (itertools.count, _text(None)),
+    (itertools.count, _text(_count_again)),
     (array.array, (lambda value: ("array", value.typecode, value.tobytes()),
                    lambda kind, plain: array.array(plain[1], plain[2]))),
     (np.random.SeedSequence, (lambda value: f"SeedSequence {value!r}", None)),
@@ -108,7 +114,7 @@ def told(kind: type) -> Told | None:
 _MADE = (
     torch.dtype, torch.device, torch.layout, torch.memory_format, np.dtype, pathlib.PosixPath, pathlib.WindowsPath,
     datetime.date, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID, range, array.array, bytearray,
-    torch.Size,
+    torch.Size, itertools.count,
 )  # fmt: skip
 _BY_NAME = {f"{kind.__module__}.{kind.__name__}".removeprefix("builtins."): kind for kind in _MADE}
 

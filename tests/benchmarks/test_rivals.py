@@ -132,6 +132,9 @@ def test_rivals_see_all_that_a_run_holds(rivals):
     assert "batches" not in held
     assert rivals.stated([0.5, 0.25]) is None  # losses told so far
     assert rivals.plain({0: {1, 2}}) == {"0": "set"}
+    ring = [1]
+    ring.append(ring)
+    assert rivals.plain(ring) == [1, "itself"]
 
 
 def test_missing_rivals_are_left_out_with_what_to_install(rivals, monkeypatch, capsys, tmp_path):

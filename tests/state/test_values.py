@@ -162,3 +162,16 @@ def test_keys_without_text_are_given_by_type_and_long_ones_are_cut_apart():
     assert key_text(torch.zeros(3)) == "Tensor"
     long = key_text("x" * 1000), key_text("x" * 1000 + "y")
     assert max(map(len, long)) < 250 and long[0] != long[1] and key_text("x" * 1000) == long[0]
+
+
+def test_a_count_that_hangs_on_a_run_is_put_back():
+    import itertools
+
+    from dora_repro.state.snapshot import Snapshot
+
+    counts = {itertools.count(5): [5, 6], itertools.count(1, 2): [1, 3], itertools.count(0.5): [0.5, 1.5]}
+    for ticks, left in counts.items():
+        saved = Snapshot.capture({"ticks": ticks})
+        roots = {"ticks": itertools.count()}
+        assert saved.restore(roots, ["ticks"]) == {}
+        assert [next(roots["ticks"]) for _ in range(2)] == left

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils import data
 
 from dora_repro.state.leaves import walk
+from dora_repro.state.snapshot import Snapshot
 from tests import runs
 from tests.state.worlds import changed, digests, look
 
@@ -533,3 +534,25 @@ def test_the_machinery_of_every_optimizer_is_known_as_such(kind):
     optimizer = kind([torch.nn.Parameter(torch.zeros(2))])
     machinery = {name for name in vars(optimizer) if "hook" in name or name.startswith(("_zero", "_warned"))}
     assert machinery and machinery <= _OPTIMIZER_PLUMBING
+
+
+def test_a_walk_keeps_nothing_alive_that_the_run_lets_go():
+    import gc
+    import weakref
+
+    model = torch.nn.Linear(2, 1)
+    roots = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "batches": iter(torch.utils.data.DataLoader(range(4))),
+    }
+    alive = weakref.ref(roots["batches"])
+    gc.collect()
+    gc.disable()
+    try:
+        walk(roots)
+        Snapshot.capture(roots)
+        del roots["batches"]
+        assert alive() is None
+    finally:
+        gc.enable()
