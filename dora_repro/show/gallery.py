@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from dora_repro.checks.report import Report
-from dora_repro.faults.gallery import Fault
-from dora_repro.faults.trying import Tried
+from dora_repro.faults.gallery import Fault, find
+from dora_repro.faults.trying import Tried, try_fault
 from dora_repro.show.sections import Wording
 from dora_repro.show.why import why_blocks
 
@@ -105,6 +105,23 @@ def why(report: Report) -> str:
     """Why a run differs, as the report tells it; empty where there is nothing to explain."""
     blocks = why_blocks(report, Wording(str, False, "Parameters", timed=False))
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def asked(name: str, fresh: bool = True) -> Report:
+    """Try a fault by its name, say what was found and why, and hold it against what is declared.
+
+    Args:
+        fresh: each side in an interpreter of its own.
+
+    Raises:
+        BadInput: there is no such fault.
+        BrokenPromise: what was found is not what is declared.
+    """
+    tried = try_fault(find(name), in_process=not fresh)
+    print(tried.report.summary)
+    print("cause:", ", ".join(cause.name for cause in tried.report.causes))
+    tried.kept()
+    return tried.report
 
 
 def to_dict(tried: Tried) -> dict[str, object]:

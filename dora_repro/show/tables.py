@@ -69,6 +69,15 @@ def validation_apart(report: Report, per_epoch: int, history: str = "validation_
     return [(epoch, 100 * abs(other - one) / abs(one)) for epoch, (one, other) in pairs]
 
 
+def drifts(reports: Mapping[int, Report], per_epoch: int) -> dict[str, list[tuple[int, float]]]:
+    """How far both losses of runs are off, forked off one after the given epochs: by name, for `figures.growth`."""
+    found = {}
+    for epoch, report in reports.items():
+        found[f"training, forked after epoch {epoch}"] = losses_apart(report, per_epoch)
+        found[f"validation, forked after epoch {epoch}"] = validation_apart(report, per_epoch)
+    return found
+
+
 def lost_table(reports: Mapping[str, Report]) -> str:
     """For each: the verdict, where it first differs, and how many leaves of what were wrong right after loading."""
     rows = []
