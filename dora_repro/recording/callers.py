@@ -26,7 +26,14 @@ _PASSING = {f"recording{os.sep}{name}.py" for name in ("hooks", "streams", "oper
 _USERS = (f"subject{os.sep}", f"faults{os.sep}")
 
 # Between an operator and the function that asked for it; names that tell nobody anything.
-_PLUMBING = {"torch._tensor", "torch._ops", "torch.overrides", "torch._compile", "torch.utils._contextlib"}
+_PLUMBING = {
+    "torch._tensor",
+    "torch._ops",
+    "torch.overrides",
+    "torch._compile",
+    "torch.utils._contextlib",
+    "torch.utils._device",  # every call goes through it where a default device was set
+}
 
 _PHASES = {
     ("torch.nn.modules.module", "Module._call_impl"): "forward",

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dora_repro.explain.advice import advise
+from dora_repro.state.flags import capture_flags, restore_flag
 from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import Snapshot, run_roots
 
@@ -312,8 +313,18 @@ def test_a_generator_whose_state_torch_does_not_read_by_default_is_told():
 FLAGS = sorted(path for path in Snapshot.capture({}) if path.startswith("flags/"))
 
 
+@pytest.fixture
+def flags_put_back():
+    before = capture_flags()
+    yield
+    torch.set_default_device(None)  # a default device set to what it was is a mode of torch's all the same
+    for name, value in before.items():
+        if capture_flags()[name] != value:
+            restore_flag(name, value)
+
+
 @pytest.mark.parametrize("path", FLAGS)
-def test_a_flag_is_read_and_set(path):
+def test_a_flag_is_read_and_set(path, flags_put_back):
     advice = advise(path, (path,), "flag", False)
     before, state = Snapshot.capture({})[path].digest, {}
     for line in (*advice.save, *advice.load):

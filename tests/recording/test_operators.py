@@ -139,7 +139,14 @@ class Tiny:
         self.optimizer.step()
 
 
-def test_operators_come_in_order_with_module_phase_function_and_the_users_line():
+@pytest.fixture(params=[None, "cpu"], ids=["no default device", "a default device"])
+def default_device(request):
+    torch.set_default_device(request.param)
+    yield
+    torch.set_default_device(None)
+
+
+def test_operators_come_in_order_with_module_phase_function_and_the_users_line(default_device):
     entries = logged(Tiny())
     said = [
         f"{e.phase} {e.module}: {e.name} ({e.function.rpartition('.')[2]}){' random' * e.random}, {e.text.split()[0]}"
