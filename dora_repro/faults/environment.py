@@ -37,27 +37,25 @@ class NumThreads(Training):
 
 
 @fault(
-    "cudnn-alg",
+    "cuda-atomics",
     verdict="INCONCLUSIVE",
     causes=((),),
-    fix="torch.backends.cudnn.benchmark = False; torch.use_deterministic_algorithms(True)",
-    threads=("pytorch/pytorch#6351",),
+    fix="torch.use_deterministic_algorithms(True)",
+    threads=("pytorch/pytorch#56521", "pytorch/pytorch#6351"),
     needs="cuda",
 )
-class CudnnAlgorithm(Training):
-    """cuDNN times its algorithms and takes the quickest. Which that is may change with each start, and each adds in an
-    order of its own: the run is not deterministic, saved or not."""
-
-    def __init__(self):
-        torch.backends.cudnn.benchmark = True
-        super().__init__()
+class CudaAtomics(Training):
+    """On a GPU `index_add_` adds in whatever order its threads arrive, and floating-point numbers added in another
+    order give another last digit: the run is not deterministic, saved or not."""
 
     def make_model(self) -> nn.Module:
-        layers = nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(384, 3)
-        return nn.Sequential(*layers).cuda()
+        return nn.Sequential(nn.Linear(8, 512), nn.ReLU()).cuda()
 
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return super().loss(inputs.cuda(), targets.cuda())
+        outputs = self.model(inputs.cuda()).flatten()  # BATCH * 512
+        groups = torch.arange(len(outputs), device="cuda") % 3
+        sums = torch.zeros(3, device="cuda").index_add_(0, groups, outputs)
+        return nn.functional.mse_loss(sums, targets.sum(0).cuda())
 
 
 @fault(
