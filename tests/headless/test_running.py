@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dora_repro.errors import BadInput
-from dora_repro.headless import running
+from dora_repro.headless import child, running
 from tests.headless import specimens
 
 LIMITS = {"cell_timeout": 60.0, "timeout": 120.0}
@@ -114,3 +114,23 @@ def test_a_torn_copy_is_a_failure(tmp_path):
         "failed",
         "the executed copy is torn: its process was ended while it wrote",
     )
+
+
+@pytest.mark.parametrize(("dies", "code"), [(1, None), (2, 1)])
+def test_a_kernel_that_dies_before_it_answers_is_started_once_more(monkeypatch, capsys, dies, code):
+    started = []
+
+    def execute_notebook(*words, **options):
+        started.append(words)
+        if len(started) <= dies:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
+    asked = {"notebook": "a.ipynb", "copy": "b.ipynb", "parameters": {}, "cell_timeout": 1}
+    if code is None:
+        child.main(asked)
+    else:
+        with pytest.raises(SystemExit, match="1"):
+            child.main(asked)
+        assert "before replying" in capsys.readouterr().out
+    assert len(started) == 2
