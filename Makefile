@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help check test notebooks lint setup constraints clean
+.PHONY: help check test notebooks lab lint setup constraints clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -51,11 +51,17 @@ check: $(ready) ## set up, then answer the question for the kit's own training: 
 	echo "notebooks: $$notebooks  (executed: out/notebooks)"; \
 	exit $$status
 
+# Two workers, a file each: much of a test is waiting for an interpreter that imports. Notebooks first, being the longest.
+# passive: threads of torch that wait sleep, else those of one worker take the cores from the other.
 test: $(ready) ## set up, then run the tests, and the notebooks against what they say
-	@$(bin)/python -m pytest -q --durations=10 --nbval --nbval-current-env $(or $(ARGS),tests notebooks)
+	@OMP_WAIT_POLICY=passive $(bin)/python -m pytest -q --durations=10 --nbval --nbval-current-env \
+	  $(or $(ARGS),-n 2 --dist loadfile notebooks tests)
 
 notebooks: $(ready) ## run the notebooks and keep what they say in them (then look at the diff)
 	@$(bin)/dora-repro notebooks --in-place
+
+lab: $(ready) ## set up, then open the notebooks in JupyterLab, as copies of your own (ARGS="03 --no-browser")
+	@$(bin)/dora-repro lab $(ARGS)
 
 lint: $(ready) ## style and likely bugs, notebooks too
 	@$(bin)/python -m ruff check

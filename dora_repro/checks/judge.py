@@ -58,7 +58,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     if divergence is None and resumed.failure is not None:
         divergence = _raised(resumed, save_at)
     lost = compare(saved, loaded).differences if loaded is not None else ()
-    divergence = _wrong_from_the_start(lost, expected, actual, save_at, steps) or divergence
+    divergence = wrong_from_the_start(lost, expected, actual, save_at, steps) or divergence
     changed = reference.changed_by_save(save_at)
     forbidden = [difference for difference in changed if difference.role in _UNTOUCHABLE or difference.total]
     if forbidden:
@@ -92,7 +92,7 @@ def _raised(resumed: Evidence, save_at: int) -> Divergence:
     return Divergence(done + 1, resumed.result["phase"], "run/exception", "raised")
 
 
-def _wrong_from_the_start(
+def wrong_from_the_start(
     lost: Iterable[LeafDifference], expected: Trace, actual: Trace, save_at: int, steps: int
 ) -> Divergence | None:
     """The first effect leaf (a trainable parameter, an optimizer's option) that differs right after loading and has not

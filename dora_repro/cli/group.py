@@ -22,6 +22,7 @@ _COMMANDS = {
     "inspect": "files",
     "diff": "files",
     "notebooks": "notebooks",
+    "lab": "lab",
     "faults": "faults",
 }
 

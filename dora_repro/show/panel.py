@@ -9,7 +9,7 @@ panel (`repr`) is short and the same each time. ipywidgets is an extra (`noteboo
 import base64
 import html
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from matplotlib.figure import Figure
 
@@ -32,10 +32,11 @@ class Panel(widgets.VBox):
         trouble: what was raised last; empty where all is well.
     """
 
+    _observed: Sequence[tuple[widgets.Widget, Callable, str]] = ()
+
     def __init__(self):
         self.finding = widgets.HTML()
         self.trouble = widgets.HTML()
-        self._observed: list[tuple[widgets.Widget, Callable, str]] = []
         super().__init__([self.finding, self.trouble])
         self.add_class("dora-repro")
 
@@ -50,7 +51,7 @@ class Panel(widgets.VBox):
             self.guarded(call)
 
         control.observe(changed, trait)
-        self._observed.append((control, changed, trait))
+        self._observed = [*self._observed, (control, changed, trait)]
 
     def on_click(self, button: widgets.Button, call: Callable[[], None]) -> None:
         """Call a function at each click."""
@@ -74,15 +75,34 @@ class Panel(widgets.VBox):
         """Let go of all controls and views, here and in the browser."""
         for control, changed, trait in self._observed:
             control.unobserve(changed, trait)
-        self._observed = []
+        self._observed = ()
+        if self.comm is None:  # closed already, or never whole: Python closes what it throws away
+            return
+        looks = looks_of(self)
         for child in _below(self):
             child.close()
         super().close()
+        for each in looks:
+            each.close()
 
 
 def _below(box: widgets.Widget) -> list[widgets.Widget]:
     children = list(getattr(box, "children", ()))
     return [found for child in children for found in [*_below(child), child]]
+
+
+def close_all(boxes: Iterable[widgets.Widget]) -> None:
+    """Let go of boxes, of what lies in them, and of their layouts and styles."""
+    for box in boxes:
+        looks = looks_of(box)
+        for each in (*_below(box), box, *looks):
+            each.close()
+
+
+def looks_of(box: widgets.Widget) -> list[widgets.Widget]:
+    """Layouts and styles of a box and of all that lies in it: widgets, too, which nobody else closes."""
+    named = (getattr(each, name, None) for each in (box, *_below(box)) for name in ("layout", "style"))
+    return list({id(each): each for each in named if isinstance(each, widgets.Widget)}.values())
 
 
 def picture(alt: str = "") -> widgets.Image:

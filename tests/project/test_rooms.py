@@ -27,6 +27,7 @@ ROOMS = (
     "explain",
     "checks",
     "faults",
+    "lab",
     "show",
     "headless",
     "cli",

@@ -1,0 +1,260 @@
+"""The command `lab`: the notebooks in JupyterLab, as copies that are the reader's own."""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dora_repro.errors import BadInput, MissingExtra
+
+FIRST = "07_lab"
+COPIES = "dora-repro-notebooks"
+HOST = "127.0.0.1"
+PORT = 8888  # Jupyter's own
+PATIENCE = 120.0  # seconds until JupyterLab answers: a cold start on a slow disk takes most of a minute
+FAREWELL = 15.0  # seconds to end kernels in good order
+
+
+@click.command(short_help="Open the notebooks in JupyterLab.")
+@click.argument("name", default=FIRST, metavar="[NAME]")
+@click.option("--port", type=click.IntRange(1, 65535), help=f"Port to listen at; without, {PORT} or the next free one.")
+@click.option("--no-browser", is_flag=True, help="Open no browser: print where JupyterLab is, with its token.")
+@click.option(
+    "--folder", metavar="FOLDER", help=f"Folder of your copies; without, {COPIES} here. Made where it is not there."
+)
+def lab(name: str, port: int | None, no_browser: bool, folder: str | None) -> None:
+    """Open the notebook NAME (07, 07_lab; 07_lab without) in JupyterLab, among copies of all notebooks.
+
+    The copies are yours to run and change: a file that is already there is never overwritten, so the same command
+    goes on where you stopped. Ctrl-C ends JupyterLab and its kernels. Exit codes: 0 ended, 2 bad input.
+    """
+    from dora_repro.headless import finding
+
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise MissingExtra("jupyterlab", "notebooks", "dora-repro lab")
+    source = finding.folder()
+    yours = Path(folder) if folder is not None else default_folder(source)
+    chosen = chosen_in(name, source, yours)
+    port = free_port(port)
+    click.echo(told(copy_missing(source, yours)))
+    serve(yours, chosen, port, browser=not no_browser)
+
+
+def default_folder(source: Path) -> Path:
+    """The folder of copies where none is given: here, but never inside another one or among the originals."""
+    here = Path.cwd()
+    if here.name == COPIES:
+        return here
+    return (here.parent if here == source.resolve() else here) / COPIES
+
+
+def chosen_in(name: str, source: Path, yours: Path) -> str:
+    """The file name of a notebook, as the originals or the reader's own folder have it.
+
+    Raises:
+        BadInput: neither has it (with the nearest name), or it is a path to somewhere else.
+    """
+    from dora_repro.headless import finding
+
+    try:
+        (found,) = finding.find((name,), source)
+    except BadInput:
+        try:
+            (found,) = finding.find((name,), yours)
+        except BadInput:
+            found = None
+        if found is None:
+            raise
+    if found.resolve().parent not in (source.resolve(), yours.resolve()):
+        raise BadInput(f"{name} is neither in {source} nor in {yours}: copy it there, or give --folder {found.parent}")
+    return found.name
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of each notebook, by file name: copied, left alone and the same, left alone and other by now."""
+
+    folder: Path
+    new: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+def copy_missing(source: Path, yours: Path) -> Copied:
+    """Copy the notebooks that the reader's folder does not have; what is there is never written to.
+
+    Raises:
+        BadInput: the folder is the originals' own, is a file, or cannot be written.
+    """
+    if yours.resolve() == source.resolve():
+        raise BadInput(f"--folder {yours} is where the originals lie: name another folder for your copies")
+    became = {"new": [], "same": [], "changed": []}
+    try:
+        if not yours.is_dir():
+            yours.mkdir(parents=True)
+            if yours.resolve().is_relative_to(source.resolve().parent):
+                (yours / ".gitignore").write_text("*\n", encoding="utf-8")  # no change of the checkout
+        for path in sorted(source.glob("*.ipynb")):
+            became[_copied(path, yours / path.name)].append(path.name)
+    except OSError as error:
+        raise BadInput(f"cannot copy the notebooks to {yours}: {error.strerror}; name another --folder") from error
+    return Copied(yours, **{what: tuple(names) for what, names in became.items()})
+
+
+def _copied(original: Path, copy: Path) -> str:
+    try:
+        with copy.open("xb") as file:  # `x`: never over a file that is there, whoever made it
+            file.write(original.read_bytes())
+    except FileExistsError:
+        return "same" if copy.is_file() and copy.read_bytes() == original.read_bytes() else "changed"
+    return "new"
+
+
+def told(copied: Copied) -> str:
+    """What was copied, and what was left as it is, in a line each."""
+    lines = [f"{len(copied.new)} notebooks copied to {copied.folder}"] if copied.new else []
+    if copied.same:
+        lines.append(f"{len(copied.same)} are in {copied.folder} already, unchanged")
+    if copied.changed:
+        names = ", ".join(copied.changed)
+        lines.append(f"yours in {copied.folder} are kept as they are: {names} (delete one to get it anew)")
+    return "\n".join(lines)
+
+
+def free_port(wanted: int | None) -> int:
+    """The port wanted, or Jupyter's own, or the next that is free.
+
+    Raises:
+        BadInput: the port wanted cannot be listened at.
+    """
+    if wanted is not None:
+        if trouble := _trouble_at(wanted):
+            raise BadInput(f"port {wanted}: {trouble}; name another --port, or leave it out to get a free one")
+        return wanted
+    return next((port for port in range(PORT, PORT + 50) if not _trouble_at(port)), None) or _any_port()
+
+
+def _trouble_at(port: int) -> str:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was closed a moment ago is free
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            return error.strerror
+    return ""
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+# JupyterLab, which ends itself when nobody holds the other end of its standard input any more: when this command was
+# killed, too. `os.read`, since a thread that waits in `sys.stdin` makes an interpreter abort on its way out.
+_BOOT = """\
+import os, runpy, signal, sys, threading
+def watch():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=watch, daemon=True).start()
+sys.argv[0] = "jupyter-lab"
+runpy.run_module("jupyterlab", run_name="__main__")
+"""
+
+
+def serve(folder: Path, notebook: str, port: int, *, browser: bool) -> None:
+    """Run JupyterLab on a folder until it ends or is ended: by Ctrl-C, by a signal, or with this process.
+
+    Raises:
+        BadInput: it did not start, or did not end well.
+    """
+    token = secrets.token_hex(24)
+    command = [
+        sys.executable, "-c", _BOOT, "--log-level=WARN", f"--ServerApp.open_browser={browser}",
+        f"--ServerApp.root_dir={folder.resolve()}", f"--LabApp.default_url=/lab/tree/{notebook}",
+        f"--ServerApp.ip={HOST}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+    ]  # fmt: skip
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often nobody else; it listens to this machine alone
+    # The token goes by the environment: a command line can be read by every user of the machine.
+    environment = {**os.environ, "JUPYTER_TOKEN": token}
+    with _interruptions(), _child(command, environment) as process:
+        _await(process, port, token)
+        click.echo(f"\nJupyterLab: http://{HOST}:{port}/lab/tree/{notebook}?token={token}\nCtrl-C ends it.")
+        sys.stdout.flush()
+        if process.wait():
+            raise BadInput(f"JupyterLab ended with exit code {process.returncode}: what it said is above")
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[None]:
+    """Ctrl-C is the way to end, not an error; a signal to end, and a terminal that closes, are as Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in named}
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("\nJupyterLab has ended; your notebooks are as you saved them.")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """A process that is ended with this block, in good order where it goes, with all that it started where not."""
+    # A session of its own: Ctrl-C comes to us, and Jupyter asks nobody whether it was meant.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    try:
+        yield process
+    finally:
+        try:
+            process.terminate()
+            process.wait(FAREWELL)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: at once
+            _kill(process)
+        process.stdin.close()
+
+
+def _kill(process: subprocess.Popen) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):  # kernels have sessions of their own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
+
+
+def _await(process: subprocess.Popen, port: int, token: str) -> None:
+    """Wait until JupyterLab answers to its token."""
+    asked = urllib.request.Request(f"http://{HOST}:{port}/api/status", headers={"Authorization": f"token {token}"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine itself
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise BadInput(f"JupyterLab did not start (exit code {process.returncode}): what it said is above")
+        try:
+            with direct.open(asked, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise BadInput(f"JupyterLab did not answer at port {port} within {PATIENCE:.0f} s: try again, or see what it said")

@@ -1,0 +1,257 @@
+"""Two sides leaf by leaf: which differ, where first and by how much, as data and words.
+
+A side is one set of leaves (a snapshot, a checkpoint file, a mapping), or one at each of several steps. Bytes alone
+decide what is equal (`comparison.py`). Leaves are measured when they are first asked for, and remembered. Nothing here
+draws: elements of one leaf are in `elements.py`, DoRA layers in `layers.py`, pictures in `matrices.py`, and controls in
+`difference_explorer.py`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from dora_repro.checkpoint.reading import leaves_of_file
+from dora_repro.checks.report import Report
+from dora_repro.comparison import LeafDifference, compare, compare_leaf, describe
+from dora_repro.errors import BadInput
+from dora_repro.show.elements import number_text, why_no_picture
+from dora_repro.show.tables import table
+from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
+
+ORDERS = {
+    "as they come": "given",
+    "first difference first": "first",
+    "largest absolute difference": "max_abs",
+    "largest ULP": "max_ulp",
+}
+Leaves = Mapping[str, object]
+NAMES = ("expected", "actual")
+
+
+class Sides:
+    """Two sides, step by step; what is measured is remembered by (step, leaf).
+
+    Args:
+        expected, actual: a snapshot, a checkpoint file, or a mapping path -> tensor (or other value); or a mapping from
+            steps (whole numbers) to any of these.
+        names: what the two are called in words and pictures.
+
+    Attributes:
+        steps: that both have, in the order of the first; (None,) where the sides have no steps.
+
+    Raises:
+        BadInput: a side that is none of these or cannot be read; no step or no leaf in common.
+    """
+
+    def __init__(self, expected: object, actual: object, names: tuple[str, str] = NAMES):
+        self.names = names
+        self._expected, self._actual = one, other = _by_step(expected), _by_step(actual)
+        if (None in one) != (None in other):
+            raise BadInput("one side has steps and the other has none: give both by step (step -> leaves), or neither")
+        self.steps = tuple(step for step in one if step in other)
+        if not self.steps:
+            told = " and ".join(", ".join(map(str, list(side)[:5])) or "none" for side in (one, other))
+            raise BadInput(f"the two sides have no step in common (steps {told}): there is nothing to compare")
+        if not any(path in other[step] for step in self.steps for path in one[step]):
+            told = " and ".join(repr(next(iter(side[self.steps[0]]), "none")) for side in (one, other))
+            raise BadInput(f"the two sides have no leaf in common (they begin with {told}): give two with equal names")
+        self._found: dict[tuple[int | None, str], LeafDifference | None] = {}
+        self._kinds: dict[tuple[int | None, str], str] = {}
+
+    @classmethod
+    def of(cls, report: Report) -> "Sides":
+        """Both runs of a report, step by step.
+
+        Raises:
+            BadInput: the report has no values.
+        """
+        if report.drift is None:
+            raise BadInput("the report holds no values: ask the check for them, as in values='model/*'")
+        return cls(report.drift.expected, report.drift.actual, ("uninterrupted", "resumed"))
+
+    def leaves(self, step: int | None) -> tuple[str, ...]:
+        """Paths that either side has at a step, in the order of the first."""
+        return tuple(dict.fromkeys((*self._expected[step], *self._actual[step])))
+
+    def values(self, step: int | None, leaf: str) -> tuple[object, object]:
+        """What both sides hold; None where one lacks the leaf, or keeps it by digest alone."""
+        return tuple(
+            value.value if isinstance(value := side[step].get(leaf), SavedLeaf) else value
+            for side in (self._expected, self._actual)
+        )
+
+    def difference(self, step: int | None, leaf: str) -> LeafDifference | None:
+        """How a leaf differs; None where it is equal by bytes."""
+        if (step, leaf) not in self._found:
+            # Read once: the value of a file's leaf is loaded each time that it is asked for.
+            held = [side[step][leaf] for side in (self._expected, self._actual) if leaf in side[step]]
+            if len(held) == 2:
+                found = compare_leaf(leaf, *held)
+            else:
+                there = {leaf: held[0]}
+                (found,) = compare(*((there, {}) if leaf in self._expected[step] else ({}, there))).differences
+            self._found[step, leaf], self._kinds[step, leaf] = found, describe(held[0])
+        return self._found[step, leaf]
+
+    def kind(self, step: int | None, leaf: str) -> str:
+        """What a leaf is, in short: a tensor as `f32[64]`, anything else as its text."""
+        self.difference(step, leaf)
+        return self._kinds[step, leaf]
+
+    def differing(self, step: int | None) -> tuple[str, ...]:
+        return tuple(leaf for leaf in self.leaves(step) if self.difference(step, leaf))
+
+    @property
+    def first(self) -> tuple[int | None, str] | None:
+        """The first step at which some leaf differs, and the first such leaf; None where none ever does."""
+        each = ((step, leaf) for step in self.steps for leaf in self.leaves(step))
+        return next(((step, leaf) for step, leaf in each if self.difference(step, leaf)), None)
+
+    def first_place(self, leaf: str) -> float:
+        """The place among the steps at which a leaf first differs; infinite where it never does."""
+        held = (
+            (place, step)
+            for place, step in enumerate(self.steps)
+            if leaf in self._expected[step] or leaf in self._actual[step]
+        )
+        return next((float(place) for place, step in held if self.difference(step, leaf)), math.inf)
+
+    def ordered(
+        self, step: int | None, order: str = "given", search: str = "", names: Callable[[str], str] = str
+    ) -> list[str]:
+        """Leaves whose path or name holds a text (case is ignored), in one of `ORDERS`; ties as they come.
+
+        Raises:
+            BadInput: another order.
+        """
+        if order not in ORDERS.values():
+            raise BadInput(f"order={order!r}: choose from {', '.join(ORDERS.values())}")
+        wanted = search.strip().lower()
+        found = [leaf for leaf in self.leaves(step) if wanted in leaf.lower() or wanted in names(leaf).lower()]
+        if order == "first":
+            return sorted(found, key=self.first_place)
+        if order != "given":
+            return sorted(found, key=lambda leaf: -_rank(self.difference(step, leaf), order))
+        return found
+
+    def __repr__(self) -> str:
+        return f"Sides({len(self.leaves(self.steps[0]))} leaves, {len(self.steps)} steps)"
+
+
+def _by_step(side: object) -> dict[int | None, Leaves]:
+    """A side as leaves by step; the one step is None where it has none."""
+    steps = isinstance(side, Mapping) and not isinstance(side, Snapshot) and len(side)
+    if steps and all(type(step) is int for step in side):
+        return {step: leaves_of(leaves) for step, leaves in side.items()}
+    return {None: leaves_of(side)}
+
+
+def leaves_of(side: object) -> Leaves:
+    """The leaves of a snapshot, a mapping or a file, by path; a file's values are read when they are asked for.
+
+    Raises:
+        BadInput: it is none of these, or cannot be read.
+    """
+    if isinstance(side, (str, Path)):
+        leaves = leaves_of_file(side)
+        return Snapshot.read(side) if leaves.get("format") == FORMAT else leaves
+    if isinstance(side, Mapping):
+        return side
+    raise BadInput(
+        f"cannot compare a {type(side).__name__}: give a snapshot, a checkpoint file, a mapping of leaves, "
+        "or a mapping from steps to these"
+    )
+
+
+def _rank(found: LeafDifference | None, measure: str) -> float:
+    """The larger, the further to the front: what has no size stands before what has one, what is equal is last."""
+    if found is None:
+        return -1.0
+    if found.kind != "value" or found.nan:
+        return math.inf
+    size = getattr(found, measure)
+    return 0.0 if size is None else float(size)
+
+
+# --- words
+
+
+def finding(sides: Sides, step: int | None, leaf: str | None, names: Callable[[str], str] = str) -> str:
+    """How many leaves differ, where first, and how one leaf does: up to three lines."""
+    found, all_leaves = sides.differing(step), sides.leaves(step)
+    at = "" if step is None else f"Step {step}: "
+    if found:
+        lines = [f"{at}{len(found)} of {len(all_leaves)} leaves differ by bytes."]
+    else:
+        lines = [f"{at}all {len(all_leaves)} leaves are equal by bytes."]
+    first = sides.first
+    if first is None and len(sides.steps) > 1:
+        lines.append(f"No leaf differs at any of {len(sides.steps)} steps.")
+    elif first is not None:
+        lines.append(f"First difference: {'' if first[0] is None else f'step {first[0]}, '}{names(first[1])}.")
+    if leaf is not None:
+        lines.append(leaf_sentence(sides, step, leaf, names))
+    return "\n".join(lines)
+
+
+def leaf_sentence(sides: Sides, step: int | None, leaf: str, names: Callable[[str], str] = str) -> str:
+    """One leaf of both sides in a sentence."""
+    found, name, (one, other) = sides.difference(step, leaf), names(leaf), sides.names
+    kind = sides.kind(step, leaf)
+    if found is None:
+        return f"{name} ({kind}) is equal by bytes."
+    if found.kind in ("missing", "unexpected"):
+        has, lacks = (one, other) if found.kind == "missing" else (other, one)
+        return f"{name} ({kind}) is there in {has} and missing in {lacks}."
+    if found.kind != "value":
+        return f"{name} has another {found.kind}: {found.expected} in {one}, {found.actual} in {other}."
+    if not found.total:
+        return f"{name} differs: {found.expected} in {one}, {found.actual} in {other}."
+    said = [f"{found.differing} of {found.total} elements ({100 * found.differing / found.total:.3g} %) differ"]
+    if found.max_abs == 0 and not found.nan:
+        said.append("in bytes alone (as numbers they are equal: −0 and +0)")
+    elif found.max_abs is not None:
+        places = "" if found.max_ulp is None else f" ({found.max_ulp} ULP)"
+        said.append(f"by at most {found.max_abs:.2e}{places}")
+    if found.nan:
+        said.append(f"{found.nan} of them in a NaN")
+    where = f"; the worst is at {list(found.at)}" if found.at and found.total > 1 else ""
+    ahead = "" if found.draws is None else f"; the generator is {found.draws} draws from where it should be"
+    return f"{name} ({kind}): {', '.join(said)}{where}{ahead}."
+
+
+def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
+    """A leaf in a list: a mark for differs or equal, its name, what it is, and how far apart the sides are."""
+    found = sides.difference(step, leaf)
+    if found is None:
+        return f"= {name}  {sides.kind(step, leaf)}"
+    if found.kind != "value" or found.max_abs is None:
+        size = "differs" if found.kind == "value" else found.kind
+    else:
+        size = f"{found.max_abs:.1e}" if not found.nan else "NaN"
+    return f"≠ {name}  {sides.kind(step, leaf)}  {size}"
+
+
+def both_told(sides: Sides, step: int | None, leaf: str, reason: str) -> str:
+    """Both values of a leaf as text, where there is no picture, and why there is none."""
+    lines = [f"As text, since {reason}."]
+    for name, value in zip(sides.names, sides.values(step, leaf), strict=True):
+        if value is None and sides.difference(step, leaf) is None:
+            told = sides.kind(step, leaf)  # None itself, or a digest
+        elif isinstance(value, Tensor) and value.numel() == 1 and not why_no_picture(value, value):
+            told = number_text(value)
+        else:
+            told = "nothing, or a digest alone" if value is None else describe(value)
+        lines.append(f"{name}: {told}")
+    return "\n".join(lines)
+
+
+def parts_text(sides: Sides, step: int | None = None) -> str:
+    """How many leaves differ of each part (the path up to its first slash), a line each."""
+    every, apart = (
+        Counter(leaf.partition("/")[0] for leaf in leaves) for leaves in (sides.leaves(step), sides.differing(step))
+    )
+    return table(("part", "differ", "of"), [(part, str(apart[part]), str(every[part])) for part in every])

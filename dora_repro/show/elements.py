@@ -1,0 +1,169 @@
+"""Two tensors of one leaf, element by element: which differ in bytes, by how much, and the worst of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dora_repro.errors import BadInput
+from dora_repro.state.digest import bytes_of
+from dora_repro.state.distance import ulps
+
+MOST = 256  # pixels of a picture in each direction
+
+
+def why_no_picture(expected: object, actual: object) -> str:
+    """Why two values cannot be laid side by side, element by element; empty where they can."""
+    if not (isinstance(expected, Tensor) and isinstance(actual, Tensor)):
+        return "this is no tensor on both sides, or one that is kept by digest alone"
+    for side in (expected, actual):
+        if side.layout is not torch.strided or side.is_nested or side.is_quantized or side.is_meta:
+            return "the elements of such a tensor (sparse, nested, quantised, or without data) are not laid out"
+    if expected.dtype != actual.dtype or expected.shape != actual.shape:
+        return "dtypes or shapes are not the same, so that elements have no counterparts"
+    if not expected.numel():
+        return "there are no elements"
+    try:
+        expected.reshape(-1)[:1].to(torch.complex128)
+    except (RuntimeError, NotImplementedError):  # packed dtypes
+        return f"the elements of {expected.dtype} are no numbers"
+    return ""
+
+
+def differing(expected: Tensor, actual: Tensor) -> np.ndarray:
+    """Which elements differ in bytes, row-major.  # (n,), bool"""
+    width = expected.element_size()
+    kind = np.dtype(f"u{width}") if width <= 8 else np.dtype("u8,u8")
+    one, other = (bytes_of(side).view(np.uint8).view(kind) for side in (expected, actual))
+    return one != other
+
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """Elements as numbers, row-major: float64, or complex128.  # (n,)"""
+    wide = torch.complex128 if tensor.is_complex() else torch.float64
+    return tensor.detach().cpu().reshape(-1).to(wide).resolve_conj().numpy()
+
+
+def apart(expected: Tensor, actual: Tensor) -> np.ndarray:
+    """Absolute differences, row-major; 0 where bytes are equal, NaN where a NaN differs.  # (n,)"""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(differing(expected, actual), np.abs(numbers(expected) - numbers(actual)), 0.0)
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element that differs: its index, both values as text, how far apart they are (None: no number), in ULP."""
+
+    index: tuple[int, ...]
+    expected: str
+    actual: str
+    difference: float | None
+    ulp: int | None
+
+
+def worst_elements(expected: Tensor, actual: Tensor, count: int = 10) -> list[Element]:
+    """The elements that differ most, NaN first, then by absolute difference and ULP; none where all bytes are equal.
+
+    Args:
+        expected, actual: of one dtype and shape (`why_no_picture` is empty).
+    """
+    where = np.flatnonzero(differing(expected, actual))
+    one, other = (side.detach().cpu().reshape(-1)[torch.from_numpy(where)] for side in (expected, actual))
+    sizes = apart(one, other)
+    places = ulps(one, other) if one.is_floating_point() or one.is_complex() else None
+    keys = (np.zeros(len(where)) if places is None else -places.astype(np.float64), -np.nan_to_num(sizes, nan=np.inf))
+    found = []
+    for at in np.lexsort(keys)[:count]:
+        index = tuple(int(i) for i in np.unravel_index(where[at], tuple(expected.shape))) if expected.dim() else ()
+        size = None if np.isnan(sizes[at]) else float(sizes[at])
+        ulp = None if places is None or size is None else int(places[at])
+        found.append(Element(index, number_text(one[at]), number_text(other[at]), size, ulp))
+    return found
+
+
+def number_text(element: Tensor) -> str:
+    """One element, as few digits as tell it from its neighbours; a NaN with its bits."""
+    value = element.detach().cpu().reshape(()).resolve_conj()
+    if value.is_floating_point() and bool(value.isnan()):
+        return f"nan (0x{bytes_of(value).view(np.uint8)[::-1].tobytes().hex()})"
+    if value.dtype in (torch.float32, torch.float16):
+        return str(value.numpy()[()])
+    if value.is_floating_point() and value.dtype is not torch.float64:
+        return f"{value.item():.6g}"
+    return str(value.item())
+
+
+# --- as a matrix
+
+
+@dataclass(frozen=True)
+class Images:
+    """Two tensors as matrices, reduced by blocks, and how they differ.
+
+    Attributes:
+        expected, actual: the element of each block that differs most; NaN where there is none  # (R, C)
+        apart: its absolute difference; 0 where equal, NaN where a NaN differs  # (R, C)
+        differs: whether any byte of the block differs  # (R, C), bool
+        shape: rows and columns before; block: rows and columns that became one.
+        folded: how the tensor became a matrix, in words; empty where it was one.
+    """
+
+    expected: np.ndarray
+    actual: np.ndarray
+    apart: np.ndarray
+    differs: np.ndarray
+    shape: tuple[int, int]
+    block: tuple[int, int]
+    folded: str = ""
+
+
+def images(expected: Tensor, actual: Tensor, most: int = MOST) -> Images:
+    """Two tensors of one dtype and shape as matrices of at most `most` rows and columns.
+
+    A vector is one row, or several where it is long; more dimensions are joined into two, as near to a square as can
+    be. Of complex numbers the modulus is shown, and the modulus of their difference.
+
+    Raises:
+        BadInput: they have no elements side by side.
+    """
+    if reason := why_no_picture(expected, actual):
+        raise BadInput(f"no picture of {tuple(getattr(expected, 'shape', ()))}: {reason}")
+    rows, columns, folded = folded_shape(tuple(expected.shape), most)
+    differs, off = differing(expected, actual), apart(expected, actual)
+    values = [np.abs(side) if np.iscomplexobj(side) else side for side in map(numbers, (expected, actual))]
+    block = (-(-rows // most), -(-columns // most))
+    # What decides: no number first, then the size; bytes alone before what is equal; padding never.
+    weight = np.where(differs, np.nan_to_num(off, nan=np.inf) + 1e-300, -1.0)
+    weight, *parts = (
+        blocks(part, rows, columns, block, fill)
+        for part, fill in ((weight, -2.0), (values[0], np.nan), (values[1], np.nan), (off, 0.0), (differs, False))
+    )
+    chosen = weight.argmax(axis=-1)[..., None]
+    one, other, off, differs = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in parts)
+    return Images(one, other, off, differs, (rows, columns), block, folded)
+
+
+def folded_shape(shape: Sequence[int], most: int = MOST) -> tuple[int, int, str]:
+    """(rows, columns, how in words) of a tensor of any shape as a matrix."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if len(shape) == 2:
+        return (*shape, "")
+    if len(shape) < 2:
+        width = count if count <= most else int(np.ceil(np.sqrt(count)))
+        return -(-count // width), width, f"a vector of {count} in rows of {width}" if width < count else ""
+    sizes = [int(np.prod(shape[:at], dtype=np.int64)) for at in range(1, len(shape))]
+    at = min(range(len(sizes)), key=lambda place: abs(np.log(sizes[place] ** 2 / count)))
+    told = " × ".join(map(str, shape))
+    return sizes[at], count // sizes[at], f"{told} as {sizes[at]} × {count // sizes[at]}"
+
+
+def blocks(values: np.ndarray, rows: int, columns: int, block: tuple[int, int], fill: object) -> np.ndarray:
+    """Elements by block, filled up at the end of rows and columns.  # (n,) -> (R, C, elements of a block)"""
+    tall, wide = (-(-size // step) for size, step in zip((rows, columns), block, strict=True))
+    whole = np.full((tall * block[0], wide * block[1]), fill, values.dtype)
+    flat = np.full(rows * columns, fill, values.dtype)
+    flat[: len(values)] = values
+    whole[:rows, :columns] = flat.reshape(rows, columns)
+    return whole.reshape(tall, block[0], wide, block[1]).swapaxes(1, 2).reshape(tall, wide, -1)

@@ -1,0 +1,90 @@
+"""Two series of checkpoints side by side: from which number on they differ by bytes, and how far they go apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dora_repro.errors import BadInput
+from dora_repro.show.series import Series, apart
+from dora_repro.show.series_files import Held, held, numbered
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Two series side by side.
+
+    Attributes:
+        numbers: that both have, with something to compare.
+        equal: for each, whether all trained numbers of all layers are equal by bytes.
+        first: the first number that differs; None where none does.
+        components: for each component that both hold in files of one layout, the first number that differs, or None.
+        alone: numbers that only the one, and only the other, has.
+        layers: of both; sizes: how far apart they are, ‖other − one‖ / ‖one‖.  # (layers, numbers)
+    """
+
+    numbers: tuple[int, ...]
+    equal: tuple[bool, ...]
+    first: int | None
+    components: Mapping[str, int | None]
+    alone: tuple[tuple[int, ...], tuple[int, ...]]
+    layers: tuple[str, ...]
+    sizes: np.ndarray = field(repr=False)
+
+
+def parting_of(one: Series, other: Series | None) -> Parting | None:
+    """Where two series part; None for one alone. What differs by its digest is read again, a pair at a time.
+
+    Raises:
+        BadInput: they count different things, or have no number, or no layer and component, in common.
+    """
+    if other is None:
+        return None
+    if one.unit != other.unit:
+        raise BadInput(f"{one.folder} counts in {one.unit}s and {other.folder} in {other.unit}s: give two of a kind")
+    layers = tuple(layer for layer in one.layers if layer in other.layers)
+    pairs: list[tuple[int, bool]] = []
+    components: dict[str, int | None] = {}
+    for number in sorted(set(one.numbers) & set(other.numbers)):
+        places = one.numbers.index(number), other.numbers.index(number)
+        mine, theirs = one.digests[places[0]], other.digests[places[1]]
+        keys = _comparable(one, other, places)
+        for key in keys:
+            if key in one.components[places[0]]:
+                if components.setdefault(key, None) is None and mine[key] != theirs[key]:
+                    components[key] = number
+        trained = [key for key in keys if key.startswith("layer ")] or [k for k in keys if k in ("model", "adapter")]
+        if trained:
+            pairs.append((number, all(mine[key] == theirs[key] for key in trained)))
+    if not pairs:
+        raise BadInput(
+            f"{one.folder} and {other.folder} have no {one.unit} with parameters in common: give two runs of one model"
+        )
+    numbers, equal = zip(*pairs, strict=True)
+    first = next((number for number, same in pairs if not same), None)
+    sizes = np.array([_sizes(one, other, number, same, layers) for number, same in pairs]).reshape(len(pairs), -1).T
+    alone = tuple(tuple(sorted(set(a.numbers) - set(b.numbers))) for a, b in ((one, other), (other, one)))
+    return Parting(numbers, equal, first, components, alone, layers, sizes)
+
+
+def _comparable(one: Series, other: Series, places: tuple[int, int]) -> list[str]:
+    """Keys that both have; components only where the files are laid out alike, since their names are part of them."""
+    keys = [key for key in one.digests[places[0]] if key in other.digests[places[1]]]
+    alike = one.layouts[places[0]] == other.layouts[places[1]]
+    return [key for key in keys if alike or key.startswith("layer ")]
+
+
+def _sizes(one: Series, other: Series, number: int, same: bool, layers: tuple[str, ...]) -> list[float]:
+    if same:
+        return [0.0] * len(layers)
+    sides = [_again(series, number) for series in (one, other)]
+    return [
+        apart(sides[0].layers[layer], sides[1].layers[layer])
+        if all(layer in side.layers for side in sides)
+        else float("nan")
+        for layer in layers
+    ]
+
+
+def _again(series: Series, number: int) -> Held:
+    return held(numbered(series.folder)[1].get(number, []), series.folder, series.alpha)

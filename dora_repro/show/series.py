@@ -1,0 +1,280 @@
+"""The checkpoints of a run as a series: what each holds, and how its low-rank layers go from one to the next.
+
+Pure: from a folder to a frozen record. What is measured needs the files alone; no model is built. Two series side by
+side are in `partings.py`, words in `series_text.py`. The last functions train what a notebook looks at where nobody
+names a folder.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dora_repro.errors import BadInput
+from dora_repro.show.series_files import ALPHA, Layer, held, numbered
+from dora_repro.subject.config import TrainingConfig
+
+MEASURES = {
+    "magnitude": "‖m‖",
+    "update": "‖ΔD‖",
+    "to_first": "cosine to the first",
+    "to_base": "cosine to the base",
+    "change": "relative change since the one before",
+}
+DEVIATIONS = 5.0
+LEAST_SPREAD = 0.01  # of the median: less spread than this is taken for this much
+LEAST_CHANGES = 5
+_KEPT: list[tempfile.TemporaryDirectory] = []  # removed when the interpreter ends
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A file that was not read, and why."""
+
+    number: int
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A change of one layer that is unlike its others; infinite where a parameter is not a finite number."""
+
+    layer: str
+    number: int
+    change: float
+    deviations: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """The checkpoints of one folder, in order.
+
+    Attributes:
+        folder: where they lie; name: its last part.
+        unit: what the numbers count: epoch, step or checkpoint.
+        numbers: of the checkpoints found, unreadable ones too.
+        layers: the low-rank layers, by the model's names.
+        components: for each number, how many entries each component has; empty where nothing could be read.
+        layouts: for each number, the layouts of its files.
+        gaps: first and last missing number of each gap, by the usual spacing of the numbers.
+        spacing: the usual distance between two numbers.
+        troubles: files that were not read; aside: names of files that have no place in the series.
+        measures: of MEASURES, each (layers, numbers), NaN where it is not known.
+        based: whether the files hold what the updates are added to, so that `to_first` compares effective weights.
+        digests: for each number, by "layer LAYER" and by component.
+    """
+
+    folder: Path
+    unit: str
+    numbers: tuple[int, ...]
+    layers: tuple[str, ...]
+    components: tuple[Mapping[str, int], ...]
+    layouts: tuple[tuple[str, ...], ...]
+    gaps: tuple[tuple[int, int], ...]
+    spacing: int
+    troubles: tuple[Trouble, ...]
+    aside: tuple[str, ...]
+    measures: Mapping[str, np.ndarray] = field(repr=False)
+    based: bool
+    digests: tuple[Mapping[str, bytes], ...] = field(repr=False)
+    alpha: float = ALPHA
+
+    @classmethod
+    def read(cls, folder: str | Path, alpha: float = ALPHA) -> "Series":
+        """Read every checkpoint of a folder; one at a time, and of its layers one beside the first and the last.
+
+        Args:
+            alpha: strength of the update (scaling is alpha / r) where the files do not tell it, as the study's do not.
+
+        Raises:
+            BadInput: no such folder, or no numbered checkpoint in it.
+        """
+        folder = Path(folder)
+        unit, files, aside = numbered(folder)
+        numbers = tuple(files)
+        gaps, spacing = gaps_of(numbers)
+        course = _Course(spacing)
+        kept = []
+        for number, paths in files.items():
+            found = held(paths, folder, alpha)
+            course.add(number, found.layers)
+            kept.append(replace(found, layers={}))
+        troubles = (Trouble(n, *one) for n, found in zip(numbers, kept, strict=True) for one in found.troubles)
+        layers, measures = course.measured()
+        digests = [
+            found.digests | {f"layer {layer}": digest for layer, digest in at.items()}
+            for found, at in zip(kept, course.digests, strict=True)
+        ]
+        return cls(
+            folder, unit, numbers, layers, tuple(dict(found.components) for found in kept),
+            tuple(tuple(found.layouts) for found in kept), gaps, spacing, tuple(troubles), tuple(aside),
+            measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
+        )  # fmt: skip
+
+    @classmethod
+    def read_any(cls, folder: str | Path | None, alpha: float = ALPHA) -> "Series | None":
+        """The same; None for no folder."""
+        return None if folder is None else cls.read(folder, alpha)
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    def outliers(self) -> tuple[Outlier, ...]:
+        """Changes that are unlike the others of their layer, by number, the farthest first.
+
+        A change is told where it is more than 5 median absolute deviations away from the median of its layer's
+        changes (Hampel 1974; Leys et al. 2013, J. Exp. Soc. Psychol. 49, 764: median instead of mean, since an outlier
+        moves a mean; Iglewicz and Hoaglin 1993 propose 3.5 / 0.6745 = 5.2 of them). A spread below a hundredth of
+        the median is taken for that much, so that a course without spread does not accuse its roundings. With fewer
+        than 5 changes none is told. A change that is not finite is told always.
+
+        The rule looks for candidates, and proves nothing: of normal noise it tells one change in 28 where a layer has
+        7, one in 180 where it has 29; and it tells a start that is faster than the rest, as many trainings have it.
+        """
+        found = []
+        for layer, changes in zip(self.layers, self.measures["change"], strict=True):
+            for place, deviations in enumerate(deviations_of(changes)):
+                if deviations > DEVIATIONS:
+                    found.append(Outlier(layer, self.numbers[place], float(changes[place]), float(deviations)))
+        return tuple(sorted(found, key=lambda one: (one.number, -one.deviations, one.layer)))
+
+
+def deviations_of(changes: np.ndarray) -> np.ndarray:
+    """How many median absolute deviations each change is off the median; 0 where too few are known.  # (n,) -> (n,)"""
+    known = changes[np.isfinite(changes)]
+    found = np.where(np.isinf(changes), np.inf, 0.0)
+    if len(known) >= LEAST_CHANGES:
+        median = np.median(known)
+        spread = max(np.median(np.abs(known - median)), LEAST_SPREAD * abs(median), np.finfo(float).tiny)
+        finite = np.isfinite(changes)
+        with np.errstate(over="ignore"):  # a layer that changed once and else never
+            found[finite] = np.abs(changes[finite] - median) / spread
+    return found
+
+
+def gaps_of(numbers: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], int]:
+    """((first missing, last missing) of each gap, usual spacing): the commonest distance of two, the least of these."""
+    steps = Counter(after - before for before, after in pairwise(numbers))
+    spacing = min(steps, key=lambda step: (-steps[step], step)) if steps else 1
+    pairs = [(before, after) for before, after in pairwise(numbers) if after - before > spacing]
+    missing = ((before + spacing, before + spacing * ((after - before - 1) // spacing)) for before, after in pairs)
+    return tuple(missing), spacing
+
+
+class _Course:
+    """Measures layer after layer while the checkpoints go by; holds the first and the last one's layers only."""
+
+    def __init__(self, spacing: int):
+        self.spacing = spacing
+        self.first: dict[str, Layer] = {}
+        self.before: tuple[int, Mapping[str, Layer]] = (-1, {})
+        self.values: list[dict[str, dict[str, float]]] = []
+        self.digests: list[dict[str, bytes]] = []
+
+    def add(self, number: int, layers: Mapping[str, Layer]) -> None:
+        last, before = self.before
+        before = before if number - last <= self.spacing else {}  # a change across a gap is none of one epoch
+        self.values.append({})
+        for name, layer in layers.items():
+            first = self.first.setdefault(name, layer)
+            self.values[-1][name] = _measure(layer, first, before.get(name))
+        self.digests.append({name: layer.digest for name, layer in layers.items()})
+        self.before = number, layers
+
+    def measured(self) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        layers = tuple(sorted(self.first))
+        nothing = dict.fromkeys(MEASURES, np.nan)
+        return layers, {
+            measure: np.array([[at.get(layer, nothing)[measure] for at in self.values] for layer in layers]).reshape(
+                len(layers), len(self.values)
+            )
+            for measure in MEASURES
+        }
+
+
+def _measure(layer: Layer, first: Layer, before: Layer | None) -> dict[str, float]:
+    # The base never trains: the first file's holds for all, also where later ones leave it out.
+    base = first.base if layer.base is None else layer.base
+    if base is not None and (layer.a.shape[1], layer.b.shape[0]) != tuple(base.shape):
+        base = None
+    update = layer.update
+    return {
+        "magnitude": float("nan") if layer.m is None else float(layer.m.norm()),
+        "update": float(update.norm()),
+        "to_first": _cosine(layer.weight(base), first.weight(base)),
+        "to_base": float("nan") if base is None else _cosine(base + update, base),
+        "change": apart(before, layer) if before is not None else float("nan"),
+    }
+
+
+def apart(one: Layer, other: Layer) -> float:
+    """‖other − one‖ / ‖one‖ over all trained numbers of a layer (m, A, B); infinite where a number is not finite."""
+    if [tensor.shape for tensor in one.trained] != [tensor.shape for tensor in other.trained]:
+        return float("nan")
+    if one.digest == other.digest:
+        return 0.0
+    square = sum(float((b - a).square().sum()) for a, b in zip(one.trained, other.trained, strict=True))
+    size = sum(float(a.square().sum()) for a in one.trained)
+    if not np.isfinite(square) or not np.isfinite(size):
+        return float("inf")
+    return float(np.sqrt(square / size)) if size else float("inf" if square else 0)
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    if one.shape != other.shape:
+        return float("nan")
+    size = float(one.norm() * other.norm())
+    return float((one * other).sum()) / size if size > 0 else float("nan")
+
+
+def trained(config: TrainingConfig, name: str, folder: str | Path | None = None) -> Path:
+    """Train, saving after each epoch; the folder `name`, in `folder` or in one that goes when the interpreter ends.
+
+    One thread: a small model gains nothing by more, and beside other programs loses much.
+    """
+    from dora_repro.subject.training import TrainingRun
+
+    if folder is None:
+        _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-series-"))
+        folder = _KEPT[-1].name
+    place = Path(folder) / name
+    place.mkdir(parents=True, exist_ok=True)
+    with _one_thread():
+        run = TrainingRun(config)
+        while not run.finished:
+            run.step()
+            if run.step_in_epoch == 0:
+                run.save(place / f"epoch{run.epoch}.pt")
+    return place
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def two_trained(config: TrainingConfig, folder: str = "", other: str = "") -> tuple[Path, Path | None]:
+    """Two folders to look at: those given; or, where none is, a run without and one with the perturbation of a config.
+
+    Raises:
+        BadInput: `other` without `folder`.
+    """
+    if folder:
+        return Path(folder), Path(other) if other else None
+    if other:
+        raise BadInput(f"other={other!r} without folder: name the first folder as well")
+    plain = replace(config, perturbation="none")
+    return trained(plain, "plain"), trained(config, config.perturbation)

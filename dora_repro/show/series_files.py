@@ -1,0 +1,242 @@
+"""The checkpoints of a folder by number, and what one of them holds: components, low-rank layers, digests.
+
+What is known: files `epoch7….pt` (this kit's, the study's two, beside each other or in folders such as
+`random_states`, Lightning's), `step20.pt`, folders `checkpoint-500` (peft, the Trainer); and, where no name has a
+number, files that hold their own `epoch`. Reading runs no code from a file (`dora_repro.checkpoint`).
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dora_repro.checkpoint.contents import Contents, inspect
+from dora_repro.checkpoint.layouts import is_study_name, model_name
+from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, Leaves, key_text, leaves_of_file
+from dora_repro.errors import BadInput
+from dora_repro.state.digest import digest_array, digest_plain, digest_tensor, is_plain
+from dora_repro.subject.model import low_rank_update
+
+ALPHA = 16.0  # the study's; its files do not hold it
+MAX_WEIGHT = 1 << 28  # elements of a weight that is formed: small factors of a hostile file may stand for any size
+_NUMBER = re.compile(r"(?:^|[_.-])(epoch|step|checkpoint|ckpt)[=_-]?(\d{1,9})(?!\d)", re.IGNORECASE)
+_BESIDE = re.compile(r"(random_?states?|dora_?param\w*|rng\w*)", re.IGNORECASE)  # folders of parts, as in the study
+_PART = re.compile(
+    r"(?:module\.)?(?P<layer>.+)\.(?:(?P<dora>m|delta_D_A|delta_D_B|D)|base_layer\.(?P<base>weight)"
+    r"|(?P<lora>lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?)"
+)
+_ELSEWHERE = ("optimizer", "scheduler", "rng", "ema")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One low-rank layer of one checkpoint, in float64.
+
+    Attributes:
+        a, b: factors of the update, scaling · (b a)ᵀ.  # (r, out), (in, r)
+        m: lengths of the weight's rows; None where there are none (LoRA without DoRA).  # (out,)
+        base: what the update is added to, where the file holds it: the study's D, peft's base weight.  # (out, in)
+        scaling: alpha / r.
+        digest: of the trained tensors' bytes.
+    """
+
+    a: Tensor
+    b: Tensor
+    m: Tensor | None
+    base: Tensor | None
+    scaling: float
+    digest: bytes
+
+    @property
+    def update(self) -> Tensor:
+        """scaling · (b a)ᵀ.  # (out, in)"""
+        return low_rank_update(self.a, self.b, self.scaling)
+
+    def weight(self, base: Tensor | None) -> Tensor:
+        """The weight in effect upon a base; without one, the update alone.  # (out, in)"""
+        if base is None:
+            return self.update
+        direction = base + self.update
+        if self.m is None:
+            return direction
+        return self.m[:, None] * (direction / direction.norm(dim=1, keepdim=True))
+
+    @property
+    def trained(self) -> tuple[Tensor, ...]:
+        return (self.a, self.b) if self.m is None else (self.m, self.a, self.b)
+
+
+@dataclass
+class Held:
+    """What the files of one number hold: entries by component, layers, a digest of each component, troubles."""
+
+    components: Counter = field(default_factory=Counter)
+    layouts: list[str] = field(default_factory=list)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
+    troubles: list[tuple[str, str]] = field(default_factory=list)  # (file, reason)
+
+
+def numbered(folder: Path) -> tuple[str, dict[int, list[Path]], list[str]]:
+    """(what is counted: epoch, step or checkpoint; files by number; names that were set aside).
+
+    Raises:
+        BadInput: no such folder, or no checkpoint in it that has a number.
+    """
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise BadInput(f"{folder} is {what}: name a folder that holds the checkpoints of a run")
+    found: dict[str, dict[int, list[Path]]] = {}
+    others = []
+    for path in _candidates(folder):
+        match = _NUMBER.search(path.name)
+        if match is None:
+            others.append(path)
+            continue
+        unit = "checkpoint" if match[1].lower() == "ckpt" else match[1].lower()
+        found.setdefault(unit, {}).setdefault(int(match[2]), []).append(path)
+    if not found:
+        found, others = _by_progress(others)
+    if not found:
+        folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        inside = f"; it holds the folders {', '.join(map(key_text, folders[:6]))}" if folders else ""
+        raise BadInput(
+            f"{folder} holds no checkpoint with a number in its name (epoch3.pt, epoch3_dora_params.pth, "
+            f"step20.pt, checkpoint-500){inside}: name the folder that a run saved to"
+        )
+    unit = max(found, key=lambda unit: (len(found[unit]), unit == "epoch"))
+    aside = [path.name for path in others if path.suffix != ".json"]
+    aside += [path.name for other in found if other != unit for paths in found[other].values() for path in paths]
+    return unit, dict(sorted(found[unit].items())), sorted(aside)
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Checkpoint files, numbered folders, and the files in folders of parts; by name."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if _NUMBER.search(path.name):
+                found.append(path)
+            elif _BESIDE.fullmatch(path.name):
+                found += [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_SUFFIXES]
+        elif path.suffix in CHECKPOINT_SUFFIXES:
+            found.append(path)
+    return found
+
+
+def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]], list[Path]]:
+    """Files by the epoch that they hold themselves, and those that hold none or cannot be read."""
+    found: dict[int, list[Path]] = {}
+    others = []
+    for file in files:
+        try:
+            leaves = leaves_of_file(file)
+            epoch = leaves.get("progress/epoch", leaves.get("epoch"))
+        except BadInput:
+            epoch = None
+        if type(epoch) is int and 0 <= epoch < 10**9:
+            found.setdefault(epoch, []).append(file)
+        else:
+            others.append(file)
+    return ({"epoch": found} if found else {}), others
+
+
+def held(files: Sequence[Path], root: Path, alpha: float) -> Held:
+    """Read the files of one number; one that cannot be read is told, and the others go on."""
+    found = Held()
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        try:
+            contents, leaves = inspect(file), leaves_of_file(file)
+            layers, digests = layers_in(contents, leaves, alpha), _digests(contents, leaves)
+        except BadInput as error:
+            found.troubles.append((name, str(error).replace(str(file), name)))
+            continue
+        if again := sorted(found.layers.keys() & layers.keys()):
+            found.troubles.append((name, f"set aside: an earlier file of this number holds {again[0]} as well"))
+            continue
+        found.layers |= layers
+        found.layouts.append(contents.layout)
+        # A part that is None, as the schedule of a run without one, is not held.
+        found.components.update(entry.component for entry in contents.entries if entry.kind != "none")
+        for component, digest in digests.items():
+            found.digests[component] = digest_plain((found.digests.get(component, b""), digest))
+    return found
+
+
+def layers_in(contents: Contents, leaves: Leaves, alpha: float) -> dict[str, Layer]:
+    """The low-rank layers of a checkpoint, by the model's names.
+
+    Raises:
+        BadInput: tensors that do not fit together, or cannot be read.
+    """
+    parts: dict[str, dict[str, str]] = {}
+    for entry in contents.entries:
+        name = entry.path.rpartition("/")[2]
+        match = _PART.fullmatch(model_name(name) if is_study_name(name) else name)
+        if match and entry.kind == "tensor" and entry.component not in _ELSEWHERE:
+            part = match["dora"] or match["lora"] or "base"
+            parts.setdefault(match["layer"], {}).setdefault(part, entry.path)
+    found = {}
+    for layer, paths in parts.items():
+        if {"delta_D_A", "delta_D_B"} <= paths.keys():
+            kinds = ("delta_D_A", "delta_D_B", "m", "D")
+            scaling, turned = None, False
+        elif {"lora_A", "lora_B"} <= paths.keys():
+            # peft adds lora_B lora_A, (out, r) (r, in): its B is the transpose of our A, its A that of our B.
+            kinds = ("lora_B", "lora_A", "lora_magnitude_vector", "base")
+            scaling, turned = _peft_scaling(leaves), True
+        else:
+            continue
+        tensors = [leaves[paths[kind]] if kind in paths else None for kind in kinds]
+        found[layer] = _layer(layer, tensors, turned, alpha, scaling)
+    return found
+
+
+def _layer(name: str, tensors: Sequence[Tensor | None], turned: bool, alpha: float, scaling: float | None) -> Layer:
+    trained = tuple(digest_tensor(tensor) for tensor in tensors[:3] if tensor is not None)
+    if any(tensor is not None and not tensor.is_floating_point() for tensor in tensors):
+        raise BadInput(f"layer {name} holds numbers that are no real floats: `dora-repro inspect` shows them")
+    a, b, m, base = (None if tensor is None else tensor.detach().to(torch.float64) for tensor in tensors)
+    if a.dim() == b.dim() == 2 and turned:
+        a, b = a.T, b.T
+    m = None if m is None else m.reshape(-1)
+    shapes = [None if one is None else tuple(one.shape) for one in (a, b, m, base)]
+    fits = a.dim() == b.dim() == 2 and a.shape[0] == b.shape[1] > 0
+    fits = fits and shapes[2] in (None, (a.shape[1],)) and shapes[3] in (None, (a.shape[1], b.shape[0]))
+    if not fits or a.shape[1] * b.shape[0] > MAX_WEIGHT:
+        raise BadInput(f"the shapes {shapes} of layer {name} (A, B, m, base) make no weight that can be formed")
+    return Layer(a, b, m, base, scaling or alpha / a.shape[0], digest_plain(trained))
+
+
+def _peft_scaling(leaves: Mapping[str, object]) -> float | None:
+    """lora_alpha / r, of rank-stabilised LoRA lora_alpha / √r, from peft's config; None where it is not there."""
+    told = [leaves.get(f"adapter_config.json/{key}") for key in ("lora_alpha", "r", "use_rslora")]
+    alpha, rank, stabilised = told
+    if type(alpha) not in (int, float) or type(rank) is not int or rank < 1:
+        return None
+    return alpha / (math.sqrt(rank) if stabilised is True else rank)
+
+
+def _digests(contents: Contents, leaves: Leaves) -> dict[str, bytes]:
+    """One digest for each component: over the paths and bytes of its leaves."""
+    return {
+        component: digest_plain(tuple(sorted((entry.path, _digest(leaves[entry.path])) for entry in entries)))
+        for component, entries in contents.components.items()
+    }
+
+
+def _digest(value: object) -> bytes:
+    if isinstance(value, Tensor):
+        return digest_tensor(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return digest_array(np.asarray(value))
+    return digest_plain(value if is_plain(value) else key_text(repr(value)))

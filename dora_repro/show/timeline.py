@@ -1,0 +1,102 @@
+"""The story of a lab as a picture: both runs, step by step, with saves, kills, loads and the first divergence (SVG).
+
+Lines and words take the colour of the page's text, so that a dark page is readable as well.
+"""
+
+import html
+from dataclasses import dataclass
+
+from dora_repro.lab.lab import Lab
+from dora_repro.lab.life import Life
+
+WIDTH, LEFT, TOP, LANE = 780, 128, 30, 34  # pixels
+BLUE, RED = "#0072B2", "#D55E00"
+_DOTS = 60  # steps that each have a dot
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Steps to pixels."""
+
+    last: int
+
+    def x(self, step: float) -> float:
+        return LEFT + 12 + step * (WIDTH - LEFT - 40) / max(self.last, 1)
+
+
+def timeline(lab: Lab) -> str:
+    """Both runs as lanes; empty where nothing is built."""
+    if lab.reference is None:
+        return ""
+    scale = _Scale(max(lab.steps, lab.told, *(life.done for life in lab.lives)))
+    height = TOP + LANE * (1 + len(lab.lives)) + 22
+    parts = [_lane(scale, TOP, "uninterrupted", 0, lab.told, BLUE)]
+    for index, life in enumerate(lab.lives):
+        parts.append(_life(scale, TOP + LANE * (index + 1), index, life, lab.lives[:index]))
+    parts.append(_axis(scale, height - 12))
+    if (found := lab.divergence) is not None:
+        x = scale.x(found.step)
+        parts.append(
+            f'<line x1="{x}" x2="{x}" y1="{TOP - 12}" y2="{height - 24}" stroke="{RED}" stroke-dasharray="3 3"/>'
+            f'<text x="{min(x, WIDTH - 190)}" y="{TOP - 18}" fill="{RED}" font-weight="bold">'
+            f"first differs: step {found.step}, {html.escape(found.phase)}</text>"
+        )
+    looks = f'style="max-width:{WIDTH}px" font-size="12" font-family="sans-serif" fill="currentColor" stroke="none"'
+    told = f'role="img" aria-label="{html.escape(described(lab))}"'
+    return f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" {looks} {told}>{"".join(parts)}</svg>'
+
+
+def described(lab: Lab) -> str:
+    """The timeline in words."""
+    words = [f"uninterrupted: {lab.told} steps"]
+    for life in lab.lives:
+        begun = f"loaded at step {life.begun}" if life.loaded else "built"
+        saves = "".join(f", saved after step {step}" for step in life.saves)
+        given = "".join(f", given {name} at step {step}" for step, name in life.given)
+        words.append(f"interrupted: {begun}{given}{saves}, {_end(life)} step {life.done}")
+    return "; ".join(words)
+
+
+def _end(life: Life) -> str:
+    return "at" if life.alive else "killed after"
+
+
+def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> str:
+    name = "interrupted" if index == 0 else "resumed"
+    parts = [_lane(scale, y, name, life.begun, life.done, RED)]
+    if life.loaded:
+        lane = next(at for at, each in reversed(list(enumerate(before))) if life.path in each.saves.values())
+        x, above = scale.x(life.begun), TOP + LANE * (lane + 1)
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{above + 8}" y2="{y - 6}" stroke="{RED}" stroke-dasharray="2 2"/>')
+    for step in life.saves:
+        x = scale.x(step)
+        parts.append(
+            f'<rect x="{x - 6}" y="{y - 6}" width="12" height="12" fill="{RED}"><title>saved after step {step}</title>'
+            f'</rect><text x="{x}" y="{y + 4}" text-anchor="middle" fill="white" font-size="10">S</text>'
+        )
+    for step, given in life.given:
+        parts.append(
+            f'<circle cx="{scale.x(step)}" cy="{y}" r="7" fill="none" stroke="#009E73" stroke-width="3">'
+            f"<title>transplanted: {html.escape(given)}</title></circle>"
+        )
+    if not life.alive:
+        parts.append(f'<text x="{scale.x(life.done) + 9}" y="{y + 5}" fill="{RED}" font-weight="bold">✕ killed</text>')
+    return "".join(parts)
+
+
+def _lane(scale: _Scale, y: int, name: str, begun: int, done: int, colour: str) -> str:
+    steps = range(begun, done + 1) if done - begun <= _DOTS else (begun, done)
+    dots = "".join(f'<circle cx="{scale.x(step)}" cy="{y}" r="3.5" fill="{colour}"/>' for step in steps)
+    return (
+        f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{name}</text>'
+        f'<line x1="{scale.x(begun)}" x2="{scale.x(done)}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>{dots}'
+    )
+
+
+def _axis(scale: _Scale, y: int) -> str:
+    every = next(gap for gap in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000) if scale.last / gap <= 20)
+    ticks = (
+        f'<text x="{scale.x(step)}" y="{y}" text-anchor="middle" font-size="10">{step}</text>'
+        for step in range(0, scale.last + 1, every)
+    )
+    return f'<text x="{LEFT - 8}" y="{y}" text-anchor="end" font-size="10">step</text>{"".join(ticks)}'

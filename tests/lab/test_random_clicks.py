@@ -1,0 +1,101 @@
+"""A thousand clicks in any order: none raises, and after each both runs are what their story made of them."""
+
+import functools
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from dora_repro.lab import Lab
+from dora_repro.lab.life import digests
+from dora_repro.show.lab_panel import LabPanel
+from tests import runs as small
+
+RUNS = {
+    "plain": small.Plain,
+    "no optimizer": functools.partial(small.Forgetful, "optimizer"),
+    "no rng": functools.partial(small.Forgetful, "rng"),
+    "loader": small.Loader,
+    "ends early": small.EndsEarly,
+}
+EXAMPLES, CLICKS = 26, 50
+clicked = 0
+
+
+class Clicks(RuleBasedStateMachine):
+    """Someone who clicks whatever button can be clicked."""
+
+    @initialize(name=st.sampled_from(sorted(RUNS)))
+    def open(self, name):
+        self.factory = RUNS[name]
+        self.panel = LabPanel(Lab(self.factory, 6))
+
+    @rule(data=st.data(), count=st.integers(1, 2))
+    def click(self, data, count):
+        global clicked
+        clicked += 1
+        self.panel.count.value = count
+        early = len(self.panel.lab.history) < 9  # else most stories would be short ones
+        can = [b for name, b in self.panel.buttons.items() if not b.disabled and not (name == "reset" and early)]
+        transplants = [
+            row.children[0] for row in self.panel.views["State"].children if len(getattr(row, "children", ())) == 2
+        ]
+        data.draw(st.sampled_from([*can, *transplants])).click()
+
+    @invariant()
+    def nothing_was_raised(self):
+        if hasattr(self, "panel"):
+            assert self.panel.trouble.value == "" and self.panel.finding.value
+
+    @invariant()
+    def what_can_be_clicked_can_be_done(self):
+        if hasattr(self, "panel"):
+            assert any(not button.disabled for button in self.panel.buttons.values())
+
+    @invariant()
+    def both_runs_are_consistent(self):
+        if not hasattr(self, "panel") or not self.panel.lab.lives:
+            return
+        lab = self.panel.lab
+        life = lab.current
+        assert lab.reference.done >= lab.told >= life.done
+        assert life.begun <= life.done and set(range(life.begun, life.done + 1)) == set(life.moments)
+        assert lab.unsteady == ()
+        if not life.loaded:
+            assert lab.divergence is None and not any(each.differences for each in lab.ledger())
+
+    def teardown(self):
+        if not hasattr(self, "panel"):
+            return
+        lab = self.panel.lab
+        again = Lab(self.factory, 6).play(lab.script)
+        assert again.script == lab.script and again.told == lab.told
+        if lab.lives:
+            assert digests(again.current.now) == digests(lab.current.now)
+            assert again.divergence == lab.divergence
+        self.panel.close()
+
+
+@pytest.fixture
+def one_thread():
+    """Quickest for runs so small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_thousand_clicks_in_any_order_raise_nothing_and_leave_both_runs_consistent(one_thread):
+    run_state_machine_as_test(
+        Clicks,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=CLICKS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+        ),
+    )
+    assert clicked >= 1000

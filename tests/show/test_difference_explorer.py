@@ -1,0 +1,481 @@
+"""The difference explorer without a browser: set a control, read words and data."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from ipywidgets.widgets.widget import _instances
+from PIL import Image
+
+from dora_repro import BadInput, Snapshot
+from dora_repro.show import difference_explorer, differences, matrices
+from dora_repro.show.difference_explorer import VIEWS, DifferenceExplorer, worst_html
+from dora_repro.show.differences import Sides
+from dora_repro.show.elements import folded_shape, images, number_text, why_no_picture, worst_elements
+from dora_repro.show.layers import dora_layer, layer_text
+from dora_repro.subject.model import DoRALinear
+from tests.show import made
+from tests.show.test_figures import drift
+
+LAYER = "model/block.0.out_proj"
+
+
+def layer_leaves(seed: int = 0, out: int = 5, into: int = 7, rank: int = 2) -> dict[str, torch.Tensor]:
+    """m, delta_D_A, delta_D_B of one layer, by path."""
+    torch.manual_seed(seed)
+    dora = DoRALinear(torch.randn(out, into), rank=rank, alpha=16.0)
+    return {f"{LAYER}.{name}": value.detach().clone() for name, value in dora.named_parameters()}
+
+
+def two_runs(steps: int = 4, from_step: int = 2) -> tuple[dict, dict]:
+    """Leaves by step; the second side differs in m from `from_step` on, and in delta_D_A one step later."""
+    one = {step: {name: value + 0.01 * step for name, value in layer_leaves().items()} for step in range(steps)}
+    other = {step: {name: value.clone() for name, value in leaves.items()} for step, leaves in one.items()}
+    for step in range(from_step, steps):
+        other[step][f"{LAYER}.m"][3] += 1e-3
+        if step > from_step:
+            other[step][f"{LAYER}.delta_D_A"][1, 2] += 1e-2
+    return one, other
+
+
+@pytest.fixture
+def explorer():
+    found = DifferenceExplorer(*two_runs(), sides=("uninterrupted", "resumed"))
+    yield found
+    found.close()
+
+
+def size(explorer) -> tuple[int, int]:
+    return Image.open(io.BytesIO(explorer.picture.value)).size
+
+
+# --- words and data
+
+
+def test_bytes_decide_step_by_step():
+    sides = Sides(*two_runs())
+    assert sides.steps == (0, 1, 2, 3)
+    assert [len(sides.differing(step)) for step in sides.steps] == [0, 0, 1, 2]
+    assert sides.first == (2, f"{LAYER}.m")
+    assert sides.first_place(f"{LAYER}.delta_D_A") == 3
+    assert sides.first_place(f"{LAYER}.delta_D_B") == math.inf
+
+
+def test_minus_zero_is_a_difference_and_an_equal_nan_is_none():
+    one = {"a": torch.tensor([0.0, math.nan]), "b": torch.tensor([math.nan])}
+    sides = Sides(one, {"a": torch.tensor([-0.0, math.nan]), "b": torch.tensor([math.nan])})
+    assert sides.differing(None) == ("a",)
+    assert differences.leaf_sentence(sides, None, "a") == (
+        "a (f32[2]): 1 of 2 elements (50 %) differ, in bytes alone (as numbers they are equal: −0 and +0); "
+        "the worst is at [0]."
+    )
+
+
+def test_each_kind_of_difference_has_its_words():
+    one = {
+        "same": 1,
+        "gone": 2,
+        "dtype": torch.zeros(2),
+        "shape": torch.zeros(2),
+        "text": "complete",
+        "one": torch.ones(()),
+    }
+    other = {
+        "same": 1,
+        "new": 3,
+        "dtype": torch.zeros(2).half(),
+        "shape": torch.zeros(3),
+        "text": "dora",
+        "one": torch.zeros(()),
+    }
+    sides = Sides(one, other, ("A", "B"))
+    said = {leaf: differences.leaf_sentence(sides, None, leaf) for leaf in sides.leaves(None)}
+    assert said == {
+        "same": "same (1) is equal by bytes.",
+        "gone": "gone (2) is there in A and missing in B.",
+        "dtype": "dtype has another dtype: f32[2] in A, f16[2] in B.",
+        "shape": "shape has another shape: f32[2] in A, f32[3] in B.",
+        "text": "text differs: 'complete' in A, 'dora' in B.",
+        "one": "one (f32[]): 1 of 1 elements (100 %) differ, by at most 1.00e+00 (1065353216 ULP).",
+        "new": "new (3) is there in B and missing in A.",
+    }
+    assert differences.label(sides, None, "gone", "gone") == "≠ gone  2  missing"
+    assert differences.label(sides, None, "same", "same") == "= same  1"
+    assert [line.split() for line in differences.parts_text(sides).splitlines()[2:4]] == [
+        ["same", "0", "1"],
+        ["gone", "1", "1"],
+    ]
+
+
+def test_leaves_are_put_in_order_and_searched_for():
+    one = {"A.small": torch.zeros(2), "equal": torch.ones(2), "b.large": torch.ones(2), "lost": torch.ones(1)}
+    other = {"A.small": torch.full((2,), 1e-9), "equal": torch.ones(2), "b.large": torch.full((2,), 1.5)}
+    sides = Sides(one, other)
+    assert sides.ordered(None) == ["A.small", "equal", "b.large", "lost"]
+    assert sides.ordered(None, "max_abs") == ["lost", "b.large", "A.small", "equal"]
+    assert sides.ordered(None, "max_ulp") == ["lost", "A.small", "b.large", "equal"]
+    assert sides.ordered(None, "first") == ["A.small", "b.large", "lost", "equal"]
+    assert sides.ordered(None, search=" A.S") == ["A.small"]
+    with pytest.raises(BadInput, match="order='up': choose from given, first, max_abs, max_ulp"):
+        sides.ordered(None, "up")
+
+
+def test_worst_elements_come_first_and_are_counted_in_ulp():
+    one = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    other = one.clone()
+    other[0, 1], other[1, 2] = 2.5, torch.nextafter(one[1, 2], torch.tensor(9.0))
+    first, second = worst_elements(one, other)
+    assert (first.index, first.expected, first.actual, first.difference) == ((0, 1), "2.0", "2.5", 0.5)
+    assert (second.index, second.ulp) == ((1, 2), 1)
+    other[1, 0] = math.nan
+    assert [element.index for element in worst_elements(one, other, 2)] == [(1, 0), (0, 1)]
+    assert worst_elements(one, one) == []
+
+
+def test_numbers_are_as_long_as_they_must_be():
+    assert number_text(torch.tensor(0.1)) == "0.1"
+    assert number_text(torch.tensor(0.1, dtype=torch.bfloat16)) == "0.100098"
+    assert number_text(torch.tensor(True)) == "True"
+    assert number_text(torch.tensor(math.nan)) == "nan (0x7fc00000)"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (torch.ones(2), "text", "no tensor on both sides"),
+        (torch.ones(2), torch.ones(3), "no counterparts"),
+        (torch.ones(2).to_sparse(), torch.ones(2).to_sparse(), "sparse"),
+        (torch.ones(0), torch.ones(0), "no elements"),
+        (torch.ones(2, device="meta"), torch.ones(2, device="meta"), "without data"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(one, other, said):
+    assert said in why_no_picture(one, other)
+    with pytest.raises(BadInput, match="no picture of"):
+        images(one, other)
+
+
+# --- the data behind the pictures
+
+
+def test_shapes_are_folded_sensibly():
+    assert folded_shape((64,)) == (1, 64, "")
+    assert folded_shape((5056,)) == (71, 72, "a vector of 5056 in rows of 72")
+    assert folded_shape((300, 4)) == (300, 4, "")
+    assert folded_shape((32, 16, 3, 3)) == (32, 144, "32 × 16 × 3 × 3 as 32 × 144")
+
+
+def test_a_small_tensor_is_shown_as_it_is():
+    one = torch.arange(6.0).reshape(2, 3)
+    other = one.clone()
+    other[1, 0] += 0.5
+    found = images(one, other)
+    np.testing.assert_array_equal(found.expected, one)
+    np.testing.assert_array_equal(found.actual, other)
+    np.testing.assert_array_equal(found.apart, [[0, 0, 0], [0.5, 0, 0]])
+    assert found.block == (1, 1) and found.differs.sum() == 1
+
+
+@pytest.mark.parametrize("shape", [(600, 300), (257, 1000), (100_003,), (8, 9, 40, 50)])
+def test_a_large_tensor_keeps_the_worst_of_each_block(shape):
+    torch.manual_seed(0)
+    one = torch.randn(shape)
+    other = one + (torch.rand(shape) < 1e-3) * torch.randn(shape)
+    other.view(-1)[-1] += 7.0
+    found = images(one, other)
+    assert max(found.apart.shape) <= 256
+    assert found.apart.max() == pytest.approx((other.double() - one.double()).abs().max().item(), rel=0, abs=0)
+    assert found.apart[-1].max() == found.apart.max()
+    kept = np.isfinite(found.expected)
+    np.testing.assert_array_equal(
+        np.abs(found.actual - found.expected)[kept], found.apart[kept]
+    )  # one and the same element
+    rows, columns = found.shape
+    full = np.zeros(rows * columns, bool)
+    full[: one.numel()] = (one != other).reshape(-1).numpy()
+    down, across = np.nonzero(full.reshape(rows, columns))
+    assert found.differs.sum() == len({*zip(down // found.block[0], across // found.block[1], strict=True)})
+
+
+def test_a_nan_and_bytes_alone_are_seen_in_a_block():
+    one, other = torch.zeros(512, 512), torch.zeros(512, 512)
+    other[0, 0], other[0, 1], other[4, 4] = 1.0, math.nan, -0.0
+    found = images(one, other)
+    assert np.isnan(found.apart[0, 0]) and found.differs[0, 0]
+    assert found.apart[2, 2] == 0 and found.differs[2, 2] and found.differs.sum() == 2
+
+
+def test_the_difference_is_grey_where_bytes_are_equal():
+    one = torch.randn(6, 6)
+    other = one.clone()
+    other[2, 3] += 1e-5
+    figure = matrices.both_and_difference(one, other, "leaf", ("A", "B"))
+    first, second, third = figure.axes[:3]
+    assert [axes.get_title(loc="left") for axes in (first, second, third)] == ["A", "B", "difference"]
+    shown = third.images[0].get_array()
+    assert shown.count() == 1 and not np.ma.getmaskarray(shown)[2, 3]
+    np.testing.assert_allclose(first.images[0].get_array(), one)
+    equal = matrices.both_and_difference(one, one)
+    assert (
+        equal.axes[2].get_title(loc="left") == "difference: none" and equal.axes[2].images[0].get_array().count() == 0
+    )
+
+
+def test_a_tall_matrix_lies_down():
+    figure = matrices.both_and_difference(torch.zeros(30, 2), torch.ones(30, 2))
+    assert figure.axes[0].images[0].get_array().shape == (2, 30)
+    assert figure.axes[2].get_xlabel() == "row"
+
+
+def test_a_histogram_counts_the_elements_of_the_leaf():
+    one = torch.ones(8)
+    other = one.clone()
+    other[:3] = torch.nextafter(one[:3], torch.full((3,), 2.0))
+    figure = matrices.leaf_ulp_histogram(one, other, "leaf")
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [5, 3]
+    with pytest.raises(BadInput, match="int64 is no floating-point dtype"):
+        matrices.leaf_ulp_histogram(torch.ones(2).long(), torch.ones(2).long())
+
+
+# --- a DoRA layer
+
+
+def whole_layers() -> tuple[DoRALinear, DoRALinear]:
+    torch.manual_seed(0)
+    one = DoRALinear(torch.randn(5, 7, dtype=torch.float64), rank=2, alpha=16.0)
+    other = DoRALinear(torch.randn(5, 7, dtype=torch.float64), rank=2, alpha=16.0)
+    other.load_state_dict(one.state_dict())
+    with torch.no_grad():
+        other.m[1] += 0.25
+        other.delta_D_A[0, 3] += 0.1
+    return one, other
+
+
+def leaves_of_layer(layer: DoRALinear) -> dict[str, torch.Tensor]:
+    return {f"{LAYER}.{name}": value for name, value in layer.state_dict().items() if name != "bias"}
+
+
+def test_a_layer_is_compared_by_the_weight_that_the_model_computes():
+    one, other = whole_layers()
+    found = dora_layer(Sides(leaves_of_layer(one), leaves_of_layer(other)), None, f"{LAYER}.m")
+    assert found.whole and found.rank == 2
+    for weight, layer in zip(found.weights, (one, other), strict=True):
+        np.testing.assert_allclose(weight, layer.weight.detach(), rtol=1e-14)
+    directions = [torch.nn.functional.normalize(layer.weight.detach(), dim=1) for layer in (one, other)]
+    cosine = (directions[0] * directions[1]).sum(dim=1)
+    np.testing.assert_allclose(1 - found.turned, cosine, atol=1e-14)
+    assert np.flatnonzero(found.turned > 1e-20).tolist() == [3]
+    assert np.flatnonzero(found.row_norms > 1e-10).tolist() == [1, 3]
+    part = 0.25**2 / (found.row_norms**2).sum()
+    assert found.of_lengths == pytest.approx(part, rel=1e-12)
+
+
+def test_directions_come_from_a_base_or_the_update_alone_is_compared():
+    one, other = (leaves_of_layer(layer) for layer in whole_layers())
+    base = {f"{LAYER}.D": one.pop(f"{LAYER}.D")}
+    other.pop(f"{LAYER}.D")
+    sides = Sides(one, other)
+    assert dora_layer(sides, None, f"{LAYER}.m", base).whole
+    alone = dora_layer(sides, None, f"{LAYER}.m")
+    update = 8.0 * one[f"{LAYER}.delta_D_A"].T @ one[f"{LAYER}.delta_D_B"].T
+    np.testing.assert_allclose(alone.weights[0], update, rtol=1e-12)
+    assert "the low-rank update alone is compared" in layer_text(alone) and alone.of_lengths is None
+    assert "low-rank update: absolute difference" in matrices.dora_rows(alone).axes[3].get_title(loc="left")
+
+
+def test_a_snapshot_holds_all_that_the_weight_needs():
+    one, other = whole_layers()
+    sides = Sides(*(Snapshot.capture({"model": torch.nn.Sequential(layer)}) for layer in (one, other)))
+    (leaf,) = (leaf for leaf in sides.leaves(None) if leaf.endswith(".m"))
+    found = dora_layer(sides, None, leaf)
+    np.testing.assert_allclose(found.weights[1], other.weight.detach(), rtol=1e-14)
+
+
+def test_a_layer_is_measured_beside_what_training_moved():
+    sides = Sides(*two_runs())
+    found = dora_layer(sides, 3, f"{LAYER}.m")
+    start = dora_layer(sides, 0, f"{LAYER}.m")
+    assert found.since == 0 and start.moved is None
+    assert found.moved == pytest.approx(np.linalg.norm(found.weights[0] - start.weights[0]))
+    assert "of what training has moved it since step 0" in layer_text(found)
+
+
+def test_an_equal_layer_and_one_that_is_not_there_are_told():
+    sides = Sides(*two_runs())
+    text = layer_text(dora_layer(sides, 0, f"{LAYER}.m"))
+    assert "Lengths m: equal in all rows." in text and "The low-rank update is equal, computed in float64." in text
+    assert dora_layer(sides, 0, "rng/torch") == "rng/torch is no parameter of a DoRA layer (m, delta_D_A, delta_D_B)."
+    part = Sides({f"{LAYER}.m": torch.ones(3)}, {f"{LAYER}.m": torch.ones(3)})
+    assert "are not all there on both sides" in dora_layer(part, None, f"{LAYER}.m")
+
+
+def test_a_row_picture_shows_both_lengths_and_leaves_equal_rows_out():
+    one, other = whole_layers()
+    figure = matrices.dora_rows(
+        dora_layer(Sides(leaves_of_layer(one), leaves_of_layer(other)), None, f"{LAYER}.m"), ("A", "B")
+    )
+    lengths, turned, off, _ = figure.axes[:4]
+    assert [line.get_label() for line in lengths.lines] == ["A", "B"]
+    np.testing.assert_allclose(lengths.lines[1].get_ydata(), other.m.detach())
+    assert np.isfinite(turned.lines[0].get_ydata()[3])
+    assert np.flatnonzero(np.isfinite(off.lines[1].get_ydata())).tolist() == [1]
+
+
+# --- the widget
+
+
+def test_it_opens_at_the_first_difference_and_has_a_short_repr(explorer):
+    assert repr(explorer) == "DifferenceExplorer(3 leaves, 4 steps)"
+    assert (explorer.step.value, explorer.leaf.value) == (2, f"{LAYER}.m")
+    assert (
+        "Step 2: 1 of 3 leaves differ by bytes.\nFirst difference: step 2, m.\nm (f32[5]): 1 of 5"
+        in explorer.finding.value
+    )
+    assert [label[0] for label, _ in explorer.leaf.options] == ["≠", "=", "="]
+    assert size(explorer)[0] == 960
+
+
+def test_a_moved_slider_changes_words_marks_and_picture(explorer):
+    before = explorer.picture.value
+    explorer.step.value = 3
+    assert "Step 3: 2 of 3 leaves differ" in explorer.finding.value
+    assert [label[0] for label, _ in explorer.leaf.options] == ["≠", "≠", "="]
+    assert explorer.leaf.value == f"{LAYER}.m" and explorer.picture.value != before
+    explorer.step.value = 0
+    assert "Step 0: all 3 leaves are equal by bytes." in explorer.finding.value
+
+
+def test_every_view_of_every_leaf_can_be_chosen(explorer):
+    explorer.step.value = 3
+    shown = set()
+    for _, leaf in explorer.leaf.options:
+        explorer.leaf.value = leaf
+        for view in VIEWS:
+            explorer.view.value = view
+            shown.add((explorer.told.value, explorer.picture.value))
+            assert explorer.told.value or explorer.picture.value
+            assert explorer.trouble.value == ""
+            assert (explorer.picture.layout.display == "none") == (view == "worst elements")
+    # One and the same layer for all three leaves; an equal histogram looks like another only where sizes are one.
+    assert len(shown) >= 3 * 3 + 1
+
+
+def test_worst_elements_are_a_table(explorer):
+    explorer.view.value = "worst elements"
+    assert "The 1 worst elements of model/block.0.out_proj.m" in explorer.told.value
+    assert re.findall(r"<th>(.*?)</th>", explorer.told.value) == [
+        "index",
+        "uninterrupted",
+        "resumed",
+        "difference",
+        "ULP",
+    ]
+    assert "<td>[3]</td>" in explorer.told.value
+    assert "No element of" in worst_html(Sides(*two_runs()), 0, f"{LAYER}.m")
+
+
+def test_the_order_of_leaves_can_be_chosen(explorer):
+    explorer.step.value = 3
+    found = {}
+    for order in differences.ORDERS.values():
+        explorer.order.value = order
+        found[order] = [leaf.rpartition(".")[2] for _, leaf in explorer.leaf.options]
+    assert found["max_abs"] == ["delta_D_A", "m", "delta_D_B"]
+    assert found["first"] == found["given"] == ["m", "delta_D_A", "delta_D_B"]
+
+
+def test_a_search_filters_and_nothing_found_is_said(explorer):
+    explorer.search.value = "delta_d"
+    assert len(explorer.leaf.options) == 2 and explorer.leaf.value == f"{LAYER}.delta_D_A"
+    explorer.search.value = "<nowhere>"
+    assert explorer.leaf.options == () and explorer.leaf.value is None
+    assert "No leaf of 3 has &#x27;&lt;nowhere&gt;&#x27; in its name." in explorer.finding.value
+    assert explorer.picture.layout.display == "none" and explorer.told.value == ""
+    explorer.search.value = ""
+    assert len(explorer.leaf.options) == 3 and explorer.picture.value
+
+
+def test_what_was_drawn_is_not_drawn_again(explorer, monkeypatch):
+    explorer.step.value = 3
+    monkeypatch.setattr(difference_explorer, "made", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(differences, "compare_leaf", lambda *_: pytest.fail("compared again"))
+    explorer.step.value = 2
+    explorer.step.value = 3
+
+
+def test_what_a_view_raises_is_shown_and_raised(explorer, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("<no> picture")
+
+    monkeypatch.setattr(difference_explorer.matrices, "both_and_difference", broken)
+    with pytest.raises(RuntimeError, match="<no> picture"):
+        explorer.step.value = 3
+    assert "RuntimeError: &lt;no&gt; picture" in explorer.trouble.value
+
+
+def test_without_steps_there_is_no_slider_and_other_values_are_text():
+    one = {"text": "complete", "number": torch.tensor(1.5), "rng": torch.arange(6, dtype=torch.uint8)}
+    explorer = DifferenceExplorer(one, {**one, "text": "dora", "number": torch.tensor(2.5)}, names=str.upper)
+    assert repr(explorer) == "DifferenceExplorer(3 leaves)" and explorer.step.layout.display == "none"
+    assert "2 of 3 leaves differ by bytes.\nFirst difference: TEXT." in explorer.finding.value
+    assert "expected: &#x27;complete&#x27;\nactual: &#x27;dora&#x27;" in explorer.told.value
+    explorer.leaf.value = "number"
+    assert "As text, since this is one number.\nexpected: 1.5\nactual: 2.5" in explorer.told.value
+    explorer.leaf.value = "rng"
+    assert explorer.picture.value
+    explorer.view.value = "ULP histogram"
+    assert "numbers of torch.uint8 have no ULP" in explorer.told.value
+    explorer.close()
+
+
+def test_a_report_with_values_is_opened_by_its_steps():
+    explorer = DifferenceExplorer.of(made.different(drift=drift(3, 5)))
+    assert repr(explorer) == "DifferenceExplorer(3 leaves, 5 steps)"
+    explorer.view.value = "worst elements"
+    assert "<th>uninterrupted</th>" in explorer.told.value
+    explorer.close()
+    with pytest.raises(BadInput, match="ask the check for them, as in values='model/\\*'"):
+        DifferenceExplorer.of(made.report())
+
+
+def test_files_and_snapshots_are_read(tmp_path):
+    one, other = two_runs()
+    torch.save(one[3], tmp_path / "one.pt")
+    Snapshot.capture({"model": whole_layers()[0]}).write(tmp_path / "snapshot.pt")
+    torch.save(other[3], tmp_path / "other.pt")
+    explorer = DifferenceExplorer(str(tmp_path / "one.pt"), tmp_path / "other.pt")
+    assert "2 of 3 leaves differ" in explorer.finding.value
+    explorer.close()
+    by_step = DifferenceExplorer({1: tmp_path / "one.pt", 2: one[2]}, {1: tmp_path / "other.pt", 2: other[2]})
+    assert "Step 1: 2 of 3 leaves differ" in by_step.finding.value
+    by_step.close()
+    same = Sides(tmp_path / "snapshot.pt", tmp_path / "snapshot.pt")
+    assert same.first is None and any(leaf.endswith("D") for leaf in same.leaves(None))
+
+
+def test_bad_input_is_refused_before_there_is_a_widget(tmp_path):
+    before = set(_instances)
+    one, other = two_runs()
+    for given, said in [
+        (({"a": 1}, {"b": 1}), "no leaf in common (they begin with 'a' and 'b')"),
+        ((tmp_path / "gone.pt", tmp_path / "gone.pt"), "gone.pt"),
+        ((one, other[0]), "one side has steps and the other has none"),
+        (({1: one[1]}, {2: one[1]}), "no step in common (steps 1 and 2)"),
+        ((3, {"a": 1}), "cannot compare a int: give a snapshot"),
+        (({}, {}), "no leaf in common"),
+    ]:
+        with pytest.raises(BadInput, match=re.escape(said)):
+            DifferenceExplorer(*given)
+    assert set(_instances) == before
+
+
+def test_closing_leaves_no_widget_open():
+    before = set(_instances)
+    explorer = DifferenceExplorer(*two_runs())
+    explorer.view.value = "DoRA layer"
+    assert set(_instances) != before
+    explorer.close()
+    assert set(_instances) == before
