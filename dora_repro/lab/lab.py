@@ -65,6 +65,7 @@ class Lab:
         self.unsteady: tuple[str, ...] = ()
         self.failed: dict[str, str] = {}
         self.shown: int | None = None
+        self._before: list[list[Action]] = []  # the history before each thing that was done
         self._begins: list[int] = []  # where in the history each life begins
         self._states: list[dict[str, object]] = []  # after each action
 
@@ -116,23 +117,31 @@ class Lab:
                     self.do(Action("step"))
             else:
                 self._refuse(action)
-                self.shown = None
+                before, self.shown = self.history, None
                 if action.name == "transplant":
                     self._insert(action)
                 else:
                     self._do(action)
+                self._before = [*self._before, before]
 
     def undo(self) -> None:
-        """Take the last action back.
+        """Take back what was done last, which for a transplant is not the last of the history.
 
         Raises:
-            BadInput: there is none.
+            BadInput: there is nothing.
         """
         if not self.history:
             raise BadInput("nothing was done yet that could be undone")
-        self.shown = None
-        if len(self.history) == 1:
+        before, self.shown = self._before[-1], None
+        self._back_to(before)
+        self._before = self._before[: len(before)]
+
+    def _back_to(self, before: list[Action]) -> None:
+        if not before:
             self._begin()
+        elif before != self.history[:-1]:  # a transplant in the midst of it
+            begun = self._begins[-1] + 1
+            self._live_again(before[begun:], self._states[:begun])
         elif len(self.history) - 1 == self._begins[-1]:
             self._take_load_back()
         elif self.history[-1].name in ("step", "both") and self._step_back():
@@ -149,6 +158,7 @@ class Lab:
         before, story = dict(vars(self)), list(self.history)
         self._begin()
         self._factory = factory
+        self._before = before["_before"]
         try:
             for action in story:
                 self._refuse(action)
@@ -247,9 +257,9 @@ class Lab:
 
     def _note(self, action: Action) -> None:
         if action.name in ("build", "load"):
-            self._begins.append(len(self.history))
-        self.history.append(action)
-        self._states.append(self._state())
+            self._begins = [*self._begins, len(self.history)]
+        self.history = [*self.history, action]  # lists are replaced, never changed: what was before is kept elsewhere
+        self._states = [*self._states, self._state()]
 
     def _refuse(self, action: Action) -> None:
         """Raise where an action cannot be done now, before anything is touched."""
@@ -296,7 +306,7 @@ class Lab:
         loaded = Life(self._factory, len(self.lives), step, path)
         if self.current.alive:
             self.current.kill()
-        self.lives.append(loaded)
+        self.lives = [*self.lives, loaded]
 
     def _transplant(self, name: str) -> None:
         """Put a component of the uninterrupted run in, as it was after the same step."""
@@ -325,8 +335,7 @@ class Lab:
 
     def _next_phase(self) -> None:
         if self.shown is None or self.shown >= len(self._all_phases()):
-            self._refuse(Action("step"))
-            self._do(Action("step"))
+            self.do(Action("step"))
             self.shown = 1
         else:
             self.shown += 1
@@ -347,7 +356,9 @@ class Lab:
 
     def _insert(self, action: Action) -> None:
         """As if the checkpoint had held it: it is put in right after the load, and what came since is done again."""
-        self._live_again([action, *self.history[self._begins[-1] + 1 :]], self._states[: self._begins[-1] + 1])
+        since = self.history[self._begins[-1] + 1 :]
+        given = [each for each in since if each.name == "transplant"]
+        self._live_again([*given, action, *since[len(given) :]], self._states[: self._begins[-1] + 1])
 
     def _live_again(self, story: Sequence[Action], known: Sequence[dict[str, object]]) -> None:
         """Begin the present life anew, and do these actions in it; where it raises, all is as it was before.

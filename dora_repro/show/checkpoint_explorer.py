@@ -46,7 +46,7 @@ class CheckpointExplorer(Panel):
             style=wide, tooltip="none chosen: all that the search finds", layout=widgets.Layout(width="360px"),
         )  # fmt: skip  # a row of arguments
         self.table = widgets.HTML()
-        self.picture = picture("the checkpoints of a run, drawn")
+        self.picture = picture()
         self.show(row(self.view, self.search, self.layers), self.table, self.picture)
         self.on_change(self.view, self._redraw)
         self.on_change(self.layers, self._redraw)

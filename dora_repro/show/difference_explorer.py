@@ -121,7 +121,6 @@ class DifferenceExplorer(Panel):
             self._drawn[step, leaf, view] = self._made(step, leaf, view)
         self.told.value, self.picture.value = self._drawn[step, leaf, view]
         self.picture.layout.display = None if self.picture.value else "none"
-        self.picture.tooltip = f"{view} of {leaf}" if self.picture.value else ""
 
     def _made(self, step: int | None, leaf: str | None, view: str) -> tuple[str, bytes]:
         return ("", b"") if leaf is None else made(self._of, step, leaf, view, **self._layer_options)

@@ -60,11 +60,13 @@ def batches(lab: Lab) -> Figure:
             other = seen[1 - row]
             same = held and other is not None and column < len(other) and torch.equal(batch[column], other[column])
             for spine in axes.spines.values():
-                spine.set_visible(not same)
+                spine.set_visible(held and other is not None and not same)
                 spine.set(color=COLOURS[1], linewidth=3)
         panels[row][0].set_title(name, loc="left", fontsize=9)
-    others = not all(each is not None for each in seen) or not torch.equal(*seen)
-    told = "framed samples are others" if others else "the same samples"
+    if any(each is None for each in seen):
+        told = "one of them was fed nothing in this step, or was loaded after it"
+    else:
+        told = "the same samples" if torch.equal(*seen) else "framed samples are others"
     figure.suptitle(f"step {lab.current.done}: {told}", fontsize=9, x=0.99, ha="right")
     return figure
 

@@ -6,6 +6,7 @@ be cancelled.
 """
 
 import asyncio
+import html
 from collections.abc import Callable
 
 from dora_repro.lab.choices import Choices
@@ -57,8 +58,8 @@ class LabPanel(Panel):
         self.line = widgets.HTML()
         self.views = {
             "State": _State(self),
-            "Losses": _Picture(lambda: lab_figures.losses(self.lab), "losses of both runs by step"),
-            "Batches": _Picture(lambda: lab_figures.batches(self.lab), "the samples that each run has just seen"),
+            "Losses": _Picture(lambda: lab_figures.losses(self.lab)),
+            "Batches": _Picture(lambda: lab_figures.batches(self.lab)),
             "Random numbers": _Text(lambda: lab_text.generators_html(self.lab)),
             "Parameters": _HeatMap(self),
             "Phases": _Text(lambda: lab_text.phases_html(self.lab)),
@@ -191,8 +192,8 @@ class _Text(widgets.HTML):
 class _Picture(widgets.VBox):
     """A view that is a figure."""
 
-    def __init__(self, drawn: Callable[[], object], alt: str):
-        self._drawn, self.image = drawn, picture(alt)
+    def __init__(self, drawn: Callable[[], object]):
+        self._drawn, self.image = drawn, picture()
         super().__init__([self.image])
 
     def draw(self) -> None:
@@ -205,7 +206,7 @@ class _HeatMap(widgets.VBox):
     def __init__(self, panel: LabPanel):
         self._panel = panel
         self.measure = widgets.ToggleButtons(options=MEASURES, description="measure")
-        self.said, self.image = widgets.HTML(), picture("largest difference of each parameter by step")
+        self.said, self.image = widgets.HTML(), picture()
         super().__init__([self.measure, self.said, self.image])
         panel.on_change(self.measure, self.draw)
 
@@ -219,37 +220,50 @@ class _HeatMap(widgets.VBox):
 
 
 class _State(widgets.VBox):
-    """The ledger: a row a component, with a button that transplants it, unfolding to its leaves."""
+    """The ledger: a row a component, with a button that transplants it, unfolding to its leaves.
+
+    A component has the same row as long as the panel is there: a button that is about to be clicked stays.
+    """
 
     def __init__(self, panel: LabPanel):
         self._panel = panel
-        super().__init__()
+        self._rows: dict[str, widgets.HBox] = {}
+        self._equal = widgets.HTML()
+        super().__init__([self._equal])
 
     def draw(self) -> None:
-        lab, old = self._panel.lab, self.children
+        lab = self._panel.lab
         ledger = lab.ledger() if lab.reference is not None else ()
-        equal = [each for each in ledger if not each.differences]
-        rows: list[widgets.Widget] = []
-        for component in ledger:
-            if component.differences:
-                rows.append(self._row(component, "transplant" in lab.possible()))
-        if equal:
-            names = ", ".join(f"{each.name} ({each.leaves})" for each in equal)
-            rows.append(widgets.HTML(f"<details><summary>✓ {len(equal)} the same</summary>{names}</details>"))
-        self.children = rows or [widgets.HTML("Nothing is built yet.")]
-        close_all(old)
+        possible = "transplant" in lab.possible()
+        rows = [self._row(component, possible) for component in ledger if component.differences]
+        equal = [f"{each.name} ({each.leaves})" for each in ledger if not each.differences]
+        folded = f"<details><summary>✓ {len(equal)} the same</summary>{html.escape(', '.join(equal))}</details>"
+        self._equal.value = folded if equal else "" if ledger else "Nothing is built yet."
+        if [*rows, self._equal] != list(self.children):
+            self.children = [*rows, self._equal]
 
-    def _row(self, component: Component, possible: bool) -> widgets.Widget:
-        said = f"<b>{component.name}</b>: {lab_text.counted(component)}"
-        inside = f"<details><summary>{said}</summary>{lab_text.component_html(component)}</details>"
-        told = widgets.HTML(inside, layout={"flex": "1 1 20em"})
-        if not possible:
-            return told
+    def _row(self, component: Component, possible: bool) -> widgets.HBox:
+        row = self._rows.get(component.name)
+        if row is None:
+            row = self._rows[component.name] = self._made(component.name)
+        button, told = row.children
+        button.layout.display = "" if possible else "none"
+        said = f"<b>{html.escape(component.name)}</b>: {lab_text.counted(component)}"
+        told.value = f"<details><summary>{said}</summary>{lab_text.component_html(component)}</details>"
+        return row
+
+    def _made(self, name: str) -> widgets.HBox:
         button = widgets.Button(
-            description=f"Transplant {component.name}",
+            description=f"Transplant {name}",
             icon="medkit",
-            tooltip=f"as if the checkpoint had held {component.name}",
-            layout={"width": "auto"},
+            tooltip=f"as if the checkpoint had held {name}",
+            layout={"width": "17em"},  # one width, so that what is said stands in a column
         )
-        button.on_click(lambda clicked: self._panel.transplant(component.name))
+        button.on_click(lambda clicked: self._panel.transplant(name))
+        told = widgets.HTML(layout={"flex": "1 1 20em"})
         return widgets.HBox([button, told], layout={"align_items": "flex-start"})
+
+    def close(self) -> None:
+        """Rows that are not shown now, too."""
+        close_all(self._rows.values())
+        super().close()

@@ -26,12 +26,12 @@ def finding(lab: Lab) -> str:
 
 def _places(lab: Lab) -> str:
     life, found = lab.current, lab.divergence
-    names = list(dict.fromkeys(name for _, name in life.given))[::-1]  # each is put in right after the load
+    names = list(dict.fromkeys(name for _, name in life.given))
     given = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     with_it = f", with {given} transplanted" if given else ""
     if found is not None:
         where = f"step {found.step}, phase {found.phase}, {found.leaf}"
-        return f"❌ Resumed at step {life.begun}{with_it}: first differs at {where}."
+        return f"✗ Resumed at step {life.begun}{with_it}: first differs at {where}."
     apart = [each for each in lab.ledger() if each.differences]
     if not life.loaded:
         return f"Both runs have done {_steps(life.done)}; {_same(lab.ledger())}."
@@ -41,7 +41,7 @@ def _places(lab: Lab) -> str:
         return f"Loaded at step {life.begun}{with_it}: {what}. No step was done since."
     steps = _steps(life.done - life.begun)
     return (
-        f"✅ Resumed at step {life.begun}{with_it}: {steps} since, every effect equal by bytes; {_same(lab.ledger())}."
+        f"✓ Resumed at step {life.begun}{with_it}: {steps} since, every effect equal by bytes; {_same(lab.ledger())}."
     )
 
 

@@ -105,12 +105,9 @@ def looks_of(box: widgets.Widget) -> list[widgets.Widget]:
     return list({id(each): each for each in named if isinstance(each, widgets.Widget)}.values())
 
 
-def picture(alt: str = "") -> widgets.Image:
-    """A view of a figure, as wide as the notebook allows; `alt` says what it shows to those who cannot see it."""
-    view = widgets.Image(format="png", layout=widgets.Layout(width="800px", max_width="100%"))
-    if alt:
-        view.tooltip = alt
-    return view
+def picture() -> widgets.Image:
+    """A view of a figure, as wide as the notebook allows. It has no tooltip: with one, JupyterLab cannot show it."""
+    return widgets.Image(format="png", layout=widgets.Layout(width="800px", max_width="100%"))
 
 
 def draw(view: widgets.Image, figure: Figure) -> None:

@@ -62,7 +62,7 @@ def _end(life: Life) -> str:
 
 
 def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> str:
-    name = "interrupted" if index == 0 else "resumed"
+    name = ("interrupted" if index == 0 else "resumed") + ("" if life.alive else ", killed")
     parts = [_lane(scale, y, name, life.begun, life.done, RED)]
     if life.loaded:
         lane = next(at for at, each in reversed(list(enumerate(before))) if life.path in each.saves.values())
@@ -80,7 +80,8 @@ def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> 
             f"<title>transplanted: {html.escape(given)}</title></circle>"
         )
     if not life.alive:
-        parts.append(f'<text x="{scale.x(life.done) + 9}" y="{y + 5}" fill="{RED}" font-weight="bold">✕ killed</text>')
+        x = scale.x(life.done) + 9
+        parts.append(f'<text x="{x}" y="{y + 5}" fill="{RED}" font-weight="bold">✕<title>killed</title></text>')
     return "".join(parts)
 
 

@@ -39,9 +39,8 @@ class Clicks(RuleBasedStateMachine):
         self.panel.count.value = count
         early = len(self.panel.lab.history) < 9  # else most stories would be short ones
         can = [b for name, b in self.panel.buttons.items() if not b.disabled and not (name == "reset" and early)]
-        transplants = [
-            row.children[0] for row in self.panel.views["State"].children if len(getattr(row, "children", ())) == 2
-        ]
+        rows = [row.children[0] for row in self.panel.views["State"].children if hasattr(row, "children")]
+        transplants = [button for button in rows if button.layout.display != "none"]
         data.draw(st.sampled_from([*can, *transplants])).click()
 
     @invariant()

@@ -38,7 +38,7 @@ def clicked(panel, *names):
 
 
 def row_of(panel, name):
-    return next(r for r in panel.views["State"].children if name in r.children[0].description)
+    return next(row for row in panel.views["State"].children if name in row.children[0].description)
 
 
 def test_a_story_is_clicked_through_to_a_divergence_and_healed(panel):
@@ -192,8 +192,8 @@ def test_a_closed_panel_leaves_no_widget_behind():
 def test_the_timeline_has_a_lane_for_each_life_and_says_so_in_words():
     lab = Lab(forgetful, 6).play("build,step*2,save,step,kill,load,step,save,load,transplant optimizer,step")
     drawn = timeline.timeline(lab)
-    assert drawn.count(">resumed<") == 2 and drawn.count(">uninterrupted<") == 1
-    assert drawn.count("killed</text>") == 2 and drawn.count(">S</text>") == 2
+    assert [drawn.count(name) for name in (">interrupted, killed<", ">resumed, killed<", ">resumed<")] == [1, 1, 1]
+    assert drawn.count("✕") == 2 and drawn.count(">uninterrupted<") == 1 and drawn.count(">S</text>") == 2
     words = timeline.described(lab)
     assert "interrupted: built, saved after step 2, killed after step 3" in words
     assert "loaded at step 3, given optimizer at step 3, at step 4" in words
