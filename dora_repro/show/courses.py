@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dora_repro.errors import BadInput
-from dora_repro.show.figures import COLOURS, DASHES, EQUAL, LABELS, WIDTH, _styled
+from dora_repro.show.figures import COLOURS, DASHES, EQUAL, LABELS, WIDTH, styled
 from dora_repro.show.names import cut, shortened
 from dora_repro.show.partings import Parting
 from dora_repro.show.series import MEASURES, Series
@@ -37,7 +37,7 @@ def chosen(known: Sequence[str], layers: Sequence[str] | None) -> list[int]:
     return found
 
 
-@_styled
+@styled
 def courses(series: Series, other: Series | None = None, layers: Sequence[str] | None = None) -> Figure:
     """‖m‖, ‖ΔD‖ and the cosine to the first checkpoint over the numbers; dashed, the same of another series.
 
@@ -97,7 +97,7 @@ def _broken(series: Series, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return at, np.insert(values, places, np.nan, axis=1)
 
 
-@_styled
+@styled
 def changes(series: Series, other: Series | None = None, layers: Sequence[str] | None = None) -> Figure:
     """Layer × number: how far each checkpoint is from the one before, of one series or of two; outliers marked.
 
@@ -137,7 +137,7 @@ def apart(parting: Parting | None, unit: str = "epoch", layers: Sequence[str] | 
     return None if parting is None else _apart(parting, unit, layers)
 
 
-@_styled
+@styled
 def _apart(parting: Parting, unit: str, layers: Sequence[str] | None) -> Figure:
     places = chosen(parting.layers, layers)
     names = [parting.layers[at] for at in places]

@@ -46,7 +46,7 @@ _STYLE = {
 }
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Drawn in the kit's style, whatever the user's own is, and closed: nothing is shown twice or kept open."""
 
     @functools.wraps(draw)
@@ -59,7 +59,7 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-@_styled
+@styled
 def losses(report: Report) -> Figure:
     """The loss of both sides over the steps, with save and first divergence marked; below, how far apart they are.
 
@@ -103,7 +103,7 @@ def _mark_steps(axes: Axes, report: Report) -> None:
         axes.axvline(at, color=colour, linestyle=dash, linewidth=1.2, alpha=0.8, label=label, zorder=0)
 
 
-@_styled
+@styled
 def causes(report: Report) -> Figure:
     """How far apart the runs are at the end, with this or that put back: what each part of the cause does by itself.
 
@@ -147,7 +147,7 @@ def _put_back(report: Report) -> list[tuple[str, float]]:
     return [*rows, ("all of these" if several else f"only {report.causes[0].name}", 0.0)]
 
 
-@_styled
+@styled
 def growth(
     curves: Mapping[str, Sequence[tuple[int, float]]], points: Mapping[str, Sequence[tuple[int, float]]]
 ) -> Figure:
@@ -173,7 +173,7 @@ def growth(
     return figure
 
 
-@_styled
+@styled
 def history(report: Report, name: str) -> Figure:
     """A history that both sides kept for themselves, as `validation_losses`, entry by entry.
 
@@ -198,7 +198,7 @@ def history(report: Report, name: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def drift_map(drift: Drift, measure: str = "max_abs", names: Callable[[str], str] = str) -> Figure:
     """Parameter × step: how far apart the two runs are at the end of each step, on a logarithmic scale.
 
@@ -239,7 +239,7 @@ def drift_map(drift: Drift, measure: str = "max_abs", names: Callable[[str], str
     return figure
 
 
-@_styled
+@styled
 def drift_curves(drifts: Mapping[str, Drift], measure: str = "max_abs") -> Figure:
     """One line for each of several runs: the largest difference of any parameter, by steps after loading.
 
@@ -260,7 +260,7 @@ def drift_curves(drifts: Mapping[str, Drift], measure: str = "max_abs") -> Figur
     return figure
 
 
-@_styled
+@styled
 def ulp_histogram(drift: Drift, step: int | None = None) -> Figure:
     """How many elements are how many ULP apart at the end of a step (the last), in powers of two.
 
@@ -300,7 +300,7 @@ def _interval(power: int) -> str:
     return f"{low}–{high}" if high < 1000 else f"≥ 2^{power - 1}"
 
 
-@_styled
+@styled
 def norms(courses: Mapping[str, Sequence[tuple[str, Sequence[int], Sequence[float]]]]) -> Figure:
     """Norms over the steps: a panel for each quantity, in it a line for each (name, steps, norms).
 
@@ -328,7 +328,7 @@ def norms(courses: Mapping[str, Sequence[tuple[str, Sequence[int], Sequence[floa
     return figure
 
 
-@_styled
+@styled
 def matrix_difference(expected: "torch.Tensor", actual: "torch.Tensor", title: str = "") -> Figure:
     """A matrix of either side and their difference, as images; a vector is a matrix of one row.
 

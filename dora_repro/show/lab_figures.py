@@ -11,12 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.life import Life
-from dora_repro.show.figures import COLOURS, WIDTH, _styled
+from dora_repro.show.figures import COLOURS, WIDTH, styled
 
 IMAGES = 8  # of a batch
 
 
-@_styled
+@styled
 def losses(lab: Lab) -> Figure:
     """The loss of each step: of the uninterrupted run, and of each life of the interrupted one."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
@@ -39,7 +39,7 @@ def losses(lab: Lab) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def batches(lab: Lab) -> Figure:
     """The samples that each run saw in the last step of the interrupted one; framed where a sample is another."""
     seen = [_batch(life, lab.current.done) for life in (lab.reference, lab.current)] if lab.lives else [None, None]

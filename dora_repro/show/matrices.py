@@ -22,7 +22,7 @@ from dora_repro.errors import BadInput
 from dora_repro.show import figures
 from dora_repro.show.differences import NAMES
 from dora_repro.show.elements import MOST, Images, blocks, images, why_no_picture
-from dora_repro.show.figures import COLOURS, DASHES, EQUAL, WIDTH, _styled
+from dora_repro.show.figures import COLOURS, DASHES, EQUAL, WIDTH, styled
 from dora_repro.show.layers import Layer
 
 FEW = 200  # rows of a layer that can each have a mark
@@ -30,7 +30,7 @@ NO_NUMBER = "#C00000"
 TITLE = {"loc": "left", "y": 1.0}  # a given height: none is searched for, which takes long
 
 
-@_styled
+@styled
 def both_and_difference(
     expected: Tensor, actual: Tensor, title: str = "", names: tuple[str, str] = NAMES, most: int = MOST
 ) -> Figure:
@@ -157,7 +157,7 @@ def _label(panels: Sequence[Axes], found: Images, tall: bool, stacked: bool) -> 
         panels[0].figure.text(0.07, 0.01, "; ".join(notes), fontsize=8)
 
 
-@_styled
+@styled
 def leaf_ulp_histogram(expected: Tensor, actual: Tensor, title: str = "") -> Figure:
     """How many elements of one leaf are how many ULP apart, in powers of two.
 
@@ -185,7 +185,7 @@ def leaf_ulp_histogram(expected: Tensor, actual: Tensor, title: str = "") -> Fig
     return figure
 
 
-@_styled
+@styled
 def dora_rows(layer: Layer, names: tuple[str, str] = NAMES) -> Figure:
     """A DoRA layer row by row: lengths of both sides, how far directions turned, how far the weight is off, and where.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dora_repro.checks import any_run, study
+from tests.browser import jupyter
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "timing")
@@ -170,3 +171,21 @@ def test_tables_are_aligned(script):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_readme_tells_of_every_script(name):
     assert f"{name}.py" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_explanation_is_measured_beside_its_check(script, tmp_path):
+    rows = rows_of(script("explanations"), tmp_path, "--only", "opt-missing", "clean-ema", "--in-process")
+    fault, clean = rows
+    assert fault["as declared"] and fault["cause"].startswith("optimizer") and fault["trials"] > 2
+    assert positive(fault, "check s", "explained s", "steps of trials")
+    assert clean["as declared"] and (clean["verdict"], clean["trials"]) == ("EXACT", 0)
+
+
+@pytest.mark.browser
+def test_clicks_are_measured_in_a_browser(script, tmp_path):
+    if why := jupyter.missing():
+        pytest.skip(f"a browser is what is measured in: {why}")
+    rows = rows_of(script("clicks"), tmp_path, "--clicks", "1", "--leaves", "4", "--steps", "2")
+    steps = [f"Step, {view} open" for view in ("State", "Losses", "Parameters")]
+    assert [row["what"] for row in rows] == [*steps, "heat map, 4 x 2"]
+    assert all(positive(row, "median ms", "slowest ms") for row in rows)
