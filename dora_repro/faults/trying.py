@@ -33,9 +33,11 @@ class Tried:
 
     @property
     def place_right(self) -> bool:
-        """Whether the first divergence is at the declared step and phase."""
+        """Whether the first divergence is at the declared step and phase; where it is by chance, none is declared."""
         if self.report is None:
             return False
+        if self.fault.verdict == str(self.report.verdict) == "INCONCLUSIVE":
+            return True
         found = self.report.divergence
         at = (found.step, found.phase) if found is not None else (None, None)
         return at == (self.fault.step, self.fault.phase)
