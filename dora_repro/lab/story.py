@@ -103,15 +103,15 @@ class Story:
         else:
             self._live_again(self.history[self._begins[-1] + 1 : -1], self._states)
 
-    def retell(self, factory: Callable[[], object]) -> None:
-        """The same story with another run, or another content of its checkpoints.
+    def retell(self, factory: Callable[[], object], steps: int | None = None) -> None:
+        """The same story with another run of so many steps, or another content of its checkpoints.
 
         Raises:
             Exception: whatever the other run raises; then all is as it was before.
         """
         before, story = dict(vars(self)), list(self.history)
         self._begin()
-        self._factory = factory
+        self._factory, self.steps = factory, steps or self.steps
         self._before = before["_before"]
         try:
             for action in story:

@@ -145,9 +145,8 @@ class LabPanel(Panel):
     def _retell(self) -> None:
         """The same story, with what is chosen now."""
         choices = self.settings.choices()
-        self.lab.steps = choices.steps
         try:
-            self.lab.retell(choices.factory)
+            self.lab.retell(choices.factory, choices.steps)
         finally:
             self.update()
 
