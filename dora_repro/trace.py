@@ -4,9 +4,10 @@ Effects come in order of execution, each with its phase and leaf; memory is kept
 """
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import groupby, takewhile
+from operator import attrgetter
 from pathlib import Path
 
 from dora_repro.checkpoint import writing
@@ -189,24 +190,52 @@ def first_difference(expected: Trace, actual: Trace, after: int = 0) -> Differen
 
 
 def without_late_loading(expected: Trace, actual: Trace, step: Step) -> Sequence[Effect]:
-    """The effects of a step of `actual`; where it is the first one, without the options that a `load()` which waits for
-    it sets at its beginning to what they were in `expected`."""
-    before = expected.step(step.number - 1)
-    if before is None or step.number != actual.steps[0].number:
+    """The effects of a step of `actual`; where it is the first one, without what a `load()` that waits for it does at
+    its beginning: options set to what they were in `expected`, and batches read to be passed over."""
+    if step.number != actual.steps[0].number:
         return step.effects
+    effects = _without_late_options(expected.step(step.number - 1), step.effects)
+    return _without_skipped_batches(expected.step(step.number), effects)
+
+
+def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
+    early = list(takewhile(lambda effect: effect.phase == "schedule", effects))
+    if before is None or not early:
+        return effects
     held = {effect.leaf: effect.digest for effect in before.effects if effect.phase.startswith("schedule")}
-    early = list(takewhile(lambda effect: effect.phase == "schedule", step.effects))
-    if not early or any(held.get(effect.leaf) != effect.digest for effect in early):
-        return step.effects
-    return tuple(replace(effect, phase=_one_less(effect.phase)) for effect in step.effects[len(early) :])
+    if any(held.get(effect.leaf) != effect.digest for effect in early):
+        return effects
+    return _renumbered(effects[len(early) :], "schedule", 1)
 
 
-def _one_less(phase: str) -> str:
-    """The name of a schedule that is no longer preceded by another: `schedule[2]` is the first."""
-    if not phase.startswith("schedule["):
-        return phase
-    number = int(phase.removeprefix("schedule[").rstrip("]")) - 1
-    return "schedule" if number == 1 else f"schedule[{number}]"
+def _without_skipped_batches(theirs: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
+    """Without the batches that come before those of the other side's step, if these are equal: nothing worked on them,
+    and what reading them did to generators and positions shows in what comes after."""
+    if theirs is None:
+        return effects
+    expected, read = _first_batches(theirs.effects), _first_batches(effects)
+    skipped = len(read) - len(expected)
+    if skipped <= 0 or read[skipped:] != expected:
+        return effects
+    return _renumbered(effects[sum(map(len, read[:skipped])) :], "batch", skipped)
+
+
+def _first_batches(effects: Iterable[Effect]) -> list[list[tuple[str, bytes]]]:
+    """The batches that a step begins with: of each, leaves and digests."""
+    batches = takewhile(lambda effect: effect.phase.partition("[")[0] == "batch", effects)
+    return [[(effect.leaf, effect.digest) for effect in batch] for _, batch in groupby(batches, attrgetter("phase"))]
+
+
+def _renumbered(effects: Iterable[Effect], phase: str, less: int) -> tuple[Effect, ...]:
+    """With the numbers of a phase so much smaller: of `schedule`, `schedule[2]` the second is the first."""
+    return tuple(replace(effect, phase=_renamed(effect.phase, phase, less)) for effect in effects)
+
+
+def _renamed(name: str, phase: str, less: int) -> str:
+    if not name.startswith(f"{phase}["):
+        return name
+    number = int(name.removeprefix(f"{phase}[").rstrip("]")) - less
+    return phase if number == 1 else f"{phase}[{number}]"
 
 
 def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Difference | None:

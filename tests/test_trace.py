@@ -254,12 +254,11 @@ def test_the_first_difference_of_memory(expected, actual, after, skip, found):
     assert first_memory_difference(expected, actual, after, skip) == found
 
 
+def step(number, *effects):
+    return Step(number, 1.0, (), tuple(Effect(phase, leaf, value) for phase, leaf, value in effects), {})
+
+
 def test_options_that_a_late_load_sets_at_the_beginning_of_its_first_step_are_no_schedule():
-    from dora_repro.trace import Effect, Step
-
-    def step(number, *effects):
-        return Step(number, 1.0, (), tuple(Effect(phase, leaf, value) for phase, leaf, value in effects), {})
-
     one, two = ("schedule", "optimizer/lr", b"1"), ("schedule", "optimizer/lr", b"2")
     update = ("update", "w", b"u")
     expected = Trace([step(3, update, one), step(4, update, two), step(5, update, one)])
@@ -270,6 +269,28 @@ def test_options_that_a_late_load_sets_at_the_beginning_of_its_first_step_are_no
     assert found is not None and (found.step, found.phase) == (4, "update")
     late = Trace([step(4, update, two), step(5, two, update, ("schedule[2]", "optimizer/lr", b"1"))])
     assert first_difference(expected, late, 3) is not None
+
+
+def test_batches_that_a_late_load_passes_over_in_its_first_step_are_no_effect():
+    def batches(*values):
+        names = ("batch", *(f"batch[{number}]" for number in range(2, len(values) + 1)))
+        return [(name, "batch/0", value) for name, value in zip(names, values, strict=True)]
+
+    forward, rest = ("forward", "loss", b"l"), [("batch[2]", "batch/0", b"v"), ("forward[2]", "loss", b"m")]
+    expected = Trace([step(3), step(4, *batches(b"c"), forward, *rest), step(5, *batches(b"d"), forward)])
+    late = [("batch[4]", "batch/0", b"v"), ("forward[2]", "loss", b"m")]
+    assert first_difference(expected, Trace([step(4, *batches(b"a", b"b", b"c"), forward, *late)]), 3) is None
+    assert first_difference(expected, Trace([step(4, *batches(b"c"), forward, *rest)]), 3) is None
+    # What is worked on must be the right one; fewer are not enough; and a later step passes over none.
+    wrong = first_difference(expected, Trace([step(4, *batches(b"a", b"b"), forward, *late)]), 3)
+    assert wrong == Difference(4, "batch", "batch/0")
+    assert first_difference(expected, Trace([step(4, forward, *rest)]), 3) is not None
+    again = Trace([step(4, *batches(b"c"), forward, *rest), step(5, *batches(b"x", b"d"), forward)])
+    assert first_difference(expected, again, 3) == Difference(5, "batch", "batch/0")
+    # Options may be set before.
+    options = [("schedule", "optimizer/lr", b"1")]
+    held = Trace([step(3, *options), step(4, *batches(b"c"), forward)])
+    assert first_difference(held, Trace([step(4, *options, *batches(b"b", b"c"), forward)]), 3) is None
 
 
 def test_where_the_order_differs_what_should_have_come_is_missing():

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dora_repro.faults.clean import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
 
@@ -15,6 +16,12 @@ from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, s
 class MidEpoch(Training):
     """The save falls into the middle of an epoch, and a loader's iterator cannot be saved. The state of its generator
     from before the epoch can: the order begins anew, and the batches that were used are passed over."""
+
+
+@fault("clean-skip-later", verdict="EXACT", steps=9, save_at=2)
+class SkipLater(LoadLater):
+    """The same, with the file read when the first step begins, as trainers do it: that step takes three batches from
+    the loader. It trains on the last, and nothing is left of the two that it passes over."""
 
 
 class Noisy(Dataset):
