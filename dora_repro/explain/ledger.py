@@ -87,7 +87,7 @@ class Extra:
             return f"{GENERATORS.get(draw.generator, draw.generator)} was set {self._where_set(often)}"
         what = what_drew(draw)
         if self.kind == "count":
-            return f"{what} drew {draw.draws} instead of {self.instead_of}"
+            return f"{what} drew {_number(draw.draws)} instead of {_number(self.instead_of)}"
         if self.kind == "missing":
             return (
                 f"{what}, drawn {often} less in the resumed run"
@@ -95,7 +95,7 @@ class Extra:
                 else f"{what}, not drawn in the resumed run"
             )
         if self.after_set and not self.more and draw.draws is not None:
-            return f"{what} drew {draw.draws * self.times} after the generator was set"
+            return f"{what} drew {draw.draws * self.times:,} after the generator was set"
         if self.kind == "moved":
             return f"{what}, drawn in another place in the resumed run"
         after = ", after the generator was set" if self.after_set else ""
@@ -180,8 +180,12 @@ def in_words(draw: Draw) -> str:
     elif draw.draws is None:
         said = "drawn"
     else:
-        said = "1 draw" if draw.draws == 1 else f"{draw.draws} draws"
+        said = "1 draw" if draw.draws == 1 else f"{draw.draws:,} draws"
     return f"{what_drew(draw)}: {said}{_at(draw)}"
+
+
+def _number(draws: int | None) -> str:
+    return "an unknown number" if draws is None else f"{draws:,}"
 
 
 def what_drew(draw: Draw) -> str:

@@ -9,6 +9,7 @@ import torch
 from dora_repro.comparison import LeafDifference, describe
 from dora_repro.explain.saving import says_nothing
 from dora_repro.state.digest import digest
+from dora_repro.state.draws import in_words
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 OTHER = "other values"
@@ -167,10 +168,7 @@ def _tied(kind: str, now: SavedLeaf, was: SavedLeaf | None) -> str:
 
 
 def _moved(difference: LeafDifference) -> str:
-    draws = difference.draws
-    if not draws:
-        return "another state"
-    return f"{abs(draws)} draw{'s' if abs(draws) > 1 else ''} {'ahead' if draws > 0 else 'behind'}"
+    return in_words(difference.draws) if difference.draws else "another state"
 
 
 def _type(leaf: SavedLeaf) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from dora_repro.comparison import LeafDifference
+from dora_repro.state.draws import in_words
 from dora_repro.state.paths import ends, pattern
 
 Names = Callable[[str], str]
@@ -39,10 +40,7 @@ def told(difference: LeafDifference) -> str:
 
 def another_state(draws: int | None) -> str:
     """Where a generator stands that should stand elsewhere."""
-    if not draws:
-        return "another state"
-    count = f"{abs(draws):,} draw{'s' if abs(draws) > 1 else ''}"
-    return f"another state: {count} {'ahead' if draws > 0 else 'behind'}"
+    return f"another state: {in_words(draws)}" if draws else "another state"
 
 
 def _line(group: list[LeafDifference], names: Names) -> str:

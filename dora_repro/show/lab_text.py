@@ -4,6 +4,7 @@ import html
 
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.ledger import GRADIENTS, Component
+from dora_repro.state.draws import in_words
 
 SHOWN = 12  # leaves of a component
 _TABLE = "border-collapse:collapse; text-align:left"
@@ -105,9 +106,7 @@ def generators_html(lab: Lab) -> str:
 def draws_told(draws: int | None) -> str:
     if draws is None:
         return "another state: no number of draws lies between them"
-    if draws == 0:
-        return "the same"
-    return f"{abs(draws):,} {'draw' if abs(draws) == 1 else 'draws'} {'ahead' if draws > 0 else 'behind'}"
+    return in_words(draws) if draws else "the same"
 
 
 def phases_html(lab: Lab) -> str:

@@ -36,6 +36,11 @@ def draws_apart(expected: State, actual: State) -> int | None:
     return None
 
 
+def in_words(draws: int) -> str:
+    """A distance that is not zero: `1 draw ahead`, `49,152 draws behind`."""
+    return f"{abs(draws):,} {'draw' if abs(draws) == 1 else 'draws'} {'ahead' if draws > 0 else 'behind'}"
+
+
 # --- the Mersenne Twister: (624 words, how many of them are used up) -------------------------------------------------
 
 Twister = tuple[np.ndarray, int]
