@@ -11,15 +11,20 @@ def pattern(paths: Iterable[str]) -> str:
     first, last = ends(several[0])
     if not first:
         return "*" if last == "*" else f"*.{last}"
-    if any(path.count("/") > 1 for path in several):
-        return f"{first}/*/{last}" if last != "*" else f"{first}/*"
-    return f"{first}/*.{last}" if last != "*" else f"{first}/*"
+    if last == "*":
+        return f"{first}/*"
+    if all("." in path.rpartition("/")[2] for path in several):
+        heads = {path.rpartition("/")[0] for path in several}
+        return f"{heads.pop() if len(heads) == 1 else first}/*.{last}"
+    return f"{first}/*/{last}" if any(path.count("/") > 1 for path in several) else f"{first}/*.{last}"
 
 
 def ends(path: str) -> tuple[str, str]:
-    """The first name of a path, and the last name of its last part; a number there stands for any."""
+    """The first name of a path, and the last name of its last part; a number there stands for any, but for a position
+    in a list that has a name of its own (`params.3`)."""
     first, slash, rest = path.partition("/")
     last = rest.rpartition("/")[2] if slash else first
-    if "/" not in rest:
-        last = last.rpartition(".")[2]
+    name = last.rpartition(".")[2]
+    if "/" not in rest or not name.isdigit():
+        last = name
     return (first if slash else ""), ("*" if last.isdigit() else last)
