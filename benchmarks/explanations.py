@@ -1,53 +1,47 @@
-"""What finding a cause costs, beside the check that it follows: the gallery of faults, each checked with and without.
+"""What finding a cause costs, beside the check that it follows, over the gallery of faults.
 
-The check includes its control. A trial is one try to make the resumed run the reference's, by giving it some of the
-reference's state; it stops at the first step that differs. Clean runs are asked too, for their verdicts; they have
-nothing to explain. Whether all is as declared beside the fault stands in the table as well.
+Both are parts of one and the same run: the check with its control, and what the explanation took after it, by its own
+clock. A trial is one try to make the resumed run the reference's, by giving it some of the reference's state; it stops
+at the first step that differs. Clean runs are asked too, for their verdicts; they have nothing to explain. Whether all
+is as declared beside the fault stands in the table as well.
+
+What `dora-repro faults run --all --json FILE` has written can be read in place of asking all of it anew.
 """
 
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import timing
 
 
-def measured(fault, in_process: bool) -> dict[str, object]:
-    """One fault: wall time of both ways, and what was found."""
-    from dora_repro import check
-    from dora_repro.faults.trying import Tried
-
-    reports = {}
-
-    def once(explain: bool) -> float:
-        def ask() -> None:
-            preload = ("dora_repro.faults.plain",)
-            options = {"in_process": in_process, "preload": preload, "explain": explain}
-            reports[explain] = check(fault.factory, fault.steps, fault.save_at, **options)
-
-        return timing.spent(ask)
-
-    seconds = timing.paired(lambda: once(False), lambda: once(True), 1)
-    report = reports[True]
-    explanation = report.explanation
+def row(told: dict) -> dict[str, object]:
+    """One fault, from a row of `dora-repro faults run --json`."""
+    explanation = told["report"]["explanation"] or {"causes": (), "trials": (), "steps": 0, "seconds": 0.0}
+    checked = told["seconds"] - explanation["seconds"]
     return {
-        "fault": fault.name,
-        "verdict": str(report.verdict),
-        "as declared": Tried(fault, report).as_declared,
-        "cause": " + ".join(cause.name for cause in report.causes) or "–",
-        "trials": len(explanation.trials) if explanation is not None else 0,
-        "steps of trials": explanation.steps if explanation is not None else 0,
-        "check s": seconds.plain[0],
-        "explained s": seconds.other[0],
-        "explanation / check": seconds.ratio - 1,
+        "fault": told["name"],
+        "verdict": told["report"]["verdict"],
+        "as declared": told["as_declared"],
+        "cause": " + ".join(cause["name"] for cause in explanation["causes"]) or "–",
+        "trials": len(explanation["trials"]),
+        "steps of trials": explanation["steps"],
+        "check s": checked,
+        "explanation s": explanation["seconds"],
+        "explanation / check": explanation["seconds"] / checked,
     }
 
 
-def chosen(names: Sequence[str], family: str | None) -> list:
+def asked(names: Sequence[str], family: str | None, in_process: bool) -> Iterator[dict]:
+    """Faults by name, or all, as `dora-repro faults run --json` writes them."""
     from dora_repro.faults import gallery
-    from dora_repro.faults.trying import missing
+    from dora_repro.faults.trying import missing, try_all
+    from dora_repro.show.gallery import to_dict
 
     faults = [gallery.find(name) for name in names] if names else list(gallery.every().values())
-    return [fault for fault in faults if not missing(fault.needs) and family in (None, fault.family)]
+    faults = [fault for fault in faults if not missing(fault.needs) and family in (None, fault.family)]
+    yield from map(to_dict, try_all(faults, in_process=in_process))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,11 +49,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these faults, instead of all")
     parser.add_argument("--family", metavar="NAME", help="the faults of one family")
     parser.add_argument("--in-process", action="store_true", help="all sides in this process")
+    parser.add_argument("--read", metavar="FILE", help="what `dora-repro faults run --json FILE` has written")
     options = parser.parse_args(arguments)
+    if options.read:
+        every = json.loads(Path(options.read).read_text(encoding="utf-8"))
+        told = (each for each in every if not each["skipped"])
+    else:
+        told = asked(options.only, options.family, options.in_process)
     rows = []
-    for fault in chosen(options.only, options.family):
-        rows.append(measured(fault, options.in_process))
-        timing.tell(f"{fault.name}: {rows[-1]}")
+    for each in told:
+        rows.append(row(each))
+        timing.tell(f"{each['name']}: {rows[-1]}")
     timing.report("Cost of an explanation", rows, options, notes_on(rows))
 
 

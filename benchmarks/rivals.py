@@ -213,15 +213,27 @@ def refuse_ends(fault) -> None:
 
 def ask_dora(fault, in_process: bool) -> Found:
     from dora_repro.faults.trying import try_fault
+    from dora_repro.show.gallery import to_dict
 
-    tried = try_fault(fault, in_process=in_process)
-    report, verdict = tried.report, str(tried.report.verdict)
-    outcome = {"DIFFERENT": "detected", "LATENT": "detected", "INCONCLUSIVE": "no verdict"}.get(verdict, "passed")
-    steps = (report.divergence.step,) if report.divergence is not None else ()
-    named = components(report.explanation.leaves) if report.explanation is not None else ()
-    if not named and report.explanation is not None and report.explanation.unexplained:
-        named = (OUTSIDE,)
-    return Found(DORA, fault.name, outcome, steps, named, tried.seconds, report.summary)
+    return of_gallery(to_dict(try_fault(fault, in_process=in_process)))
+
+
+def of_gallery(told: dict) -> Found:
+    """From a row of `dora-repro faults run --json`."""
+    report = told["report"]
+    outcome = {"DIFFERENT": "detected", "LATENT": "detected", "INCONCLUSIVE": "no verdict"}
+    steps = (report["divergence"]["step"],) if report["divergence"] is not None else ()
+    explanation = report["explanation"] or {"causes": (), "unexplained": ""}
+    named = components(leaf for cause in explanation["causes"] for leaf in cause["leaves"])
+    return Found(
+        tool=DORA,
+        fault=told["name"],
+        outcome=outcome.get(report["verdict"], "passed"),
+        steps=steps,
+        named=named or ((OUTSIDE,) if explanation["unexplained"] else ()),
+        seconds=told["seconds"],
+        says=f"{report['verdict']}: {report['reason']}",
+    )
 
 
 # --- trainparity -----------------------------------------------------------------------------------------------------
@@ -520,10 +532,12 @@ def compare(options: argparse.Namespace) -> None:
         timing.tell(words)
     tools = [tool for tool in options.tools if tool not in absent]
     faults = chosen(options.only)
+    before = known(options.known)
     found: dict[str, dict[str, Found]] = {tool: {} for tool in tools}
     for fault in faults:
         for tool in tools:
-            told = found[tool][fault.name] = asked(tool, fault, options.in_process)
+            told = before.get((tool, fault.name)) or asked(tool, fault, options.in_process)
+            found[tool][fault.name] = told
             timing.tell(f"{fault.name}, {tool}: {told.outcome}, {told.steps}, {told.named}, {told.seconds:.1f} s")
     notes = [
         f"{sum(not fault.clean for fault in faults)} faults and {sum(fault.clean for fault in faults)} clean runs; "
@@ -542,6 +556,20 @@ def compare(options: argparse.Namespace) -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
         content["found"] = [dataclasses.asdict(told) for by_fault in found.values() for told in by_fault.values()]
         file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def known(files: Sequence[str]) -> dict[tuple[str, str], Found]:
+    """Answers of runs before this one, by tool and fault: of this script, or of `dora-repro faults run`, as JSON."""
+    before = {}
+    for file in files:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        if isinstance(content, list):
+            told = [of_gallery(row) for row in content if not row["skipped"]]
+        else:
+            told = [Found(**{**row, "steps": tuple(row["steps"]), "named": tuple(row["named"])})
+                    for row in content["found"]]  # fmt: skip
+        before |= {(each.tool, each.fault): each for each in told}
+    return before
 
 
 def reasons(found: dict[str, dict[str, Found]]) -> dict[str, list[str]]:
@@ -565,6 +593,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = timing.arguments(__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these faults, instead of all")
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS), help="these tools")
+    parser.add_argument(
+        "--known", nargs="+", metavar="FILE", default=[],
+        help="what was answered before (JSON of this script, or of `dora-repro faults run`) is not asked again",
+    )  # fmt: skip
     parser.add_argument("--in-process", action="store_true", help="in this process, but for trainparity, which cannot")
     parser.add_argument("--part", choices=("train", "pytest-torch"), help=argparse.SUPPRESS)
     for name in ("--factory", "--folder", "--resume-from"):

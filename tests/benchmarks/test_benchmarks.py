@@ -177,8 +177,30 @@ def test_an_explanation_is_measured_beside_its_check(script, tmp_path):
     rows = rows_of(script("explanations"), tmp_path, "--only", "opt-missing", "clean-ema", "--in-process")
     fault, clean = rows
     assert fault["as declared"] and fault["cause"].startswith("optimizer") and fault["trials"] > 2
-    assert positive(fault, "check s", "explained s", "steps of trials")
+    assert positive(fault, "check s", "explanation s", "steps of trials")
     assert clean["as declared"] and (clean["verdict"], clean["trials"]) == ("EXACT", 0)
+
+
+def test_explanations_and_rivals_read_what_the_gallery_has_written(script, tmp_path):
+    from dora_repro.faults import gallery
+    from dora_repro.faults.trying import Tried, try_fault
+    from dora_repro.show.gallery import to_dict
+
+    done = [try_fault(gallery.find(name), in_process=True) for name in ("rng-missing-numpy", "clean-ema")]
+    done.append(Tried(gallery.find("world-size"), skipped="needs processes"))
+    (tmp_path / "gallery.json").write_text(json.dumps([to_dict(tried) for tried in done]))
+    fault, clean = rows_of(script("explanations"), tmp_path, "--read", str(tmp_path / "gallery.json"))
+    assert (fault["fault"], fault["cause"], clean["trials"]) == ("rng-missing-numpy", "rng/numpy", 0)
+    assert fault["check s"] + fault["explanation s"] == pytest.approx(done[0].seconds)
+    rivals = script("rivals")
+    known = rivals.known([str(tmp_path / "gallery.json")])
+    found = known[rivals.DORA, "rng-missing-numpy"]
+    assert (found.outcome, found.steps, found.named) == ("detected", (4,), ("rng",))
+    assert known[rivals.DORA, "clean-ema"].outcome == "passed"
+    # What is known is not asked again, and what this script has written is known as well.
+    asked, file = ["--only", "rng-missing-numpy", "clean-ema", "--tools", rivals.DORA], str(tmp_path / "rivals.json")
+    rivals.main([*asked, "--json", file, "--known", str(tmp_path / "gallery.json")])
+    assert rivals.known([file]) == known
 
 
 @pytest.mark.browser
