@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dora_repro.explain.switches import flag_lines
-from dora_repro.explain.trial import DATA, DRAWS
+from dora_repro.explain.trial import DATA, DRAWS, ITERATORS
 
 EXCEPTION = "run/exception"
 _LAST = (
@@ -65,10 +65,7 @@ def advise(
     paths = leaves or (name,)
     found = _Adviser(paths, value, kinds or {}, in_file).of(role)
     sentences = [found.sentence, *(sentence for words, sentence in _BY_HOW if words in how)]
-    if not in_file or not found.save:
-        return Advice(found.save, found.load, " ".join(sentences).strip())
-    keep = "The values are in the checkpoint already: load them."
-    return Advice((), found.load, " ".join((keep, *sentences)).strip())
+    return Advice(() if in_file else found.save, found.load, " ".join(sentences).strip())
 
 
 # Words of the audits -> what they call for.
@@ -88,14 +85,16 @@ _BY_HOW = (
 )
 
 
+_PLACE_IN_THE_DATA = Advice(
+    ('state["loader"] = self.loader.state_dict()  # torchdata.stateful_dataloader.StatefulDataLoader',),
+    ('self.loader.load_state_dict(state["loader"])  # before iter(self.loader)',),
+    "Save and restore where the data stands: the epoch, the state of the sampler or of the loader's generator at "
+    "the epoch's beginning, and how many batches were used. torchdata's StatefulDataLoader does it in place of "
+    "DataLoader; with DataLoader, restore the generator, make the iterator anew and take the used batches from it.",
+)
 _WITHOUT_STATE = {
-    DATA: Advice(
-        ('state["loader"] = self.loader.state_dict()  # torchdata.stateful_dataloader.StatefulDataLoader',),
-        ('self.loader.load_state_dict(state["loader"])  # before iter(self.loader)',),
-        "Save and restore where the data stands: the epoch, the state of the sampler or of the loader's generator at "
-        "the epoch's beginning, and how many batches were used. torchdata's StatefulDataLoader does it in place of "
-        "DataLoader; with DataLoader, restore the generator, make the iterator anew and take the used batches from it.",
-    ),
+    DATA: _PLACE_IN_THE_DATA,
+    ITERATORS: _PLACE_IN_THE_DATA,
     DRAWS: Advice(
         sentence="Something draws another number of random numbers after resuming than it did before. " + _LAST + " "
         "Between that and the next step draw nothing (no evaluation, no sample, no new model)."

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 
-from dora_repro.explain.trial import DATA, DRAWS, Outcome
+from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome
 from dora_repro.recording import Recorder
 from dora_repro.recording.streams import Feeding, Streams
 from dora_repro.sides.evidence import Evidence
-from dora_repro.sides.side import brief_waits, made_and_loaded
+from dora_repro.sides.side import brief_waits, made_and_loaded, made_and_stepped
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
-from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
+from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
+from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Trace, first_difference, first_in_step, without_late_loading
 
 
@@ -99,10 +100,14 @@ class Bench:
 
     def _tried(self, names: frozenset[str], to_the_end: bool, state: dict) -> Outcome:
         setting = self._setting
-        leaves = names - {DATA, DRAWS}
-        run = made_and_loaded(self._factory, setting.load)
+        leaves = names - BEYOND
         begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
-        wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
+        if ITERATORS in names:
+            run = made_and_stepped(self._factory, setting.start)
+            wrong = restore_around(begun_with, run_roots(run))
+        else:
+            run = made_and_loaded(self._factory, setting.load)
+            wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
         state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
         with ExitStack() as stack:
             begin = self._feeding(stack, run, names)
@@ -163,27 +168,6 @@ class Bench:
         if theirs is None or theirs.loss is None or trace.steps[-1].loss is None:
             return None
         return abs(theirs.loss - trace.steps[-1].loss)
-
-
-def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
-    """A snapshot that is `below`, but for some paths, which are as in `above`: there, or not there."""
-    around = _above(paths)
-    # Where one has a plain value and the other a container, the container's items bring it along.
-    gone = paths | {path for path in around if path not in above}
-    leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
-    leaves |= {path: leaf for path, leaf in above.items() if path in paths}
-    kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
-    kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
-    return Snapshot(leaves, below.uncaptured, kinds)
-
-
-def _above(paths: frozenset[str]) -> set[str]:
-    """Every path that one of these lies below."""
-    found: set[str] = set()
-    for path in paths:
-        while (path := path.rpartition("/")[0]) and path not in found:
-            found.add(path)
-    return found
 
 
 def _digest(snapshot: Mapping[str, SavedLeaf], path: str) -> bytes | None:

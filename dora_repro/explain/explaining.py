@@ -1,7 +1,7 @@
 """From two sides that differ to why: a search is set up, what it found is confirmed in a fresh process and told."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,12 +13,13 @@ from dora_repro.explain.loading import keys_told
 from dora_repro.explain.looking import draws_told, generators_of, operator_told, unsteady_operator
 from dora_repro.explain.telling import Telling, proof, put_back
 from dora_repro.explain.transplant import Found, Search
-from dora_repro.explain.trial import DATA, DRAWS, Outcome, Trial
+from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job, Transplant
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.suspended import suspended
 from dora_repro.trace import first_difference
 
 BENCH = "dora_repro.explain.bench:bench"
@@ -99,7 +100,9 @@ def _raised_while_loading(resumed: Evidence) -> Explanation:
 
 
 def _searched(session: Session, sides: Sides, donor: Evidence, difference: Difference) -> Explanation:
-    candidates = tuple(found for found in difference.lost if found.path not in difference.noise)
+    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+    iterators = suspended(saved, saved.uncaptured)
+    candidates = tuple(_candidates(difference, saved, tuple(iterators)))
     streams = donor.streams if donor.streams.exists() else None
     setting = Setting(
         load=str(sides.resumed_job.load),
@@ -116,9 +119,8 @@ def _searched(session: Session, sides: Sides, donor: Evidence, difference: Diffe
     session.expect(2)  # one for the trials, and one to confirm what they find
     with ExitStack() as stack:
         ask = _Asking(session, setting, stack)
-        saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
         roles = {path: leaf.role for path, leaf in saved.items()}
-        found = Search(ask, candidates, roles, difference.phase, streams is not None).run()
+        found = Search(ask, candidates, roles, difference.phase, streams is not None, bool(iterators)).run()
     trials = tuple(TrialTold(put_back(trial, found), len(trial.names), outcome) for trial, outcome in found.trials)
     told = {"trials": trials, "steps": sum(outcome.steps for _, outcome in found.trials), "stopped": found.stopped}
     if not found.parts:
@@ -135,6 +137,16 @@ def _searched(session: Session, sides: Sides, donor: Evidence, difference: Diffe
         harmless=tuple(path for leaves in found.candidates.values() for path in leaves if path not in found.names),
         **told,
     )
+
+
+def _candidates(difference: Difference, saved: Snapshot, iterators: tuple[str, ...]) -> Iterator[LeafDifference]:
+    """What differs after loading, but for noise, and for what has the reference's own iterators in its place: these
+    cannot be put back by path."""
+    inside = tuple(f"{path}/" for path in iterators)
+    for found in difference.lost:
+        gone = found.path in iterators or (found.kind == "missing" and found.path.startswith(inside))
+        if found.path not in difference.noise and not gone and found.path not in saved.uncaptured:
+            yield found
 
 
 class _Asking:
@@ -165,10 +177,11 @@ def _confirmed(session: Session, sides: Sides, setting: Setting, found: Found, a
     names = found.names
     given = Transplant(
         Path(setting.saved),
-        tuple(sorted(names - {DATA, DRAWS})),
+        tuple(sorted(names - BEYOND)),
         Path(setting.streams) if setting.streams else None,
         DATA in names,
         DRAWS in names,
+        sides.resumed.folder / "load.pt" if ITERATORS in names else None,
     )
     job: Job = replace(sides.resumed_job, saves=(), values=(), transplant=given)
     try:
@@ -193,7 +206,7 @@ def _draws(
 ) -> tuple[str, ...]:
     """Who drew what the other run did not, where generators or data are behind it."""
     generators = generators_of(candidates, found.names)
-    if not generators and not found.names & {DATA, DRAWS}:
+    if not generators and not found.names & BEYOND:
         return ()
     return draws_told(session, sides, max(difference.step, sides.save_at), generators)
 
@@ -213,6 +226,8 @@ def _unexplained(
     ruled_out = [f"ruled out: all {len(difference.lost)} leaves that differ after loading, put back together"]
     if any(DATA in trial.names for trial, _ in found.trials):
         ruled_out.append("ruled out: the reference's batches, and its generators at the beginning of each step")
+    if any(ITERATORS in trial.names for trial, _ in found.trials):
+        ruled_out.append("ruled out: the reference's iterators, with all else put back around them")
     if furthest > difference.step:
         ruled_out.append(f"with them the runs agree up to step {furthest - 1}")
     step = max(furthest, difference.step)

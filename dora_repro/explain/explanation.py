@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dora_repro.explain.trial import DATA, DRAWS, Outcome
+from dora_repro.explain.trial import BEYOND, Outcome
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Cause:
 
     Attributes:
         name: what it is: a leaf's path, or what the paths of several have in common (`optimizer/*/exp_avg`);
-            `data/batches`, `rng/draws`, `run/exception`.
+            `data/batches`, `data/iterators`, `rng/draws`, `run/exception`.
         leaves: the paths.
         role: the part that they play (`moment`, `generator`, …).
         how: what became of them, in words: "not in the checkpoint", "lost; in the checkpoint".
@@ -34,8 +34,8 @@ class Cause:
 
     @property
     def is_state(self) -> bool:
-        """Whether it is state that was lost, and not data, draws or an exception."""
-        return self.name not in (DATA, DRAWS, "run/exception")
+        """Whether it is state that was lost, and not data, draws, iterators or an exception."""
+        return self.name not in BEYOND and self.name != "run/exception"
 
     def __str__(self) -> str:
         count = f"{len(self.leaves)} × " if len(self.leaves) > 1 else ""

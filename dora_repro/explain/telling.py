@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from dora_repro.comparison import LeafDifference
 from dora_repro.explain.advice import advise
 from dora_repro.explain.explanation import Cause
+from dora_repro.explain.libraries import told
 from dora_repro.explain.loading import audit_load
 from dora_repro.explain.saving import SAVED, Kept, audit_save
 from dora_repro.explain.transplant import Found, Part
-from dora_repro.explain.trial import DATA, DRAWS, Trial
+from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Trial
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import ends, pattern
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.suspended import suspended
 
 _BEYOND = {DATA: "other batches were handed out", DRAWS: "generators stood elsewhere at the beginning of a step"}
+_PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators"}
 
 
 class Telling:
@@ -32,6 +35,7 @@ class Telling:
         self._alone = alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._in_file = audit_save(saved, load if alone else load.parent)
         self._after_loading = audit_load(saved, loaded, differences)
+        self._libraries = sides.reference.libraries
 
     def causes(self, found: Found) -> tuple[Cause, ...]:
         return tuple(self._cause(part) for part in found.parts)
@@ -42,18 +46,24 @@ class Telling:
         value = first.value if first else None
         how = self._how(part)
         mended = advise(part.name, part.leaves, part.role, in_file, value, self._saved.kinds, how)
+        by_library = told(self._libraries, part.name, part.role, part.leaves)
         return Cause(
             name=part.name,
             leaves=part.leaves,
             role=part.role,
-            how=_BEYOND.get(part.name) or how,
+            how=self._half_done() if part.name == ITERATORS else _BEYOND.get(part.name) or how,
             necessary=part.necessary,
             without=part.without,
             alone=part.alone,
             save=mended.save,
             load=tuple(self._from_its_key(line, part) for line in mended.load) if in_file else mended.load,
-            advice=mended.sentence,
+            advice=" ".join((mended.sentence, *by_library)).strip(),
         )
+
+    def _half_done(self) -> str:
+        """What of the reference no file holds and no load made anew: iterators and generators, where they stood."""
+        held = suspended(self._saved, self._saved.uncaptured)
+        return ", ".join(f"`{path}` ({what})" for path, what in held.items()) + ": begun anew, or not at all"
 
     def _from_its_key(self, line: str, part: Part) -> str:
         """A line of code that loads, with the key that the value has in the checkpoint."""
@@ -90,9 +100,9 @@ def _counted(words: Iterable[str]) -> str:
 def put_back(trial: Trial, found: Found) -> str:
     """What a trial put back, in words."""
     everything = frozenset(leaf for leaves in found.candidates.values() for leaf in leaves)
-    put = trial.names - {DATA, DRAWS}
+    put = trial.names - BEYOND
     missing = everything - put
-    words = [name for name, tried in (("the batches", DATA), ("the draws", DRAWS)) if tried in trial.names]
+    words = [words for name, words in _PUT_BACK.items() if name in trial.names]
     if put and not missing and len(everything) > 1:
         words.insert(0, "all that was lost")
     elif put and len(missing) < len(put):

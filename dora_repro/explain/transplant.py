@@ -4,7 +4,8 @@ All that differs right after loading is a candidate. If putting all of it back m
 reference's, the set is minimised from the coarse to the fine: components (`optimizer`'s moments), kinds of leaves
 (`optimizer/*/exp_avg`), leaves. Each part of what is left is then tried alone and left out alone. Where all the state
 does not heal, the reference's batches and the positions of its generators are tried as well: a loader's iterator can be
-seen but not put back.
+seen but not put back. Where these do not, either, the reference's own iterators are: the trial's run does all the
+reference did up to the save, and then gets the resumed run's state around them.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dora_repro.comparison import LeafDifference
 from dora_repro.explain.minimal import halved, minimal
-from dora_repro.explain.trial import DATA, DRAWS, Outcome, Trial
+from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.state.paths import ends, pattern
 
 BUDGET = 40  # trials
@@ -99,6 +100,7 @@ class Search:
         roles: role of every leaf of the reference at the save, by path.
         phase: of the first difference.
         streams: whether batches and draws of the reference are at hand.
+        iterators: whether the reference held something half done at the save.
         budget: trials that may be done.
     """
 
@@ -109,8 +111,10 @@ class Search:
         roles: dict[str, str],
         phase: str,
         streams: bool,
+        iterators: bool = False,
         budget: int = BUDGET,
     ):
+        self._iterators = iterators
         self._ask, self._streams, self._budget, self._phase = ask, streams, budget, phase.partition("[")[0]
         self._differences = {difference.path: difference for difference in differences}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
@@ -177,14 +181,16 @@ class Search:
         self.found.parts = tuple(Part(_name(leaves), leaves, self._role(leaves[0])) for leaves in units)
 
     def _first_that_heals(self) -> tuple[tuple[str, ...], ...] | None:
-        """Components that heal when all are put back: all that differ, with batches and draws where that is not
-        enough; then those alone that a step works with."""
+        """Components that heal when all are put back: all that differ, with batches, draws or iterators where that is
+        not enough; then those alone that a step works with."""
         everything = tuple(self.found.candidates.values())
         outside = ((DATA,), (DRAWS,)) if self._phase in ("batch", "epoch_end") else ((DRAWS,), (DATA,))
         useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in _WORKED_WITH)
         more: tuple[tuple[tuple[str, ...], ...], ...] = ((),)
         if self._streams:
             more += (outside[:1], outside[1:], outside)
+        if self._iterators:  # last: such a trial does all steps up to the save
+            more += (((ITERATORS,),),)
         for base in dict.fromkeys((everything, useful)):
             for extra in more:
                 if (base or extra) and self._heals(_all((*extra, *base))):
@@ -238,7 +244,7 @@ class Search:
             self.found.other = tuple(map(_name, other))
 
     def _units(self, healing: tuple[str, ...]) -> list[tuple[str, ...]]:
-        extra = [(name,) for name in (DATA, DRAWS) if name in healing]
+        extra = [(name,) for name in healing if name in BEYOND]
         return [*extra, *(leaves for leaves in self.found.candidates.values() if leaves[0] in healing)]
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import asdict, dataclass, field
 
-DATA, DRAWS = "data/batches", "rng/draws"  # named as leaves are: what can be tried, and is no leaf
+# Named as leaves are: what can be tried, and is no leaf.
+DATA, DRAWS, ITERATORS = "data/batches", "rng/draws", "data/iterators"
+BEYOND = frozenset({DATA, DRAWS, ITERATORS})
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,7 @@ class Trial:
 
     Attributes:
         names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
-            at the beginning of each step.
+            at the beginning of each step, `ITERATORS` for what it held half done at the save.
         to_the_end: do all steps, also after one that differs, and measure how far apart the runs are then.
     """
 

@@ -176,3 +176,59 @@ class LoaderEdge(Training):
             self.generator.set_state(state["data"]["now"])
         else:
             super().load_data(state)
+
+
+@fault(
+    "order-from-global",
+    verdict="DIFFERENT",
+    step=3,
+    phase="batch",
+    causes=(("data/iterators", "position"),),
+    steps=9,
+    save_at=2,
+    fix="super().load_data(state)  # and generator=self.generator for the loader",
+)
+class OrderFromGlobal(Training):
+    """A loader without a generator draws its order from the global one. A resume in the middle of an epoch begins a new
+    epoch: other batches, and two draws that the uninterrupted run made long before, so dropout is another as well."""
+
+    def make_loader(self):
+        return DataLoader(samples(), batch_size=BATCH, shuffle=True)
+
+    def load_data(self, state: dict) -> None:
+        pass
+
+
+class Ahead:
+    """A loader that has the next batch ready before it hands one out."""
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator:
+        batches = iter(self.loader)
+        now = next(batches)
+        for after in batches:
+            yield now
+            now = after
+        yield now
+
+
+@fault(
+    "reads-ahead",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("data/iterators", "position"),),
+    steps=9,
+    fix="super().load_data(state)  # through the wrapper",
+)
+class ReadsAhead(OrderFromGlobal):
+    """The same behind a wrapper that reads one batch ahead, as prefetchers and prepared loaders do. What it holds in
+    its hand is in no state_dict, and the step that differs first is not the one whose batch was read."""
+
+    def make_loader(self):
+        return Ahead(super().make_loader())

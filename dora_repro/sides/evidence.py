@@ -77,6 +77,11 @@ class Evidence:
         return self.result["loading"]
 
     @property
+    def libraries(self) -> dict[str, str]:
+        """The training libraries that the run uses, each with the attribute that shows it."""
+        return self.result["libraries"]
+
+    @property
     def streams(self) -> Path:
         """Where the batches and generators of its steps are, if they were kept."""
         return self.folder / "streams.pkl"

@@ -17,6 +17,8 @@ class Transplant:
         streams: what another run was fed, step by step (`recording/streams.py`); None to leave this one's own.
         batches: hand out the other's batches in place of what the loaders give.
         draws: set all generators to the other's at the beginning of each step.
+        around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the
+            save itself, and gets this state around the iterators that it holds; the leaves on top of it.
     """
 
     state: Path
@@ -24,14 +26,15 @@ class Transplant:
     streams: Path | None = None
     batches: bool = False
     draws: bool = False
+    around: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
-        return {**vars(self), "state": str(self.state), "streams": str(self.streams) if self.streams else None}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Transplant":
-        streams = Path(fields["streams"]) if fields["streams"] else None
-        return cls(**{**fields, "state": Path(fields["state"]), "leaves": tuple(fields["leaves"]), "streams": streams})
+        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "streams", "around")}
+        return cls(**{**fields, **paths, "leaves": tuple(fields["leaves"])})
 
 
 @dataclass(frozen=True)

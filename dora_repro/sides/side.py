@@ -20,9 +20,11 @@ from dora_repro.recording import Recorder
 from dora_repro.recording.loading import WatchedLoading
 from dora_repro.recording.streams import Feeding, Keeping, Streams
 from dora_repro.sides.job import CHECKPOINT, Job, Transplant
+from dora_repro.sides.libraries import libraries
 from dora_repro.sides.logs import Logs
 from dora_repro.state.digest import digest
-from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
+from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
+from dora_repro.state.suspended import restore_around
 from dora_repro.state.tree import flatten
 
 
@@ -38,6 +40,7 @@ class _Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     not_transplanted: dict[str, str] = field(default_factory=dict)
     loading: list[dict] = field(default_factory=list)
+    libraries: dict[str, str] = field(default_factory=dict)
 
 
 Say = Callable[[dict], None]
@@ -100,16 +103,34 @@ def made_and_loaded(factory: Callable, load: Path | str | None, begins: Callable
     return run
 
 
+def made_and_stepped(factory: Callable, steps: int) -> object:
+    """A run built anew that has done so many steps, and holds what they leave half done."""
+    run = factory()
+    for _ in range(steps):
+        run.step()
+    return run
+
+
 def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: contextlib.ExitStack) -> None:
     clock = _Clock(progress.seconds)
     logs = stack.enter_context(Logs(job))
     watched = stack.enter_context(WatchedLoading()) if job.load is not None else None
-    run = made_and_loaded(factory, job.load, lambda: setattr(progress, "where", "load"))
+
+    def begins() -> None:
+        progress.where = "load"
+        if watched is not None:
+            watched.notes.clear()  # what was loaded while building is none of the checkpoint's: a backbone's weights
+
+    if job.transplant is not None and job.transplant.around is not None:
+        run = made_and_stepped(factory, job.start)
+    else:
+        run = made_and_loaded(factory, job.load, begins)
     clock.lap("build")
     if job.load is not None:
         Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
     if watched is not None:
         progress.loading = watched.notes
+    progress.libraries = libraries(run_roots(run))
     logs.watch(run)
     if job.transplant is not None:
         progress.not_transplanted = transplant(run, job.transplant)
@@ -158,7 +179,10 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
 
 def transplant(run: object, given: Transplant) -> dict[str, str]:
     """Put the leaves of another run in; path -> reason for those that could not be."""
-    return Snapshot.read(given.state).restore(run_roots(run), given.leaves) if given.leaves else {}
+    saved, roots = Snapshot.read(given.state), run_roots(run)
+    if given.around is not None:
+        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots)
+    return saved.restore(roots, given.leaves) if given.leaves else {}
 
 
 @contextlib.contextmanager

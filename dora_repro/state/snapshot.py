@@ -21,7 +21,7 @@ from dora_repro.state.making import Kind
 from dora_repro.state.plain import from_simple, to_simple
 from dora_repro.state.restoring import choose, restore, world
 
-__all__ = ["SavedLeaf", "Snapshot", "choose", "run_roots"]
+__all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
 
 FORMAT = "dora_repro/snapshot/1"
 
@@ -227,6 +227,27 @@ def run_roots(run: object) -> dict[str, object]:
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
     return _Roots(run, roots, class_state(type(run)))
+
+
+def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
+    """A snapshot that is `below`, but for some paths, which are as in `above`: there, or not there."""
+    around = _above(paths)
+    # Where one has a plain value and the other a container, the container's items bring it along.
+    gone = paths | {path for path in around if path not in above}
+    leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
+    leaves |= {path: leaf for path, leaf in above.items() if path in paths}
+    kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
+    kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
+    return Snapshot(leaves, below.uncaptured, kinds)
+
+
+def _above(paths: frozenset[str]) -> set[str]:
+    """Every path that one of these lies below."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return found
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[object, bool]:

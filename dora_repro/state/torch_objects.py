@@ -19,6 +19,8 @@ from dora_repro.state.kinds import comes_from, held_by, key_text
 from dora_repro.state.leaves import Walker
 from dora_repro.state.putting import Setter
 
+LOADER_ITERATOR = "loader iterator"  # as it is listed among what cannot be captured
+
 # Attributes of every Module that hold the machinery, or are read below by other means.
 _MODULE_PLUMBING = frozenset(vars(Module())) | {"_flat_weights", "_flat_weight_refs", "_graph", "_code"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -254,7 +256,7 @@ def read_loader(walker: Walker, loader: DataLoader, path: str, hold: Setter, rol
 
 def read_loader_iterator(walker: Walker, iterator: _BaseDataLoaderIter, path: str, hold: Setter, role: str) -> None:
     """Workers, queues, a half-used order of samples: seen, not put back. What it gives next is an effect."""
-    walker.found.uncaptured[path] = f"loader iterator after {iterator._num_yielded} batches"
+    walker.found.uncaptured[path] = f"{LOADER_ITERATOR} after {iterator._num_yielded} batches"
 
 
 def read_sampler(walker: Walker, sampler: Sampler, path: str, hold: Setter, role: str) -> None:

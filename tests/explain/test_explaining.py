@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dora_repro import Verdict, check
+from dora_repro.faults import gallery
 from tests import runs
 
 
@@ -236,6 +237,20 @@ def test_other_batches_are_the_cause_where_the_order_cannot_be_put_back():
     assert report.divergence.phase == "batch"
     assert names(report) == {"data/batches"}
     assert report.causes[0].necessary and report.explanation.confirmed
+
+
+@pytest.mark.parametrize("name", ["order-from-global", "reads-ahead"])
+def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_batches(name):
+    fault = gallery.find(name)
+    report = explained(fault.factory, fault.steps, fault.save_at)
+    found = report.explanation
+    assert names(report) == {"data/iterators", "position"}
+    assert found.proved and found.confirmed and all(cause.necessary for cause in report.causes)
+    iterators = next(cause for cause in report.causes if cause.name == "data/iterators")
+    assert "`batches` (" in iterators.how and iterators.load and not iterators.is_state
+    assert any(trial.put_back == "all that was lost and the iterators" for trial in found.trials)
+    # Nothing that stands in an iterator's place is taken away from a trial's run.
+    assert not any("has no attribute" in (trial.outcome.error or "") for trial in found.trials)
 
 
 def test_two_lost_leaves_that_only_matter_together_are_both_named():

@@ -1,0 +1,38 @@
+"""What a run holds half done, and no snapshot can put back: iterators of loaders, suspended Python generators.
+
+They can be had by doing what the run did, from its beginning; all state around them can then be made another's.
+"""
+
+from collections.abc import Collection, Mapping
+
+from dora_repro.state.leaves import walk
+from dora_repro.state.restoring import world
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.torch_objects import LOADER_ITERATOR
+
+
+def suspended(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
+    """Path -> what it is, the outermost alone: an iterator in the frame of a generator is the generator's.
+
+    Args:
+        leaves, uncaptured: of a snapshot, or of a walk.
+    """
+    held = {path: told for path, told in uncaptured.items() if told.startswith(LOADER_ITERATOR)}
+    for path in leaves:
+        frame, _, last = path.rpartition("/")
+        if last == "instruction" and f"{frame}/line" in leaves:
+            held[frame] = "suspended generator"
+    return {path: told for path, told in held.items() if not any(path.startswith(f"{other}/") for other in held)}
+
+
+def restore_around(snapshot: Snapshot, roots: Mapping[str, object]) -> dict[str, str]:
+    """Make all of a run's state that of a snapshot, but for what it holds half done and what lies inside that.
+
+    Returns:
+        path -> reason for what could not be put back, as `Snapshot.restore`.
+    """
+    live = walk(roots)
+    kept = suspended(live, live.uncaptured)
+    inside = tuple(f"{path}/" for path in kept)
+    paths = dict.fromkeys((*snapshot, *live, *world()))
+    return snapshot.restore(roots, [path for path in paths if path not in kept and not path.startswith(inside)])
