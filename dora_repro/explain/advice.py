@@ -5,7 +5,7 @@ those are is told by the role of the leaves and by their type, never by where th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -40,6 +40,15 @@ class Advice:
     sentence: str = ""
 
 
+def closed_over(function: str, names: Iterable[str]) -> Advice:
+    """For variables that a function closes over: no line of save or load reaches them."""
+    listed = ", ".join(f"`{name}`" for name in names)
+    return Advice(
+        sentence=f"{listed}: in the closure of `{function}`, out of reach of save and load. Keep it on the run, or on "
+        "an object with state_dict() and load_state_dict()."
+    )
+
+
 def advise(
     name: str,
     leaves: tuple[str, ...],
@@ -63,7 +72,7 @@ def advise(
     if name in _WITHOUT_STATE:
         return _WITHOUT_STATE[name]
     paths = leaves or (name,)
-    found = _Adviser(paths, value, kinds or {}, in_file).of(role)
+    found = _Adviser(paths, value, kinds or {}, in_file, "lost" in how).of(role)
     sentences = [found.sentence, *(sentence for words, sentence in _BY_HOW if words in how)]
     return Advice(() if in_file else found.save, found.load, " ".join(sentences).strip())
 
@@ -109,9 +118,11 @@ _WITHOUT_STATE = {
 class _Adviser:
     """Advice on leaves of one cause."""
 
-    def __init__(self, paths: tuple[str, ...], value: object, kinds: Mapping[str, object], in_file: bool):
+    def __init__(
+        self, paths: tuple[str, ...], value: object, kinds: Mapping[str, object], in_file: bool, lost: bool
+    ):
         self._paths, self._first, self._value, self._kinds = paths, paths[0], value, kinds
-        self._in_file = in_file
+        self._in_file, self._lost = in_file, lost
         self._root = self._first.partition("/")[0]
 
     def of(self, role: str) -> Advice:
@@ -322,8 +333,13 @@ class _Adviser:
         if at not in self._paths or (isinstance(self._value, (list, dict, set))):
             return Advice((f"{key} = copy.deepcopy({code})",), (f"{code} = copy.deepcopy({key})",), sentence)
         pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
-        if isinstance(self._value, torch.Tensor):
+        if isinstance(self._value, torch.Tensor) and not self._lost:
             return self._in_place()
+        if isinstance(self._value, torch.Tensor):  # there is none to copy into, and no optimizer holds it
+            return Advice(
+                tuple(f"{key} = {code}.detach().clone()" for key, code in pairs),
+                tuple(f"{code} = {key}" for key, code in pairs),
+            )
         if isinstance(self._value, np.ndarray):  # torch.load refuses numpy's by default: as tensors and numbers
             if all(path in self._kinds for path in self._paths):  # numpy's scalars
                 return Advice(

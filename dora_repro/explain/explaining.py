@@ -10,7 +10,8 @@ from dora_repro.comparison import LeafDifference
 from dora_repro.explain.bench import Setting
 from dora_repro.explain.explanation import Cause, Explanation, TrialTold
 from dora_repro.explain.loading import keys_told
-from dora_repro.explain.looking import draws_told, generators_of, operator_told, unsteady_operator
+from dora_repro.explain.looking import draws_told, generators_of, operator_told, unsteady_operator, up_to
+from dora_repro.explain.steadying import steadied
 from dora_repro.explain.telling import Telling, proof, put_back
 from dora_repro.explain.transplant import Found, Search
 from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial
@@ -69,10 +70,14 @@ def explain(session: Session, sides: Sides, donor: Evidence, difference: Differe
 
 
 def explain_unsteady(session: Session, job: Job, step: int) -> Explanation:
-    """Where a side that was repeated did something else: the operator that did."""
+    """Where a side that was repeated did something else: the operator that did, and what held still makes it come
+    again."""
     begun = time.perf_counter()
     operator = unsteady_operator(session, job, step)
-    look_at = () if operator else ("it did not come again when every operator was logged", *_OUTSIDE)
+    held = steadied(session, up_to(job, step))
+    look_at = (held,) if held else ()
+    if not operator and not held:
+        look_at = ("it did not come again when every operator was logged", *_OUTSIDE)
     return Explanation(
         unexplained="the run itself is not deterministic",
         look_at=look_at,

@@ -68,6 +68,8 @@ class _Audit:
             return "frozen" if was.value else "no longer frozen"
         if path.endswith("/training"):
             return "in evaluation mode" if was.value else "in training mode"
+        if was.kept and now.kept and now.value is None:
+            return "lost: None in its place"
         if was.kept and now.kept and type(was.value) is not type(now.value):
             return f"recast: {_type(was)} became {_type(now)}"
         return OTHER

@@ -25,8 +25,7 @@ def draws_told(session: Session, sides: Sides, step: int, generators: tuple[Leaf
     """
     start = sides.save_at
     ahead = [found for found in generators if found.draws and found.draws > 0]
-    reference = replace(sides.reference_job, steps=step, saves=_until(sides.reference_job, step), values=())
-    resumed = replace(sides.resumed_job, steps=step, saves=(), values=())
+    reference, resumed = up_to(sides.reference_job, step), up_to(sides.resumed_job, step)
     try:
         theirs = session.repeat("resumed, with its draws logged", replace(resumed, draws=(0, step)))
         if step > start:
@@ -56,8 +55,8 @@ def operator_told(session: Session, sides: Sides, step: int, transplant: Transpl
     Args:
         transplant: state put into the resumed run first, so that both begin the step from the same.
     """
-    reference = replace(sides.reference_job, steps=step, saves=_until(sides.reference_job, step), values=())
-    resumed = replace(sides.resumed_job, steps=step, saves=(), values=(), transplant=transplant)
+    reference = up_to(sides.reference_job, step)
+    resumed = replace(up_to(sides.resumed_job, step), transplant=transplant)
     try:
         ours = session.repeat("reference, with its operators logged", replace(reference, operators=step))
         theirs = session.repeat("resumed, with its operators logged", replace(resumed, operators=step))
@@ -68,7 +67,7 @@ def operator_told(session: Session, sides: Sides, step: int, transplant: Transpl
 
 def unsteady_operator(session: Session, job: Job, step: int) -> str:
     """The first operator of a step that made another output of equal inputs, of two runs of one and the same side."""
-    again = replace(job, steps=step, saves=_until(job, step), values=(), operators=step)
+    again = replace(up_to(job, step), operators=step)
     session.expect(2)
     try:
         ours, theirs = (
@@ -85,8 +84,9 @@ def _first_of(ours: Evidence, theirs: Evidence) -> str:
     return str(found) if found is not None else ""
 
 
-def _until(job: Job, step: int) -> tuple[int, ...]:
-    return tuple(save for save in job.saves if save <= step)
+def up_to(job: Job, step: int) -> Job:
+    """The same work, done up to a step, with nothing kept besides."""
+    return replace(job, steps=step, saves=tuple(save for save in job.saves if save <= step), values=())
 
 
 def generators_of(differences: tuple[LeafDifference, ...], names: frozenset[str]) -> tuple[LeafDifference, ...]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dora_repro.comparison import LeafDifference
-from dora_repro.explain.advice import advise
+from dora_repro.explain.advice import Advice, advise, closed_over
 from dora_repro.explain.explanation import Cause
 from dora_repro.explain.libraries import told
 from dora_repro.explain.loading import audit_load
@@ -45,7 +45,9 @@ class Telling:
         first = self._saved.get(part.leaves[0])
         value = first.value if first else None
         how = self._how(part)
-        mended = advise(part.name, part.leaves, part.role, in_file, value, self._saved.kinds, how)
+        mended = self._closed_over(part) or advise(
+            part.name, part.leaves, part.role, in_file, value, self._saved.kinds, how
+        )
         by_library = told(self._libraries, part.name, part.role, part.leaves)
         return Cause(
             name=part.name,
@@ -59,6 +61,14 @@ class Telling:
             load=tuple(self._from_its_key(line, part) for line in mended.load) if in_file else mended.load,
             advice=" ".join((mended.sentence, *by_library)).strip(),
         )
+
+    def _closed_over(self, part: Part) -> Advice | None:
+        """Advice on variables that a function closes over; None for all else."""
+        function = part.leaves[0].rpartition("/")[0]
+        name = self._saved.get(f"{function}/name")
+        if name is None or not any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
+            return None
+        return closed_over(function, (leaf.removeprefix(f"{function}/") for leaf in part.leaves))
 
     def _half_done(self) -> str:
         """What of the reference no file holds and no load made anew: iterators and generators, where they stood."""

@@ -54,6 +54,7 @@ class Job:
         draws: (first, last) step in which to log who draws random numbers; with 0 as the first, while loading too.
         operators: log every operator of this step.
         transplant: what is put into the run after loading.
+        seeded: seed the global generators before the run is built; deterministic: allow torch no algorithm that is not.
     """
 
     folder: Path
@@ -69,6 +70,8 @@ class Job:
     draws: tuple[int, int] | None = None
     operators: int | None = None
     transplant: Transplant | None = None
+    seeded: bool = False
+    deterministic: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """As JSON can hold it."""

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -42,15 +42,17 @@ class Interpreters(AbstractContextManager):
 
     Args:
         preload: modules to import while they wait, besides the kit's own.
+        environment: variables besides those of this process.
 
     Attributes:
+        preload: as given.
         later: sides that will be asked for after those of the present check.
     """
 
     _READY = 2
 
-    def __init__(self, preload: tuple[str, ...] = ()):
-        self._preload = preload
+    def __init__(self, preload: tuple[str, ...] = (), environment: Mapping[str, str] | None = None):
+        self.preload, self._environment = preload, environment
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self._waiting: list[SideProcess] = []
         self._expected = self._started = self._busy = self.later = 0
@@ -69,7 +71,7 @@ class Interpreters(AbstractContextManager):
     def _start(self) -> None:
         place = self._folder / f"process-{self._started}"
         place.mkdir()
-        self._waiting.append(SideProcess(place, self._preload))
+        self._waiting.append(SideProcess(place, self.preload, self._environment))
         self._started += 1
 
     @contextmanager
@@ -96,14 +98,15 @@ class SideProcess:
     Args:
         folder: for its log; must exist.
         preload: modules to import while it waits.
+        environment: variables besides those of this process.
     """
 
-    def __init__(self, folder: Path, preload: tuple[str, ...] = ()):
+    def __init__(self, folder: Path, preload: tuple[str, ...] = (), environment: Mapping[str, str] | None = None):
         self.log = folder / "log.txt"
         self._factory = folder / "factory.pkl"
         flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -O, -W, -X of the parent
         # Threads that wait for each other leave their core alone: on it, the next side is importing.
-        environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+        environment = {"OMP_WAIT_POLICY": "passive", **os.environ, **(environment or {})}
         self._process = subprocess.Popen(
             [sys.executable, *flags, "-c", _BOOT], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

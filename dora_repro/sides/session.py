@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +68,20 @@ class Session(AbstractContextManager):
         """That many sides are still to be run: their interpreters may get ready."""
         if not self.in_process:
             self._interpreters.expect(sides)
+
+    @contextmanager
+    def surrounded(self, environment: Mapping[str, str]) -> Iterator[None]:
+        """Sides that are run meanwhile have interpreters with these environment variables besides; two get ready.
+
+        There must be such: not `in_process`.
+        """
+        before = self._interpreters
+        with Interpreters(before.preload, environment) as self._interpreters:
+            try:
+                self.expect(2)
+                yield
+            finally:
+                self._interpreters = before
 
     def run(self, side: str, job: Job) -> Evidence:
         """Do one side's work and return its evidence.

@@ -22,6 +22,7 @@ from dora_repro.recording.streams import Feeding, Keeping, Streams
 from dora_repro.sides.job import CHECKPOINT, Job, Transplant
 from dora_repro.sides.libraries import libraries
 from dora_repro.sides.logs import Logs
+from dora_repro.state import rng
 from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
@@ -77,6 +78,10 @@ def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: No
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    if job.seeded:
+        rng.seed_world(0)
+    if job.deterministic:
+        torch.use_deterministic_algorithms(True)
     job.folder.mkdir(parents=True)
     progress = _Progress()
     begun = time.perf_counter()

@@ -98,6 +98,13 @@ def restore_global(name: str, state: State) -> None:
         _backend(device).set_rng_state(state, device)
 
 
+def seed_world(seed: int) -> None:
+    """Seed all global generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Whatever the body draws from the global generators, they are afterwards as they were before."""

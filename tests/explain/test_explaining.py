@@ -239,6 +239,42 @@ def test_other_batches_are_the_cause_where_the_order_cannot_be_put_back():
     assert report.causes[0].necessary and report.explanation.confirmed
 
 
+class Held(runs.Plain):
+    """A mask that is drawn at the first step and a running mean in a closure; neither is saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.mask, self.smooth = None, self.smoothing()
+
+    def smoothing(self):
+        mean = 1.0
+
+        def smooth(value):
+            nonlocal mean
+            mean = 0.5 * mean + 0.5 * value
+            return mean
+
+        return smooth
+
+    def step(self):
+        if self.mask is None:
+            self.mask = torch.rand(3)
+        self.targets = self.targets * self.smooth(0.5) * self.mask
+        return super().step()
+
+    def load(self, path):
+        super().load(path)
+        self.targets = self.targets * 0.5
+
+
+def test_what_was_made_later_is_assigned_and_what_a_closure_holds_is_told_to_be_moved():
+    causes = {cause.name: cause for cause in explained(Held).causes}
+    assert causes["mask"].how == "lost: None in its place; not in the checkpoint"
+    assert causes["mask"].load == ('self.mask = state["mask"]',) and causes["mask"].advice == ""
+    closed = causes["smooth/mean"]
+    assert (closed.save, closed.load) == ((), ()) and "in the closure of `smooth`" in closed.advice
+
+
 @pytest.mark.parametrize("name", ["order-from-global", "reads-ahead"])
 def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_batches(name):
     fault = gallery.find(name)

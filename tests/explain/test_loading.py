@@ -81,6 +81,10 @@ def test_another_dtype_is_recast():
     assert told(lambda run: setattr(run, "steps", 3.0)) == {"steps": "recast: int became float"}
 
 
+def test_none_where_there_was_a_value_is_no_recast_but_a_loss():
+    assert told(lambda run: setattr(run, "steps", None)) == {"steps": "lost: None in its place"}
+
+
 @pytest.mark.parametrize("half, name", [(torch.bfloat16, "bf16"), (torch.float16, "f16")])
 def test_a_round_trip_through_a_half_is_recast(half, name):
     def round_off(run):
