@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dora_repro.checks.report import Report
 from dora_repro.faults.gallery import Fault, find
 from dora_repro.faults.trying import Tried, try_fault
+from dora_repro.show.screen import folded
 from dora_repro.show.sections import Wording
 from dora_repro.show.why import why_blocks
 
@@ -102,9 +103,10 @@ def source(fault: Fault) -> str:
 
 
 def why(report: Report) -> str:
-    """Why a run differs, as the report tells it; empty where there is nothing to explain."""
+    """Why a run differs, as the report tells it, in lines of a notebook's width; empty where there is nothing to
+    explain."""
     blocks = why_blocks(report, Wording(str, False, "Parameters", timed=False))
-    return "\n\n".join("\n".join(block) for block in blocks)
+    return folded("\n\n".join("\n".join(block) for block in blocks))
 
 
 def asked(name: str, fresh: bool = True) -> Report:

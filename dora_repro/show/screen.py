@@ -1,5 +1,6 @@
 """What a stream can show of a text: colours on a terminal, plain words where the symbols do not exist."""
 
+import textwrap
 from typing import TextIO
 
 # For streams that cannot say them (LC_ALL=C, a Windows code page, PYTHONIOENCODING=ascii).
@@ -17,6 +18,16 @@ def fitted(text: str, stream: TextIO) -> str:
     except UnicodeEncodeError:
         return in_words(text).encode(encoding, "replace").decode(encoding)
     return painted(text) if stream.isatty() else text
+
+
+def folded(text: str, width: int = 110) -> str:
+    """The text with its long lines broken between words, where a view would break them within: a notebook's does."""
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
+        lines += wrapper.wrap(line.lstrip()) if len(line) > width else [line]
+    return "\n".join(lines)
 
 
 def in_words(text: str) -> str:

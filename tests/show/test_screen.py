@@ -2,7 +2,7 @@
 
 import io
 
-from dora_repro.show.screen import fitted, in_words
+from dora_repro.show.screen import fitted, folded, in_words
 
 TEXT = "✓ a: max diff = 0\n✗ b × 3 … –\n❌ TEST FAILED: x\nplain"
 
@@ -38,3 +38,10 @@ def test_a_stream_that_says_no_encoding_gets_the_text():
 
 def test_words_for_every_mark():
     assert in_words("✓✗✅❌⚠") == "okx[ok][x][!]"
+
+
+def test_long_lines_are_broken_between_words_and_keep_their_indent():
+    code = "      " + "x" * 40
+    text = f"short\n\n  one two three four five six\n{code}"
+    assert folded(text, 20) == f"short\n\n  one two three four\n  five six\n{code}"
+    assert folded(text, 200) == text
