@@ -5,7 +5,7 @@ Objects of classes are not made: what they need to be built is known to the run 
 
 import marshal
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from dora_repro.state.digest import is_plain
 from dora_repro.state.kinds import key_text, type_name
+from dora_repro.state.paths import ancestors
 from dora_repro.state.values import made
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
@@ -68,7 +69,7 @@ class Maker:
         object_at: Callable[[str], object],
     ):
         self.wanted, self.kinds, self.chosen, self._object_at = wanted, kinds, chosen, object_at
-        self._above_chosen, self._above_wanted = _above(chosen), _above(wanted)
+        self._above_chosen, self._above_wanted = ancestors(chosen), ancestors(wanted)
 
     def __call__(self, path: str) -> object:
         """What the snapshot has at a path, made anew.
@@ -118,15 +119,6 @@ def _made(kind: Kind | None, plain: object) -> object:
         return made(kind.name, plain)
     except KeyError:
         raise Cannot(f"a {kind.name} cannot be made from what was kept of it") from None
-
-
-def _above(paths: Iterable[str]) -> set[str]:
-    """Every path that others lie below."""
-    found: set[str] = set()
-    for path in paths:
-        while (path := path.rpartition("/")[0]) and path not in found:
-            found.add(path)
-    return found
 
 
 def copied(value: object) -> object:

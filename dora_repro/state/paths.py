@@ -28,3 +28,12 @@ def ends(path: str) -> tuple[str, str]:
     if "/" not in rest or not name.isdigit():
         last = name
     return (first if slash else ""), ("*" if last.isdigit() else last)
+
+
+def ancestors(paths: Iterable[str]) -> set[str]:
+    """Every path that one of these lies below."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return found

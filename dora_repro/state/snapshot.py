@@ -18,6 +18,7 @@ from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.kinds import class_state, held_by
 from dora_repro.state.leaves import Leaf, walk
 from dora_repro.state.making import Kind
+from dora_repro.state.paths import ancestors
 from dora_repro.state.plain import from_simple, to_simple
 from dora_repro.state.restoring import choose, restore, world
 
@@ -231,7 +232,7 @@ def run_roots(run: object) -> dict[str, object]:
 
 def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
     """A snapshot that is `below`, but for some paths, which are as in `above`: there, or not there."""
-    around = _above(paths)
+    around = ancestors(paths)
     # Where one has a plain value and the other a container, the container's items bring it along.
     gone = paths | {path for path in around if path not in above}
     leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
@@ -239,15 +240,6 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
     kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
     kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
     return Snapshot(leaves, below.uncaptured, kinds)
-
-
-def _above(paths: frozenset[str]) -> set[str]:
-    """Every path that one of these lies below."""
-    found: set[str] = set()
-    for path in paths:
-        while (path := path.rpartition("/")[0]) and path not in found:
-            found.add(path)
-    return found
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[object, bool]:
