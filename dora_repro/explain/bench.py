@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome
+from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome
 from dora_repro.recording import Recorder
 from dora_repro.recording.streams import Feeding, Streams
 from dora_repro.sides.evidence import Evidence
@@ -21,7 +21,7 @@ from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
-from dora_repro.trace import Trace, first_difference, first_in_step, without_late_loading
+from dora_repro.trace import Difference, Trace, first_difference, first_in_step, without_late_loading
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Bench:
         if setting.threads is not None:
             torch.set_num_threads(setting.threads)
         self._world, self._flags = rng.capture_world(), flags.capture_flags()
-        self._reference = Evidence(Path(setting.reference))
-        self._loaded = Evidence(Path(setting.resumed)).loaded_or_none
+        self._reference, self._resumed = Evidence(Path(setting.reference)), Evidence(Path(setting.resumed))
+        self._loaded = self._resumed.loaded_or_none
         self._saved = Snapshot.read(setting.saved)
         self._streams = Streams.read(Path(setting.streams)) if setting.streams else None
 
@@ -102,17 +102,20 @@ class Bench:
         setting = self._setting
         leaves = names - BEYOND
         begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
-        if ITERATORS in names:
-            run = made_and_stepped(self._factory, setting.start)
-            wrong = restore_around(begun_with, run_roots(run))
+        if names & {ITERATORS, CONTROL}:
+            run = made_and_stepped(self._factory, setting.start, setting.load)
         else:
             run = made_and_loaded(self._factory, setting.load)
+        if ITERATORS in names:
+            wrong = restore_around(begun_with, run_roots(run))
+        else:
             wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
         state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
         with ExitStack() as stack:
             begin = self._feeding(stack, run, names)
             recorder = stack.enter_context(Recorder(run, setting.start))
-            first = self._steps(recorder, begin, to_the_end, state)
+            expected = self._resumed.trace if CONTROL in names else self._reference.trace
+            first = self._steps(expected, recorder, begin, to_the_end, state)
             found = first and (first.step, first.phase, first.leaf)
             heals = first is None and self._ended_as_it_should(run, setting.at_end)
             apart = loss = None
@@ -125,9 +128,11 @@ class Bench:
             return lambda step: None
         return stack.enter_context(Feeding(run, self._streams, DATA in names, DRAWS in names)).begin
 
-    def _steps(self, recorder: Recorder, begin: Callable[[int], None], to_the_end: bool, state: dict):
-        """The first difference from the reference; steps are done up to it, or all of them."""
-        expected, found = self._reference.trace, None
+    def _steps(
+        self, expected: Trace, recorder: Recorder, begin: Callable[[int], None], to_the_end: bool, state: dict
+    ) -> Difference | None:
+        """The first difference from what is expected; steps are done up to it, or all of them."""
+        found = None
         for number in range(self._setting.start + 1, self._setting.steps + 1):
             begin(number)
             if not recorder.step():

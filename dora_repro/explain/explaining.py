@@ -8,19 +8,19 @@ from pathlib import Path
 
 from dora_repro.comparison import LeafDifference
 from dora_repro.explain.bench import Setting
-from dora_repro.explain.explanation import Cause, Explanation, TrialTold
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.loading import keys_told
 from dora_repro.explain.looking import draws_told, generators_of, operator_told, unsteady_operator, up_to
 from dora_repro.explain.steadying import steadied
-from dora_repro.explain.telling import Telling, proof, put_back
+from dora_repro.explain.telling import Telling, proof, trial_told
 from dora_repro.explain.transplant import Found, Search
-from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job, Transplant
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.state.suspended import suspended
+from dora_repro.state.suspended import stand_alike, suspended
 from dora_repro.trace import first_difference
 
 BENCH = "dora_repro.explain.bench:bench"
@@ -106,8 +106,8 @@ def _raised_while_loading(resumed: Evidence) -> Explanation:
 
 def _searched(session: Session, sides: Sides, donor: Evidence, difference: Difference) -> Explanation:
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
-    iterators = suspended(saved, saved.uncaptured)
-    candidates = tuple(_candidates(difference, saved, tuple(iterators)))
+    iterators = tuple(suspended(saved, saved.uncaptured))
+    candidates = tuple(_candidates(difference, saved, iterators))
     streams = donor.streams if donor.streams.exists() else None
     setting = Setting(
         load=str(sides.resumed_job.load),
@@ -125,8 +125,10 @@ def _searched(session: Session, sides: Sides, donor: Evidence, difference: Diffe
     with ExitStack() as stack:
         ask = _Asking(session, setting, stack)
         roles = {path: leaf.role for path, leaf in saved.items()}
-        found = Search(ask, candidates, roles, difference.phase, streams is not None, bool(iterators)).run()
-    trials = tuple(TrialTold(put_back(trial, found), len(trial.names), outcome) for trial, outcome in found.trials)
+        others = bool(iterators) and not stand_alike(saved, loaded)
+        resettable = not suspended(loaded, loaded.uncaptured)
+        found = Search(ask, candidates, roles, difference.phase, streams is not None, others, resettable).run()
+    trials = tuple(trial_told(trial, outcome, found) for trial, outcome in found.trials)
     told = {"trials": trials, "steps": sum(outcome.steps for _, outcome in found.trials), "stopped": found.stopped}
     if not found.parts:
         return Explanation(**told, **_unexplained(session, sides, setting, found, difference))
@@ -231,7 +233,12 @@ def _unexplained(
     ruled_out = [f"ruled out: all {len(difference.lost)} leaves that differ after loading, put back together"]
     if any(DATA in trial.names for trial, _ in found.trials):
         ruled_out.append("ruled out: the reference's batches, and its generators at the beginning of each step")
-    if any(ITERATORS in trial.names for trial, _ in found.trials):
+    if any(CONTROL in trial.names for trial, _ in found.trials):
+        ruled_out.append(
+            "a run that did the steps up to the save itself goes another way than the resumed one, even with all of "
+            "its state: something that load() changes is no state"
+        )
+    elif any(ITERATORS in trial.names for trial, _ in found.trials):
         ruled_out.append("ruled out: the reference's iterators, with all else put back around them")
     if furthest > difference.step:
         ruled_out.append(f"with them the runs agree up to step {furthest - 1}")

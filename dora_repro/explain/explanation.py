@@ -44,11 +44,12 @@ class Cause:
 
 @dataclass(frozen=True)
 class TrialTold:
-    """One trial as it is shown: what was put back, in words, and what came of it."""
+    """One trial as it is shown: what was put back, in words, and what came of it; `aim` is said where it `heals`."""
 
     put_back: str
     leaves: int
     outcome: Outcome
+    aim: str = "heals"
 
 
 @dataclass(frozen=True)

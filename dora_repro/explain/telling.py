@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from dora_repro.comparison import LeafDifference
 from dora_repro.explain.advice import Advice, advise, closed_over
-from dora_repro.explain.explanation import Cause
+from dora_repro.explain.explanation import Cause, TrialTold
 from dora_repro.explain.libraries import told
 from dora_repro.explain.loading import audit_load
 from dora_repro.explain.saving import SAVED, Kept, audit_save
 from dora_repro.explain.transplant import Found, Part
-from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Trial
+from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import ends, pattern
 from dora_repro.state.snapshot import Snapshot
@@ -107,8 +107,15 @@ def _counted(words: Iterable[str]) -> str:
     return ", ".join(f"{number} {word}" for word, number in count.most_common(3))
 
 
-def put_back(trial: Trial, found: Found) -> str:
-    """What a trial put back, in words."""
+def trial_told(trial: Trial, outcome: Outcome, found: Found) -> TrialTold:
+    """A trial, in words."""
+    if CONTROL in trial.names:
+        did = "nothing, in a run that did the steps up to the save itself"
+        return TrialTold(did, 0, outcome, "does what the resumed run did")
+    return TrialTold(_put_back(trial, found), len(trial.names), outcome)
+
+
+def _put_back(trial: Trial, found: Found) -> str:
     everything = frozenset(leaf for leaves in found.candidates.values() for leaf in leaves)
     put = trial.names - BEYOND
     missing = everything - put
@@ -128,7 +135,8 @@ def _few(paths: Iterable[str], limit: int = 3) -> str:
     for path in sorted(paths):
         kinds.setdefault(ends(path), []).append(path)
     words = [pattern(inside) for inside in kinds.values()]
-    return ", ".join(words[:limit]) + (f" and {len(words) - limit} kinds more" if len(words) > limit else "")
+    more = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {more} kind{'s' if more > 1 else ''} more" if more > 0 else "")
 
 
 def proof(found: Found, left: int, confirmed: bool | None) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dora_repro.comparison import LeafDifference
 from dora_repro.explain.minimal import halved, minimal
-from dora_repro.explain.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.state.paths import ends, pattern
 
 BUDGET = 40  # trials
@@ -100,7 +100,8 @@ class Search:
         roles: role of every leaf of the reference at the save, by path.
         phase: of the first difference.
         streams: whether batches and draws of the reference are at hand.
-        iterators: whether the reference held something half done at the save.
+        iterators: whether the reference held something half done at the save that the resumed run holds otherwise.
+        resettable: whether the resumed run has nothing half done there, so that the control can be asked.
         budget: trials that may be done.
     """
 
@@ -112,9 +113,10 @@ class Search:
         phase: str,
         streams: bool,
         iterators: bool = False,
+        resettable: bool = True,
         budget: int = BUDGET,
     ):
-        self._iterators = iterators
+        self._iterators, self._resettable = iterators, resettable
         self._ask, self._streams, self._budget, self._phase = ask, streams, budget, phase.partition("[")[0]
         self._differences = {difference.path: difference for difference in differences}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
@@ -193,9 +195,13 @@ class Search:
             more += (((ITERATORS,),),)
         for base in dict.fromkeys((everything, useful)):
             for extra in more:
-                if (base or extra) and self._heals(_all((*extra, *base))):
+                if (base or extra) and self._heals(_all((*extra, *base))) and self._controlled(extra):
                     return (*extra, *base)
         return None
+
+    def _controlled(self, extra: Iterable[tuple[str, ...]]) -> bool:
+        """Whether it is the iterators that heal, and not that the trial's objects were never loaded into."""
+        return (ITERATORS,) not in extra or not self._resettable or self._heals((CONTROL,)) is True
 
     def _refined(self, units: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """Components taken apart into the kinds of leaves, and these into the leaves, that are needed."""

@@ -4,7 +4,10 @@ from dataclasses import asdict, dataclass, field
 
 # Named as leaves are: what can be tried, and is no leaf.
 DATA, DRAWS, ITERATORS = "data/batches", "rng/draws", "data/iterators"
-BEYOND = frozenset({DATA, DRAWS, ITERATORS})
+# The control of `ITERATORS`: a run that did the steps up to the save, with all of the resumed run's state, its missing
+# iterators included. It must do what the resumed run did, or iterators are not what makes the difference.
+CONTROL = "data/iterators, begun anew"
+BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL})
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,8 @@ class Trial:
 
     Attributes:
         names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
-            at the beginning of each step, `ITERATORS` for what it held half done at the save.
+            at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
+            whether a run does what the resumed one did, not the reference.
         to_the_end: do all steps, also after one that differs, and measure how far apart the runs are then.
     """
 

@@ -30,7 +30,7 @@ def trial_table(report: Report) -> str:
         if outcome.heals is None:
             came = "no verdict"
         elif outcome.heals:
-            came = "heals"
+            came = trial.aim
         else:
             came = f"differs at step {outcome.first[0]}, {outcome.first[1]}" if outcome.first else "differs at the end"
         rows.append((str(number), came, str(outcome.steps), trial.put_back))

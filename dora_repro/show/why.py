@@ -86,7 +86,7 @@ def trial_lines(found: Explanation) -> list[str]:
         if outcome.heals is None:
             came = f"no verdict: {outcome.error}"
         elif outcome.heals:
-            came = "heals"
+            came = trial.aim
         elif outcome.first:
             came = f"differs at step {outcome.first[0]}, phase {outcome.first[1]}"
         else:

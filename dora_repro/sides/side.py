@@ -108,11 +108,18 @@ def made_and_loaded(factory: Callable, load: Path | str | None, begins: Callable
     return run
 
 
-def made_and_stepped(factory: Callable, steps: int) -> object:
-    """A run built anew that has done so many steps, and holds what they leave half done."""
+def made_and_stepped(
+    factory: Callable, steps: int, load: Path | str, begins: Callable[[], None] = lambda: None
+) -> object:
+    """A run built anew that has done so many steps, and holds what they leave half done.
+
+    Another is made and loaded after it and let go, for what loading does to the process: a module's variable, torch's
+    settings, the environment are then as they are where a run is resumed.
+    """
     run = factory()
     for _ in range(steps):
         run.step()
+    made_and_loaded(factory, load, begins)
     return run
 
 
@@ -127,7 +134,7 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
             watched.notes.clear()  # what was loaded while building is none of the checkpoint's: a backbone's weights
 
     if job.transplant is not None and job.transplant.around is not None:
-        run = made_and_stepped(factory, job.start)
+        run = made_and_stepped(factory, job.start, job.load, begins)
     else:
         run = made_and_loaded(factory, job.load, begins)
     clock.lap("build")

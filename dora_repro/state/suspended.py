@@ -17,12 +17,29 @@ def suspended(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[st
     Args:
         leaves, uncaptured: of a snapshot, or of a walk.
     """
+    held = _held(leaves, uncaptured)
+    return {path: told for path, told in held.items() if not any(path.startswith(f"{other}/") for other in held)}
+
+
+def stand_alike(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two runs hold the same half-done things at the same place, as far as can be seen: iterators after as many
+    batches, generators at the same instruction."""
+    return _places(one) == _places(other)
+
+
+def _places(snapshot: Snapshot) -> dict[str, object]:
+    held = _held(snapshot, snapshot.uncaptured)
+    frames = (path for path in held if f"{path}/instruction" in snapshot)
+    return held | {path: snapshot[f"{path}/instruction"].digest for path in frames}
+
+
+def _held(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
     held = {path: told for path, told in uncaptured.items() if told.startswith(LOADER_ITERATOR)}
     for path in leaves:
         frame, _, last = path.rpartition("/")
         if last == "instruction" and f"{frame}/line" in leaves:
             held[frame] = "suspended generator"
-    return {path: told for path, told in held.items() if not any(path.startswith(f"{other}/") for other in held)}
+    return held
 
 
 def restore_around(snapshot: Snapshot, roots: Mapping[str, object]) -> dict[str, str]:

@@ -395,3 +395,17 @@ def test_a_trial_that_takes_its_interpreter_down_is_no_verdict():
     found = report.explanation
     assert found.causes == ()
     assert any(trial.outcome.heals is None and trial.outcome.error for trial in found.trials)
+
+
+class LoadedIntoOthers(gallery.find("order-from-global").factory):
+    """Iterators are lost, and besides load() puts a layer in that is none of the state."""
+
+    def load(self, path):
+        super().load(path)
+        self.model[1] = nn.ELU()
+
+
+def test_iterators_are_not_blamed_where_loading_made_other_objects_as_well():
+    found = explained(LoadedIntoOthers, 9, 2).explanation
+    assert found.causes == () and found.unexplained
+    assert any("something that load() changes is no state" in line for line in found.look_at)

@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.state.suspended import restore_around, suspended
+from dora_repro.state.suspended import restore_around, stand_alike, suspended
 
 
 def endless(loader):
@@ -39,6 +39,22 @@ def test_iterators_and_generators_are_found_the_outermost_alone():
     run.batches = run.forever = None
     snapshot = Snapshot.capture(run_roots(run))
     assert suspended(snapshot, snapshot.uncaptured) == {}
+
+
+def test_runs_stand_alike_where_their_iterators_are_as_far():
+    def after(steps, **gone):
+        run = Run()
+        for _ in range(steps):
+            run.step()
+        vars(run).update(gone)
+        return Snapshot.capture(run_roots(run))
+
+    assert stand_alike(after(2), after(2))
+    assert not stand_alike(after(1), after(2))
+    assert not stand_alike(after(2), after(2, batches=None))
+    assert not stand_alike(after(2), after(2, forever=None))
+    assert not stand_alike(after(0, batches=None), after(1, batches=None))  # one that has not begun
+    assert stand_alike(after(0, batches=None, forever=None), after(0, batches=None, forever=None))
 
 
 def test_all_around_an_iterator_is_made_anothers_and_the_iterator_goes_on_where_it_stood():
