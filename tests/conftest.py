@@ -1,9 +1,14 @@
-"""What holds for every test: the marker `gpu`, and how hypothesis is set."""
+"""What holds for every test: the marker `gpu`, how hypothesis is set, and that Ctrl-C can be tried."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
+
+# A job that a shell runs in the background ignores Ctrl-C, and so would all that is started here and sent one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is no defect, so no deadline; in continuous integration the same examples at each run.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
