@@ -233,7 +233,7 @@ def _unexplained(
     ruled_out = [f"ruled out: all {len(difference.lost)} leaves that differ after loading, put back together"]
     if any(DATA in trial.names for trial, _ in found.trials):
         ruled_out.append("ruled out: the reference's batches, and its generators at the beginning of each step")
-    if any(CONTROL in trial.names for trial, _ in found.trials):
+    if any(CONTROL in trial.names and outcome.heals is False for trial, outcome in found.trials):
         ruled_out.append(
             "a run that did the steps up to the save itself goes another way than the resumed one, even with all of "
             "its state: something that load() changes is no state"

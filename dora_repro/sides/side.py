@@ -126,12 +126,11 @@ def made_and_stepped(
 def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: contextlib.ExitStack) -> None:
     clock = _Clock(progress.seconds)
     logs = stack.enter_context(Logs(job))
-    watched = stack.enter_context(WatchedLoading()) if job.load is not None else None
 
     def begins() -> None:
         progress.where = "load"
-        if watched is not None:
-            watched.notes.clear()  # what was loaded while building is none of the checkpoint's: a backbone's weights
+        # Only now: what is loaded while building, as the weights of a backbone, is none of the checkpoint's.
+        progress.loading = stack.enter_context(WatchedLoading()).notes
 
     if job.transplant is not None and job.transplant.around is not None:
         run = made_and_stepped(factory, job.start, job.load, begins)
@@ -140,8 +139,6 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
     clock.lap("build")
     if job.load is not None:
         Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
-    if watched is not None:
-        progress.loading = watched.notes
     progress.libraries = libraries(run_roots(run))
     logs.watch(run)
     if job.transplant is not None:

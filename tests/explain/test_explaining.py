@@ -397,6 +397,18 @@ def test_a_trial_that_takes_its_interpreter_down_is_no_verdict():
     assert any(trial.outcome.heals is None and trial.outcome.error for trial in found.trials)
 
 
+class WithBackbone(runs.Forgetful):
+    """Weights of another file are loaded while it is built, with keys too few and too many."""
+
+    def __init__(self):
+        super().__init__("rng")
+        self.model.load_state_dict({"0.bias": torch.zeros(16), "head.weight": torch.zeros(1)}, strict=False)
+
+
+def test_what_was_loaded_while_building_is_not_told_of_the_checkpoint():
+    assert explained(WithBackbone).explanation.keys == ()
+
+
 class LoadedIntoOthers(gallery.find("order-from-global").factory):
     """Iterators are lost, and besides load() puts a layer in that is none of the state."""
 
