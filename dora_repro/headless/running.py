@@ -15,9 +15,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dora_repro.checks.promise import MIME
 from dora_repro.errors import BadInput
+
+if TYPE_CHECKING:
+    import psutil
+
+DYING = 10.0  # seconds that a killed process is waited for
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ _BOOT = (
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the process, the kernel that it started, and what the kernel started."""
+    """End the process, the kernel that it started, and what the kernel started; return when they have ended."""
     import psutil
 
     try:
@@ -159,9 +165,21 @@ def _end(process: subprocess.Popen) -> None:
         except psutil.NoSuchProcess:
             continue
     process.wait()
+    by = time.monotonic() + DYING
+    while any(_lives(each) for each in family) and time.monotonic() < by:
+        time.sleep(0.02)  # a killed process is there until the system took its memory back
     for stream in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):  # what was still to be written to it is of no use to anybody
             stream.close()
+
+
+def _lives(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE  # dead; nobody asked how it ended, as nobody may in a container
+    except psutil.NoSuchProcess:
+        return False
 
 
 def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
