@@ -5,9 +5,13 @@ planted; some losses call for a sentence, and not for lines.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from dora_repro.explain.addresses import Addresses, quoted
 from dora_repro.explain.mending import LAST, Advice, Mender
+from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.trial import DATA, DRAWS, ITERATORS
+from dora_repro.state.snapshot import SavedLeaf
 
 __all__ = ["Advice", "advise", "closed_over"]
 
@@ -27,29 +31,36 @@ def advise(
     name: str,
     leaves: tuple[str, ...],
     role: str,
-    in_file: bool,
-    value: object = None,
+    saved: Mapping[str, SavedLeaf] | None = None,
+    *,
     kinds: Mapping[str, object] | None = None,
+    reread: Rereading | None = None,
     how: str = "",
 ) -> Advice:
     """What to add to save and load, so that a cause is one no more.
 
     Args:
         name: of the cause; leaves: their paths; role: of them.
-        in_file: whether their values are in the checkpoint, so that only the lines of load are lacking.
-        value: the first leaf's saved value: it tells torch's, numpy's and Python's generators apart, and names what an
-            alias stands for.
-        kinds: path -> kind of container (`Snapshot.kinds`): to index lists and dicts; without them a name that is no
-            identifier is an item, and any other an attribute.
+        saved: the reference's state at the save: its values tell torch's, numpy's and Python's generators apart, and
+            name what an alias stands for.
+        kinds: of its containers, by path; by default those of `saved`, where it is a `Snapshot`.
+        reread: how the checkpoint is read, where the values are in it and only the lines of load are lacking.
         how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not mend.
     """
+    if name in (DATA, ITERATORS):
+        return _place_in_the_data(saved or {})
     if name in _WITHOUT_STATE:
         return _WITHOUT_STATE[name]
     paths = leaves or (name,)
-    found = Mender(paths, value, kinds or {}, in_file, "lost" in how).of(role)
+    kinds = getattr(saved, "kinds", {}) if kinds is None else kinds
+    lost = any(word in how for word in ("lost", "recast"))
+    found = Mender(paths, saved or {}, kinds, reread, lost).of(role)
     besides = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
-    sentences = [found.sentence, *besides]
-    return Advice(() if in_file else found.save, found.load, " ".join(sentences).strip())
+    if reread is None:
+        return replace(found, further=(*found.further, *besides))
+    told = reread.told(paths[0])
+    load = tuple(f"{line}  # state: {told}" if told else line for line in found.load)
+    return replace(found, save=(), load=load, further=(*found.further, *besides), file=reread.file(paths[0]))
 
 
 # Words of the audits -> what they call for.
@@ -63,22 +74,31 @@ _BY_HOW = (
         "load_state_dict keeps the dtype that is there, and an optimizer's casts state to the dtype of its parameters: "
         "build the run in the dtype it was trained in before loading.",
     ),
+    (
+        "reshaped",
+        "load_state_dict changes no shapes: build the model with the shapes that it was trained in before loading.",
+    ),
     ("misplaced", "Positions tell parameters apart: give the optimizer the same parameters in the same order."),
     ("re-initialised", "Load after the adapter was made, and make none afterwards: a new one starts from nothing."),
     ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
 )
 
 
-_PLACE_IN_THE_DATA = Advice(
-    ('state["loader"] = self.loader.state_dict()  # torchdata.stateful_dataloader.StatefulDataLoader',),
-    ('self.loader.load_state_dict(state["loader"])  # before iter(self.loader)',),
-    "Save and restore where the data stands: the epoch, the state of the sampler or of the loader's generator at "
-    "the epoch's beginning, and how many batches were used. torchdata's StatefulDataLoader does it in place of "
-    "DataLoader; with DataLoader, restore the generator, make the iterator anew and take the used batches from it.",
-)
+def _place_in_the_data(saved: Mapping[str, SavedLeaf]) -> Advice:
+    """For data that goes on elsewhere; told of the run's first loader, which is the one that it trains on."""
+    last = "/persistent_workers"  # an attribute that loaders have, and hardly anything else
+    loader = next((path.removesuffix(last) for path in saved if path.endswith(last)), "loader")
+    code, key = Addresses(getattr(saved, "kinds", {})).code(loader), f"state[{quoted(loader)}]"
+    return Advice(
+        (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
+        (f"{code}.load_state_dict({key})  # before iter({code})",),
+        "Save and restore where the data stands: the epoch, the state of the sampler or of the loader's generator at "
+        "the epoch's beginning, and how many batches were used. torchdata's StatefulDataLoader does it in place of "
+        "DataLoader; with DataLoader, restore the generator, make the iterator anew and take the used batches from it.",
+    )
+
+
 _WITHOUT_STATE = {
-    DATA: _PLACE_IN_THE_DATA,
-    ITERATORS: _PLACE_IN_THE_DATA,
     DRAWS: Advice(
         sentence="Something draws another number of random numbers after resuming than it did before. " + LAST + " "
         "Between that and the next step draw nothing (no evaluation, no sample, no new model)."

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome
+from dora_repro.explain.lines import fill, read_into
+from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.recording import Recorder
 from dora_repro.recording.streams import Feeding, Streams
 from dora_repro.sides.evidence import Evidence
@@ -53,9 +54,9 @@ class Setting:
 
 
 def bench(factory: Callable[[], object], about: dict) -> Callable[[dict], dict]:
-    """What answers trials, in whatever interpreter: `{"names": […], "to_the_end": …}` with an `Outcome` as a dict."""
+    """What answers trials, in whatever interpreter: a `Trial` as a dict with an `Outcome` as a dict."""
     made = Bench(factory, Setting(**{**about, "at_end": tuple(about["at_end"])}))
-    return lambda asked: made.outcome(frozenset(asked["names"]), asked["to_the_end"]).to_dict()
+    return lambda asked: made.outcome(Trial.from_dict(asked)).to_dict()
 
 
 class Bench:
@@ -73,12 +74,11 @@ class Bench:
         self._saved = Snapshot.read(setting.saved)
         self._streams = Streams.read(Path(setting.streams)) if setting.streams else None
 
-    def outcome(self, names: frozenset[str], to_the_end: bool) -> Outcome:
+    def outcome(self, trial: Trial) -> Outcome:
         """Do one trial. Whatever the run raises is told, not raised."""
-        self._begin_anew()
         state = {"where": "load", "steps": 0, "failed": {}}
         try:
-            return self._tried(names, to_the_end, state)
+            return self._tried(trial, state)
         except Exception as error:
             return Outcome(
                 heals=False if self._setting.raised else None,
@@ -98,19 +98,14 @@ class Bench:
             except (KeyError, RuntimeError):  # one that a running process cannot set
                 continue
 
-    def _tried(self, names: frozenset[str], to_the_end: bool, state: dict) -> Outcome:
-        setting = self._setting
-        leaves = names - BEYOND
-        begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
-        if names & {ITERATORS, CONTROL}:
-            run = made_and_stepped(self._factory, setting.start, setting.load)
+    def _tried(self, trial: Trial, state: dict) -> Outcome:
+        setting, names, to_the_end = self._setting, trial.names, trial.to_the_end
+        if trial.lines is None:
+            run = self._given(names, state)
         else:
-            run = made_and_loaded(self._factory, setting.load)
-        if ITERATORS in names:
-            wrong = restore_around(begun_with, run_roots(run))
-        else:
-            wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
-        state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
+            filled = fill(trial.lines, self._given(names, state)) if trial.lines.save else {}
+            run = self._given(frozenset(), state)
+            read_into(run, trial.lines, filled, Path(setting.load))
         with ExitStack() as stack:
             begin = self._feeding(stack, run, names)
             recorder = stack.enter_context(Recorder(run, setting.start))
@@ -122,6 +117,22 @@ class Bench:
             if to_the_end:
                 apart, loss = self._apart(run), self._losses_apart(recorder.trace)
         return Outcome(heals, found, state["steps"], apart, loss, state["failed"])
+
+    def _given(self, names: frozenset[str], state: dict) -> object:
+        """A run as the resumed one was after loading, with these leaves from the reference in their place."""
+        self._begin_anew()
+        setting, leaves = self._setting, names - BEYOND
+        begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
+        if names & {ITERATORS, CONTROL}:
+            run = made_and_stepped(self._factory, setting.start, setting.load)
+        else:
+            run = made_and_loaded(self._factory, setting.load)
+        if ITERATORS in names:
+            wrong = restore_around(begun_with, run_roots(run))
+        else:
+            wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
+        state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
+        return run
 
     def _feeding(self, stack: ExitStack, run: object, names: frozenset[str]) -> Callable[[int], None]:
         if self._streams is None or not names & {DATA, DRAWS}:

@@ -128,22 +128,32 @@ def _searched(session: Session, sides: Sides, donor: Evidence, difference: Diffe
         others = bool(iterators) and not stand_alike(saved, loaded)
         resettable = not suspended(loaded, loaded.uncaptured)
         found = Search(ask, candidates, roles, difference.phase, streams is not None, others, resettable).run()
+        explained = Explanation(Telling(saved, loaded, sides, candidates).causes(found))
+        tried = None
+        if not found.stopped and _can_be_tried(explained):
+            tried = ask(Trial(frozenset(explained.leaves), lines=explained.lines))
     trials = tuple(trial_told(trial, outcome, found) for trial, outcome in found.trials)
     told = {"trials": trials, "steps": sum(outcome.steps for _, outcome in found.trials), "stopped": found.stopped}
     if not found.parts:
         return Explanation(**told, **_unexplained(session, sides, setting, found, difference))
     confirmed = _confirmed(session, sides, setting, found, difference.at_end)
-    return Explanation(
-        causes=Telling(saved, loaded, sides, candidates).causes(found),
+    return replace(
+        explained,
         keys=keys_told(sides.resumed.loading),
         proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmed),
         proved=found.proved,
         confirmed=confirmed,
+        lines_tried=tried,
         other=found.other,
         draws=_draws(session, sides, difference, candidates, found),
         harmless=tuple(path for leaves in found.candidates.values() for path in leaves if path not in found.names),
         **told,
     )
+
+
+def _can_be_tried(explained: Explanation) -> bool:
+    """Whether the advised lines are all that it takes, as far as lines go."""
+    return bool(explained.causes) and all(cause.is_state and cause.load for cause in explained.causes)
 
 
 def _candidates(difference: Difference, saved: Snapshot, iterators: tuple[str, ...]) -> Iterator[LeafDifference]:
@@ -170,7 +180,7 @@ class _Asking:
         try:
             if self._ask is None:
                 self._ask = self._stack.enter_context(self._session.answering(BENCH, self._about))
-            answer = self._ask({"names": sorted(trial.names), "to_the_end": trial.to_the_end})
+            answer = self._ask(trial.to_dict())
         except SideStopped as stopped:
             self._stopped += 1
             self._ask = None

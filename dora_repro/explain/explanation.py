@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dora_repro.explain.trial import BEYOND, Outcome
+from dora_repro.explain.trial import BEYOND, Lines, Outcome
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Cause:
         necessary: whether nothing heals the run without them; None where that was not tried.
         without: what came of putting everything back but these: how much they matter by themselves.
         alone: what came of putting these alone back.
-        save, load: lines of code to add; advice: a sentence.
+        save, load: lines of code to add; advice: sentences on what they do not say.
+        file: of a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
     """
 
     name: str
@@ -30,7 +31,8 @@ class Cause:
     alone: Outcome | None = None
     save: tuple[str, ...] = ()
     load: tuple[str, ...] = ()
-    advice: str = ""
+    advice: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def is_state(self) -> bool:
@@ -62,6 +64,8 @@ class Explanation:
         proved: whether the set is 1-minimal: with any one part left out, it does not heal.
         confirmed: whether a fresh process with these put back did what the reference did; None where it came to no
             end.
+        lines_tried: what came of the lines of save and load, run in the place of a transplant; None where they were
+            not: a cause has no lines, or such as need another class.
         other: another set that heals as well, where a part is not necessary.
         harmless: what was lost too, and had no effect.
         unexplained: why nothing that was captured explains it; empty where something does.
@@ -79,6 +83,7 @@ class Explanation:
     proof: str = ""
     proved: bool = False
     confirmed: bool | None = None
+    lines_tried: Outcome | None = None
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
     unexplained: str = ""
@@ -90,6 +95,14 @@ class Explanation:
     steps: int = 0
     seconds: float = 0.0
     stopped: str = field(default="")
+
+    @property
+    def lines(self) -> Lines:
+        """What to add to save and load, each line once; generators last, since what else is loaded may draw."""
+        causes = sorted(self.causes, key=lambda cause: cause.role == "generator")
+        save = (line for cause in causes for line in cause.save)
+        load = ((cause.file, line) for cause in causes for line in cause.load)
+        return Lines(tuple(dict.fromkeys(save)), tuple(dict.fromkeys(load)))
 
     @property
     def leaves(self) -> tuple[str, ...]:

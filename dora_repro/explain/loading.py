@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 
 from dora_repro.comparison import LeafDifference, describe
-from dora_repro.explain.saving import says_nothing
+from dora_repro.explain.searching import says_nothing
 from dora_repro.state.digest import digest
 from dora_repro.state.draws import in_words
 from dora_repro.state.snapshot import SavedLeaf, Snapshot

@@ -6,12 +6,14 @@ Lines of save fill a dict `state`, lines of load read it; objects have the names
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 import torch
 
-from dora_repro.explain.switches import flag_lines
+from dora_repro.explain.addresses import Addresses, common, dotted, quoted
+from dora_repro.explain.rereading import Rereading
+from dora_repro.explain.switches import ARRAYS, flag_lines, generator_lines, has_arrays
+from dora_repro.state.snapshot import SavedLeaf
 
 LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -30,27 +32,49 @@ class Advice:
 
     Attributes:
         save, load: lines of code; sentence: what they cannot say.
+        further: sentences on what lines alone do not mend.
+        file: of a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
     """
 
     save: tuple[str, ...] = ()
     load: tuple[str, ...] = ()
     sentence: str = ""
+    further: tuple[str, ...] = ()
+    file: str = ""
 
 
 class Mender:
     """Advice on leaves of one cause.
 
     Args:
-        paths: of the leaves; value: of the first; kinds: as for `advise`.
-        in_file: whether their values are in the checkpoint; lost: whether the resumed run has nothing in their place.
+        paths: of the leaves.
+        saved, kinds: the reference's leaves at the save, and what its containers were.
+        reread: how the checkpoint is read, where it has the leaves' values; None where it has not.
+        lost: whether the resumed run has nothing of their kind in their place.
     """
 
     def __init__(
-        self, paths: tuple[str, ...], value: object, kinds: Mapping[str, object], in_file: bool, lost: bool
+        self,
+        paths: tuple[str, ...],
+        saved: Mapping[str, SavedLeaf],
+        kinds: Mapping[str, object],
+        reread: Rereading | None,
+        lost: bool,
     ):
-        self._paths, self._first, self._value, self._kinds = paths, paths[0], value, kinds
-        self._in_file, self._lost = in_file, lost
+        self._paths, self._first, self._saved, self._kinds = paths, paths[0], saved, kinds
+        self._value = self._value_of(self._first)
+        self._reread, self._lost = reread, lost
         self._root = self._first.partition("/")[0]
+        self._addresses = Addresses(kinds)
+        self._code, self._inside = self._addresses.code, self._addresses.inside
+
+    def _value_of(self, path: str) -> object:
+        leaf = self._saved.get(path)
+        return None if leaf is None else leaf.value
+
+    def _key(self, path: str) -> str:
+        """Where a leaf's value is: in the file, or under its own path in what the lines of save fill."""
+        return self._reread.value(path) if self._reread else f"state[{quoted(path)}]"
 
     def of(self, role: str) -> Advice:
         if self._root == "flags" or role == "flag":
@@ -70,45 +94,45 @@ class Mender:
             return self._structure()
         return self._memory()
 
-    def _code(self, path: str) -> str:
-        """A path as an expression: `self.feed.sampler.epoch`."""
-        code, at = "self", ""
-        for part in path.removeprefix("run.").split("/"):
-            inside = getattr(self._kinds.get(at), "name", "")
-            keys = getattr(self._kinds.get(at), "keys", None) or ()
-            at = f"{at}/{part}" if at else part
-            part = part.replace("~1", "/").replace("~0", "~")
-            if inside in ("list", "tuple", "deque") or (not inside and part.isdigit()):
-                code += f"[{part}]"
-            elif held := re.fullmatch(r"group\.(\d+)\.params\.(\d+)", part):
-                return f'{code}.param_groups[{held[1]}]["params"][{held[2]}]'  # a tensor that only the optimizer has
-            elif self._kinds and not inside and "." in part:
-                code += _dotted(part)
-            elif inside or not part.isidentifier():
-                code += f"[{dict(keys).get(part, part)!r}]"
-            else:
-                code += f".{part}"
-        return code
-
     # --- objects with a state_dict ------------------------------------------------------------------------------
 
-    def _whole(self, path: str, sentence: str = "", strict: str = "") -> Advice:
-        code, key = self._code(path), f'state["{path}"]'
-        return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}{strict})",), sentence)
+    def _whole(self, path: str, sentence: str = "") -> Advice:
+        """All of an object that has a state_dict."""
+        code = self._code(path)
+        key = self._reread.whole(self._first, path) if self._reread else f"state[{quoted(path)}]"
+        return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key})",), sentence)
 
     def _weights(self, role: str) -> Advice:
         owner = self._first.rpartition("/")[0]
-        if role == "buffer" and not self._in_file:  # it may be one that no state_dict has
-            code, key = self._code(owner), f'state["{owner} buffers"]'
+        if role == "buffer" and not self._reread:  # it may be one that no state_dict has
+            code, key = self._code(owner), f"state[{quoted(f'{owner} buffers')}]"
             return Advice(
                 (f"{key} = {{name: b.clone() for name, b in {code}.named_buffers()}}",),
                 (f"for name, b in {code}.named_buffers(): b.copy_({key}[name])",),
                 f"{code}.state_dict() has them too, but for buffers registered with persistent=False.",
             )
         # What hangs on an object that is no module has no dots in its name; copying in place is right for both.
-        if not owner or owner in self._kinds or (role == "parameter" and not any(map(_is_dotted, self._paths))):
+        if not owner or owner in self._kinds or (role == "parameter" and not any(map(dotted, self._paths))):
             return self._in_place()
-        return self._whole(owner, "strict=True raises where a key is lacking or has another name.", ", strict=True")
+        return self._module(owner)
+
+    def _module(self, owner: str) -> Advice:
+        code = self._code(owner)
+        if self._reread is None:
+            key = f"state[{quoted(owner)}]"
+            return Advice(
+                (f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}, strict=True)",), _STRICT
+            )
+        held = self._reread.module(self._first, owner)
+        if held.complete:
+            return Advice((), (*held.before, f"{code}.load_state_dict({held.code}, strict=True)"), _STRICT)
+        loaded = f"left_out = {code}.load_state_dict({held.code}, strict=False).unexpected_keys"
+        return Advice(
+            (),
+            (*held.before, loaded, "assert not left_out"),
+            "strict=False leaves as it is what the file has not, and passes over keys that the model has not: "
+            "no such key may be left.",
+        )
 
     def _optimizer(self) -> str:
         """The path of the optimizer that the first leaf belongs to."""
@@ -122,7 +146,7 @@ class Mender:
 
     def _in_place(self) -> Advice:
         """Tensors that hang on the run itself: their values are copied, so that an optimizer goes on stepping them."""
-        pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
+        pairs = [(self._key(path), self._code(path)) for path in self._paths]
         return Advice(
             tuple(f"{key} = {code}.detach().clone()" for key, code in pairs),
             tuple(f"{code}.data.copy_({key})" for key, code in pairs),
@@ -132,40 +156,19 @@ class Mender:
     # --- generators and flags -----------------------------------------------------------------------------------
 
     def _generators(self) -> Advice:
-        lines = [self._generator(path, self._value if path == self._first else None) for path in self._paths]
-        save, load = zip(*lines, strict=True)
-        arrays = isinstance(self._value, tuple) and any(":" in str(name) for name in self._value[::2])
-        wide = any("bit_generator.state" in line for line in save) and arrays
-        return Advice(tuple(save), tuple(load), f"{LAST} {_ARRAYS}" if wide else LAST)
-
-    def _generator(self, path: str, value: object) -> tuple[str, str]:
-        key = f'state["{path}"]'
-        if path in _GLOBAL:
-            get, put = _GLOBAL[path]
-            return f"{key} = {get}", put.format(key)
-        if path.startswith("rng/torch."):
-            backend, _, index = path.removeprefix("rng/torch.").partition(":")
-            if backend == "mps":
-                return f"{key} = torch.mps.get_rng_state()", f"torch.mps.set_rng_state({key})"
-            device = index or "0"
-            return (
-                f"{key} = torch.{backend}.get_rng_state({device})",
-                f"torch.{backend}.set_rng_state({key}, {device})",
-            )
-        code = self._code(path)
-        kind = self._value if value is None else value  # several of one cause are of one kind
-        if isinstance(kind, tuple) and kind[:1] == ("bit_generator",):
-            if "has_gauss" in kind:  # numpy.random.RandomState
-                return f"{key} = {_LISTED.format(f'{code}.get_state()')}", f"{code}.set_state({key})"
-            return f"{key} = {code}.bit_generator.state", f"{code}.bit_generator.state = {key}"
-        if isinstance(kind, tuple):
-            return f"{key} = {code}.getstate()", f"{code}.setstate({key})"
-        return f"{key} = {code}.get_state()", f"{code}.set_state({key})"
+        save, load, wide = [], [], False
+        for path in self._paths:
+            key = self._reread.generator(path) if self._reread else f"state[{quoted(path)}]"
+            get, put = generator_lines(path, self._value_of(path), self._code(path), key)
+            save.append(f"{key} = {get}")
+            load.append(put)
+            wide = wide or has_arrays(self._value_of(path), get)
+        return Advice(tuple(save), tuple(load), f"{LAST} {ARRAYS}" if wide else LAST)
 
     def _flags(self) -> Advice:
         save, load = [], []
         for path in self._paths:
-            flag, key = path.removeprefix("flags/"), f'state["{path}"]'
+            flag, key = path.removeprefix("flags/"), self._key(path)
             get, put = flag_lines(flag, key)
             if put:
                 save.append(f"{key} = {get}")
@@ -176,28 +179,27 @@ class Mender:
     # --- models ---------------------------------------------------------------------------------------------------
 
     def _alias(self) -> Advice:
-        target = str(self._value).removeprefix("= ") if self._value is not None else ""
-        if not target:
+        targets = {path: str(self._value_of(path) or "").removeprefix("= ") for path in self._paths}
+        if not all(targets.values()):
             return Advice(sentence=f"Make {', '.join(self._paths)} the same object again after loading, as it was.")
-        sentence = (
-            f"`{self._first}` is the very object `{target}`: tie them after loading, before an optimizer is made."
-        )
-        return Advice((), (f"{self._inside(self._first)} = {self._inside(target)}",), sentence)
-
-    def _inside(self, path: str) -> str:
-        """The code of a module or tensor by its name in a module, which may have dots."""
-        owner, _, last = path.rpartition("/")
-        if not owner or owner in self._kinds or "." not in last:
-            return self._code(path)
-        return self._code(owner) + _dotted(last)
+        first = targets[self._first]
+        if f"{(owner := self._optimizer())}/group.0/params" in self._saved:
+            return Advice(
+                sentence=f"{self._code(owner)} and {self._code(first.rpartition('/')[0].rpartition('/')[0])} step the "
+                f"very same tensors until the save: {_REFERENCES} load_state_dict(copy.deepcopy(…))."
+            )
+        sentence = f"`{self._first}` is the very object `{first}`: tie them after loading, before an optimizer is made."
+        ties = tuple(f"{self._inside(path)} = {self._inside(to)}" for path, to in targets.items())
+        kept_apart = self._first.rpartition("/")[0] in self._kinds  # in a dict, and not in a model
+        return Advice((), ties, sentence, (f"Or {_REFERENCES} copy.deepcopy(….state_dict()).",) if kept_apart else ())
 
     def _gradients(self) -> Advice:
         owner = self._first.removesuffix("/grad").rpartition("/")[0]
-        if not owner or owner in self._kinds or not any(_is_dotted(path.removesuffix("/grad")) for path in self._paths):
-            pairs = [(f'state["{path}"]', f"{self._code(path.removesuffix('/grad'))}.grad") for path in self._paths]
+        if not owner or owner in self._kinds or not any(dotted(path.removesuffix("/grad")) for path in self._paths):
+            pairs = [(self._key(path), f"{self._code(path.removesuffix('/grad'))}.grad") for path in self._paths]
             save, load = zip(*((f"{key} = {code}", f"{code} = {key}") for key, code in pairs), strict=True)
             return Advice(save, load, _WINDOW)
-        code, key = self._code(owner), f'state["{owner} gradients"]'
+        code, key = self._code(owner), f"state[{quoted(f'{owner} gradients')}]"
         return Advice(
             (f"{key} = {{name: p.grad for name, p in {code}.named_parameters() if p.grad is not None}}",),
             (f"for name, p in {code}.named_parameters(): p.grad = {key}.get(name)",),
@@ -207,8 +209,8 @@ class Mender:
     def _structure(self) -> Advice:
         above, _, last = self._first.rpartition("/")
         if last == "training":
-            whole = _common([path.rpartition("/")[0] for path in self._paths])
-            code, key = self._inside(whole), f'state["{whole} training"]'
+            whole = self._outermost(common(path.rpartition("/")[0] for path in self._paths) or above)
+            code, key = self._inside(whole), f"state[{quoted(f'{whole} training')}]"
             return Advice(
                 (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
                 (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
@@ -217,11 +219,11 @@ class Mender:
         if last == "requires_grad":
             owner = above.rpartition("/")[0]
             freeze = "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one."
-            if not owner or owner in self._kinds or not _is_dotted(above):
-                pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
+            if not owner or owner in self._kinds or not dotted(above):
+                pairs = [(self._key(path), self._code(path)) for path in self._paths]
                 save = tuple(f"{key} = {code}" for key, code in pairs)
                 return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
-            code, key = self._code(owner), f'state["{owner} requires_grad"]'
+            code, key = self._code(owner), f"state[{quoted(f'{owner} requires_grad')}]"
             return Advice(
                 (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
                 (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
@@ -253,13 +255,13 @@ class Mender:
         if names == {"spawned"}:
             return Advice(sentence="Pickle the numpy generator whole: what spawn() gives next is not in its state.")
         at = self._holder()
-        code, key = self._code(at), f'state["{at}"]'
+        code, key = self._code(at), f"state[{quoted(at)}]" if at != self._first else self._key(at)
         sentence = ""
         if "sampler" in at and names & {"epoch"}:
             sentence = "Set the epoch before the loader's iterator is made: an iterator's order is fixed then."
         if at not in self._paths or (isinstance(self._value, (list, dict, set))):
-            return Advice((f"{key} = copy.deepcopy({code})",), (f"{code} = copy.deepcopy({key})",), sentence)
-        pairs = [(f'state["{path}"]', self._code(path)) for path in self._paths]
+            return Advice((f"{key} = copy.deepcopy({code})",), self._refilled(at, code, key), sentence)
+        pairs = [(self._key(path), self._code(path)) for path in self._paths]
         if isinstance(self._value, torch.Tensor) and not self._lost:
             return self._in_place()
         if isinstance(self._value, torch.Tensor):  # there is none to copy into, and no optimizer holds it
@@ -281,43 +283,30 @@ class Mender:
             tuple(f"{key} = {code}" for key, code in pairs), tuple(f"{code} = {key}" for key, code in pairs), sentence
         )
 
+    def _refilled(self, path: str, code: str, key: str) -> tuple[str, ...]:
+        """A container gets what it held; the same one, since something else may have it, as a sampler has its order."""
+        name = getattr(self._kinds.get(path), "name", type(self._value_of(path)).__name__)
+        if self._lost or name not in ("list", "dict", "set"):
+            return (f"{code} = copy.deepcopy({key})",)
+        if name == "list":
+            return (f"{code}[:] = copy.deepcopy({key})",)
+        return f"{code}.clear()", f"{code}.update(copy.deepcopy({key}))"
+
     def _holder(self) -> str:
         """The list or dict that holds all leaves, where there is one; else the first leaf."""
         above = self._first
         while above := above.rpartition("/")[0]:
-            of_all = all(path.startswith(f"{above}/") for path in self._paths)
-            guessed = not self._kinds and len(self._paths) > 1 and all("." in p.rpartition("/")[2] for p in self._paths)
-            if of_all and (above in self._kinds or guessed):
+            if above in self._kinds and all(path.startswith(f"{above}/") for path in self._paths):
                 return above
         return self._first
 
+    def _outermost(self, path: str) -> str:
+        """The path of the outermost module that a module lies in; its own where it lies in none."""
+        parts = path.split("/")
+        above = ("/".join(parts[:index]) for index in range(1, len(parts)))
+        return next((module for module in above if f"{module}/training" in self._saved), path)
 
+
+_REFERENCES = "a state_dict holds references. If it is to be one of its own, take a copy:"
+_STRICT = "strict=True raises where a key is lacking or has another name."
 _WINDOW = "Or save only where an accumulation window has ended, when there are no gradients to keep."
-
-# torch.load refuses numpy's arrays by default (weights_only=True); numpy takes lists back.
-_LISTED = "[part.tolist() if isinstance(part, np.ndarray) else part for part in {}]"
-_ARRAYS = "Its state holds arrays of numpy, which torch.load reads with weights_only=False alone."
-
-_GLOBAL = {
-    "rng/torch.cpu": ("torch.get_rng_state()", "torch.set_rng_state({})"),
-    "rng/numpy": (_LISTED.format("np.random.get_state()"), "np.random.set_state({})"),
-    "rng/python": ("random.getstate()", "random.setstate({})"),
-}
-
-
-def _is_dotted(path: str) -> bool:
-    """Whether a tensor's name has dots: it lies in a module inside a module."""
-    return "." in path.rpartition("/")[2]
-
-
-def _dotted(name: str) -> str:
-    """The code of what a module has under a name with dots."""
-    module, _, last = name.rpartition(".")
-    return f'.get_submodule("{module}")' + (f".{last}" if last.isidentifier() else f"[{last}]")
-
-
-def _common(paths: list[str]) -> str:
-    """The one of these that all others lie in, or else what all have in common."""
-    parts = [path.split("/") for path in paths]
-    shared = takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))
-    return "/".join(names[0] for names in shared) or paths[0]

@@ -1,4 +1,4 @@
-"""How each of torch's numeric switches (`state/flags.py`) is read and set, as lines of code."""
+"""How each generator, and each of torch's numeric switches (`state/flags.py`), is read and set, as lines of code."""
 
 import re
 
@@ -41,3 +41,44 @@ def flag_lines(name: str, key: str) -> tuple[str, str]:
     if found := re.fullmatch(r"torch\.backends\.cuda\.(\w+_sdp)", name):
         return f"torch.backends.cuda.{found[1]}_enabled()", f"torch.backends.cuda.enable_{found[1]}({key})"
     return name, f"{name} = {key}"
+
+
+# torch.load refuses numpy's arrays by default (weights_only=True); numpy takes lists back.
+_LISTED = "[part.tolist() if isinstance(part, np.ndarray) else part for part in {}]"
+ARRAYS = "Its state holds arrays of numpy, which torch.load reads with weights_only=False alone."
+
+_GLOBAL = {
+    "rng/torch.cpu": ("torch.get_rng_state()", "torch.set_rng_state({})"),
+    "rng/numpy": (_LISTED.format("np.random.get_state()"), "np.random.set_state({})"),
+    "rng/python": ("random.getstate()", "random.setstate({})"),
+}
+
+
+def generator_lines(path: str, value: object, code: str, key: str) -> tuple[str, str]:
+    """How a generator's state is read, and the line that sets it.
+
+    Args:
+        path: of the leaf; value: its saved value, which tells torch's, numpy's and Python's apart.
+        code: an expression for the generator, where it is no global one; key: one for the state that was kept.
+    """
+    if path in _GLOBAL:
+        get, put = _GLOBAL[path]
+        return get, put.format(key)
+    if path.startswith("rng/torch."):
+        backend, _, index = path.removeprefix("rng/torch.").partition(":")
+        if backend == "mps":
+            return "torch.mps.get_rng_state()", f"torch.mps.set_rng_state({key})"
+        device = index or "0"
+        return f"torch.{backend}.get_rng_state({device})", f"torch.{backend}.set_rng_state({key}, {device})"
+    if isinstance(value, tuple) and value[:1] == ("bit_generator",):
+        if "has_gauss" in value:  # numpy.random.RandomState
+            return _LISTED.format(f"{code}.get_state()"), f"{code}.set_state({key})"
+        return f"{code}.bit_generator.state", f"{code}.bit_generator.state = {key}"
+    if isinstance(value, tuple):
+        return f"{code}.getstate()", f"{code}.setstate({key})"
+    return f"{code}.get_state()", f"{code}.set_state({key})"
+
+
+def has_arrays(value: object, get: str) -> bool:
+    """Whether the state that is read in this way has arrays in it."""
+    return "bit_generator.state" in get and any(":" in str(name) for name in value[::2])

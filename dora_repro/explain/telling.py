@@ -1,6 +1,5 @@
 """What a search found, in words: what became of each part, the lines that would have kept it, the proof."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,7 +8,9 @@ from dora_repro.explain.advice import Advice, advise, closed_over
 from dora_repro.explain.explanation import Cause, TrialTold
 from dora_repro.explain.libraries import told
 from dora_repro.explain.loading import audit_load
-from dora_repro.explain.saving import SAVED, Kept, audit_save
+from dora_repro.explain.rereading import Rereading
+from dora_repro.explain.saving import audit_save
+from dora_repro.explain.searching import SAVED, Kept
 from dora_repro.explain.transplant import Found, Part
 from dora_repro.explain.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.sides.evidence import Sides
@@ -32,8 +33,9 @@ class Telling:
     def __init__(self, saved: Snapshot, loaded: Snapshot, sides: Sides, differences: tuple[LeafDifference, ...]):
         self._saved = saved
         load = sides.resumed_job.load
-        self._alone = alone = load.is_file() and len(list(load.parent.iterdir())) == 1
+        alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._in_file = audit_save(saved, load if alone else load.parent)
+        self._reread = Rereading(self._in_file, saved, load, alone)
         self._after_loading = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
 
@@ -42,11 +44,9 @@ class Telling:
 
     def _cause(self, part: Part) -> Cause:
         in_file = all(self._in_file.in_file(path) for path in part.leaves)
-        first = self._saved.get(part.leaves[0])
-        value = first.value if first else None
-        how = self._how(part)
+        how, reread = self._how(part), self._reread if in_file else None
         mended = self._closed_over(part) or advise(
-            part.name, part.leaves, part.role, in_file, value, self._saved.kinds, how
+            part.name, part.leaves, part.role, self._saved, reread=reread, how=how
         )
         by_library = told(self._libraries, part.name, part.role, part.leaves)
         return Cause(
@@ -58,8 +58,9 @@ class Telling:
             without=part.without,
             alone=part.alone,
             save=mended.save,
-            load=tuple(self._from_its_key(line, part) for line in mended.load) if in_file else mended.load,
-            advice=" ".join((mended.sentence, *by_library)).strip(),
+            load=mended.load,
+            file=mended.file,
+            advice=tuple(filter(None, (mended.sentence, *mended.further, *by_library))),
         )
 
     def _closed_over(self, part: Part) -> Advice | None:
@@ -74,18 +75,6 @@ class Telling:
         """What of the reference no file holds and no load made anew: iterators and generators, where they stood."""
         held = suspended(self._saved, self._saved.uncaptured)
         return ", ".join(f"`{path}` ({what})" for path, what in held.items()) + ": begun anew, or not at all"
-
-    def _from_its_key(self, line: str, part: Part) -> str:
-        """A line of code that loads, with the key that the value has in the checkpoint."""
-        kept = self._in_file.leaves.get(part.leaves[0])
-        if kept is None or not kept.keys or not self._alone:  # of several files: which of them is `state`?
-            return line
-        keys = kept.keys[0].split("/")
-        if "load_state_dict(" in line:  # of the whole that it is a part of
-            inside = next((index for index, key in enumerate(keys) if key in ("state", "param_groups")), len(keys) - 1)
-            keys = keys[:inside]
-        chain = "".join(f"[{key}]" if key.isdigit() else f'["{key}"]' for key in keys)
-        return re.sub(r'state\["[^"]*"\]', lambda _: f"state{chain}", line, count=1) if keys else line
 
     def _how(self, part: Part) -> str:
         """What became of its leaves while loading, and where they are in the file."""

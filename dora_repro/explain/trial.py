@@ -11,6 +11,20 @@ BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL})
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Lines of code that are to bring lost state back, as they are advised.
+
+    Attributes:
+        save: those that fill `state` after save(); load: those that read it after load(), each with the name of the
+            file that is `state` to it: empty for the one at `path` (and what the lines of save filled), else as it
+            lies beside that one.
+    """
+
+    save: tuple[str, ...] = ()
+    load: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Trial:
     """What is put into a resumed run after loading.
 
@@ -19,10 +33,20 @@ class Trial:
             at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
             whether a run does what the resumed one did, not the reference.
         to_the_end: do all steps, also after one that differs, and measure how far apart the runs are then.
+        lines: code that is to bring the leaves back in the place of a transplant.
     """
 
     names: frozenset[str]
     to_the_end: bool = False
+    lines: Lines | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self), "names": sorted(self.names)}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Trial":
+        lines = fields["lines"] and Lines(tuple(fields["lines"]["save"]), tuple(map(tuple, fields["lines"]["load"])))
+        return cls(frozenset(fields["names"]), fields["to_the_end"], lines)
 
 
 @dataclass(frozen=True)

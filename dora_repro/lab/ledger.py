@@ -71,8 +71,7 @@ def mending(expected: Snapshot, found: Component) -> Advice:
     paths = tuple(each.path for each in found.differences if each.path in expected)
     if not paths:
         return Advice(sentence="It was not there when the run was saved.")
-    first = expected[paths[0]]
-    return advise(paths[0], paths, first.role, False, first.value, expected.kinds)
+    return advise(paths[0], paths, expected[paths[0]].role, expected)
 
 
 def parameters(moments: Mapping[int, Snapshot]) -> dict[int, dict[str, object]]:

@@ -67,15 +67,30 @@ def _outside(found: Explanation) -> list[str]:
 
 def _mended(found: Explanation) -> list[str]:
     """The lines to add, each once."""
-    lines = []
-    # Generators last: what else is loaded may draw.
-    causes = sorted(found.causes, key=lambda cause: cause.role == "generator")
-    for title, given in (("save", [cause.save for cause in causes]), ("load", [cause.load for cause in causes])):
-        added = list(dict.fromkeys(line for some in given for line in some))
-        if added:
-            lines += [f"  in {title}():", *(f"      {line}" for line in added)]
-    lines += [f"  {line}" for line in dict.fromkeys(cause.advice for cause in causes if cause.advice)]
+    lines, added = [], found.lines
+    for title, code in (("save", added.save), ("load", [line for _, line in added.load])):
+        if code:
+            lines += [f"  in {title}():", *(f"      {line}" for line in code)]
+    lines += [f"  {line}" for line in dict.fromkeys(line for cause in found.causes for line in cause.advice)]
+    if tried := came_of_lines(found):
+        lines.append(f"  {tried}")
     return ["To mend it:", *lines] if lines else []
+
+
+def came_of_lines(found: Explanation) -> str:
+    """What running the lines came to, in a sentence; empty where they were not run, or gave no verdict."""
+    tried = found.lines_tried
+    if tried is None or (tried.heals is None and not tried.error):
+        return ""
+    if tried.heals:
+        return "Tried: with these lines a resumed run does what the uninterrupted one did."
+    if tried.error:
+        why = f"they raise {tried.error.splitlines()[0].rstrip(':.')}"
+    elif tried.first:
+        why = f"step {tried.first[0]} still differs in phase {tried.first[1]}"
+    else:
+        why = "the state at the end still differs"
+    return f"Tried: these lines are not all that it takes; {why}."
 
 
 def trial_lines(found: Explanation) -> list[str]:

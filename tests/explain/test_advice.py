@@ -105,8 +105,9 @@ CASES = [
 ]
 
 
-# Without kinds, a name that could be an attribute is taken for one.
-TRIED = [(*case, kinds) for case in CASES for kinds in (True, False) if kinds or case[0] != "best/loss"]
+# Without kinds, a name that could be an attribute is taken for one, and what lies in a dict for a module's.
+BARE = [case for case in CASES if not case[0].startswith(("best/", "ema/"))]
+TRIED = [*((*case, True) for case in CASES), *((*case, False) for case in BARE)]
 
 
 @pytest.mark.parametrize(
@@ -120,26 +121,18 @@ def test_the_lines_bring_back_what_was_lost(healed, name, leaves, kinds):
     leaf = saved[leaves[0]]
     if name.startswith("rng/"):
         random.random(), np.random.random(), torch.rand(1)
-    advice = advise(name, leaves, leaf.role, False, leaf.value, saved.kinds if kinds else None)
+    advice = advise(name, leaves, leaf.role, saved, kinds=None if kinds else {})
     assert advice.save and advice.load
     if not name.startswith("rng/"):  # of which both runs have the same
         assert taken(other)[leaves[0]].digest != leaf.digest
     assert healed(leaves, advice, first, other) == set(leaves)
 
 
-@pytest.mark.parametrize("name, leaves", CASES, ids=[name for name, _ in CASES])
-def test_what_is_in_the_file_needs_lines_of_load_alone(name, leaves):
-    leaf_role = "generator" if "rng" in name else "memory"
-    advice, loads = (advise(name, leaves, leaf_role, in_file) for in_file in (False, True))
-    assert loads.load == advice.load and loads.save == ()
-    assert loads.sentence == advice.sentence
-
-
 @pytest.mark.parametrize("name", ["rng/python", "rng/numpy", "rng/torch.cpu"])
 def test_a_global_generator_that_was_moved_between_is_put_back(name):
     run = Run()
     before = taken(run)[name]
-    advice, state = advise(name, (name,), "generator", False), {}
+    advice, state = advise(name, (name,), "generator"), {}
     names = {"torch": torch, "np": np, "random": random, "self": run, "state": state}
     exec("\n".join(advice.save), names)
     random.random(), np.random.random(), torch.rand(1)
@@ -150,19 +143,19 @@ def test_a_global_generator_that_was_moved_between_is_put_back(name):
 
 
 def test_the_lines_for_a_device_name_it():
-    advice = advise("rng/torch.cuda:1", ("rng/torch.cuda:1",), "generator", False)
+    advice = advise("rng/torch.cuda:1", ("rng/torch.cuda:1",), "generator")
     assert advice.save == ('state["rng/torch.cuda:1"] = torch.cuda.get_rng_state(1)',)
     assert advice.load == ('torch.cuda.set_rng_state(state["rng/torch.cuda:1"], 1)',)
-    assert "mps.set_rng_state" in advise("rng/torch.mps", ("rng/torch.mps",), "generator", False).load[0]
+    assert "mps.set_rng_state" in advise("rng/torch.mps", ("rng/torch.mps",), "generator").load[0]
 
 
 def test_the_common_lines_are_those_that_people_write():
-    advice = advise("optimizer/*/exp_avg", ("optimizer/0.weight/exp_avg",), "moment", False)
+    advice = advise("optimizer/*/exp_avg", ("optimizer/0.weight/exp_avg",), "moment")
     assert advice.save == ('state["optimizer"] = self.optimizer.state_dict()',)
     assert advice.load == ('self.optimizer.load_state_dict(state["optimizer"])',)
-    advice = advise("model/*.weight", ("model/0.weight",), "parameter", False)
+    advice = advise("model/*.weight", ("model/0.weight",), "parameter")
     assert advice.load == ('self.model.load_state_dict(state["model"], strict=True)',)
-    assert advise("feed/sampler/epoch", ("feed/sampler/epoch",), "memory", False).load == (
+    assert advise("feed/sampler/epoch", ("feed/sampler/epoch",), "memory").load == (
         'self.feed.sampler.epoch = state["feed/sampler/epoch"]',
     )
 
@@ -172,7 +165,7 @@ def test_modes_and_freezing_are_put_back(healed):
     run.model[0].eval()
     run.model[2].weight.requires_grad_(False)
     for path in ("model/0/training", "model/2.weight/requires_grad"):
-        advice = advise(path, (path,), "structure", False, taken(run)[path].value)
+        advice = advise(path, (path,), "structure", taken(run))
         assert taken(other)[path].digest != taken(run)[path].digest
         assert healed((path,), advice, run, other) == {path}
 
@@ -185,9 +178,45 @@ def test_what_was_one_object_is_tied_again(healed):
     for path in ("model/2.weight", "loader/generator"):
         leaf = taken(run)[path]
         assert leaf.role == "alias" != taken(other)[path].role
-        advice = advise(path, (path,), "alias", False, leaf.value)
+        advice = advise(path, (path,), "alias", taken(run))
         assert healed((path,), advice, run, other) == {path}
-        assert not advise(path, (path,), "alias", False).load  # nobody said with what
+        assert not advise(path, (path,), "alias").load  # nobody said with what
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"a": 1}, {3, 4}], ids=["list", "dict", "set"])
+def test_what_others_hold_too_is_filled_anew_and_not_replaced(healed, held):
+    """As an order that a sampler has: another list in its place would be nothing to the sampler."""
+    run, other = Run(), Run()
+    run.order, other.order = held, type(held)()
+    other.sampler = Holder(order=other.order)
+    leaves = tuple(path for path in taken(run) if path.startswith("order"))
+    advice = advise("order", leaves, "memory", taken(run))
+    assert healed(leaves, advice, run, other) == set(leaves)
+    assert other.sampler.order is other.order
+    lost = advise("order", leaves, "memory", taken(run), how="lost; not in the checkpoint")
+    other.order = None
+    assert healed(leaves, lost, run, other) == set(leaves)
+
+
+def test_each_of_several_is_tied_to_its_own_and_a_copy_is_advised(healed):
+    run, other = Run(), Run()
+    run.best = dict(run.model.named_parameters())
+    other.best = {name: value.detach().clone() for name, value in run.best.items()}
+    leaves = ("best/0.weight", "best/2.bias")
+    assert {taken(run)[path].role for path in leaves} == {"alias"}
+    advice = advise("best", leaves, "alias", taken(run))
+    assert healed(leaves, advice, run, other) == set(leaves)
+    assert "copy.deepcopy" in advice.further[0]
+
+
+def test_moments_that_two_optimizers_share_are_called_so():
+    run = Run()
+    run.twin = torch.optim.AdamW(run.model.parameters())
+    run.twin.load_state_dict(run.optimizer.state_dict())
+    leaves = ("twin/0.weight/exp_avg", "twin/2.bias/exp_avg")
+    assert {taken(run)[path].role for path in leaves} == {"alias"}
+    advice = advise("twin/*/exp_avg", leaves, "alias", taken(run))
+    assert not advice.load and "self.twin and self.optimizer step the very same tensors" in advice.sentence
 
 
 class Nested:
@@ -250,7 +279,7 @@ def test_objects_are_addressed_wherever_they_hang(healed, leaves):
     first, other = Nested(0), Nested(1)
     saved = taken(first)
     assert taken(other)[leaves[0]].digest != saved[leaves[0]].digest
-    advice = advise(leaves[0], leaves, saved[leaves[0]].role, False, saved[leaves[0]].value, saved.kinds)
+    advice = advise(leaves[0], leaves, saved[leaves[0]].role, saved)
     assert healed(leaves, advice, first, other) == set(leaves)
 
 
@@ -273,7 +302,7 @@ def test_modes_are_put_back_wherever_the_module_hangs(healed, leaves):
         live[path].put(False)
     saved = taken(first)
     assert all(taken(other)[path].digest != saved[path].digest for path in leaves)
-    advice = advise(leaves[0], leaves, "structure", False, saved[leaves[0]].value, saved.kinds)
+    advice = advise(leaves[0], leaves, "structure", saved)
     assert healed(leaves, advice, first, other) == set(leaves)
 
 
@@ -282,32 +311,33 @@ def test_a_module_inside_is_tied_again_by_its_place(healed):
     first.trainer.net["body"][1] = first.trainer.net["body"][0]
     saved, path = taken(first), "trainer/net/body.1"
     assert saved[path].role == "alias"
-    advice = advise(path, (path,), "alias", False, saved[path].value, saved.kinds)
+    advice = advise(path, (path,), "alias", saved)
     assert healed((path,), advice, first, other) == {path}
 
 
 def test_the_words_of_the_audits_add_what_lines_do_not_mend():
     leaf = ("optimizer/0.weight/exp_avg",)
-    plain = advise(leaf[0], leaf, "moment", False)
+    plain = advise(leaf[0], leaf, "moment")
     for how, said in (
         ("recast: f32[3] became bf16[3]", "the dtype it was trained in"),
+        ("reshaped: f32[3, 1] became f32[1, 3]", "the shapes that it was trained in"),
         ("misplaced: it holds what `optimizer/1.weight/exp_avg` had", "in the same order"),
         ("in the checkpoint with other values than the run had", "Save after the update"),
         ("in the checkpoint in another dtype (bf16)", "in its own dtype"),
         ("re-initialised: all zeros", "after the adapter was made"),
     ):
-        advice = advise(leaf[0], leaf, "moment", False, how=how)
-        assert advice.sentence.startswith(plain.sentence) and said in advice.sentence.removeprefix(plain.sentence)
-        assert (advice.save, advice.load) == (plain.save, plain.load)
-    assert advise(leaf[0], leaf, "moment", False, how="lost; not in the checkpoint") == plain
+        advice = advise(leaf[0], leaf, "moment", how=how)
+        assert said in " ".join(advice.further)
+        assert (advice.save, advice.load, advice.sentence) == (plain.save, plain.load, plain.sentence)
+    assert advise(leaf[0], leaf, "moment", how="lost; not in the checkpoint") == plain
 
 
 def test_a_generator_whose_state_torch_does_not_read_by_default_is_told():
     run = Run()
     run.wide = np.random.Generator(np.random.Philox(1))
     saved = taken(run)
-    assert "weights_only=False" in advise("wide", ("wide",), "generator", False, saved["wide"].value).sentence
-    assert "weights_only" not in advise("augment", ("augment",), "generator", False, saved["augment"].value).sentence
+    assert "weights_only=False" in advise("wide", ("wide",), "generator", saved).sentence
+    assert "weights_only" not in advise("augment", ("augment",), "generator", saved).sentence
 
 
 FLAGS = sorted(path for path in Snapshot.capture({}) if path.startswith("flags/"))
@@ -325,7 +355,7 @@ def flags_put_back():
 
 @pytest.mark.parametrize("path", FLAGS)
 def test_a_flag_is_read_and_set(path, flags_put_back):
-    advice = advise(path, (path,), "flag", False)
+    advice = advise(path, (path,), "flag")
     before, state = Snapshot.capture({})[path].digest, {}
     for line in (*advice.save, *advice.load):
         try:
@@ -337,7 +367,7 @@ def test_a_flag_is_read_and_set(path, flags_put_back):
 
 
 def test_threads_are_set_as_they_were():
-    advice, state, before = advise("flags/torch.num_threads", ("flags/torch.num_threads",), "flag", False), {}, None
+    advice, state, before = advise("flags/torch.num_threads", ("flags/torch.num_threads",), "flag"), {}, None
     before = torch.get_num_threads()
     exec(advice.save[0], {"torch": torch, "state": state})
     torch.set_num_threads(before + 1)
@@ -346,11 +376,15 @@ def test_threads_are_set_as_they_were():
 
 
 def test_causes_that_are_no_state_have_advice_too():
-    data = advise("data/batches", (), "", False)
+    data = advise("data/batches", (), "")
     assert "StatefulDataLoader" in data.save[0] and data.load and "sampler" in data.sentence
-    draws = advise("rng/draws", ("rng/draws",), "", False)
+    run = Holder(feed={"train": torch.utils.data.DataLoader([1, 2])})
+    assert advise("data/iterators", (), "", taken(run)).load == (
+        'self.feed["train"].load_state_dict(state["feed/train"])  # before iter(self.feed["train"])',
+    )
+    draws = advise("rng/draws", ("rng/draws",), "")
     assert not draws.save and "last" in draws.sentence and "draw nothing" in draws.sentence
-    assert "raises" in advise("run/exception", ("run/exception",), "", False).sentence
-    params = advise("optimizer/group.0/params", ("optimizer/group.0/params",), "structure", False)
+    assert "raises" in advise("run/exception", ("run/exception",), "").sentence
+    params = advise("optimizer/group.0/params", ("optimizer/group.0/params",), "structure")
     assert "self.optimizer over the same parameters in the same order" in params.sentence
-    assert "same settings" in advise("model/2/p", ("model/2/p",), "structure", False).sentence
+    assert "same settings" in advise("model/2/p", ("model/2/p",), "structure").sentence

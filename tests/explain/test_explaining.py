@@ -270,9 +270,9 @@ class Held(runs.Plain):
 def test_what_was_made_later_is_assigned_and_what_a_closure_holds_is_told_to_be_moved():
     causes = {cause.name: cause for cause in explained(Held).causes}
     assert causes["mask"].how == "lost: None in its place; not in the checkpoint"
-    assert causes["mask"].load == ('self.mask = state["mask"]',) and causes["mask"].advice == ""
+    assert causes["mask"].load == ('self.mask = state["mask"]',) and causes["mask"].advice == ()
     closed = causes["smooth/mean"]
-    assert (closed.save, closed.load) == ((), ()) and "in the closure of `smooth`" in closed.advice
+    assert (closed.save, closed.load) == ((), ()) and "in the closure of `smooth`" in closed.advice[0]
 
 
 @pytest.mark.parametrize("name", ["order-from-global", "reads-ahead"])

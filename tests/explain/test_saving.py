@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from dora_repro.explain.saving import ABSENT, CAST, MISPLACED, SAVED, STALE, audit_save
+from dora_repro.explain.saving import audit_save
+from dora_repro.explain.searching import ABSENT, CAST, MISPLACED, SAVED, STALE
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 

@@ -1,8 +1,11 @@
 """The gallery: each fault is told whole, found where it was declared to be, and no clean run is accused."""
 
+import copy
 import importlib
+import random
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +14,7 @@ from dora_repro.errors import BadInput
 from dora_repro.faults import gallery
 from dora_repro.faults.gallery import Fault, every, fault, find
 from dora_repro.faults.plain import Training
-from dora_repro.faults.trying import Tried, missing, try_fault
+from dora_repro.faults.trying import missing, try_fault
 
 FAULTS = tuple(every().values())
 STUDY = (
@@ -110,23 +113,59 @@ def on_a_gpu(fault: Fault):
     return pytest.param(fault, marks=marks, id=fault.name)
 
 
+# No line of save or load mends these: the place in the data (another loader does), what is made or drawn at the wrong
+# time, what raises, and what is no state of the run.
+NO_LINES = {
+    "study-persistent-workers", "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
+    "partial-as-complete", "second-resume", "iter-before-load", "loader-edge", "reads-ahead",
+    "opt-trainable-shift", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap", "dora-mag-untrained",
+    "non-atomic-torn", "weights-only", "compile-prefix", "compile-rng", "environment-variable", "module-global",
+}  # fmt: skip
+# The model must be built otherwise before it is loaded: load_state_dict keeps dtypes, and refuses other shapes.
+NOT_LINES_ALONE = {"peft-dtype", "dora-mag-bf16", "dora-mag-axis"}
+
+
 @pytest.mark.parametrize("fault", [on_a_gpu(fault) for fault in FAULTS])
-def test_a_check_finds_a_fault_where_it_was_declared_to_be(fault):
+def test_a_fault_is_found_where_it_was_declared_to_be_and_its_cause_is_the_declared_one(fault):
     if why := missing(fault.needs):
         pytest.skip(f"what it would take is not here: {why}")
-    report = check(fault.factory, fault.steps, fault.save_at, in_process=True, explain=False)
-    tried = Tried(fault, report)
-    assert tried.verdict_right and tried.place_right, report
-
-
-EXPLAINED = {"opt-missing", "sched-needs-opt-lr", "ema-missing", "accum-grads-lost", "opt-wrapper"}
-
-
-@pytest.mark.parametrize("fault", [on_a_gpu(f) for f in FAULTS if f.name in EXPLAINED or f.needs == "cuda"])
-def test_the_cause_of_a_fault_is_the_declared_one(fault):
     tried = try_fault(fault, in_process=True)
     assert tried.as_declared, tried.report
-    assert tried.report.explanation.confirmed or not tried.report.explanation.trials
+    found = tried.report.explanation
+    if found is None or not found.causes:
+        return
+    assert found.confirmed or not found.trials
+    assert (found.lines_tried is None) == (fault.name in NO_LINES)
+    if found.lines_tried is not None:  # the advice is held to what the transplant is: the reference's very bytes
+        assert bool(found.lines_tried.heals) == (fault.name not in NOT_LINES_ALONE), found.lines_tried
+
+
+LIBRARIES = {"copy": copy, "np": np, "random": random, "torch": torch}
+MENDED = (
+    "opt-missing", "sched-missing", "ema-missing", "rng-missing-numpy", "order-in-place", "accum-grads-lost",
+    "buffer-not-persistent", "strict-false", "peft-keys", "aux-state",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_a_run_with_the_advised_lines_in_its_save_and_load_passes_the_check(name):
+    """Not as the kit tries them, but as a reader does: pasted at the end of both methods."""
+    fault = every()[name]
+    added = check(fault.factory, fault.steps, fault.save_at, in_process=True).explanation.lines
+
+    class Mended(fault.factory):
+        def save(self, path):
+            super().save(path)
+            state = {}
+            exec("\n".join(added.save), {**LIBRARIES, "self": self, "state": state})
+            torch.save(state, f"{path}.more")
+
+        def load(self, path):
+            super().load(path)
+            state = torch.load(path, weights_only=False) | torch.load(f"{path}.more", weights_only=False)
+            exec("\n".join(line for _, line in added.load), {**LIBRARIES, "self": self, "state": state})
+
+    assert str(check(Mended, fault.steps, fault.save_at, in_process=True).verdict) == "EXACT"
 
 
 def test_what_is_not_as_declared_is_seen(registry):
