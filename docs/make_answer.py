@@ -60,6 +60,7 @@ def drawn(lines: list[str]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
             f'height="{height}" font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" '
             f'font-size="13" fill="{TEXT}" xml:space="preserve">',
+            "<style>text { white-space: pre }</style>",
             f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
             *body,
             "</svg>\n",

@@ -53,7 +53,7 @@ def advise(
         return _WITHOUT_STATE[name]
     paths = leaves or (name,)
     kinds = getattr(saved, "kinds", {}) if kinds is None else kinds
-    lost = any(word in how for word in ("lost", "recast"))
+    lost = any(word in how for word in ("lost", "recast", "reshaped"))
     found = Mender(paths, saved or {}, kinds, reread, lost).of(role)
     besides = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
     if reread is None:

@@ -71,7 +71,8 @@ def mending(expected: Snapshot, found: Component) -> Advice:
     paths = tuple(each.path for each in found.differences if each.path in expected)
     if not paths:
         return Advice(sentence="It was not there when the run was saved.")
-    return advise(paths[0], paths, expected[paths[0]].role, expected)
+    how = "lost" if any(each.kind != "value" for each in found.differences) else ""
+    return advise(paths[0], paths, expected[paths[0]].role, expected, how=how)
 
 
 def parameters(moments: Mapping[int, Snapshot]) -> dict[int, dict[str, object]]:
