@@ -86,7 +86,7 @@ def explained(**changes) -> Report:
     explanation = Explanation(
         causes=(
             Cause("rng/torch.cpu", ("rng/torch.cpu",), "generator", "2 draws ahead", True, failed, failed,
-                  ('state["rng"] = 1',), ('set(state["rng"])',), "Restore generators last."),
+                  ('state["rng"] = 1',), ('set(state["rng"])',), ("Restore generators last.",)),
             Cause("optimizer/*/exp_avg", moments, "moment", "lost; not in the checkpoint", True, failed, failed,
                   ('state["optimizer"] = 1',), ('load(state["optimizer"])',)),
         ),
