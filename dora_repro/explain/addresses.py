@@ -23,12 +23,15 @@ class Addresses:
         for part in path.removeprefix("run.").split("/"):
             inside = getattr(self._kinds.get(at), "name", "")
             keys = getattr(self._kinds.get(at), "keys", None) or ()
+            keyed = dict(getattr(self._kinds.get(at), "keyed", ()))
             at = f"{at}/{part}" if at else part
             part = part.replace("~1", "/").replace("~0", "~")
             if inside in ("list", "tuple", "deque") or (not inside and part.isdigit()):
                 code += f"[{part}]"
             elif held := re.fullmatch(r"group\.(\d+)\.params\.(\d+)", part):
                 return f'{code}.param_groups[{held[1]}]["params"][{held[2]}]'  # a tensor that only the optimizer has
+            elif part in keyed:
+                code += f"[{self.inside(keyed[part])}]"
             elif self._kinds and not inside and "." in part:
                 code += _dotted(part)
             elif inside or not part.isidentifier():

@@ -13,7 +13,7 @@ from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.snapshot import SavedLeaf
 
-__all__ = ["Advice", "advise", "closed_over"]
+__all__ = ["Advice", "advise", "closed_over", "loaders_of"]
 
 EXCEPTION = "run/exception"
 
@@ -78,16 +78,26 @@ _BY_HOW = (
         "reshaped",
         "load_state_dict changes no shapes: build the model with the shapes that it was trained in before loading.",
     ),
+    (
+        "that no model has",
+        "Load into the tensors that are there (without assign=True, and with no other model in the model's place), or "
+        "make the optimizer after the model was loaded, and load its state then.",
+    ),
     ("misplaced", "Positions tell parameters apart: give the optimizer the same parameters in the same order."),
     ("re-initialised", "Load after the adapter was made, and make none afterwards: a new one starts from nothing."),
     ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
 )
 
 
+def loaders_of(saved: Iterable[str]) -> list[str]:
+    """The paths of a run's loaders."""
+    last = "/persistent_workers"  # an attribute that loaders have, and hardly anything else
+    return [path.removesuffix(last) for path in saved if path.endswith(last)]
+
+
 def _place_in_the_data(saved: Mapping[str, SavedLeaf]) -> Advice:
     """For data that goes on elsewhere; told of the run's first loader, which is the one that it trains on."""
-    last = "/persistent_workers"  # an attribute that loaders have, and hardly anything else
-    loader = next((path.removesuffix(last) for path in saved if path.endswith(last)), "loader")
+    loader = next(iter(loaders_of(saved)), "loader")
     code, key = Addresses(getattr(saved, "kinds", {})).code(loader), f"state[{quoted(loader)}]"
     return Advice(
         (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),

@@ -17,6 +17,8 @@ _HALVES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 _NARROWER = _HALVES | {torch.float32: "f32"}
 _MAGNITUDES = re.compile(r"(^|[./])(m|lora_magnitude_vector|magnitude)([./]|$)")  # of DoRA, in the names that it has
 _ZERO_AT_FIRST = re.compile(r"(^|[./_])(lora_B|delta_D_B|lora_embedding_B)([./]|$)")  # the low-rank factor B
+_PARAMETERS_OF_GROUP = re.compile(r"/group\.\d+/params$")
+_OF_NO_MODEL = re.compile(r"group\.\d+\.params\.\d+")  # the name of a tensor that only an optimizer has
 PREFIXES = ("module.", "_orig_mod.", "model.", "base_model.model.")
 _SHOWN = 3  # keys
 
@@ -64,6 +66,8 @@ class _Audit:
             return self._tensors(path, was, now)
         if was.role == "parameter" and not was.kept and not now.kept:
             return "frozen weights differ"
+        if _PARAMETERS_OF_GROUP.search(path):
+            return _stepped(was.value, now.value)
         if path.endswith("/requires_grad"):
             return "frozen" if was.value else "no longer frozen"
         if path.endswith("/training"):
@@ -155,6 +159,18 @@ def _axis(value: torch.Tensor) -> object:
     """The axis that a vector lies on; its length where it has but one."""
     long = [axis for axis, size in enumerate(value.shape) if size > 1]
     return (value.ndim, *long) if value.ndim > 1 else value.numel()
+
+
+def _stepped(was: object, now: object) -> str:
+    """How the parameters of an optimizer's group are others than they were."""
+    if not isinstance(was, (list, tuple)) or not isinstance(now, (list, tuple)):
+        return OTHER
+    if any(_OF_NO_MODEL.fullmatch(name) for name in now) and not any(_OF_NO_MODEL.fullmatch(name) for name in was):
+        return "steps tensors that no model has: the model's were replaced while loading"
+    gone, come = ([name for name in one if name not in other] for one, other in ((was, now), (now, was)))
+    if gone and come:
+        return f"steps {_few(come)} in place of {_few(gone)}"
+    return f"does not step {_few(gone)}" if gone else f"steps {_few(come)} besides" if come else "in another order"
 
 
 def _target(leaf: SavedLeaf) -> str:

@@ -255,6 +255,8 @@ class Mender:
         if names == {"spawned"}:
             return Advice(sentence="Pickle the numpy generator whole: what spawn() gives next is not in its state.")
         at = self._holder()
+        if self._keyed(at):
+            return self._by_parameter(at)
         code, key = self._code(at), f"state[{quoted(at)}]" if at != self._first else self._key(at)
         sentence = ""
         if "sampler" in at and names & {"epoch"}:
@@ -281,6 +283,26 @@ class Mender:
             )
         return Advice(
             tuple(f"{key} = {code}" for key, code in pairs), tuple(f"{code} = {key}" for key, code in pairs), sentence
+        )
+
+    def _keyed(self, path: str) -> dict[str, str]:
+        """Text -> path of the object, for a dict whose keys are objects."""
+        return dict(getattr(self._kinds.get(path), "keyed", ()))
+
+    def _by_parameter(self, path: str) -> Advice:
+        """A dict whose keys are a model's parameters: other objects in the next process, of the same names."""
+        if self._reread:
+            pairs = [(self._code(leaf), self._key(leaf)) for leaf in self._paths]
+            return Advice((), tuple(f"{code} = {key}" for code, key in pairs))
+        model = common(at.rpartition("/")[0] for at in self._keyed(path).values())
+        if not model or f"{model}/training" not in self._saved:
+            return Advice(sentence=f"Keep {self._code(path)} by names: its keys are objects, others in each process.")
+        code, module, key = self._code(path), self._code(model), f"state[{quoted(path)}]"
+        named = f"for name, p in {module}.named_parameters() if"
+        return Advice(
+            (f"{key} = {{name: {code}[p] {named} p in {code}}}",),
+            (f"{code}.update({{p: {key}[name] {named} name in {key}}})",),
+            f"The keys of {code} are parameters: other objects in the next process, under the same names.",
         )
 
     def _refilled(self, path: str, code: str, key: str) -> tuple[str, ...]:

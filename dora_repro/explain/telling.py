@@ -1,10 +1,10 @@
 """What a search found, in words: what became of each part, the lines that would have kept it, the proof."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from dora_repro.comparison import LeafDifference
-from dora_repro.explain.advice import Advice, advise, closed_over
+from dora_repro.explain.advice import Advice, advise, closed_over, loaders_of
 from dora_repro.explain.explanation import Cause, TrialTold
 from dora_repro.explain.libraries import told
 from dora_repro.explain.loading import audit_load
@@ -38,6 +38,7 @@ class Telling:
         self._reread = Rereading(self._in_file, saved, load, alone)
         self._after_loading = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
+        self._of_the_data = tuple(_of_loaders(saved, differences))
 
     def causes(self, found: Found) -> tuple[Cause, ...]:
         return tuple(self._cause(part) for part in found.parts)
@@ -53,14 +54,14 @@ class Telling:
             name=part.name,
             leaves=part.leaves,
             role=part.role,
-            how=self._half_done() if part.name == ITERATORS else _BEYOND.get(part.name) or how,
+            how=self._beyond(part.name) or how,
             necessary=part.necessary,
             without=part.without,
             alone=part.alone,
             save=mended.save,
             load=mended.load,
             file=mended.file,
-            advice=tuple(filter(None, (mended.sentence, *mended.further, *by_library))),
+            advice=tuple(filter(None, (mended.sentence, *mended.further, *self._in_time(part.name), *by_library))),
         )
 
     def _closed_over(self, part: Part) -> Advice | None:
@@ -70,6 +71,19 @@ class Telling:
         if name is None or not any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
             return None
         return closed_over(function, (leaf.removeprefix(f"{function}/") for leaf in part.leaves))
+
+    def _beyond(self, name: str) -> str:
+        """What is behind a cause that is no leaf; empty for one that is."""
+        if name == ITERATORS:
+            return self._half_done()
+        if name == DATA and self._of_the_data:
+            return f"{_BEYOND[DATA]}; right after loading differs what they are made of: {_few(self._of_the_data)}"
+        return _BEYOND.get(name, "")
+
+    def _in_time(self, name: str) -> Iterator[str]:
+        if name == DATA and self._of_the_data:
+            it = _few(self._of_the_data)
+            yield f"Restore {it} before an iterator is made of the loader: what is drawn by then stays as it is."
 
     def _half_done(self) -> str:
         """What of the reference no file holds and no load made anew: iterators and generators, where they stood."""
@@ -81,6 +95,16 @@ class Telling:
         loaded = _counted(self._after_loading.get(path, "") for path in part.leaves)
         kept = [self._in_file.leaves[path] for path in part.leaves if path in self._in_file.leaves]
         return "; ".join(words for words in (loaded, _counted(_filed(one, len(kept) == 1) for one in kept)) if words)
+
+
+def _of_loaders(saved: Snapshot, differences: Iterable[LeafDifference]) -> Iterator[str]:
+    """What differs inside a loader, or in what it reads: an order that was drawn from it is not put back with it."""
+    inside = tuple(f"{path}/" for path in loaders_of(saved))
+    tied = (leaf for path, leaf in saved.items() if leaf.role == "alias" and path.startswith(inside))
+    elsewhere = {str(leaf.value).removeprefix("= ") for leaf in tied}
+    for found in differences:
+        if found.path.startswith(inside) or found.role == "data" or found.path in elsewhere:
+            yield found.path
 
 
 def _filed(kept: Kept, alone: bool) -> str:

@@ -244,3 +244,60 @@ class Alias(ConstantRate):
         self.twin.load_state_dict(twin["model"])
         self.optimizer_of_twin.load_state_dict(twin["optimizer"])
         super().load(path)
+
+
+@fault(
+    "opt-orphaned",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("optimizer/group.0/params",),),
+    fix='self.model.load_state_dict(state["model"])  # or make the optimizer after this',
+    threads=("pytorch/pytorch#102212", "pytorch/tutorials#2522"),
+)
+class Orphaned(ConstantRate):
+    """The model's parameters are replaced by those of the file, with `assign=True`. The optimizer was made before, and
+    goes on stepping tensors that no model uses any more: the loss is that of the checkpoint, for ever."""
+
+    def load_model(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"], assign=True)
+
+
+class HeavyBall:
+    """SGD with momentum as people write it themselves, its velocities by parameter."""
+
+    def __init__(self, parameters, lr: float = 1e-2):
+        self.parameters, self.lr = list(parameters), lr
+        self.velocity: dict[nn.Parameter, torch.Tensor] = {}
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for parameter in self.parameters:
+            moved = self.velocity.setdefault(parameter, torch.zeros_like(parameter))
+            parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)
+
+    def state_dict(self) -> dict:
+        return {"lr": self.lr}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.lr = state["lr"]
+
+
+@fault(
+    "opt-own-momentum",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("optimizer/velocity/*",),),
+    fix='return {"lr": self.lr, "velocity": [self.velocity[parameter] for parameter in self.parameters]}',
+)
+class OwnMomentum(ConstantRate):
+    """An optimizer of one's own leaves its momentum out of its state_dict. The dict that holds it has parameters for
+    keys, which are other objects in the next process: it could not be saved as it is either."""
+
+    def make_optimizer(self) -> HeavyBall:
+        return HeavyBall(self.model.parameters())

@@ -63,6 +63,7 @@ class Leaves(Mapping[str, Leaf]):
     holds: dict[str, Setter] = field(default_factory=dict)  # path -> setter of a container in its holder
     others: dict[str, object] = field(default_factory=dict)  # path -> what else may be tied: generators
     kinds: dict[str, str] = field(default_factory=dict)  # path -> type of what a leaf's plain value stands for
+    keyed: dict[str, dict[str, str]] = field(default_factory=dict)  # path of a dict -> key's text -> path of the key
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)  # root modules only
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
     parameter_names: dict[int, str] = field(default_factory=dict)  # id -> `model/visual.3.out_proj.m`
@@ -192,6 +193,15 @@ class Walker:
     def path_of(self, value: object) -> str | None:
         """The name of an object that was met before."""
         return self._names.get(id(value))
+
+    def key(self, key: object, path: str) -> str:
+        """A key of the dict at a path as text: a tensor's or module's is the name that it was met by."""
+        at = self.path_of(key) if isinstance(key, (torch.Tensor, torch.nn.Module)) else None
+        if at is None:
+            return key_text(key)
+        text = at.replace("/", ".")
+        self.found.keyed.setdefault(path, {})[text] = at
+        return text
 
     def alias(self, value: object, path: str, hold: Setter = None) -> bool:
         """Whether this very object was met before; if so it becomes an alias leaf."""

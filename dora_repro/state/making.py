@@ -30,27 +30,32 @@ class Kind:
 
     Attributes:
         name: of its type; with its module where it cannot be made.
-        keys: a dict's (text in paths, key); None where keys were objects.
+        keys: a dict's (text in paths, key); None where keys were objects that have no name.
         size: number of items.
         maxlen: bound of a deque.
+        keyed: of a dict whose keys are tensors or modules: (text in paths, path of that object).
     """
 
     name: str
     keys: tuple[tuple[str, object], ...] | None = None
     size: int = 0
     maxlen: int | None = None
+    keyed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, container: object) -> "Kind | None":
+    def of(cls, container: object, keyed: Mapping[str, str] | None = None) -> "Kind | None":
         """Of a live container; None for any other object."""
         if not isinstance(container, (*BUILT, set, frozenset)):
             return None
         known = type(container) in (*BUILT, set, frozenset)
         name = type(container).__name__ if known else type_name(container)
-        keys = None
-        if isinstance(container, dict) and all(map(is_plain, dict.keys(container))):
-            keys = tuple((key_text(key), key) for key in dict.keys(container))
-        return cls(name, keys, sum(1 for _ in _items(container)), getattr(container, "maxlen", None))
+        keys, keyed = None, keyed or {}
+        if isinstance(container, dict):
+            plain = [key for key in dict.keys(container) if is_plain(key)]
+            if len(plain) + len(keyed) == len(container):
+                keys = tuple((key_text(key), key) for key in plain)
+        size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
+        return cls(name, keys, size, bound, tuple(keyed.items()))
 
 
 def _items(container: object) -> Iterator:
@@ -89,8 +94,9 @@ class Maker:
         if issubclass(_BY_NAME[kind.name], dict):
             if kind.keys is None:
                 raise Cannot("its keys were objects")
-            chosen = ((key, f"{path}/{text}") for text, key in kind.keys)
-            return _BY_NAME[kind.name]((key, self(at)) for key, at in chosen if self.is_chosen(at))
+            texts = {**dict(kind.keys), **dict(kind.keyed)}
+            chosen = {text: f"{path}/{text}" for text in texts if self.is_chosen(f"{path}/{text}")}
+            return _BY_NAME[kind.name]((self.key(kind, text), self(at)) for text, at in chosen.items())
         places = [f"{path}/{index}" for index in range(kind.size)]
         unknown = [at for at in places if not (at in self.wanted or at in self.kinds or at in self._above_wanted)]
         if unknown:
@@ -99,6 +105,15 @@ class Maker:
             raise Cannot("only some of the items of its sequence were chosen")
         items = [self(at) for at in places]
         return deque(items, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](items)
+
+    def key(self, kind: Kind, text: str) -> object:
+        """The key of a dict that has this text in paths.
+
+        Raises:
+            KeyError: the snapshot's dict had no such key; Cannot: the object that was the key is not there.
+        """
+        of_objects = dict(kind.keyed)
+        return self._object_at(of_objects[text]) if text in of_objects else dict(kind.keys or ())[text]
 
     def is_above_wanted(self, path: str) -> bool:
         """Whether the snapshot has something below a path."""

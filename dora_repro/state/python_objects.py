@@ -42,7 +42,7 @@ def read_mapping(walker: Walker, value: Mapping, path: str, hold: Setter, role: 
     else:
         names: set[str] = set()
         for key, item in items:
-            name = _unique(key_text(key), names)
+            name = _unique(walker.key(key, path), names)
             put = walker.setter(dict.__setitem__, value, key) if isinstance(value, dict) else None
             walker.visit(item, f"{path}/{name}", put, role)
     _of_subclass(walker, value, path, role)

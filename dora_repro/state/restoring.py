@@ -238,8 +238,12 @@ class _Round:
         if isinstance(parent, AbsentState):
             parent.put(_unescaped(name), value)
         elif isinstance(parent, dict):
-            keys = dict(self.kinds[parent_path].keys or ()) if parent_path in self.kinds else {}
-            parent[keys.get(name, _unescaped(name))] = value
+            kind = self.kinds.get(parent_path)
+            try:
+                key = self._make_anew.key(kind, name) if kind is not None else _unescaped(name)
+            except KeyError:
+                key = _unescaped(name)
+            parent[key] = value
         elif isinstance(parent, (list, deque)):
             if not (name.isdigit() and int(name) == len(parent)):
                 raise Cannot(f"position {name} of a sequence of {len(parent)}")
@@ -277,7 +281,9 @@ class _Round:
             held = self.live.objects.get(path)
             del parent.state[next(key for key, state in parent.state.items() if state is held)]
         elif isinstance(parent, dict):
-            del parent[next(key for key in parent if key_text(key) == name)]
+            of_object = self.live.keyed.get(parent_path, {}).get(name)
+            its = None if of_object is None else self._object_at(of_object, None)
+            del parent[next(key for key in parent if (key_text(key) == name if its is None else key is its))]
         elif isinstance(parent, (list, deque)) and int(name) == len(parent) - 1:
             parent.pop()
         elif isinstance(parent, torch.nn.Module):

@@ -6,7 +6,7 @@ nothing: generators are read first, tensors are cloned.
 
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,8 @@ class Snapshot(Mapping[str, SavedLeaf]):
             value, kept = _copied(leaf, keep_frozen)
             saved[path] = SavedLeaf(path, leaf.role, leaf_digest, value, kept)
         kinds = {path: Kind(name) for path, name in found.kinds.items()}
-        kinds |= {path: kind for path, value in found.objects.items() if (kind := Kind.of(value))}
+        of = ((path, Kind.of(value, found.keyed.get(path))) for path, value in found.objects.items())
+        kinds |= {path: kind for path, kind in of if kind is not None}
         return cls(saved, uncaptured, kinds)
 
     def restore(self, roots: Mapping[str, object], paths: Iterable[str] = ("*",)) -> dict[str, str]:
@@ -135,7 +136,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             elif leaf.kept:
                 entry["value"] = to_simple(leaf.value)
             entries.append(entry)
-        kinds = {at: to_simple((kind.name, kind.keys, kind.size, kind.maxlen)) for at, kind in self.kinds.items()}
+        kinds = {at: to_simple(astuple(kind)) for at, kind in self.kinds.items()}
         content = {"leaves": entries, "tensors": tensors, "uncaptured": self.uncaptured, "kinds": kinds}
         writing.write(path, {"format": FORMAT, **content})
 

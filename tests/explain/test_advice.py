@@ -209,6 +209,18 @@ def test_each_of_several_is_tied_to_its_own_and_a_copy_is_advised(healed):
     assert "copy.deepcopy" in advice.further[0]
 
 
+def test_what_is_kept_by_parameter_is_kept_by_its_name(healed):
+    run, other = Run(), Run(1)
+    run.velocity = {parameter: torch.rand(parameter.shape) for parameter in run.model.parameters()}
+    other.velocity = {}
+    leaves = tuple(path for path in taken(run) if path.startswith("velocity/"))
+    assert leaves[0] == "velocity/model.0.weight"
+    assert healed(leaves, advise("velocity/*", leaves, "memory", taken(run)), run, other) == set(leaves)
+    run.cache = {run.model: torch.ones(2), run.scale: torch.ones(3)}
+    advice = advise("cache/scale", ("cache/scale",), "memory", taken(run))
+    assert not advice.load and "Keep self.cache by names" in advice.sentence
+
+
 def test_moments_that_two_optimizers_share_are_called_so():
     run = Run()
     run.twin = torch.optim.AdamW(run.model.parameters())

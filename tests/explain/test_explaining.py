@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dora_repro import Verdict, check
-from dora_repro.faults import gallery
+from dora_repro.faults import gallery, plain
 from tests import runs
 
 
@@ -421,3 +421,35 @@ def test_iterators_are_not_blamed_where_loading_made_other_objects_as_well():
     found = explained(LoadedIntoOthers, 9, 2).explanation
     assert found.causes == () and found.unexplained
     assert any("something that load() changes is no state" in line for line in found.look_at)
+
+
+class Weighted(plain.ConstantRate):
+    """Draws hard samples more often; the weights are lost, and load() makes an iterator before they could be back."""
+
+    def make_loader(self):
+        self.weights = torch.ones(plain.SAMPLES, dtype=torch.double)
+        sampler = WeightedRandomSampler(self.weights, plain.SAMPLES, generator=self.generator)
+        return DataLoader(plain.samples(), batch_size=plain.BATCH, sampler=sampler)
+
+    def end_epoch(self):
+        self.weights[:8] *= 2
+
+
+class Relabelled(plain.ConstantRate):
+    """Changes its own labels while it trains."""
+
+    def make_loader(self):
+        self.data = plain.samples()
+        return DataLoader(self.data, batch_size=plain.BATCH, shuffle=True, generator=self.generator)
+
+    def end_epoch(self):
+        self.data.tensors[1].mul_(0.5)
+
+
+@pytest.mark.parametrize(("factory", "leaf"), [(Weighted, "weights"), (Relabelled, "data/tensors/1")])
+def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
+    """Neither can be put back in time: what was drawn stays drawn, and a dataset is kept by digest alone."""
+    report = explained(factory, 9, 5)
+    (cause,) = report.causes
+    assert cause.name == "data/batches" and cause.how.endswith(f"what they are made of: {leaf}")
+    assert any(line.startswith(f"Restore {leaf} before an iterator is made") for line in cause.advice)

@@ -27,6 +27,7 @@ class Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 3 + seed
         self.feed = {"epoch": seed + 5}
+        self.velocity = {parameter: parameter.detach() * 2 for parameter in self.model.parameters()}
         for _ in range(1 + seed):
             self.model(torch.rand(2, 3)).sum().backward()
             self.optimizer.step()
@@ -104,6 +105,11 @@ WRITTEN = {
         lambda run: {"feed": {"generator": run.generator.get_state()}},
         ("generator",),
         'self.generator.set_state(state["feed"]["generator"])',
+    ),
+    "by the names of parameters": (
+        lambda run: {"fast": {name: run.velocity[p] for name, p in run.model.named_parameters()}},
+        ("velocity/model.0.weight", "velocity/model.1.bias"),
+        'self.velocity[self.model.get_submodule("0").weight] = state["fast"]["0.weight"]',
     ),
     "several of one cause": (
         lambda run: {"a": {"steps": run.steps}, "epoch": run.feed["epoch"]},

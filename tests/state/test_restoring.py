@@ -49,6 +49,43 @@ def restored(before: dict, after: dict, paths=("*",)) -> tuple[dict, dict]:
     return roots["r"], failed
 
 
+def keyed(seed=0, of=lambda model: model.parameters()):
+    """A model, and a dict whose keys are parameters or modules of it."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    return {"model": model, "held": {key: torch.rand(2) for key in of(model)}}
+
+
+@pytest.mark.parametrize("of", [lambda m: m.parameters(), lambda m: m.children()], ids=["parameters", "modules"])
+@pytest.mark.parametrize("lacks", ["nothing", "some", "all", "the dict"])
+@pytest.mark.parametrize("through_a_file", [False, True])
+def test_what_is_kept_by_parameter_or_module_comes_back_under_the_same_one(of, lacks, through_a_file, tmp_path):
+    """The keys are other objects in the next process, which have the same names."""
+    before, after = keyed(0, of), keyed(1, of)
+    if lacks == "some":
+        del after["held"][next(iter(after["held"]))]
+    elif lacks == "all":
+        after["held"].clear()
+    elif lacks == "the dict":
+        after["held"] = None
+    snapshot = Snapshot.capture(before)
+    if through_a_file:
+        snapshot.write(tmp_path / "snapshot.pt")
+        snapshot = Snapshot.read(tmp_path / "snapshot.pt")
+    assert snapshot.restore(after) == {}
+    pairs = zip(of(before["model"]), of(after["model"]), strict=True)
+    assert all(torch.equal(before["held"][one], after["held"][other]) for one, other in pairs)
+    assert len(after["held"]) == len(before["held"])
+
+
+def test_what_is_kept_of_a_parameter_too_many_is_removed():
+    before, after = keyed(), keyed()
+    gone = next(iter(before["held"]))
+    del before["held"][gone]
+    assert Snapshot.capture(before).restore(after) == {}
+    assert after["model"][0].weight not in after["held"] and len(after["held"]) == 3
+
+
 # --- whole runs --------------------------------------------------------------------------------------------------
 
 
