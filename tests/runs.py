@@ -464,16 +464,24 @@ class EndsEarly(Plain):
         self.resumed = True
 
 
+class Helper:
+    def __init__(self):
+        self.protocol = 2
+
+
 class DamagingSave(Plain):
-    """Its save changes the run: the mode, a generator, a parameter, or a counter that is used, or one that is not."""
+    """Its save changes the run: the mode, a generator, a parameter, or a counter or helper that is used, or is not."""
 
     def __init__(self, what: str):
         super().__init__()
         self.what = what
         self.saved = 0
+        self.model.helper = None
 
     def save(self, path: str) -> None:
         super().save(path)
+        if "helper" in self.what:
+            self.model.helper = Helper()
         if self.what == "mode":
             self.model.eval()
         elif self.what == "generator":
@@ -486,10 +494,14 @@ class DamagingSave(Plain):
     def step(self) -> float:
         if self.what == "used counter":
             self.inputs = self.inputs + 0.01 * self.saved
+        if self.what == "used helper" and self.model.helper is not None:
+            self.inputs = self.inputs + 0.01
         return super().step()
 
     def load(self, path: str) -> None:
         super().load(path)
+        if "helper" in self.what:
+            self.model.helper = Helper()
         if self.what == "mode":
             self.model.eval()
         elif self.what == "generator":

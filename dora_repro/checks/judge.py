@@ -60,7 +60,12 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     lost = compare(saved, loaded).differences if loaded is not None else ()
     divergence = wrong_from_the_start(lost, expected, actual, save_at, steps) or divergence
     changed = reference.changed_by_save(save_at)
-    forbidden = [difference for difference in changed if difference.role in _UNTOUCHABLE or difference.total]
+    made = _made_by_save(changed, saved)
+    forbidden = [
+        difference
+        for difference in changed
+        if (difference.role in _UNTOUCHABLE or difference.total) and not f"{difference.path}/".startswith(made)
+    ]
     if forbidden:
         divergence = Divergence(save_at, "save", forbidden[0].path, forbidden[0].kind, forbidden[0])
 
@@ -69,7 +74,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     if not compared:  # gradients left over from a step that the resumed side never did are nothing that it lost
         end = tuple(difference for difference in end if difference.role != "gradient")
     grown = (d.path for d in end if _only_grew(d.path, saved, reference.end, loaded, ended, divergence is None))
-    books = tuple(grown)
+    books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     still = {difference.path for difference in end}
     return Findings(
         divergence=divergence,
@@ -83,6 +88,13 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         steps_compared=compared,
         save_changed=tuple(difference for difference in changed if difference not in forbidden),
     )
+
+
+def _made_by_save(changed: Iterable[LeafDifference], saved: Snapshot) -> tuple[str, ...]:
+    """Where there was None before a save, and is some object after it: a helper that save() makes when it first needs
+    one, as Lightning's Fabric does. It is memory, and what it does to a step is seen in the step."""
+    gone = (difference.path for difference in changed if difference.kind == "missing")
+    return tuple(f"{path}/" for path in gone if path in saved and saved[path].kept and saved[path].value is None)
 
 
 def _raised(resumed: Evidence, save_at: int) -> Divergence:

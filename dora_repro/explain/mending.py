@@ -15,6 +15,7 @@ from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.switches import ARRAYS, flag_lines, generator_lines, has_arrays
 from dora_repro.state.snapshot import SavedLeaf
 
+MANY = 8  # lines, of which each copies one tensor
 LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
     "loader."
@@ -124,12 +125,20 @@ class Mender:
                 (f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}, strict=True)",), _STRICT
             )
         held = self._reread.module(self._first, owner)
+        if not held.named_alike and len(self._paths) > MANY:
+            name, key = self._first.removeprefix(f"{owner}/"), self._key(self._first)
+            return Advice(
+                sentence=f"The file has other names: `{name}` of {code} is {key}. Load it with what belongs to the "
+                "function that wrote it, or rename its keys."
+            )
+        if not held.named_alike:
+            return self._in_place()
         if held.complete:
             return Advice((), (*held.before, f"{code}.load_state_dict({held.code}, strict=True)"), _STRICT)
         loaded = f"left_out = {code}.load_state_dict({held.code}, strict=False).unexpected_keys"
         return Advice(
             (),
-            (*held.before, loaded, "assert not left_out"),
+            (*held.before, loaded, "assert not left_out, left_out"),
             "strict=False leaves as it is what the file has not, and passes over keys that the model has not: "
             "no such key may be left.",
         )

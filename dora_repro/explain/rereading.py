@@ -26,11 +26,13 @@ class Held:
     Attributes:
         code: an expression for it, with the module's own names; before: lines that make what this names.
         complete: whether the file has all of the module's parameters.
+        named_alike: whether the leaf has the name that the module's state_dict has for it.
     """
 
     code: str
     complete: bool
     before: tuple[str, ...] = ()
+    named_alike: bool = True
 
 
 class Rereading:
@@ -76,7 +78,8 @@ class Rereading:
             prefix = name.removesuffix(key)
             before = (f"weights = {{{quoted(prefix)} + n: value for n, value in {code}.items()}}",)
             names = [prefix + each for each in names]
-        return Held("weights" if before else code, self._parameters(owner) <= set(names), before)
+        complete = self._parameters(owner) <= set(names)
+        return Held("weights" if before else code, complete, before, name in names)
 
     def generator(self, path: str) -> str:
         """Code for a generator's state, as it was taken: the whole tuple or dict that its words lie in."""

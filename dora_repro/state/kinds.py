@@ -117,7 +117,10 @@ def _own_bases(kind: type) -> tuple[type, ...]:
     return tuple(base for base in kind.__mro__ if module_of(base).partition(".")[0] not in _LIBRARIES)
 
 
-_LIBRARIES = {"torch", "numpy", "transformers", "sklearn", "pandas", "PIL"} | sys.stdlib_module_names
+_LIBRARIES = {
+    "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
+    "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL",
+} | sys.stdlib_module_names  # fmt: skip
 
 
 def key_text(key: object) -> str:

@@ -269,7 +269,10 @@ class Walker:
             self.found.uncaptured[path] = f"numpy array of {value.size} Python objects"
 
     def generator(self, value: object, path: str, hold: Setter) -> None:
-        """A private random number generator: its state."""
+        """A private random number generator: its state. A global one is captured as such, whoever holds it."""
+        if (name := rng.global_name(value)) is not None:
+            self.leaf(path, f"the global generator rng/{name}", "structure")
+            return
         try:
             state = rng.state_of(value)
         except Exception as error:  # `random.SystemRandom` has none

@@ -1,6 +1,9 @@
 """Many paths of leaves told as one: `optimizer/*/exp_avg`."""
 
+import re
 from collections.abc import Iterable
+
+_ADAPTER = re.compile(r"\.(lora_\w+\..+)$")  # of the peft library
 
 
 def pattern(paths: Iterable[str]) -> str:
@@ -20,11 +23,12 @@ def pattern(paths: Iterable[str]) -> str:
 
 
 def ends(path: str) -> tuple[str, str]:
-    """The first name of a path, and the last name of its last part; a number there stands for any, but for a position
-    in a list that has a name of its own (`params.3`)."""
+    """The first name of a path, and the last name of its last part, with an adapter's before it; a number there stands
+    for any, but for a position in a list that has a name of its own (`params.3`)."""
     first, slash, rest = path.partition("/")
     last = rest.rpartition("/")[2] if slash else first
-    name = last.rpartition(".")[2]
+    adapter = _ADAPTER.search(last)  # `lora_A.default.weight`: what it is, and not that it is a weight
+    name = adapter[1] if adapter else last.rpartition(".")[2]
     if "/" not in rest or not name.isdigit():
         last = name
     return (first if slash else ""), ("*" if last.isdigit() else last)

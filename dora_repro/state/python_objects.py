@@ -143,6 +143,13 @@ def read_method(walker: Walker, value: types.MethodType, path: str, hold: Setter
     walker.visit(value.__self__, f"{path}/self", None, role)
 
 
+def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, hold: Setter, role: str) -> None:
+    """A function written in C is the same by its name; a bound one has an object, as `random.Random(3).random` has."""
+    walker.leaf(f"{path}/name", f"{value.__module__}.{value.__qualname__}", "structure")
+    if value.__self__ is not None and not isinstance(value.__self__, (types.ModuleType, type)):
+        walker.visit(value.__self__, f"{path}/self", None, role)
+
+
 def read_generator(walker: Walker, value: types.GeneratorType, path: str, hold: Setter, role: str) -> None:
     """A suspended Python generator: where it stands and its local variables can be read, not put back."""
     frame = value.gi_frame
@@ -223,15 +230,16 @@ kinds.READERS += [
     (functools.partial, read_partial),
     (types.FunctionType, read_function),
     (types.MethodType, read_method),
+    (types.BuiltinFunctionType, read_builtin),
     (types.GeneratorType, read_generator),
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),
     *((kind, read_nested_iterator) for kind in _NESTED),
 ]
-kinds.UNSHARED_TYPES += [tuple, frozenset, types.FunctionType, types.MethodType]
+kinds.UNSHARED_TYPES += [tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType]
 kinds.PLUMBING += [
     types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, types.CoroutineType,
-    types.AsyncGeneratorType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType,
+    types.AsyncGeneratorType, types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
     threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event,
     threading.Semaphore, threading.Barrier, threading.local, queue.Queue, queue.SimpleQueue, io.IOBase,

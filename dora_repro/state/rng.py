@@ -79,6 +79,15 @@ def capture_world() -> dict[str, State]:
     return world
 
 
+def global_name(generator: object) -> str | None:
+    """The name of a global generator, which some hold as if it were their own; None for a private one."""
+    if generator is random._inst:
+        return "python"
+    if generator is np.random.mtrand._rand:
+        return "numpy"
+    return "torch.cpu" if generator is torch.default_generator else None
+
+
 def restore_world(world: Mapping[str, State]) -> None:
     """Put a captured world back; generators that the world does not name are left alone."""
     for name, state in world.items():

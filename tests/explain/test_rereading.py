@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from dora_repro.explain import mending
 from dora_repro.explain.advice import advise
 from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.saving import audit_save
@@ -127,7 +128,7 @@ def line_of(run, leaves, load, alone=True):
     return advise(leaves[0], leaves, saved[leaves[0]].role, saved, reread=reread)
 
 
-def mended(lines, run, leaves, state):
+def loaded(lines, run, leaves, state):
     """The leaves that are the first run's, after the lines were run on another."""
     other, expected = Run(1), Snapshot.capture(run_roots(run))
     exec("\n".join(lines), {"torch": torch, "np": np, "random": random, "self": other, "state": state})
@@ -143,8 +144,8 @@ def test_a_line_of_load_reads_the_file_as_it_is(tmp_path, name):
     advice = line_of(run, leaves, file)
     assert advice.save == ()
     assert line is None or advice.load[0] == line
-    assert mended(advice.load, run, leaves, torch.load(file, weights_only=False)) == set(leaves)
-    assert not mended((), run, leaves, None)
+    assert loaded(advice.load, run, leaves, torch.load(file, weights_only=False)) == set(leaves)
+    assert not loaded((), run, leaves, None)
 
 
 def test_a_prefix_of_the_file_is_taken_off_and_one_of_the_model_put_before(tmp_path):
@@ -171,9 +172,20 @@ def test_of_a_file_with_a_part_of_the_model_no_key_may_be_left(tmp_path):
     part = {"1.bias": run.model[1].bias.detach(), "1.weight": run.model[1].weight.detach()}
     advice = line_of(run, ("model/1.bias",), save(part, file))
     assert "strict=False" in advice.load[0] and "no such key may be left" in advice.sentence
-    assert mended(advice.load, run, ("model/1.bias",), torch.load(file)) == {"model/1.bias"}
+    assert loaded(advice.load, run, ("model/1.bias",), torch.load(file)) == {"model/1.bias"}
     with pytest.raises(AssertionError):
-        mended(advice.load, run, (), {**part, "0.wieght": part["1.bias"]})
+        loaded(advice.load, run, (), {**part, "0.wieght": part["1.bias"]})
+
+
+def test_tensors_under_other_names_are_copied_one_by_one_or_told(tmp_path, monkeypatch):
+    run, file = Run(0), tmp_path / "step3.pt"
+    torch.save({"first": run.model[0].weight.detach(), "last": run.model[1].bias.detach()}, file)
+    advice = line_of(run, MODEL, file)
+    assert advice.load[0].endswith('.weight.data.copy_(state["first"])')
+    assert loaded(advice.load, run, MODEL, torch.load(file)) == set(MODEL)
+    monkeypatch.setattr(mending, "MANY", 1)
+    advice = line_of(run, MODEL, file)
+    assert not advice.load and '`0.weight` of self.model is state["first"]' in advice.sentence
 
 
 @pytest.mark.parametrize("folder", [False, True])

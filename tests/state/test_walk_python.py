@@ -418,7 +418,6 @@ def make_plumbing() -> dict:
         "logger": logging.getLogger("x"),
         "module": random,
         "class": Holder,
-        "builtin": len,
         "weak": weakref.ref(held),
         "weak_dict": weakref.WeakValueDictionary(),
         "proxy": weakref.proxy(held),
@@ -440,6 +439,26 @@ def test_plumbing_is_listed_with_its_type_and_never_walked():
     assert found.uncaptured.keys() == expected
     assert not found.leaves
     assert found.uncaptured["run/lock"] == "_thread.lock" and found.uncaptured["run/module"] == "module random"
+
+
+def test_a_function_of_c_is_told_by_name_and_a_bound_one_by_its_object_too():
+    own = random.Random(3)
+    found = walk({"size": len, "draw": own.random, "gelu": torch._C._nn.gelu})
+    assert found["size/name"].value == "builtins.len" and found["gelu/name"].value.endswith("gelu")
+    assert found["draw/self"].role == "generator" and not found.uncaptured
+    before = found["draw/self"].value
+    own.random()
+    assert walk({"draw": own.random})["draw/self"].value != before
+
+
+def test_a_global_generator_that_an_object_holds_is_no_other_one():
+    """scikit-learn's check_random_state(None) gives numpy's: its state is told once, as a global one."""
+    holders = {"a": np.random.mtrand._rand, "b": torch.default_generator, "c": random.shuffle}
+    found = walk(holders)
+    assert found["a"].value == "the global generator rng/numpy"
+    assert found["b"].value == "the global generator rng/torch.cpu"
+    assert found["c/self"].value == "the global generator rng/python"
+    assert {leaf.role for leaf in found.leaves.values()} == {"structure"}
 
 
 def test_a_progress_bar_is_plumbing():
