@@ -35,12 +35,10 @@ def row(told: dict) -> dict[str, object]:
 
 def asked(names: Sequence[str], family: str | None, in_process: bool) -> Iterator[dict]:
     """Faults by name, or all, as `dora-repro faults run --json` writes them."""
-    from dora_repro.faults import gallery
-    from dora_repro.faults.trying import missing, try_all
+    from dora_repro.faults.trying import try_all
     from dora_repro.show.gallery import to_dict
 
-    faults = [gallery.find(name) for name in names] if names else list(gallery.every().values())
-    faults = [fault for fault in faults if not missing(fault.needs) and family in (None, fault.family)]
+    faults = [fault for fault in timing.faults(names) if family in (None, fault.family)]
     yield from map(to_dict, try_all(faults, in_process=in_process))
 
 

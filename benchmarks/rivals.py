@@ -513,25 +513,13 @@ def row(tool: str, faults: Sequence, found: dict[str, Found]) -> dict[str, objec
     }
 
 
-def chosen(names: Sequence[str]) -> list:
-    """The faults that can be tried here; all of the gallery where none is named."""
-    from dora_repro.faults import gallery
-    from dora_repro.faults.trying import missing
-
-    faults = [gallery.find(name) for name in names] if names else list(gallery.every().values())
-    for fault in faults:
-        if reason := missing(fault.needs):
-            timing.tell(f"{fault.name} is left out: {reason}")
-    return [fault for fault in faults if not missing(fault.needs)]
-
-
 def compare(options: argparse.Namespace) -> None:
     """Every fault to every tool, and the table."""
     absent = {tool: words for tool in options.tools if (words := to_install(tool))}
     for words in absent.values():
         timing.tell(words)
     tools = [tool for tool in options.tools if tool not in absent]
-    faults = chosen(options.only)
+    faults = timing.faults(options.only)
     before = known(options.known)
     found: dict[str, dict[str, Found]] = {tool: {} for tool in tools}
     for fault in faults:

@@ -213,6 +213,23 @@ def report(title: str, rows: Sequence[dict[str, object]], options: argparse.Name
         Path(options.json).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def faults(names: Sequence[str]) -> list:
+    """Faults of the gallery by name, or all that can be tried here; a name that is none ends the program (code 2)."""
+    from dora_repro.errors import BadInput
+    from dora_repro.faults import gallery
+    from dora_repro.faults.trying import missing
+
+    try:
+        found = [gallery.find(name) for name in names] if names else list(gallery.every().values())
+    except BadInput as error:
+        tell(f"Error: {error}")
+        raise SystemExit(2) from None
+    for fault in found:
+        if reason := missing(fault.needs):
+            tell(f"{fault.name} is left out: {reason}")
+    return [fault for fault in found if not missing(fault.needs)]
+
+
 def tell(line: str) -> None:
     """Say on standard error how far a long measurement has come."""
     print(line, file=sys.stderr, flush=True)

@@ -181,6 +181,13 @@ def test_an_explanation_is_measured_beside_its_check(script, tmp_path):
     assert clean["as declared"] and (clean["verdict"], clean["trials"]) == ("EXACT", 0)
 
 
+@pytest.mark.parametrize("name", ["explanations", "rivals"])
+def test_a_misspelt_fault_ends_a_benchmark_with_the_nearest(script, capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        script(name).main(["--only", "opt-mising"])
+    assert ended.value.code == 2 and "did you mean 'opt-missing'?" in capsys.readouterr().err
+
+
 def test_explanations_and_rivals_read_what_the_gallery_has_written(script, tmp_path):
     from dora_repro.faults import gallery
     from dora_repro.faults.trying import Tried, try_fault
