@@ -1,9 +1,11 @@
-"""Paths of leaves as code that reads them: `feed/sampler/epoch` is `self.feed.sampler.epoch`."""
+"""Paths of leaves as code that reads them: `feed/sampler/epoch` as `self.feed.sampler.epoch`."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
+
+from dora_repro.state.module_variables import PREFIX
 
 
 class Addresses:
@@ -21,6 +23,9 @@ class Addresses:
         """A path as an expression."""
         code, at = "self", ""
         for part in path.removeprefix("run.").split("/"):
+            if not at and part.startswith(PREFIX):
+                code, at = part.removeprefix(PREFIX), part  # a variable of a module
+                continue
             inside = getattr(self._kinds.get(at), "name", "")
             keys = getattr(self._kinds.get(at), "keys", None) or ()
             keyed = dict(getattr(self._kinds.get(at), "keyed", ()))

@@ -11,6 +11,7 @@ from dora_repro.explain.addresses import Addresses, quoted
 from dora_repro.explain.mending import LAST, Advice, Mender
 from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.trial import DATA, DRAWS, ITERATORS
+from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf
 
 __all__ = ["Advice", "advise", "closed_over", "loaders_of"]
@@ -55,12 +56,19 @@ def advise(
     kinds = getattr(saved, "kinds", {}) if kinds is None else kinds
     lost = any(word in how for word in ("lost", "recast", "reshaped"))
     found = Mender(paths, saved or {}, kinds, reread, lost).of(role)
+    found = replace(found, load=tuple(_declared(line, paths) for line in found.load))
     besides = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
     if reread is None:
         return replace(found, further=(*found.further, *besides))
     told = reread.told(paths[0])
     load = tuple(f"{line}  # state: {told}" if told else line for line in found.load)
     return replace(found, save=(), load=load, further=(*found.further, *besides), file=reread.file(paths[0]))
+
+
+def _declared(line: str, paths: Iterable[str]) -> str:
+    """A line that assigns a variable of the module, as it is right in a function."""
+    name = line.partition(" = ")[0]
+    return f"global {name}; {line}" if name.isidentifier() and PREFIX + name in paths else line
 
 
 # Words of the audits -> what they call for.

@@ -3,6 +3,7 @@
 import copy
 import io
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from dora_repro.checkpoint.reading import json_file, read
 from dora_repro.explain.trial import Lines
+from dora_repro.state.module_variables import PREFIX, Variable, variables_of
 from dora_repro.state.snapshot import run_roots
 
 
@@ -38,6 +40,8 @@ def read_into(run: object, lines: Lines, filled: dict[str, object], load: Path) 
                 states[file] = {**states[file], **filled}
         names["state"] = states[file]
         exec(line, names)
+    for variable in _variables(run).values():
+        variable.namespace[variable.name] = names[variable.name]
 
 
 def _state(file: Path) -> object:
@@ -49,7 +53,14 @@ def _state(file: Path) -> object:
 def _names(run: object) -> dict[str, object]:
     """What the lines may name besides `state`."""
     here = run if not callable(getattr(run, "components", None)) else _Named(run)
-    return {"copy": copy, "np": np, "random": random, "torch": torch, "self": here}
+    of_modules = {one.name: one.namespace[one.name] for one in _variables(run).values()}
+    return {**sys.modules, **of_modules, "copy": copy, "np": np, "random": random, "torch": torch, "self": here}
+
+
+def _variables(run: object) -> dict[str, Variable]:
+    """The variables of the run's own module; others are reached by the name of theirs."""
+    found = variables_of(type(run))
+    return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}"}
 
 
 class _Named:

@@ -4,6 +4,7 @@ import copy
 import os
 import random
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -22,9 +23,8 @@ from dora_repro.faults.plain import BATCH, SAMPLES, Training, samples
     fix="evaluate with a loader that does not shuffle",
 )
 class ExtraEvaluation(Training):
-    """The loaded model is evaluated once on the training loader before the first resumed epoch. That draws an
-    order from
-    the generator that shuffles, and every epoch after it has another."""
+    """The loaded model is evaluated once on the training loader before the first resumed epoch. That draws an order
+    from the generator that shuffles, and every epoch after it has another."""
 
     def load(self, path: str) -> None:
         super().load(path)
@@ -98,9 +98,8 @@ class BestReset(Training):
     fix="read it once, save it, and compare it on loading",
 )
 class EnvironmentVariable(Training):
-    """A step reads a scale from an environment variable, which the resumed job sets otherwise. It is no state
-    of the run;
-    a check can only say that none of its state explains the difference."""
+    """A step reads a scale from an environment variable, which the resumed job sets otherwise. It is no state of the
+    run; a check can only say that none of its state explains the difference."""
 
     def __init__(self):
         os.environ["TRAINING_SCALE"] = "1.0"
@@ -122,13 +121,12 @@ _calls = 0
     verdict="DIFFERENT",
     step=4,
     phase="forward",
-    causes=((),),
-    fix="keep the count in the run, and save it",
+    causes=(("globals._calls",),),
+    fix='global _calls; _calls = state["calls"]',
 )
 class ModuleGlobal(Training):
-    """A count that the inputs are scaled by is a variable of the module. No object of the run holds it, so
-    nothing saves
-    it, and nothing that looks at the run sees it."""
+    """A count that the inputs are scaled by is a variable of the module. No object of the run holds it, so nothing that
+    saves the run's objects saves it."""
 
     def __init__(self):
         global _calls
@@ -184,3 +182,31 @@ class Replay(Training):
         self.replay.append((inputs, targets))
         old = super().loss(*self.replay[0])
         return super().loss(inputs, targets) + old
+
+
+_noise = np.random.default_rng(0)
+
+
+def blurred(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs + 0.1 * torch.from_numpy(_noise.normal(size=tuple(inputs.shape))).float()
+
+
+@fault(
+    "module-generator",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals._noise",),),
+    fix='_noise.bit_generator.state = state["noise"]',
+)
+class ModuleGenerator(Training):
+    """A function that augments draws from a generator at the top of the script. Python's, numpy's and torch's global
+    generators are all saved; this one is nobody's."""
+
+    def __init__(self):
+        global _noise
+        _noise = np.random.default_rng(0)
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(blurred(inputs), targets)

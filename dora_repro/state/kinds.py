@@ -114,10 +114,10 @@ def class_state(kind: type) -> dict[str, tuple[type, object]]:
 
 @lru_cache(maxsize=4096)
 def _own_bases(kind: type) -> tuple[type, ...]:
-    return tuple(base for base in kind.__mro__ if module_of(base).partition(".")[0] not in _LIBRARIES)
+    return tuple(base for base in kind.__mro__ if module_of(base).partition(".")[0] not in LIBRARIES)
 
 
-_LIBRARIES = {
+LIBRARIES = {
     "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
     "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL",
 } | sys.stdlib_module_names  # fmt: skip

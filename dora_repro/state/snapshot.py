@@ -18,6 +18,7 @@ from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.kinds import class_state, held_by
 from dora_repro.state.leaves import Leaf, walk
 from dora_repro.state.making import Kind
+from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.plain import from_simple, to_simple
 from dora_repro.state.restoring import choose, restore, world
@@ -183,17 +184,28 @@ def _read_kind(fields: tuple) -> Kind:
 
 
 class _Roots(dict):
-    """The attributes of a run by name: setting or deleting one sets or deletes the attribute."""
+    """The attributes of a run and the variables of its modules by name: setting or deleting one does so to them."""
 
-    def __init__(self, run: object, live: Mapping[str, object], of_class: Mapping[str, tuple[type, object]]):
+    def __init__(
+        self,
+        run: object,
+        live: Mapping[str, object],
+        of_class: Mapping[str, tuple[type, object]],
+        variables: Mapping[str, Variable],
+    ):
         shared = {name: held for name, held in of_class.items() if name not in live}
         every = {**live, **{name: value for name, (_, value) in shared.items()}}
         # The names of the global generators and flags are taken.
         super().__init__((f"run.{name}" if name in ("rng", "flags") else name, value) for name, value in every.items())
+        super().update({name: one.namespace[one.name] for name, one in variables.items()})
         self._run, self._live, self._of_class = run, live, {name: kind for name, (kind, _) in shared.items()}
+        self._variables = variables
 
     def __setitem__(self, name: str, value: object) -> None:
         super().__setitem__(name, value)
+        if name in self._variables:
+            self._variables[name].namespace[self._variables[name].name] = value
+            return
         name = name.removeprefix("run.")
         if name in self._of_class:
             setattr(self._of_class[name], name, value)
@@ -204,6 +216,9 @@ class _Roots(dict):
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
+        if name in self._variables:
+            del self._variables[name].namespace[self._variables[name].name]
+            return
         name = name.removeprefix("run.")
         if self._run is not None:
             object.__delattr__(self._run, name)
@@ -212,7 +227,8 @@ class _Roots(dict):
 
 
 def run_roots(run: object) -> dict[str, object]:
-    """The named objects of a run: what its `components()` names, else its own attributes and what its class keeps.
+    """The named objects of a run: what its `components()` names, else its own attributes, what its class keeps, and the
+    variables of modules that its code keeps things in (`globals.NAME`).
 
     Raises:
         BadInput: the run has neither, so that nothing could be compared.
@@ -224,11 +240,11 @@ def run_roots(run: object) -> dict[str, object]:
             raise BadInput(
                 f"{type(run).__name__}.components() returned a {type(roots).__name__}: return a dict of name -> object"
             )
-        return _Roots(None, roots, {})
+        return _Roots(None, roots, {}, {})
     roots = held_by(run)
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
-    return _Roots(run, roots, class_state(type(run)))
+    return _Roots(run, roots, class_state(type(run)), variables_of(type(run)))
 
 
 def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
