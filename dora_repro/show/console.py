@@ -168,19 +168,18 @@ def _kind(kind: str) -> str:
 def _lost(report: Report) -> list[LeafDifference]:
     """What was lost, as far as it says something: where all went well, nothing.
 
-    The gradients left over from the last step are gone in any fresh run: told of only where gradients differ first.
+    The gradients left over from the last step are gone in any fresh run: told of only where gradients differ first. A
+    list that only grows is bookkeeping, until it is a cause.
     """
     if report.divergence is None and report.verdict is not Verdict.INCONCLUSIVE:
         return []
+    causes = report.explanation.leaves if report.explanation is not None else ()
     set_aside = {*report.bookkeeping, *report.noise}
     phase = report.divergence.phase if report.divergence is not None else ""
     gradients = phase.startswith("backward") or "backward" in report.unseen
-    return [
-        difference
-        for difference in report.lost
-        if difference.path not in set_aside
-        and (gradients or difference.role != "gradient" or difference.kind != "missing")
-    ]
+    if not gradients:
+        set_aside.update(each.path for each in report.lost if each.role == "gradient" and each.kind == "missing")
+    return [each for each in report.lost if each.path not in set_aside or each.path in causes]
 
 
 def _footnotes(report: Report, wording: Wording) -> list[str]:

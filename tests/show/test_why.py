@@ -65,3 +65,9 @@ def test_a_page_shows_it_with_all_names_escaped():
     odd = replace(one, causes=(replace(one.causes[0], leaves=("<b>x",), how="<i>gone"),))
     text = page(explained(explanation=odd), figures=False)
     assert "&lt;b&gt;x" in text and "<b>x" not in text and "<i>gone" not in text
+
+
+def test_a_list_that_grows_is_told_among_what_was_lost_where_it_is_a_cause():
+    grown = report_text(explained(bookkeeping=("rng/torch.cpu", "optimizer/a.m/step")))
+    lacked = grown.partition("What the checkpoint lacked")[2].partition("\n\n")[0]
+    assert "rng/torch.cpu" in lacked and "optimizer/a.delta/step" in lacked and "2 × optimizer/*/step" not in lacked
