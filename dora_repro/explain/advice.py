@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dora_repro.explain.addresses import Addresses, quoted
-from dora_repro.explain.mending import LAST, Advice, Mender
+from dora_repro.explain.lost import Advice, Lost
+from dora_repro.explain.mending import LAST, mend
 from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
@@ -54,8 +55,8 @@ def advise(
         return _WITHOUT_STATE[name]
     paths = leaves or (name,)
     kinds = getattr(saved, "kinds", {}) if kinds is None else kinds
-    lost = any(word in how for word in ("lost", "recast", "reshaped"))
-    found = Mender(paths, saved or {}, kinds, reread, lost).of(role)
+    without_any = any(word in how for word in ("lost", "recast", "reshaped"))
+    found = mend(Lost(paths, saved or {}, kinds, reread, without_any), role)
     found = replace(found, load=tuple(_declared(line, paths) for line in found.load))
     besides = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
     if reread is None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dora_repro.explain import mending
+from dora_repro.explain import modules
 from dora_repro.explain.advice import advise
 from dora_repro.explain.rereading import Rereading
 from dora_repro.explain.saving import audit_save
@@ -183,7 +183,7 @@ def test_tensors_under_other_names_are_copied_one_by_one_or_told(tmp_path, monke
     advice = line_of(run, MODEL, file)
     assert advice.load[0].endswith('.weight.data.copy_(state["first"])')
     assert loaded(advice.load, run, MODEL, torch.load(file)) == set(MODEL)
-    monkeypatch.setattr(mending, "MANY", 1)
+    monkeypatch.setattr(modules, "MANY", 1)
     advice = line_of(run, MODEL, file)
     assert not advice.load and '`0.weight` of self.model is state["first"]' in advice.sentence
 
