@@ -41,7 +41,7 @@ def read_into(run: object, lines: Lines, filled: dict[str, object], load: Path) 
         names["state"] = states[file]
         exec(line, names)
     for variable in _variables(run).values():
-        variable.namespace[variable.name] = names[variable.name]
+        variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here
 
 
 def _state(file: Path) -> object:
@@ -60,7 +60,10 @@ def _names(run: object) -> dict[str, object]:
 def _variables(run: object) -> dict[str, Variable]:
     """The variables of the run's own module; others are reached by the name of theirs."""
     found = variables_of(type(run))
-    return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}"}
+    return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}" and one.name not in _TAKEN}
+
+
+_TAKEN = ("copy", "np", "random", "torch", "self", "state")  # names of the lines' own
 
 
 class _Named:

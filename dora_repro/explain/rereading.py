@@ -3,7 +3,7 @@
 `state` is what was read of the file: `state["model"]`, or `state` alone where the file is a model's state_dict.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +51,17 @@ class Rereading:
 
     def value(self, path: str) -> str:
         """Code for a leaf's own value."""
-        return _chain(self._keys(path)) or f"state[{quoted(path)}]"
+        found = self._keys(path)
+        return f"state[{quoted(path)}]" if found is None else _chain(found)
 
     def whole(self, path: str, owner: str) -> str:
         """Code for the state_dict of an object that a leaf lies in."""
-        keys = [key for key, _ in self._keys(path)]
-        inside = next((index for index, key in enumerate(keys) if key in _OF_OPTIMIZER), None)
-        if inside is None:
-            inside = len(keys) - path.removeprefix(f"{owner}/").count("/") - 1
-        return _chain(self._keys(path)[:inside]) if keys and inside >= 0 else f"state[{quoted(owner)}]"
+        found = self._keys(path) or []
+        if path in self._saved and self._saved[path].role in ("moment", "option"):
+            inside = max((index for index, (key, _) in enumerate(found) if key in _OF_OPTIMIZER), default=-1)
+        else:
+            inside = len(found) - path.removeprefix(f"{owner}/").count("/") - 1
+        return _chain(found[:inside]) if inside >= 0 else f"state[{quoted(owner)}]"
 
     def module(self, path: str, owner: str) -> Held:
         """Code for the state_dict of a module that a leaf lies in, where its keys begin otherwise with these mended."""
@@ -84,11 +86,13 @@ class Rereading:
     def generator(self, path: str) -> str:
         """Code for a generator's state, as it was taken: the whole tuple or dict that its words lie in."""
         found = self._keys(path)
+        if found is None:
+            return f"state[{quoted(path)}]"
         for end in range(len(found), max(len(found) - 3, 0), -1):
             container = found[end - 1][1]
             if _is_state(container):
                 return _chain(found[: end - 1])
-        return _chain(found) or f"state[{quoted(path)}]"
+        return _chain(found)
 
     def file(self, path: str) -> str:
         """The file that a leaf is in, as it lies beside the one at `path`; empty where that is the file."""
@@ -117,15 +121,15 @@ class Rereading:
         files = (self._load.parent.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
         return next((file for file in files if file.is_file() or (file / ".metadata").is_file()), None)
 
-    def _keys(self, path: str) -> list[tuple[object, object]]:
-        """(key, what it is a key of) from the top of the file down to a leaf; none where the way is not found."""
+    def _keys(self, path: str) -> list[tuple[object, object]] | None:
+        """(key, what it is a key of) from the top of the file down to a leaf; None where the way is not found."""
         kept, file = self._audit.leaves.get(path), self._file(path)
         if kept is None or not kept.keys or file is None:
-            return []
+            return None
         parts = kept.keys[0].split("/")
         if not self._alone:
             parts = parts[len(file.relative_to(self._load.parent).parts) :]
-        return list(_way(self._tree(file), parts))
+        return _way(self._tree(file), [part for part in parts if part])
 
     def _tree(self, file: Path) -> object:
         if file not in self._trees:
@@ -136,8 +140,9 @@ class Rereading:
         return self._trees[file]
 
 
-def _way(root: object, parts: list[str]) -> Iterator[tuple[object, object]]:
-    """The keys that lead to where parts of a name do; a key may itself have slashes."""
+def _way(root: object, parts: list[str]) -> list[tuple[object, object]] | None:
+    """The keys that lead to where parts of a name do, None where they lead nowhere; a key may itself have slashes."""
+    found: list[tuple[object, object]] = []
     while parts:
         if isinstance(root, (list, tuple)) and parts[0].isdigit() and int(parts[0]) < len(root):
             key, used = int(parts[0]), 1
@@ -145,12 +150,13 @@ def _way(root: object, parts: list[str]) -> Iterator[tuple[object, object]]:
             texts = {key_text(key): key for key in root}
             used = next((n for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in texts), 0)
             if not used:
-                return
+                return None
             key = texts["/".join(parts[:used])]
         else:
-            return
-        yield key, root
+            return None
+        found.append((key, root))
         root, parts = root[key], parts[used:]
+    return found
 
 
 def _is_state(container: object) -> bool:

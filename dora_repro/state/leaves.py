@@ -21,6 +21,7 @@ import torch
 from dora_repro.state import kinds, rng
 from dora_repro.state.digest import digest, is_plain
 from dora_repro.state.kinds import class_state, held_by, key_text, type_name
+from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.putting import Setter, put_array, put_tensor
 from dora_repro.state.values import kind_name
 
@@ -112,8 +113,7 @@ class Walker:
         self._depth = 0
 
     def walk(self, roots: Mapping[str, object]) -> None:
-        # Modules first, the widest before those inside it, then optimizers: they give tensors their names.
-        for name in sorted(roots, key=lambda name: (_rank(roots[name]), str(name))):
+        for name in sorted(roots, key=lambda name: (*_rank(str(name), roots[name]), str(name))):
             value, self._depth = roots[name], 0
             self.visit(value, key_text(name), None if self.moving_only else partial(_set_root, roots, name))
             if issubclass(type(value), (torch.nn.Module, torch.optim.Optimizer)):
@@ -320,14 +320,16 @@ def set_attribute(holder: object, name: str, value: object) -> None:
         object.__setattr__(holder, name, value)
 
 
-def _rank(value: object) -> tuple[int, int]:
-    """Modules first, the widest before those inside it, then optimizers: they give the others their names."""
+def _rank(name: str, value: object) -> tuple[int, bool, int]:
+    """Modules first, the widest before those inside it, then optimizers: they give the others their names. What is a
+    run's own is named as such, and not as the variable of a module that it may be as well."""
+    of_module = name.startswith(PREFIX)
     if issubclass(type(value), torch.nn.Module):
         try:
-            return 0, -sum(1 for _ in value.modules())
+            return 0, of_module, -sum(1 for _ in value.modules())
         except Exception:  # never initialised
-            return 0, 0
-    return (1, 0) if issubclass(type(value), torch.optim.Optimizer) else (2, 0)
+            return 0, of_module, 0
+    return (1 if issubclass(type(value), torch.optim.Optimizer) else 2), of_module, 0
 
 
 def _set_root(roots: Mapping[str, object], name: str, value: object) -> None:

@@ -67,6 +67,28 @@ def test_objects_have_the_names_that_components_gives_them(tmp_path):
         read_into(run, Lines((), (("", "self.nothing_like_it = 1"),)), {}, tmp_path)
 
 
+count, state, seen = 0, [1], [2]
+
+
+class OfTheModule(Plain):
+    def step(self):
+        global count
+        count += 1
+        state.append(count)
+        seen.append(count)
+
+
+def test_variables_of_the_module_are_read_and_assigned_there_and_no_name_of_the_lines_is(tmp_path, monkeypatch):
+    for name, value in (("count", 3), ("state", [1]), ("seen", [2])):
+        monkeypatch.setitem(globals(), name, value)
+    run = OfTheModule()
+    filled = fill(Lines(('state["n"] = count', 'state["s"] = list(seen)')), run)
+    assert filled == {"n": 3, "s": [2]}
+    loaded = ("", 'global count; count = state["n"] + 1'), ("", 'seen[:] = state["s"] * 2')
+    read_into(run, Lines((), loaded), filled, tmp_path / "none.pt")
+    assert (count, seen, state) == (4, [2, 2], [1])
+
+
 def test_a_trial_with_lines_is_asked_as_plain_data():
     trial = Trial(frozenset({"b", "a"}), lines=Lines(SAVE, LOAD))
     assert Trial.from_dict(trial.to_dict()) == trial

@@ -76,6 +76,21 @@ WRITTEN = {
         ("optimizer/group.0/lr",),
         "self.optimizer.load_state_dict(state)",
     ),
+    "all under a key that optimizers have": (
+        lambda run: {"state": {"optimizer": run.optimizer.state_dict(), "scheduler": run.scheduler.state_dict()}},
+        MOMENT,
+        'self.optimizer.load_state_dict(state["state"]["optimizer"])',
+    ),
+    "a scheduler under such a key": (
+        lambda run: {"state": {"scheduler": run.scheduler.state_dict()}},
+        ("scheduler/last_epoch",),
+        'self.scheduler.load_state_dict(state["state"]["scheduler"])',
+    ),
+    "the file is the value": (
+        lambda run: run.generator.get_state(),
+        ("generator",),
+        "self.generator.set_state(state)",
+    ),
     "scheduler": (
         lambda run: {"sched": run.scheduler.state_dict()},
         ("scheduler/last_epoch",),

@@ -126,6 +126,15 @@ def test_those_of_another_module_have_its_name(monkeypatch):
     assert set(variables_of(Elsewhere)) == {"globals.helpers.DRAWS"}
 
 
+def test_what_is_the_runs_own_too_is_named_as_its_own(monkeypatch):
+    """As in a script whose functions name the model that the run was given."""
+    own = Run()
+    own.model, own.zoo = NET, {"meter": meter}
+    paths = Snapshot.capture(run_roots(own))
+    assert paths["globals.NET"].value == "= model" and paths["model/weight"].role == "parameter"
+    assert paths["zoo/meter"].value == "= globals.meter"  # two of one depth: the shorter way gives the name
+
+
 def test_libraries_are_left_alone():
     """Their modules have caches and registries by the hundred, none of which is the run's."""
 
