@@ -79,11 +79,15 @@ class Recorder(AbstractContextManager):
 
     def __enter__(self) -> "Recorder":
         self._hooks.__enter__()
-        self._look_anew()
-        self._memory = Memory(self.run)
-        self.trace.start = dict(self._memory.now)
-        self._first = {path: digest_tensor(parameter) for path, parameter in self._parameters.items()}
-        self._keep_values()
+        try:
+            self._look_anew()
+            self._memory = Memory(self.run)
+            self.trace.start = dict(self._memory.now)
+            self._first = {path: digest_tensor(parameter) for path, parameter in self._parameters.items()}
+            self._keep_values()
+        except BaseException:  # a run that cannot be looked at: nothing stays patched
+            self._hooks.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

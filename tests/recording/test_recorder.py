@@ -79,6 +79,15 @@ def test_everything_that_was_patched_is_put_back():
     assert not any(parameter._post_accumulate_grad_hooks for parameter in run.model.parameters())
 
 
+def test_a_run_that_cannot_be_looked_at_leaves_nothing_patched():
+    run = runs.Loader()
+    run.optimizer.param_groups[0]["params"] = None  # as a run may be that was put together from two
+    before = torch.autograd.backward
+    with pytest.raises(TypeError), Recorder(run):
+        pass
+    assert torch.autograd.backward is before and not _global_optimizer_post_hooks
+
+
 def test_a_step_that_raises_leaves_nothing_patched_and_says_how_far_it_came():
     class Bad(runs.Loader):
         def step(self):
