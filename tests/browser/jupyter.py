@@ -208,6 +208,8 @@ class Notebook:
         """Switch to `light` or `dark`, as the menu does."""
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[name])
         self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(name == 'light').lower()}'")
+        # JupyterLab covers the page meanwhile; of two covers in a row it takes one away twice, which is an error.
+        self.page.wait_for_function("() => document.querySelector('#jupyterlab-splash') === null")
 
     def screenshot(self, name: str) -> Path:
         """What the reader sees now, as a PNG among the pictures."""
