@@ -196,7 +196,7 @@ class Walker:
 
     def key(self, key: object, path: str) -> str:
         """A key of the dict at a path as text: a tensor's or module's is the name that it was met by."""
-        at = self.path_of(key) if isinstance(key, (torch.Tensor, torch.nn.Module)) else None
+        at = self.path_of(key) if issubclass(type(key), (torch.Tensor, torch.nn.Module)) else None
         if at is None:
             return key_text(key)
         text = at.replace("/", ".")

@@ -52,7 +52,7 @@ class Kind:
         keys, keyed = None, keyed or {}
         if isinstance(container, dict):
             plain = [key for key in dict.keys(container) if is_plain(key)]
-            if len(plain) + len(keyed) == len(container):
+            if len(plain) + len(keyed) == dict.__len__(container):
                 keys = tuple((key_text(key), key) for key in plain)
         size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
         return cls(name, keys, size, bound, tuple(keyed.items()))
