@@ -6,6 +6,7 @@ matplotlib is an extra (`notebooks`) and imported with this module.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from dora_repro.checks.report import Report
@@ -20,7 +21,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise MissingExtra("matplotlib", "notebooks", "a figure") from error
 
@@ -115,7 +116,8 @@ def causes(report: Report) -> Figure:
         raise ValueError("there is no cause whose parts were measured")
     labels, sizes = zip(*rows, strict=True)
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(rows)))
-    least = min((size for size in sizes if size), default=1.0) / 10
+    # A whole power of ten, so that at least two of them are on the scale.
+    least = 10.0 ** math.floor(math.log10(min((size for size in sizes if size), default=1.0) / 3))
     for row, size in enumerate(sizes):
         # What is identical has no place on a scale of logarithms: it says so in words.
         if size:
@@ -124,6 +126,7 @@ def causes(report: Report) -> Figure:
             axes.text(least, row, " identical", va="center", color=COLOURS[2], weight="bold")
     axes.set_xscale("log")
     axes.set_xlim(least, max((size for size in sizes if size), default=1.0) * 3)
+    axes.xaxis.set_minor_formatter(NullFormatter())  # powers of ten are enough, and what lies between them overlaps
     axes.set_yticks(range(len(rows)), [cut(label, 48) for label in labels])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("largest difference of a parameter at the end")

@@ -162,6 +162,10 @@ def test_each_part_of_a_cause_is_drawn_as_large_as_it_was_measured():
         "all but optimizer/*/exp_avg",
         "all of these",
     ]
+    axes.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels(which="both") if label.get_text()]
+    boxes.sort(key=lambda box: box.x0)
+    assert len(boxes) >= 2 and all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
     ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
     assert np.allclose(ends, [1.23e-4, 1e-3, 1e-3, 1e-3, 1e-3])
     assert [text.get_text().strip() for text in axes.texts] == ["identical"]
