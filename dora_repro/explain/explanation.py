@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dora_repro.explain.trial import BEYOND, Lines, Outcome
+from dora_repro.explain.trials.trial import BEYOND, Lines, Outcome
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dora_repro.checks.report import Divergence
 from dora_repro.comparison import compare
 from dora_repro.drift import Drift
 from dora_repro.errors import BadInput
-from dora_repro.explain.advice import Advice
+from dora_repro.explain.advice.advice import Advice
 from dora_repro.lab.ledger import Component, components, generators, mending, parameters
 from dora_repro.lab.script import Action, parse
 from dora_repro.lab.story import Story

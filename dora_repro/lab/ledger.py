@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dora_repro.comparison import LeafDifference, compare
-from dora_repro.explain.advice import Advice, advise
+from dora_repro.explain.advice.advice import Advice, advise
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 GRADIENTS = "gradients"  # a component of their own: mostly the next step clears them, and nothing is lost

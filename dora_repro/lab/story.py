@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dora_repro.errors import BadInput
-from dora_repro.explain.trial import DATA
+from dora_repro.explain.trials.trial import DATA
 from dora_repro.lab.ledger import component_of
 from dora_repro.lab.life import Life, digests, forget
 from dora_repro.lab.script import Action

@@ -1,6 +1,6 @@
 """Every tensor operator of one step, in order of execution, with digests of what went in and what came out.
 
-Two such logs tell which operator was the first to make another thing of the same inputs (`explain/drilldown.py`). What
+Two such logs tell which operator was the first to make another thing of the same inputs (`explain/logs/operators.py`). What
 only looks at memory in another way (views) and what only reserves it (`empty`) computes nothing and is left out.
 Modules are logged as well, when they return.
 

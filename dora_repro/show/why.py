@@ -2,7 +2,7 @@
 
 from dora_repro.checks.report import Report
 from dora_repro.explain.explanation import Cause, Explanation
-from dora_repro.explain.trial import Outcome
+from dora_repro.explain.trials.trial import Outcome
 from dora_repro.show.groups import grouped_paths
 from dora_repro.show.sections import Wording
 

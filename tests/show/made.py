@@ -3,7 +3,7 @@
 from dora_repro.checks.report import Control, Divergence, Report, Verdict
 from dora_repro.comparison import Comparison, LeafDifference
 from dora_repro.explain.explanation import Cause, Explanation, TrialTold
-from dora_repro.explain.trial import Outcome
+from dora_repro.explain.trials.trial import Outcome
 
 LEAVES = ("model/a.m", "model/a.delta")
 

@@ -1,0 +1,1 @@
+"""Advice: the lines of code that save and load what was lost."""

@@ -1,0 +1,171 @@
+"""How code reads a value that a checkpoint has: with the keys, the names and in the file that it has there.
+
+`state` is what was read of the file: `state["model"]`, or `state` alone where the file is a model's state_dict.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dora_repro.checkpoint.formats import open_tree
+from dora_repro.checkpoint.reading import json_file, key_text
+from dora_repro.errors import BadInput
+from dora_repro.explain.advice.expressions import quoted
+from dora_repro.explain.audit.saved import SaveAudit
+from dora_repro.state.snapshot import SavedLeaf
+
+_OF_OPTIMIZER = ("state", "param_groups")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a file has of a module.
+
+    Attributes:
+        code: an expression for it, with the module's own names; before: lines that make what this names.
+        complete: whether the file has all of the module's parameters.
+        named_alike: whether the leaf has the name that the module's state_dict has for it.
+    """
+
+    code: str
+    complete: bool
+    before: tuple[str, ...] = ()
+    named_alike: bool = True
+
+
+class Rereading:
+    """Reads one checkpoint.
+
+    Args:
+        audit: which leaf is under which key.
+        saved: the reference's leaves at the save.
+        load: the file or folder that `save(path)` wrote at its path; alone: whether it wrote this one file only, so
+            that keys do not begin with the name of a file.
+    """
+
+    def __init__(self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool):
+        self._audit, self._saved, self._load, self._alone = audit, saved, load, alone
+        self._trees: dict[Path, object] = {}
+
+    def value(self, path: str) -> str:
+        """Code for a leaf's own value."""
+        found = self._keys(path)
+        return f"state[{quoted(path)}]" if found is None else _chain(found)
+
+    def whole(self, path: str, owner: str) -> str:
+        """Code for the state_dict of an object that a leaf lies in."""
+        found = self._keys(path) or []
+        if path in self._saved and self._saved[path].role in ("moment", "option"):
+            inside = max((index for index, (key, _) in enumerate(found) if key in _OF_OPTIMIZER), default=-1)
+        else:
+            inside = len(found) - path.removeprefix(f"{owner}/").count("/") - 1
+        return _chain(found[:inside]) if inside >= 0 else f"state[{quoted(owner)}]"
+
+    def module(self, path: str, owner: str) -> Held:
+        """Code for the state_dict of a module that a leaf lies in, where its keys begin otherwise with these mended."""
+        found = self._keys(path)
+        if not found:
+            return Held(f"state[{quoted(owner)}]", True)
+        *above, (key, names) = found
+        code, name = _chain(above), path.removeprefix(f"{owner}/")
+        before: tuple[str, ...] = ()
+        key, names = str(key), [str(each) for each in names] if isinstance(names, dict) else []
+        if key != name and key.endswith(f".{name}"):
+            prefix = key.removesuffix(name)
+            before = (f"weights = {{n.removeprefix({quoted(prefix)}): value for n, value in {code}.items()}}",)
+            names = [each.removeprefix(prefix) for each in names]
+        elif key != name and name.endswith(f".{key}"):
+            prefix = name.removesuffix(key)
+            before = (f"weights = {{{quoted(prefix)} + n: value for n, value in {code}.items()}}",)
+            names = [prefix + each for each in names]
+        complete = self._parameters(owner) <= set(names)
+        return Held("weights" if before else code, complete, before, name in names)
+
+    def generator(self, path: str) -> str:
+        """Code for a generator's state, as it was taken: the whole tuple or dict that its words lie in."""
+        found = self._keys(path)
+        if found is None:
+            return f"state[{quoted(path)}]"
+        for end in range(len(found), max(len(found) - 3, 0), -1):
+            container = found[end - 1][1]
+            if _is_state(container):
+                return _chain(found[: end - 1])
+        return _chain(found)
+
+    def file(self, path: str) -> str:
+        """The file that a leaf is in, as it lies beside the one at `path`; empty where that is the file."""
+        file = self._file(path)
+        return "" if file is None or file == self._load else file.relative_to(self._load.parent).as_posix()
+
+    def told(self, path: str) -> str:
+        """The same in words, with `path` for what save() was given."""
+        name = self.file(path)
+        beside = name.removeprefix(self._load.name)
+        return name and (f'what f"{{path}}{beside}" holds' if beside != name else f"what {name} holds")
+
+    def _parameters(self, owner: str) -> set[str]:
+        """The names of the parameters of a module. Buffers may be such as no state_dict has."""
+        inside = f"{owner}/"
+        own = ((path, leaf) for path, leaf in self._saved.items() if path.startswith(inside))
+        names = {path.removeprefix(inside) for path, leaf in own if leaf.role == "parameter"}
+        return {name for name in names if "/" not in name}
+
+    def _file(self, path: str) -> Path | None:
+        """The file that a leaf is in."""
+        if self._alone:
+            return self._load
+        key = self._audit.leaves[path].keys[0] if path in self._audit.leaves else ""
+        parts = key.split("/")
+        files = (self._load.parent.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
+        return next((file for file in files if file.is_file() or (file / ".metadata").is_file()), None)
+
+    def _keys(self, path: str) -> list[tuple[object, object]] | None:
+        """(key, what it is a key of) from the top of the file down to a leaf; None where the way is not found."""
+        kept, file = self._audit.leaves.get(path), self._file(path)
+        if kept is None or not kept.keys or file is None:
+            return None
+        parts = kept.keys[0].split("/")
+        if not self._alone:
+            parts = parts[len(file.relative_to(self._load.parent).parts) :]
+        return _way(self._tree(file), [part for part in parts if part])
+
+    def _tree(self, file: Path) -> object:
+        if file not in self._trees:
+            try:
+                self._trees[file] = json_file(file) if file.suffix == ".json" else open_tree(file).root
+            except BadInput:
+                self._trees[file] = None
+        return self._trees[file]
+
+
+def _way(root: object, parts: list[str]) -> list[tuple[object, object]] | None:
+    """The keys that lead to where parts of a name do, None where they lead nowhere; a key may itself have slashes."""
+    found: list[tuple[object, object]] = []
+    while parts:
+        if isinstance(root, (list, tuple)) and parts[0].isdigit() and int(parts[0]) < len(root):
+            key, used = int(parts[0]), 1
+        elif isinstance(root, dict):
+            texts = {key_text(key): key for key in root}
+            used = next((n for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in texts), 0)
+            if not used:
+                return None
+            key = texts["/".join(parts[:used])]
+        else:
+            return None
+        found.append((key, root))
+        root, parts = root[key], parts[used:]
+    return found
+
+
+def _is_state(container: object) -> bool:
+    """Whether this is what a generator of Python's or numpy's gave as its state."""
+    if isinstance(container, dict):
+        return "bit_generator" in container
+    first = container[0] if isinstance(container, (list, tuple)) and container else None
+    return (isinstance(first, str) and hasattr(np.random, first)) or (first == 3 and len(container) == 3)
+
+
+def _chain(found: list[tuple[object, object]]) -> str:
+    return "state" + "".join(f"[{quoted(key)}]" for key, _ in found)

@@ -1,0 +1,95 @@
+"""How the library that a run uses would have kept what was lost: a sentence, beside the lines in plain torch.
+
+From the libraries' documentation and code: Accelerate 1.15 (`checkpointing.py`), peft 0.21 (`utils/save_and_load.py`),
+the Trainer of transformers 5 (`training_args.py`), Lightning 2.6 (`Trainer`, `Fabric`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
+
+# What was lost: state of a model, an optimizer, a schedule (`trained`), a global generator, the run's own memory, the
+# place in the data.
+_TRAINED = ("parameter", "buffer", "moment", "option", "alias")
+_PREPARED = (
+    "With Accelerate, {at}.save_state(folder) and {at}.load_state(folder) keep every model, optimizer, scheduler and "
+    "scaler that went through prepare(), and the global generators."
+)
+_FOLDER = (
+    "With the Trainer, {at}.train(resume_from_checkpoint=folder) brings model, optimizer, scheduler and global "
+    "generators back, from a folder that was written with save_only_model=False."
+)
+_FIT = (
+    "With Lightning, {at}.fit(model, ckpt_path=path) brings model, optimizers and schedulers back, from a file that "
+    "was written without save_weights_only."
+)
+_STATE = (
+    "With Fabric, {at}.save(path, state) and {at}.load(path, state) keep whatever the dict `state` names: modules and "
+    "optimizers, anything else with state_dict() and load_state_dict(), and plain values."
+)
+_TOLD = {
+    "accelerate": {
+        "trained": _PREPARED,
+        "generators": _PREPARED,
+        "own": "With Accelerate, {at}.register_for_checkpointing(it), for any object with state_dict() and "
+        "load_state_dict(), adds it to what save_state and load_state keep.",
+        "data": "With Accelerate, {at}.skip_first_batches(loader, used) passes over the batches that were used; the "
+        "order comes back with DataLoaderConfiguration(use_seedable_sampler=True), both with "
+        "DataLoaderConfiguration(use_stateful_dataloader=True).",
+    },
+    "trainer": {
+        "trained": _FOLDER,
+        "generators": _FOLDER,
+        "own": "The Trainer keeps the state of a callback that is an ExportableState, and restores it with "
+        "restore_callback_states_from_checkpoint=True.",
+        "data": "The Trainer finds its place again by passing over batches: leave ignore_data_skip=False.",
+    },
+    "lightning": {
+        "trained": _FIT,
+        "generators": "Lightning saves no generators: keep them in on_save_checkpoint(self, checkpoint), and set them "
+        "in on_train_start(self), after all that draws.",
+        "own": "With Lightning, put it into the file in on_save_checkpoint(self, checkpoint), and take it back in "
+        "on_load_checkpoint(self, checkpoint).",
+        "data": "Lightning goes on with other batches in the middle of an epoch, unless the loader has a state of its "
+        "own (torchdata's StatefulDataLoader).",
+    },
+    "fabric": {
+        "trained": _STATE,
+        "generators": "Fabric saves no generators: put their states into the dict that {at}.save is given.",
+        "own": _STATE,
+    },
+}  # fmt: skip
+_ADAPTER = (
+    "With peft, get_peft_model_state_dict({at}) has the adapter's tensors under the names that "
+    "set_peft_model_state_dict({at}, state) takes; PeftModel.from_pretrained freezes them unless is_trainable=True."
+)
+
+
+def told(libraries: Mapping[str, str], name: str, role: str, leaves: tuple[str, ...]) -> Iterator[str]:
+    """A sentence for each library in use that has something for a cause.
+
+    Args:
+        libraries: library -> attribute of the run that shows it.
+        name, role, leaves: of the cause.
+    """
+    what = _what(name, role, leaves)
+    for library, attribute in libraries.items():
+        at = f"self.{attribute.removeprefix('run.')}"
+        if library == "peft":
+            of_adapter = any(leaf.partition("/")[0] == attribute for leaf in leaves)
+            sentence = _ADAPTER if role in ("parameter", "structure") and of_adapter else ""
+        else:
+            sentence = _TOLD[library].get(what, "")
+        if sentence:
+            yield sentence.format(at=at)
+
+
+def _what(name: str, role: str, leaves: tuple[str, ...]) -> str:
+    if name in (DATA, ITERATORS):
+        return "data"
+    if name == DRAWS or (leaves and all(leaf.startswith("rng/") for leaf in leaves)):
+        return "generators"
+    first = leaves[0].partition("/")[0].lower() if leaves else ""
+    if role in _TRAINED or "sched" in first or "scaler" in first:
+        return "trained"
+    return "own" if role in ("memory", "generator") else ""

@@ -1,0 +1,287 @@
+"""Where a leaf of a live run is in a file.
+
+Files are read by content: a tensor is in the file when its bytes are, under whatever key. Names only decide where bytes
+do not: for plain values, for tensors that say nothing by themselves (all zeros, a step count), and to tell a value that
+is wrong in the file from one that is not there.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dora_repro.explain.audit.checkpoint_index import Filed, Form, score, tails
+from dora_repro.state.digest import digest
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
+
+SAVED, CAST, STALE, MISPLACED, ABSENT = "saved", "cast", "stale", "misplaced", "absent"
+SKIPPED = frozenset({"structure", "alias", "flag", "data", "gradient"})
+_SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "float64": "f64"}
+# Words that a key of a global generator's state has.
+_GLOBAL_WORDS = frozenset({"rng", "random", "torch", "cpu", "numpy", "np", "python", "cuda", "generator"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of one leaf.
+
+    Attributes:
+        status: `saved`, `cast` (in another dtype), `stale` (other bytes under its name), `misplaced` (another leaf's
+            bytes under its name), `absent`.
+        keys: where in the file, the likeliest first.
+        dtype: of the file's tensor, where it was cast.
+        other: the leaf whose bytes lie in its place.
+    """
+
+    status: str
+    keys: tuple[str, ...] = ()
+    dtype: str = ""
+    other: str = ""
+
+    def __str__(self) -> str:
+        if self.status == SAVED:
+            return f"in the checkpoint as `{self.keys[0]}`"
+        if self.status == CAST:
+            return f"in the checkpoint in another dtype ({self.dtype})"
+        if self.status == STALE:
+            return "in the checkpoint with other values than the run had"
+        if self.status == MISPLACED:
+            return f"in the checkpoint with the values of `{self.other}`"
+        return "not in the checkpoint"
+
+
+class Search:
+    """Finds the leaves of a state in a file."""
+
+    def __init__(self, live: Snapshot, filed: Filed):
+        self._live, self._filed = live, filed
+        self._positions = _positions(live)
+        self._by_digest: dict[bytes, list[str]] = {}
+        self._by_tail: dict[Form, list[str]] = {}
+        self._forms: dict[str, tuple[Form, ...]] = {}
+        for path, leaf in live.items():
+            if leaf.role in SKIPPED:
+                continue
+            self._forms[path] = self._forms_of(leaf)
+            for tail in {_tail(form, leaf.role) for form in self._forms[path]}:
+                self._by_tail.setdefault(tail, []).append(path)
+            if leaf.value is None or isinstance(leaf.value, (torch.Tensor, np.ndarray)):
+                self._by_digest.setdefault(leaf.digest, []).append(path)
+
+    def find(self, leaf: SavedLeaf) -> Kept:
+        if leaf.role == "generator" and not isinstance(leaf.value, torch.Tensor):
+            return self._generator(leaf)
+        if leaf.kept and not isinstance(leaf.value, (torch.Tensor, np.ndarray)):
+            return self._plain(leaf)
+        return self._tensor(leaf)
+
+    def _tensor(self, leaf: SavedLeaf) -> Kept:
+        keys = [key for own in _digests(leaf) for key in self._filed.by_digest.get(own, ())]
+        named = self._named(leaf)
+        if says_nothing(leaf.value):
+            keys = [key for key in keys if key in named]
+            if not keys and _number(leaf.value) is not None:  # a step count that is a plain number in the file
+                keys = [k for k in named if _number(self._filed.plain.get(k)) == _number(leaf.value)]
+        if keys:
+            return Kept(SAVED, tuple(sorted(keys, key=lambda key: -self._agrees(leaf.path, key))))
+        for key in (key for key in named if self._filed.form(key) is not None):
+            if cast := self._cast(leaf, key):
+                return Kept(CAST, (key,), cast)
+        if leaf.role == "generator":
+            return self._state_of_torch(leaf, named)
+        if not says_nothing(leaf.value) and (cast := self._cast_anywhere(leaf)):
+            return cast
+        for key in named:
+            if self._filed.form(key) is None or (leaf.kept and self._filed.form(key)[1] != tuple(leaf.value.shape)):
+                continue
+            others = [path for path in self._by_digest.get(self._filed.digests[key], ()) if path != leaf.path]
+            if others and not says_nothing(self._filed[key]):
+                return Kept(MISPLACED, (key,), other=others[0])
+            return Kept(STALE, (key,))
+        return Kept(ABSENT)
+
+    def _cast(self, leaf: SavedLeaf, key: str) -> str:
+        """The dtype in which a key holds this leaf's values; empty where it does not."""
+        held = self._filed.form(key)
+        if held is None or not isinstance(leaf.value, torch.Tensor) or held[1] != tuple(leaf.value.shape):
+            return ""
+        dtype = held[0]
+        plain = isinstance(dtype, torch.dtype) and not leaf.value.is_quantized and leaf.value.layout is torch.strided
+        if not plain or dtype == leaf.value.dtype or digest(leaf.value.to(dtype)) != self._filed.digests[key]:
+            return ""
+        name = str(dtype).removeprefix("torch.")
+        return _SHORT.get(name, name)
+
+    def _cast_anywhere(self, leaf: SavedLeaf) -> Kept | None:
+        """This leaf's values in another dtype, under a key that does not tell: by position, or of another name."""
+        if not isinstance(leaf.value, torch.Tensor) or not leaf.value.is_floating_point():
+            return None
+        for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+            keys = self._filed.by_digest.get(digest(leaf.value.to(dtype))) if dtype != leaf.value.dtype else None
+            if keys:
+                return Kept(CAST, tuple(keys), _SHORT[str(dtype).removeprefix("torch.")])
+        return None
+
+    def _plain(self, leaf: SavedLeaf) -> Kept:
+        named = self._named(leaf)
+        keys = tuple(key for key in named if self._same(leaf.value, key))
+        if keys:
+            return Kept(SAVED, keys)
+        return Kept(STALE, tuple(named[:1])) if named else Kept(ABSENT)
+
+    def _same(self, value: object, key: str) -> bool:
+        held = self._filed[key]
+        if isinstance(held, (torch.Tensor, np.ndarray)) or _number(held) is not None:
+            number = _number(held)
+            return number is not None and number == _number(value)
+        return _listed(held) == _listed(value)
+
+    # --- generators ------------------------------------------------------------------------------------------------
+
+    def _state_of_torch(self, leaf: SavedLeaf, named: list[str]) -> Kept:
+        """A torch generator whose bytes are not in the file: is there a state, of no other generator, in its place?"""
+        wanted = (torch.uint8, tuple(leaf.value.shape))
+        like = [key for key in self._filed.digests if self._filed.form(key) == wanted]
+        return self._older(leaf, [key for key in like if self._filed.digests[key] not in self._by_digest], named)
+
+    def _generator(self, leaf: SavedLeaf) -> Kept:
+        """One of Python's or numpy's."""
+        like = self._states_like(leaf.value)
+        found = [key for key, same in like.items() if same]
+        if found:
+            return Kept(SAVED, tuple(sorted(found, key=lambda key: -self._agrees(leaf.path, key))))
+        others = (self._live[path] for path in self._forms if path != leaf.path)
+        states = [other.value for other in others if other.role == "generator" and isinstance(other.value, tuple)]
+        theirs = {key for state in states for key, same in self._states_like(state).items() if same}
+        return self._older(leaf, [key for key in like if key not in theirs], [])
+
+    def _states_like(self, state: tuple) -> dict[str, bool]:
+        """The keys that hold a state of this kind, and whether it is this one."""
+        if state[:1] == ("words",):
+            return {key: words == state[2] for key, words in self._filed.words.items() if len(words) == len(state[2])}
+        return dict(self._of_numpy(dict(zip(state[::2], state[1::2], strict=True))))
+
+    def _of_numpy(self, state: dict[str, object]) -> Iterator[tuple[str, bool]]:
+        """(key, whether it is this state) of each state of this kind in the file, as a tuple or as a dict."""
+        filed = self._filed
+        words = state.get("state/key:<u4")
+        if words is not None:
+            for key, held in filed.words.items():
+                above, _, last = key.rpartition("/")
+                if len(held) != len(words):
+                    continue
+                at = filed.plain.get(f"{above}/pos" if last == "key" else f"{above}/2" if above else "2")
+                yield key, held == words and at in (None, state.get("state/pos"))
+            return
+        names = [name for name in state if ":" not in name]
+        first = next((name for name in names if name.startswith("state/")), None)
+        if first is None:
+            return
+        for key in filed.plain:
+            if key == first or key.endswith(f"/{first}"):
+                base = key.removesuffix(first)
+                if filed.plain.get(f"{base}bit_generator", state["bit_generator"]) == state["bit_generator"]:
+                    yield key, all(filed.plain.get(f"{base}{name}", state[name]) == state[name] for name in names)
+
+    def _older(self, leaf: SavedLeaf, like: list[str], named: list[str]) -> Kept:
+        """Another state of such a generator, under a name that fits."""
+        own = _words(leaf.path)
+        wanted = own & _GLOBAL_WORDS if leaf.path.startswith("rng/") else own
+        fitting = [key for key in like if key in named or wanted & _words(key)]
+        return Kept(STALE, tuple(fitting)) if fitting else Kept(ABSENT)
+
+    # --- by name ---------------------------------------------------------------------------------------------------
+
+    def _forms_of(self, leaf: SavedLeaf) -> tuple[Form, ...]:
+        """The names that a leaf may have in a file: its own, and an optimizer's by position."""
+        parts = leaf.path.split("/")
+        own = (*parts[:-1], parts[-1].lstrip("_") or parts[-1])
+        for index in range(1, len(parts) - 1) if leaf.role in ("option", "moment") else ():
+            optimizer, name, rest = tuple(parts[:index]), parts[index], own[index + 1 :]
+            if leaf.role == "option" and re.fullmatch(r"group\.\d+", name):
+                return own, (*optimizer, "param_groups", name.removeprefix("group."), *rest)
+            if leaf.role == "moment" and (optimizer, name) in self._positions:
+                at = self._positions[optimizer, name]
+                return own, (*optimizer, "state", at, *rest), (*optimizer, "state", name, *rest)
+        return (own,)
+
+    def _agrees(self, path: str, key: str) -> float:
+        return max(score(form, key, self._live[path].role) for form in self._forms[path])
+
+    def _named(self, leaf: SavedLeaf) -> list[str]:
+        """Keys that end like the leaf's name and mean no other leaf, the likeliest first."""
+        seen: dict[str, None] = {}
+        for form in self._forms[leaf.path]:
+            seen.update(dict.fromkeys(self._filed.by_tail.get(_tail(form, leaf.role), ())))
+        keys = [key for key in seen if self._is_meant(leaf, key)]
+        return sorted(keys, key=lambda key: -self._agrees(leaf.path, key))
+
+    def _is_meant(self, leaf: SavedLeaf, key: str) -> bool:
+        """Whether no other leaf's name agrees better with a key, or as well and with its very value."""
+        mine, held = self._agrees(leaf.path, key), self._filed.digests[key]
+        own = held == leaf.digest
+        for rival in {path for tail in tails(key) for path in self._by_tail.get(tail, ())}:
+            if rival == leaf.path:
+                continue
+            theirs = self._agrees(rival, key)
+            if theirs > mine or (theirs == mine and not own and self._live[rival].digest == held):
+                return False
+        return True
+
+
+def _tail(form: Form, role: str) -> Form:
+    """The end of a name that a key must have: of optimizer state the parameter (or group) as well."""
+    return form[-2:] if role in ("moment", "option") else form[-1:]
+
+
+def _positions(live: Snapshot) -> dict[tuple[Form, str], str]:
+    """(optimizer, parameter) -> its position over all groups, as `state_dict()` numbers them."""
+    found: dict[tuple[Form, str], str] = {}
+    counts: dict[Form, int] = {}
+    for path, leaf in live.items():
+        if re.search(r"/group\.\d+/params$", path) and isinstance(leaf.value, (list, tuple)):
+            at = tuple(path.split("/")[:-2])
+            for name in leaf.value:
+                found[at, name] = str(counts.setdefault(at, 0))
+                counts[at] += 1
+    return found
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(word for word in re.split(r"[^a-z]+", name.lower()) if word)
+
+
+def _digests(leaf: SavedLeaf) -> list[bytes]:
+    """Of a leaf, and of the same numbers as an array or a tensor, whichever it is not."""
+    found = [leaf.digest]
+    try:
+        if isinstance(leaf.value, torch.Tensor):
+            found.append(digest(leaf.value.detach().numpy()))
+        elif isinstance(leaf.value, np.ndarray):
+            found.append(digest(torch.from_numpy(leaf.value.copy())))
+    except (TypeError, RuntimeError, ValueError):  # dtypes that the other lacks
+        pass
+    return found
+
+
+def says_nothing(value: object) -> bool:
+    """Whether a tensor could be anything's: one number repeated, or none."""
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+        return False
+    return value.numel() < 2 or bool((value == value.reshape(-1)[0]).all())
+
+
+def _number(value: object) -> object:
+    """A number, or what a tensor or array of one holds; None for anything else."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return value.item() if int(np.prod(tuple(value.shape))) == 1 else None
+    return value if isinstance(value, (int, float, complex)) and not isinstance(value, bool) else None
+
+
+def _listed(value: object) -> object:
+    """The same value with its tuples as lists, as JSON and others keep it, and with the bits of its floats."""
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]
+    return (type(value).__name__, repr(value))

@@ -1,0 +1,218 @@
+"""Which random numbers a resumed run drew that the reference did not, in words: two ledgers of draws, aligned.
+
+A ledger is what a `recording.drawing.DrawLog` logged. Draws are told apart by generator, by what drew, by the user's
+line (its text, not its number) and by how many they were.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import PurePath
+
+from dora_repro.explain.logs.operators import aligned
+from dora_repro.recording.drawing import Draw
+
+# Library functions that draw, in plain words; the first that fits holds.
+FUNCTIONS = {
+    "torch.utils.data.dataloader._BaseDataLoaderIter.__init__": "the loader's base seed",
+    "torch.utils.data.dataloader._share_dist_seed": "the seed that the loader's workers share",
+    "torch.utils.data.dataloader._MultiProcessingDataLoaderIter.*": "the start of the loader's workers",
+    "torch.utils.data.sampler.RandomSampler.__iter__": "the loader's shuffle",
+    "torch.utils.data.sampler.SubsetRandomSampler.__iter__": "the loader's shuffle of a subset",
+    "torch.utils.data.sampler.WeightedRandomSampler.__iter__": "the loader's weighted choice",
+    "torch.utils.data.distributed.*": "the shuffle of a distributed loader",
+    "torch.utils.data.dataset.random_split": "random_split",
+    "torch.nn.functional.*dropout*": "dropout",
+    "torch.nn.functional.scaled_dot_product_attention": "dropout in attention",
+    "torch.nn.functional.multi_head_attention_forward": "dropout in attention",
+    "torch.nn.functional.rrelu": "a randomised ReLU",
+    "torch.nn.functional.gumbel_softmax": "Gumbel noise",
+    "torch.nn.functional.fractional_max_pool*": "fractional pooling",
+    "torch.nn.modules.rnn.*": "dropout between recurrent layers",
+    "torch.nn.init.*": "the initialisation of weights",
+    "*.reset_parameters": "the initialisation of weights",
+    "*._init_weights": "the initialisation of weights",
+    "torch.distributions.*": "a sample of a distribution",
+    "random.Random.shuffle": "Python's shuffle",
+    "random.Random.sample": "Python's sample",
+    "random.Random.choice*": "Python's choice",
+    "random.Random.rand*": "a random integer of Python's",
+    "random.Random.*": "a random number of Python's",
+}
+# Where the user's line called torch itself.
+OPERATORS = {
+    "*.native_dropout.*": "dropout",
+    "*.bernoulli*": "a random mask",
+    "*.randperm.*": "a permutation",
+    "*.randn*": "normal numbers",
+    "*.normal*": "normal numbers",
+    "*.randint*": "random integers",
+    "*.random_.*": "random integers",
+    "*.rand*": "uniform numbers",
+    "*.uniform*": "uniform numbers",
+    "*.multinomial.*": "a weighted choice",
+}
+GENERATORS = {"rng/python": "Python's random", "rng/numpy": "numpy's random", "rng/torch.cpu": "torch's generator"}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A difference of two ledgers.
+
+    Attributes:
+        draw: the entry: the second ledger's, or where that has none the first's.
+        kind: `extra` (in the second alone), `missing` (in the first alone), `moved` (in both, in another order) or
+            `count` (another number was drawn).
+        times: how often it follows itself.
+        more: whether the same is drawn elsewhere in both, so that this is one more or less of it.
+        after_set: whether its generator was set before it in the same part of the second run.
+        instead_of: the number that the first drew, for `count`.
+    """
+
+    draw: Draw
+    kind: str
+    times: int = 1
+    more: bool = False
+    after_set: bool = False
+    instead_of: int | None = None
+
+    def __str__(self) -> str:
+        """As `the loader's base seed, drawn once more in the resumed run (train.py:30: for x, y in loader)`."""
+        return f"{self._said()}{_at(self.draw)}"
+
+    def _said(self) -> str:
+        draw, often = self.draw, "once" if self.times == 1 else f"{self.times} times"
+        if draw.kind == "set":
+            return f"{GENERATORS.get(draw.generator, draw.generator)} was set {self._where_set(often)}"
+        what = what_drew(draw)
+        if self.kind == "count":
+            return f"{what} drew {_number(draw.draws)} instead of {_number(self.instead_of)}"
+        if self.kind == "missing":
+            return (
+                f"{what}, drawn {often} less in the resumed run"
+                if self.more
+                else f"{what}, not drawn in the resumed run"
+            )
+        if self.after_set and not self.more and draw.draws is not None:
+            return f"{what} drew {draw.draws * self.times:,} after the generator was set"
+        if self.kind == "moved":
+            return f"{what}, drawn in another place in the resumed run"
+        after = ", after the generator was set" if self.after_set else ""
+        return f"{what}, drawn {f'{often} more in the resumed run' if self.more else 'in the resumed run only'}{after}"
+
+    def _where_set(self, often: str) -> str:
+        if self.kind == "moved":
+            return "in another place in the resumed run"
+        side = "in the reference" if self.kind == "missing" else "in the resumed run"
+        return f"{often} more {side}" if self.more else f"{side} only"
+
+
+def extra_draws(expected: Sequence[Draw], actual: Sequence[Draw]) -> tuple[Extra, ...]:
+    """What the second ledger has too much, too little or elsewhere, in order; empty where they are the same."""
+    found: list[Extra] = []
+    for extra in _told_apart(list(_extras(expected, actual)), expected, actual):
+        last = found[-1] if found else None
+        if last is not None and extra.kind != "count" and _alike(last) == _alike(extra):
+            found[-1] = replace(last, times=last.times + 1)
+        else:
+            found.append(extra)
+    return tuple(found)
+
+
+def _extras(expected: Sequence[Draw], actual: Sequence[Draw]) -> Iterator[Extra]:
+    position = 0  # in the second ledger
+    for one, other in aligned(expected, actual, _key):
+        position += other is not None
+        if one is not None and other is not None:
+            if _key(one) == _key(other):
+                continue
+            if _who(one) == _who(other):
+                yield Extra(other, "count", instead_of=one.draws)
+                continue
+        if one is not None:
+            yield Extra(one, "missing")
+        if other is not None:
+            yield Extra(other, "extra", after_set=_was_set(actual[: position - 1], other))
+
+
+def _told_apart(extras: list[Extra], expected: Sequence[Draw], actual: Sequence[Draw]) -> Iterator[Extra]:
+    """What is missing in one place and too much in another has moved, and is told once."""
+    known = {_who(draw) for draw in expected} & {_who(draw) for draw in actual}
+    left = Counter(_who(extra.draw) for extra in extras if extra.kind == "missing")
+    came = Counter(_who(extra.draw) for extra in extras if extra.kind == "extra")
+    moved = {"missing": left & came, "extra": left & came}
+    for extra in extras:
+        who = _who(extra.draw)
+        if extra.kind != "count" and moved[extra.kind][who]:
+            moved[extra.kind][who] -= 1
+            if extra.kind == "extra":
+                yield replace(extra, kind="moved")
+        else:
+            yield replace(extra, more=who in known)
+
+
+def _alike(extra: Extra) -> tuple:
+    return extra.kind, extra.more, extra.after_set, _key(extra.draw)
+
+
+def since_set(entries: Sequence[Draw], generator: str, draws: int) -> tuple[Draw, ...]:
+    """The last draws from a generator that are exactly so many together, in order: what a run that is ahead drew.
+
+    Empty where the last draws do not add up to the number: some were not logged, or the generator was set in between.
+    """
+    found: list[Draw] = []
+    rest = draws
+    for entry in reversed(entries):
+        if entry.generator != generator:
+            continue
+        if rest <= 0 or entry.kind == "set" or entry.draws is None:
+            break
+        found.insert(0, entry)
+        rest -= entry.draws
+    return tuple(found) if rest == 0 else ()
+
+
+def in_words(draw: Draw) -> str:
+    """As `random_split: 7 draws (train.py:12: train, test = random_split(data, [80, 20]))`."""
+    if draw.kind == "set":
+        said = "set"
+    elif draw.draws is None:
+        said = "drawn"
+    else:
+        said = "1 draw" if draw.draws == 1 else f"{draw.draws:,} draws"
+    return f"{what_drew(draw)}: {said}{_at(draw)}"
+
+
+def _number(draws: int | None) -> str:
+    return "an unknown number" if draws is None else f"{draws:,}"
+
+
+def what_drew(draw: Draw) -> str:
+    """What drew, in plain words where it is well known; else the function, or the generator."""
+    for name, words in ((draw.function, FUNCTIONS), (draw.operator, OPERATORS)):
+        for pattern, said in words.items():
+            if name and fnmatchcase(name, pattern):
+                return said
+    if draw.function:
+        return draw.function.rpartition(".")[2]
+    if draw.operator:
+        return draw.operator
+    return GENERATORS.get(draw.generator, draw.generator)
+
+
+def _key(draw: Draw) -> tuple:
+    return (*_who(draw), draw.draws)
+
+
+def _who(draw: Draw) -> tuple:
+    return draw.generator, draw.operator or draw.kind, draw.function, draw.file, draw.text
+
+
+def _was_set(before: Sequence[Draw], draw: Draw) -> bool:
+    """Whether the draw's generator was set before it, in the same part of the run."""
+    return any((entry.generator, entry.kind, entry.where) == (draw.generator, "set", draw.where) for entry in before)
+
+
+def _at(draw: Draw) -> str:
+    return f" ({PurePath(draw.file).name}:{draw.line}: {draw.text})" if draw.file else ""

@@ -1,0 +1,271 @@
+"""Which lost state makes a resumed run another one: found by putting the reference's state back, and proved so.
+
+All that differs right after loading is a candidate. If putting all of it back makes the remaining steps the
+reference's, the set is minimised from the coarse to the fine: components (`optimizer`'s moments), kinds of leaves
+(`optimizer/*/exp_avg`), leaves. Each part of what is left is then tried alone and left out alone. Where all the state
+does not heal, the reference's batches and the positions of its generators are tried as well: a loader's iterator can be
+seen but not put back. Where these do not, either, the reference's own iterators are: the trial's run does all the
+reference did up to the save, and then gets the resumed run's state around them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dora_repro.comparison import LeafDifference
+from dora_repro.explain.trials.minimal import halved, minimal
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.state.paths import ends, pattern
+
+BUDGET = 40  # trials
+PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
+EXACT = 4  # leaves of a kind up to which each is tried; more are halved
+
+# What is likely to be behind a first difference in a phase comes first, so that it is found soon.
+_LIKELY = {
+    "batch": ("generator", "memory", "data"),
+    "forward": ("parameter", "buffer", "generator", "structure", "flag"),
+    "backward": ("gradient", "structure", "flag", "parameter"),
+    "update": ("moment", "option", "memory", "gradient"),
+    "schedule": ("option", "memory"),
+}
+# What a step works with, for the case that other memory does harm when it is put back.
+_WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
+# Leaves of which a run has one for each of its parameters: where all of a kind are lost, they are one loss.
+_BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient"})
+
+
+class OutOfBudget(Exception):
+    """No further trial may be done: what was found so far is the answer."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a cause: leaves of one kind.
+
+    Attributes:
+        name: their pattern, as `optimizer/*/exp_avg`; leaves: their paths.
+        role: of the leaves; empty for batches and draws.
+        without: the trial with all candidates put back but these: how much they matter by themselves; None where it
+            was not done.
+        alone: the trial with these alone put back; None where it was not done.
+    """
+
+    name: str
+    leaves: tuple[str, ...]
+    role: str = ""
+    without: Outcome | None = None
+    alone: Outcome | None = None
+
+    @property
+    def necessary(self) -> bool | None:
+        """Whether nothing heals without it; None where that was not tried."""
+        return None if self.without is None or self.without.heals is None else not self.without.heals
+
+
+@dataclass
+class Found:
+    """What a search found.
+
+    Attributes:
+        parts: of the set that heals; empty where none was found.
+        candidates: components that differ after loading (`optimizer/*, moment`), with their leaves.
+        reproduced: whether the trial with nothing put back did what the resumed run did.
+        proved: whether the set is known to be 1-minimal.
+        other: another set that heals, as patterns, where some part is not necessary.
+        trials: every trial done, in order, with its outcome.
+        stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
+    """
+
+    parts: tuple[Part, ...] = ()
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reproduced: bool = True
+    proved: bool = False
+    other: tuple[str, ...] = ()
+    trials: list[tuple[Trial, Outcome]] = field(default_factory=list)
+    stopped: str = ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that is put back."""
+        return frozenset(leaf for part in self.parts for leaf in part.leaves)
+
+
+class Search:
+    """One search.
+
+    Args:
+        ask: does a trial.
+        differences: of the reference's state at the save and the resumed run's after loading.
+        roles: role of every leaf of the reference at the save, by path.
+        phase: of the first difference.
+        streams: whether batches and draws of the reference are at hand.
+        iterators: whether the reference held something half done at the save that the resumed run holds otherwise.
+        resettable: whether the resumed run has nothing half done there, so that the control can be asked.
+        budget: trials that may be done.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Trial], Outcome],
+        differences: Iterable[LeafDifference],
+        roles: dict[str, str],
+        phase: str,
+        streams: bool,
+        iterators: bool = False,
+        resettable: bool = True,
+        budget: int = BUDGET,
+    ):
+        self._iterators, self._resettable = iterators, resettable
+        self._ask, self._streams, self._budget, self._phase = ask, streams, budget, phase.partition("[")[0]
+        self._differences = {difference.path: difference for difference in differences}
+        self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
+        self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
+        self._done: dict[Trial, Outcome] = {}
+        self.found = Found(candidates=self._components())
+
+    def _role(self, path: str) -> str:
+        return self._differences[path].role if path in self._differences else ""
+
+    def _components(self) -> dict[str, tuple[str, ...]]:
+        """Candidates by component and role: the likely ones first."""
+        likely = _LIKELY.get(self._phase, ())
+        groups: dict[tuple[str, str], list[str]] = {}
+        for path in self._differences:
+            first = path.partition("/")[0]
+            groups.setdefault((path if first in ("rng", "flags") else first, self._role(path)), []).append(path)
+        order = sorted(groups, key=lambda key: likely.index(key[1]) if key[1] in likely else len(likely))
+        return {f"{first}, {role}": tuple(groups[first, role]) for first, role in order}
+
+    # --- trials --------------------------------------------------------------------------------------------------
+
+    def _heals(self, names: Iterable[str]) -> bool | None:
+        return self._trial(names).heals
+
+    def _trial(self, names: Iterable[str], to_the_end: bool = False) -> Outcome:
+        trial = Trial(frozenset(names), to_the_end)
+        for known in (trial, Trial(trial.names, True)):
+            if known in self._done:
+                return self._done[known]
+        if len(self._done) >= self._budget:
+            raise OutOfBudget
+        outcome = self._done[trial] = self._ask(trial)
+        self.found.trials.append((trial, outcome))
+        return outcome
+
+    # --- the search ----------------------------------------------------------------------------------------------
+
+    def run(self) -> Found:
+        """Search until it is done, out of budget, or interrupted; what was found so far is the answer."""
+        try:
+            self._search()
+        except OutOfBudget:
+            self.found.stopped = "budget"
+        except KeyboardInterrupt:
+            self.found.stopped = "interrupted"
+        return self.found
+
+    def _search(self) -> None:
+        if self._heals(()):
+            self.found.reproduced = False
+            return
+        healing = self._first_that_heals()
+        if healing is None:
+            return
+        self._set_parts(healing)  # the best so far
+        coarse = minimal(healing, lambda some: self._heals(_all(some)))
+        self._set_parts(coarse)
+        self._set_parts(self._refined(coarse))
+        self.found.proved = True
+        self._try_parts(_all(healing))
+
+    def _set_parts(self, units: Iterable[tuple[str, ...]]) -> None:
+        self.found.parts = tuple(Part(_name(leaves), leaves, self._role(leaves[0])) for leaves in units)
+
+    def _first_that_heals(self) -> tuple[tuple[str, ...], ...] | None:
+        """Components that heal when all are put back: all that differ, with batches, draws or iterators where that is
+        not enough; then those alone that a step works with."""
+        everything = tuple(self.found.candidates.values())
+        outside = ((DATA,), (DRAWS,)) if self._phase in ("batch", "epoch_end") else ((DRAWS,), (DATA,))
+        useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in _WORKED_WITH)
+        more: tuple[tuple[tuple[str, ...], ...], ...] = ((),)
+        if self._streams:
+            more += (outside[:1], outside[1:], outside)
+        if self._iterators:  # last: such a trial does all steps up to the save
+            more += (((ITERATORS,),),)
+        for base in dict.fromkeys((everything, useful)):
+            for extra in more:
+                if (base or extra) and self._heals(_all((*extra, *base))) and self._controlled(extra):
+                    return (*extra, *base)
+        return None
+
+    def _controlled(self, extra: Iterable[tuple[str, ...]]) -> bool:
+        """Whether it is the iterators that heal, and not that the trial's objects were never loaded into."""
+        return (ITERATORS,) not in extra or not self._resettable or self._heals((CONTROL,)) is True
+
+    def _refined(self, units: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Components taken apart into the kinds of leaves, and these into the leaves, that are needed."""
+        for take_apart in (self._kinds_of, self._leaves_of):
+            done: list[tuple[str, ...]] = []
+            for index, unit in enumerate(units):
+                rest = _all((*done, *units[index + 1 :]))
+                done += take_apart(unit, rest)
+            units = done
+        return list(units)
+
+    def _kinds_of(self, unit: tuple[str, ...], rest: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+        kinds: dict[tuple[str, str], list[str]] = {}
+        for path in unit:
+            kinds.setdefault(ends(path), []).append(path)
+        if len(kinds) == 1 or self._whole_optimizer(unit):
+            return [unit]
+        return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._heals((*rest, *_all(some))))
+
+    def _whole_optimizer(self, unit: tuple[str, ...]) -> bool:
+        """All the moments of an optimizer are lost: one loss, and with a part of them it could not step."""
+        if any(self._differences[path].kind != "missing" for path in unit if path in self._differences):
+            return False
+        return self._role(unit[0]) == "moment" and len(unit) == self._moments[unit[0].partition("/")[0]]
+
+    def _leaves_of(self, unit: tuple[str, ...], rest: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+        role = self._role(unit[0])
+        whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
+        if len(unit) == 1 or whole or self._whole_optimizer(unit):
+            return [unit]
+        fewest = minimal if len(unit) <= EXACT else halved
+        return [tuple(fewest(unit, lambda some: self._heals((*rest, *some))))]
+
+    def _try_parts(self, healing: tuple[str, ...]) -> None:
+        """All but each part, and each part alone."""
+        parts = list(self.found.parts)
+        for index, part in enumerate(parts[:PARTS_TRIED]):
+            without = self._trial(set(healing).difference(part.leaves), to_the_end=True)
+            alone = self._trial(part.leaves, to_the_end=len(parts) > 1)
+            parts[index] = Part(part.name, part.leaves, part.role, without, alone)
+            self.found.parts = tuple(parts)
+        spare = next((part for part in parts if part.necessary is False), None)
+        if spare is not None:
+            left = [tuple(leaf for leaf in unit if leaf not in spare.leaves) for unit in self._units(healing)]
+            other = minimal([unit for unit in left if unit], lambda some: self._heals(_all(some)))
+            self.found.other = tuple(map(_name, other))
+
+    def _units(self, healing: tuple[str, ...]) -> list[tuple[str, ...]]:
+        extra = [(name,) for name in healing if name in BEYOND]
+        return [*extra, *(leaves for leaves in self.found.candidates.values() if leaves[0] in healing)]
+
+
+def _all(units: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(leaf for unit in units for leaf in unit)
+
+
+def _name(leaves: tuple[str, ...]) -> str:
+    """What paths have in common; the last names of several kinds in braces."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for path in leaves:
+        kinds.setdefault(ends(path), []).append(path)
+    if len(kinds) == 1:
+        return pattern(leaves)
+    firsts, lasts = {first for first, _ in kinds}, ", ".join(dict.fromkeys(last for _, last in kinds))
+    if len(firsts) == 1:
+        return f"{firsts.pop()}/*/{{{lasts}}}"
+    return ", ".join(pattern(paths) for paths in kinds.values())

@@ -1,0 +1,283 @@
+"""Each thing that can become of a leaf when it is loaded, with a small model, and a clean twin."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dora_repro.comparison import compare
+from dora_repro.explain.audit.loaded import audit_load, keys_told
+from dora_repro.recording.loading import WatchedLoading
+from dora_repro.state.snapshot import Snapshot, run_roots
+
+
+class Adapted(nn.Module):
+    """A DoRA layer in small: a weight, its magnitude and two factors."""
+
+    def __init__(self, trainable=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 4), requires_grad=trainable)
+        self.m = nn.Parameter(self.weight.detach().norm(dim=1))
+        self.delta_D_A = nn.Parameter(torch.randn(2, 3))
+        self.delta_D_B = nn.Parameter(torch.zeros(4, 2))
+
+    def forward(self, inputs):
+        changed = self.weight + (self.delta_D_B @ self.delta_D_A).T
+        return inputs @ (self.m[:, None] * changed / changed.norm(dim=1, keepdim=True)).T
+
+
+class Run:
+    def __init__(self, trainable=True):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(Adapted(trainable), nn.Linear(3, 3), nn.Linear(3, 3))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+        self.generator = torch.Generator().manual_seed(1)
+        self.steps = 0
+        for _ in range(3):
+            self.step()
+
+    def step(self):
+        self.model(torch.randn(5, 4, generator=self.generator)).square().mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps += 1
+
+
+def taken(run):
+    return Snapshot.capture(run_roots(run))
+
+
+def told(change, run=None, **options):
+    """Words for each leaf that a change to a copy of a run makes differ."""
+    run = run or Run()
+    other = copy.deepcopy(run)
+    other.generator = torch.Generator()
+    other.generator.set_state(run.generator.get_state())
+    change(other)
+    saved, loaded = taken(run), taken(other)
+    return audit_load(saved, loaded, compare(saved, loaded).differences, **options)
+
+
+def test_nothing_is_told_of_equal_states():
+    assert told(lambda run: None) == {}
+
+
+def test_what_is_missing_is_lost():
+    words = told(lambda run: run.optimizer.state.clear())
+    assert len(words) == 24 and set(words.values()) == {"lost"}
+
+
+def test_what_is_there_besides_is_told():
+    assert told(lambda run: setattr(run, "extra", 3)) == {"extra": "not in the reference"}
+
+
+def test_another_dtype_is_recast():
+    def halve(run):
+        run.model[1].weight.data = run.model[1].weight.data.bfloat16()
+
+    words = told(halve)
+    assert words == {"model/1.weight": "recast: f32[3, 3] became bf16[3, 3]"}
+    assert told(lambda run: setattr(run, "steps", 3.0)) == {"steps": "recast: int became float"}
+
+
+def test_none_where_there_was_a_value_is_no_recast_but_a_loss():
+    assert told(lambda run: setattr(run, "steps", None)) == {"steps": "lost: None in its place"}
+
+
+@pytest.mark.parametrize("half, name", [(torch.bfloat16, "bf16"), (torch.float16, "f16")])
+def test_a_round_trip_through_a_half_is_recast(half, name):
+    def round_off(run):
+        run.model[1].weight.data = run.model[1].weight.data.to(half).float()
+
+    assert told(round_off) == {"model/1.weight": f"recast: rounded to {name} and back"}
+
+
+def test_a_round_trip_of_a_double_through_a_single_is_recast():
+    run = Run()
+    run.model.double()[1].weight.data.div_(3)
+    words = told(lambda other: setattr(other.model[1].weight, "data", other.model[1].weight.data.float().double()), run)
+    assert words == {"model/1.weight": "recast: rounded to f32 and back"}
+
+
+def test_another_axis_is_reshaped():
+    def turn(run):
+        run.model[1].weight.data = run.model[1].weight.data.T.contiguous()
+        run.model[0].delta_D_B.data = run.model[0].delta_D_B.data.T.contiguous()
+        run.model[2].bias.data = run.model[2].bias.data[:, None]
+        run.model[0].m.data = run.model[0].weight.detach().norm(dim=0)
+
+    words = told(turn)
+    assert words["model/1.weight"] == "reshaped: transposed"
+    assert words["model/0.delta_D_B"] == "reshaped: f32[4, 2] became f32[2, 4], transposed"
+    assert words["model/2.bias"] == "reshaped: f32[3] became f32[3, 1], the same numbers"
+    assert words["model/0.m"] == "reshaped: f32[3] became f32[4]: a magnitude on the other axis"
+
+
+def test_moments_on_another_parameter_are_misplaced():
+    def swap(run):
+        first, second = (run.optimizer.state[run.model[index].weight] for index in (1, 2))
+        first["exp_avg"], second["exp_avg"] = second["exp_avg"], first["exp_avg"]
+
+    assert told(swap) == {
+        "optimizer/1.weight/exp_avg": "misplaced: it holds what `optimizer/2.weight/exp_avg` had",
+        "optimizer/2.weight/exp_avg": "misplaced: it holds what `optimizer/1.weight/exp_avg` had",
+    }
+
+
+def test_moments_that_are_zeros_are_reset():
+    words = told(lambda run: run.optimizer.state[run.model[1].bias]["exp_avg"].zero_())
+    assert words == {"optimizer/1.bias/exp_avg": "reset to zeros"}
+
+
+def test_ties_that_were_lost_or_made_are_told():
+    tied = Run()
+    tied.model[2].weight = tied.model[1].weight
+
+    def untie(run):
+        run.model[2].weight = nn.Parameter(run.model[1].weight.detach().clone())
+
+    words = told(untie, tied)
+    assert words["model/2.weight"] == "untied: it is no longer the same as `model/1.weight`"
+    words = told(lambda run: setattr(run.model[2], "weight", run.model[1].weight))
+    assert words["model/2.weight"] == "retied: it is now the same as `model/1.weight`"
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_an_adapter_that_was_made_anew_is_told(trainable):
+    def anew(run):
+        run.model[0].m.data = run.model[0].weight.detach().norm(dim=1)
+        run.model[0].delta_D_B.data.zero_()
+
+    run = Run(trainable)
+    bases = {} if trainable else {"model/0.weight": run.model[0].weight.detach()}
+    assert told(anew, run, bases=bases) == {
+        "model/0.m": "re-initialised: the norms of the base weight",
+        "model/0.delta_D_B": "re-initialised: all zeros",
+    }
+
+
+def test_the_names_of_peft_are_known():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base_layer = nn.Linear(4, 3)
+            self.lora_B = nn.ModuleDict({"default": nn.Linear(2, 3, bias=False)})
+            self.lora_magnitude_vector = nn.ModuleDict({"default": nn.Linear(3, 1, bias=False)})
+
+    class Wrapped:
+        def __init__(self):
+            torch.manual_seed(0)
+            self.model = nn.Sequential(Layer())
+            self.generator = torch.Generator()
+
+    def anew(run):
+        layer = run.model[0]
+        layer.lora_B["default"].weight.data.zero_()
+        layer.lora_magnitude_vector["default"].weight.data = layer.base_layer.weight.detach().norm(dim=1)[None]
+
+    assert told(anew, Wrapped()) == {
+        "model/0.lora_B.default.weight": "re-initialised: all zeros",
+        "model/0.lora_magnitude_vector.default.weight": "re-initialised: the norms of the base weight",
+    }
+
+
+def test_frozen_weights_modes_and_freezing():
+    def change(run):
+        run.model[0].weight.data.add_(1)
+        run.model[1].bias.requires_grad_(False)
+        run.model[2].eval()
+
+    words = told(change, Run(trainable=False))
+    assert words["model/0.weight"] == "frozen weights differ"
+    assert words["model/1.bias/requires_grad"] == "frozen"
+    assert words["model/2/training"] == "in evaluation mode"
+
+
+def test_generators_and_other_values():
+    def move(run):
+        torch.rand(2, generator=run.generator)
+        run.model[1].weight.data.mul_(2)
+        run.steps = 9
+
+    words = told(move)
+    assert words["steps"] == words["model/1.weight"] == "other values"
+    assert words["generator"] in ("2 draws ahead", "another state")
+
+
+# --- what load_state_dict left out -----------------------------------------------------------------------------------
+
+
+def noted(model, given, **options):
+    with WatchedLoading() as watched:
+        model.load_state_dict(given, **options)
+    return keys_told(watched.notes)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "base_model.model.", "module._orig_mod."])
+def test_a_prefix_is_named_and_what_to_do(prefix):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with_prefix = {prefix + name: value for name, value in model.state_dict().items()}
+    assert noted(model, with_prefix, strict=False) == (
+        f"strict=False ignored 4 of 4 keys of the file: all begin with `{prefix}`; strip the prefix",
+    )
+    assert noted(model, model.state_dict(), strict=False) == ()
+
+
+def test_a_prefix_that_the_model_has_is_named():
+    model = nn.ModuleDict({"module": nn.Linear(2, 2)})
+    assert noted(model, model["module"].state_dict(), strict=False) == (
+        "strict=False ignored 2 of 2 keys of the file: the model's begin with `module.`; put it before them",
+    )
+
+
+def test_the_name_of_an_adapter_is_named():
+    model = nn.ModuleDict({"lora_A": nn.ModuleDict({"default": nn.Linear(2, 2, bias=False)})})
+    exported = {"lora_A.weight": torch.zeros(2, 2)}
+    (words,) = noted(model, exported, strict=False)
+    assert words.endswith("the model's have the adapter's name `.default` in them; put it in")
+    plain = nn.ModuleDict({"lora_A": nn.Linear(2, 2, bias=False)})
+    (words,) = noted(plain, model.state_dict(), strict=False)
+    assert words.endswith("they have the adapter's name `.default` in them; take it out")
+    wrapped = nn.ModuleDict({"base_model": nn.ModuleDict({"model": model})})
+    (words,) = noted(wrapped, exported, strict=False)
+    assert words.endswith("adapter's name `.default` in them and begin with `base_model.model.`; put it in")
+
+
+def test_keys_of_other_names_and_keys_that_lack():
+    model = nn.Linear(2, 2)
+    (words,) = noted(model, {"w": torch.zeros(2, 2), "bias": torch.zeros(2)}, strict=False)
+    assert words == (
+        "strict=False ignored 1 of 2 keys of the file: `w`; the model's 1 that stay as they were are named otherwise: "
+        "`weight`"
+    )
+    assert noted(model, {"bias": torch.zeros(2)}, strict=False) == (
+        "strict=False left 1 of 2 keys of Linear as they were (`weight`): the file lacks them",
+    )
+    assert noted(model, {**model.state_dict(), "more": torch.zeros(1)}, strict=False) == (
+        "strict=False ignored 1 of 3 keys of the file: the model has no such ones (`more`)",
+    )
+
+
+def test_a_load_that_raised_and_was_swallowed_is_told():
+    model = nn.Linear(2, 2)
+    with WatchedLoading() as watched:
+        try:
+            model.load_state_dict({})
+        except RuntimeError:
+            pass
+    (words,) = keys_told(watched.notes)
+    assert words.startswith("Linear.load_state_dict raised RuntimeError: Error(s) in loading")
+
+
+def test_an_optimizer_that_got_no_state_is_told():
+    run = Run()
+    fresh = torch.optim.AdamW(run.model.parameters())
+    with WatchedLoading() as watched:
+        run.optimizer.load_state_dict(run.optimizer.state_dict())
+        assert keys_told(watched.notes) == ()
+        run.optimizer.load_state_dict(fresh.state_dict())
+        plain = torch.optim.SGD(run.model.parameters(), lr=0.1)
+        plain.load_state_dict(plain.state_dict())
+    (words,) = keys_told(watched.notes)
+    assert words.startswith("AdamW.load_state_dict got no state for any of 8 parameters")

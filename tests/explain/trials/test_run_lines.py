@@ -1,0 +1,179 @@
+"""Advised lines are run on runs, in the place of a transplant."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dora_repro import check
+from dora_repro.explain.trials.worker import Bench
+from dora_repro.explain.trials.run_lines import fill, read_into
+from dora_repro.explain.trials.trial import Lines, Outcome, Trial
+from dora_repro.show.why import came_of_lines
+
+
+class Plain:
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = nn.Linear(2, 2)
+        self.steps = 0
+
+
+SAVE = ('state["model"] = self.model.state_dict()',)
+LOAD = (("", 'self.model.load_state_dict(state["model"])'),)
+
+
+def trained(run):
+    nn.init.ones_(run.model.weight)
+    return run
+
+
+def test_what_lines_of_save_fill_is_a_copy_and_lines_of_load_read_it(tmp_path):
+    run, other = trained(Plain()), Plain()
+    filled = fill(Lines(SAVE), run)
+    nn.init.zeros_(run.model.weight)  # what was written is not what goes on
+    read_into(other, Lines(SAVE, LOAD), filled, tmp_path / "none.pt")
+    assert torch.equal(other.model.weight, torch.ones(2, 2))
+
+
+def test_lines_of_load_read_the_checkpoint_and_the_files_beside_it(tmp_path):
+    path = tmp_path / "step3.pt"
+    torch.save({"weight": torch.ones(2, 2), "steps": 1}, path)
+    torch.save({"steps": 7}, f"{path}.more")
+    run = Plain()
+    lines = Lines((), (("", 'w = state["weight"]'), ("", "self.model.weight.data.copy_(w)"), ("step3.pt.more", STEPS)))
+    read_into(run, lines, {"steps": 2}, path)
+    assert run.steps == 7 and torch.equal(run.model.weight, torch.ones(2, 2))
+    read_into(run, Lines((), (("", STEPS),)), {"steps": 2}, path)
+    assert run.steps == 2  # what was filled is later than what the file had
+
+
+STEPS = 'self.steps = state["steps"]'
+
+
+class Components(Plain):
+    def components(self):
+        return {"net": self.model}
+
+
+def test_objects_have_the_names_that_components_gives_them(tmp_path):
+    run = Components()
+    filled = fill(Lines(('state["net"] = self.net.state_dict()',)), trained(Components()))
+    loaded = ("", 'self.net.load_state_dict(state["net"])'), ("", "self.steps = 5")
+    read_into(run, Lines((), loaded), filled, tmp_path)
+    assert torch.equal(run.model.weight, torch.ones(2, 2)) and run.steps == 5
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        read_into(run, Lines((), (("", "self.nothing_like_it = 1"),)), {}, tmp_path)
+
+
+count, state, seen = 0, [1], [2]
+
+
+class OfTheModule(Plain):
+    def step(self):
+        global count
+        count += 1
+        state.append(count)
+        seen.append(count)
+
+
+def test_variables_of_the_module_are_read_and_assigned_there_and_no_name_of_the_lines_is(tmp_path, monkeypatch):
+    for name, value in (("count", 3), ("state", [1]), ("seen", [2])):
+        monkeypatch.setitem(globals(), name, value)
+    run = OfTheModule()
+    filled = fill(Lines(('state["n"] = count', 'state["s"] = list(seen)')), run)
+    assert filled == {"n": 3, "s": [2]}
+    loaded = ("", 'global count; count = state["n"] + 1'), ("", 'seen[:] = state["s"] * 2')
+    read_into(run, Lines((), loaded), filled, tmp_path / "none.pt")
+    assert (count, seen, state) == (4, [2, 2], [1])
+
+
+def test_a_trial_with_lines_is_asked_as_plain_data():
+    trial = Trial(frozenset({"b", "a"}), lines=Lines(SAVE, LOAD))
+    assert Trial.from_dict(trial.to_dict()) == trial
+    assert Trial.from_dict(Trial(frozenset()).to_dict()) == Trial(frozenset())
+
+
+class Training:
+    """Adam without its moments in the checkpoint; the model in it is as it should be."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = nn.Linear(3, 2)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.1)
+        self.steps = 0
+
+    def step(self):
+        self.steps += 1
+        self.optimizer.zero_grad()
+        inputs = torch.full((4, 3), float(self.steps), dtype=self.model.weight.dtype)
+        loss = (self.model(inputs) - 1).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def save(self, path):
+        torch.save({"model": self.model.state_dict(), "steps": self.steps}, path)
+
+    def load(self, path):
+        state = torch.load(path)
+        self.model.load_state_dict(state["model"])
+        self.steps = state["steps"]
+
+
+class Widened(Training):
+    """Goes on in another dtype, to which load_state_dict casts what it is given."""
+
+    def save(self, path):
+        super().save(path)
+        torch.save(torch.load(path) | {"optimizer": self.optimizer.state_dict()}, path)
+
+    def load(self, path):
+        super().load(path)
+        self.optimizer.load_state_dict(torch.load(path)["optimizer"])
+        self.model.double()
+
+
+def test_the_answer_says_that_the_lines_were_run_and_mend():
+    report = check(Training, 5, 3, in_process=True)
+    tried = report.explanation.lines_tried
+    assert tried.heals and tried.steps == 2
+    assert report.explanation.lines.load == (("", 'self.optimizer.load_state_dict(state["optimizer"])'),)
+    assert "with these lines a resumed run does what the uninterrupted one did" in str(report)
+
+
+def test_and_that_they_do_not_where_they_do_not():
+    report = check(Widened, 5, 3, in_process=True)
+    assert report.explanation.lines.load and not report.explanation.lines_tried.heals
+    assert "Tried: these lines are not all that it takes; " in str(report)
+
+
+@pytest.mark.parametrize(
+    "outcome, said",
+    [
+        (None, ""),
+        (Outcome(None), ""),
+        (Outcome(True), "Tried: with these lines a resumed run does what the uninterrupted one did."),
+        (
+            Outcome(False, (4, "update", "w")),
+            "Tried: these lines are not all that it takes; step 4 still differs in phase update.",
+        ),
+        (Outcome(False), "Tried: these lines are not all that it takes; the state at the end still differs."),
+        (
+            Outcome(None, error="KeyError: 'model'\n  more"),
+            "Tried: these lines are not all that it takes; they raise KeyError: 'model'.",
+        ),
+    ],
+)
+def test_what_came_of_lines_in_words(outcome, said):
+    assert came_of_lines(type("Found", (), {"lines_tried": outcome})) == said
+
+
+def test_lines_that_raise_are_no_verdict_and_name_what_they_raise(tmp_path, monkeypatch):
+    monkeypatch.setattr(Bench, "__init__", lambda self: None)
+    bench = Bench()
+    monkeypatch.setattr(Bench, "_given", lambda self, names, state: Plain())
+    bench._setting = type("Setting", (), {"load": str(Path(tmp_path) / "x.pt"), "raised": False})
+    outcome = bench.outcome(Trial(frozenset(), lines=Lines((), (("", 'state["absent"]'),))))
+    assert outcome.heals is None and outcome.error == "KeyError: 'absent'"

@@ -1,0 +1,144 @@
+"""The search, with trials that are answered by a rule: what heals, and what the search makes of it."""
+
+import pytest
+
+from dora_repro.comparison import LeafDifference
+from dora_repro.explain.trials.search import Search
+from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome
+
+PARAMETERS = [f"layer.{index}.weight" for index in range(6)]
+
+
+def lost(path, role="memory", kind="value"):
+    return LeafDifference(path, kind, role=role)
+
+
+def moments(kind="missing", names=("step", "exp_avg", "exp_avg_sq"), parameters=PARAMETERS):
+    return [lost(f"optimizer/{parameter}/{name}", "moment", kind) for parameter in parameters for name in names]
+
+
+class Rule:
+    """Heals where one of the sets of names was put back; what is put back besides does no harm, unless it is named."""
+
+    def __init__(self, *sets, harmful=()):
+        self.sets, self.harmful, self.asked = [set(one) for one in sets], set(harmful), []
+
+    def __call__(self, trial):
+        self.asked.append(trial)
+        heals = any(one <= trial.names for one in self.sets) and not self.harmful & trial.names
+        return Outcome(heals, None if heals else (3, "forward", "loss"), 1, 0.5 if trial.to_the_end else None)
+
+
+def searched(rule, differences, phase="forward", streams=False, **options):
+    roles = {difference.path: difference.role for difference in differences if difference.kind != "unexpected"}
+    return Search(rule, differences, {**roles, **options.pop("others", {})}, phase, streams, **options).run()
+
+
+def test_one_lost_generator_is_named_alone_and_necessary():
+    differences = [lost("rng/torch.cpu", "generator"), lost("epoch"), lost("best"), *moments()]
+    found = searched(Rule({"rng/torch.cpu"}), differences)
+    assert [(part.name, part.leaves, part.necessary) for part in found.parts] == [
+        ("rng/torch.cpu", ("rng/torch.cpu",), True)
+    ]
+    assert found.proved and not found.stopped and not found.other
+    assert found.parts[0].without.apart == 0.5
+    assert len(found.trials) <= 8
+
+
+def test_a_generator_and_all_moments_are_two_parts():
+    differences = [lost("rng/torch.cpu", "generator"), lost("epoch"), *moments()]
+    names = [difference.path for difference in moments()]
+    found = searched(Rule({"rng/torch.cpu", *names}), differences, "update")
+    assert {part.name for part in found.parts} == {"rng/torch.cpu", "optimizer/*/{step, exp_avg, exp_avg_sq}"}
+    assert all(part.necessary for part in found.parts)
+    assert all(part.alone.heals is False for part in found.parts)
+
+
+def test_moments_of_one_parameter_are_found_among_all_that_are_wrong():
+    differences = moments("value", ("exp_avg",))
+    wanted = "optimizer/layer.4.weight/exp_avg"
+    rule = Rule({wanted})
+    found = searched(rule, differences, others={f"optimizer/{n}/exp_avg": "moment" for n in ("a.weight", "b.weight")})
+    assert [part.leaves for part in found.parts] == [(wanted,)]
+
+
+def test_a_whole_kind_of_moments_is_one_loss_and_is_not_taken_apart():
+    differences = [*moments("value", ("exp_avg",)), lost("epoch")]
+    found = searched(Rule({difference.path for difference in differences[:-1]}), differences)
+    assert [part.name for part in found.parts] == ["optimizer/*/exp_avg"]
+    assert len(found.trials) <= 6
+
+
+def test_of_some_counters_exactly_those_needed_are_named():
+    differences = [lost(f"feed/{name}") for name in ("epoch", "position", "seed", "length", "cursor")]
+    found = searched(Rule({"feed/position", "feed/seed"}), differences, "batch")
+    assert sorted(found.names) == ["feed/position", "feed/seed"]
+    assert {part.name for part in found.parts} == {"feed/position", "feed/seed"}
+
+
+def test_where_two_sets_heal_neither_is_called_necessary_and_the_other_is_shown():
+    differences = [lost("order", "memory"), lost("generator", "generator"), lost("epoch")]
+    found = searched(Rule({"order"}, {"generator"}), differences, "batch")
+    assert len(found.names) == 1
+    assert found.parts[0].necessary is False
+    assert set(found.other) | found.names == {"order", "generator"}
+
+
+def test_batches_are_tried_where_all_state_does_not_heal():
+    found = searched(Rule({DATA}), [lost("epoch"), lost("rng/torch.cpu", "generator")], "batch", streams=True)
+    assert found.names == {DATA}
+    assert searched(Rule({DATA}), [lost("epoch")], "batch", streams=False).parts == ()
+
+
+def test_draws_and_lost_state_can_be_needed_together():
+    rule = Rule({DRAWS, "scheduler/last_epoch"})
+    found = searched(rule, [lost("scheduler/last_epoch"), lost("epoch")], "forward", streams=True)
+    assert found.names == {DRAWS, "scheduler/last_epoch"}
+
+
+def test_memory_that_does_harm_when_it_is_put_back_is_left_out():
+    differences = [lost("position"), lost("rng/numpy", "generator"), *moments()]
+    found = searched(Rule({"rng/numpy"}, harmful={"position"}), differences, "batch")
+    assert found.names == {"rng/numpy"}
+
+
+def test_a_difference_that_does_not_come_again_is_said_to_be_none_of_the_state():
+    found = searched(Rule(set()), [lost("epoch")])
+    assert found.reproduced is False and found.parts == () and len(found.trials) == 1
+
+
+def test_nothing_is_named_where_nothing_heals():
+    found = searched(Rule({"elsewhere"}), [lost("epoch"), *moments()], streams=True)
+    assert found.parts == () and found.reproduced
+
+
+def test_no_more_trials_are_done_than_allowed_and_the_best_so_far_is_told():
+    differences = [lost(f"part{index}/x") for index in range(40)]
+    found = searched(Rule({"part3/x", "part17/x", "part31/x"}), differences, budget=10)
+    assert len(found.trials) == 10 and found.stopped == "budget" and not found.proved
+    assert {"part3/x", "part17/x", "part31/x"} <= found.names
+
+
+def test_an_interruption_gives_the_best_so_far():
+    class Interrupting(Rule):
+        def __call__(self, trial):
+            if len(self.asked) == 3:
+                raise KeyboardInterrupt
+            return super().__call__(trial)
+
+    found = searched(Interrupting({"a/x"}), [lost("a/x"), lost("b/x"), lost("c/x"), lost("d/x")])
+    assert found.stopped == "interrupted" and "a/x" in found.names
+
+
+@pytest.mark.parametrize("needed", [{"optimizer/layer.3.weight/exp_avg"}, {"rng/torch.cpu", "scheduler/last_epoch"}])
+def test_five_hundred_differing_leaves_take_fewer_than_forty_trials(needed):
+    parameters = [f"block.{index}.weight" for index in range(160)]
+    differences = [
+        *moments("value", parameters=[*parameters, "layer.3.weight"]),
+        *(lost(f"model/{parameter}/grad", "gradient", "missing") for parameter in parameters),
+        *(lost(name, role) for name, role in (("rng/torch.cpu", "generator"), ("scheduler/last_epoch", "memory"))),
+    ]
+    assert len(differences) > 500
+    found = searched(Rule(needed), differences, "update", others={"optimizer/x.weight/exp_avg": "moment"})
+    assert found.names == needed and found.proved
+    assert len(found.trials) < 40
