@@ -26,7 +26,7 @@ IMPORTS = {
     "import dora_repro": "import dora_repro",
     "import torch": "import torch",
     "all that a side imports": (
-        "from dora_repro.sides.child import KIT, preload\n"
+        "from dora_repro.sides.worker_main import KIT, preload\n"
         "from dora_repro.subject.config import NEEDS\n"
         "preload((*KIT, *NEEDS))"
     ),

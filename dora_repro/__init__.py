@@ -9,10 +9,10 @@ import importlib
 
 _PLACES = {
     "errors": ("BadInput", "MissingExtra"),
-    "checks.any_run": ("check", "every_step", "twice"),
+    "checks.checks": ("check", "every_step", "twice"),
     "checks.report": ("Control", "Divergence", "Report", "Reports", "Verdict"),
     "checks.study": ("quick", "full", "every_step_of", "twice_of", "quick_config", "contents_of"),
-    "checks.promise": ("BrokenPromise", "promise"),
+    "checks.expectation": ("BrokenPromise", "promise"),
     "comparison": ("compare", "Comparison", "LeafDifference"),
     "state.snapshot": ("Snapshot",),
     "drift": ("Drift",),

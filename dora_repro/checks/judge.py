@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dora_repro.checks.question import TIERS
+from dora_repro.checks.request import TIERS
 from dora_repro.checks.report import Control, Divergence, Verdict
 from dora_repro.comparison import Comparison, LeafDifference, compare, compare_leaf
 from dora_repro.sides.evidence import Evidence

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dora_repro.checks.any_run import check, every_step, twice
+from dora_repro.checks.checks import check, every_step, twice
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import Interpreters

@@ -88,10 +88,10 @@ def check(run: str, every_step: bool, twice: bool, save_at: tuple[int, ...], **g
         options["save_at"] = save_at if twice else save_at[0]
 
     def ask(**options) -> object:
-        from dora_repro.checks import any_run
+        from dora_repro.checks import checks
         from dora_repro.cli.factory import found
 
-        question = any_run.every_step if every_step else any_run.twice if twice else any_run.check
+        question = checks.every_step if every_step else checks.twice if twice else checks.check
         return question(found(run), **options)
 
     _answer(ask, options, given["steps"], {"run": run})

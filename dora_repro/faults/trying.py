@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dora_repro.checks.any_run import check
-from dora_repro.checks.promise import BrokenPromise, Kept, Promise
+from dora_repro.checks.checks import check
+from dora_repro.checks.expectation import BrokenPromise, Kept, Promise
 from dora_repro.checks.report import Report
 from dora_repro.faults.gallery import Fault
 from dora_repro.sides.processes import Interpreters

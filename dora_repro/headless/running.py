@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dora_repro.checks.promise import MIME
+from dora_repro.checks.expectation import MIME
 from dora_repro.errors import BadInput
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dora_repro.errors import BadInput
 from dora_repro.explain.advice.advice import Advice
 from dora_repro.lab.ledger import Component, components, generators, mending, parameters
 from dora_repro.lab.script import Action, parse
-from dora_repro.lab.story import Story
+from dora_repro.lab.history import Story
 from dora_repro.sides.side import brief_waits
 from dora_repro.trace import Difference, first_difference
 

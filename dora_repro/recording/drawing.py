@@ -22,8 +22,8 @@ from types import FrameType
 import numpy as np
 import torch
 
-from dora_repro.recording import lines
-from dora_repro.recording.callers import (
+from dora_repro.recording import jsonl
+from dora_repro.recording.user_frames import (
     Caller,
     Dispatched,
     caller,
@@ -36,7 +36,7 @@ from dora_repro.state import rng
 from dora_repro.state.draws import draws_apart
 from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import run_roots
-from dora_repro.state.untouched import LastRead
+from dora_repro.state.rng_fingerprint import LastRead
 
 FORMAT = "dora_repro/draws/1"
 COUNTED = 1 << 16
@@ -79,7 +79,7 @@ def read(path: str | Path) -> list[Draw]:
     Raises:
         BadInput: no such file, or not a whole log.
     """
-    return lines.read(path, FORMAT, Draw)
+    return jsonl.read(path, FORMAT, Draw)
 
 
 class Generators:
@@ -177,7 +177,7 @@ class DrawLog(AbstractContextManager):
 
     def write(self, path: str | Path) -> None:
         """Write the log as lines of JSON, atomically."""
-        lines.write(path, FORMAT, self.draws)
+        jsonl.write(path, FORMAT, self.draws)
 
     # --- looking -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from dora_repro.recording.callers import draws_random_numbers
+from dora_repro.recording.user_frames import draws_random_numbers
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_plain, digest_tensor
 from dora_repro.state.tree import flatten
 

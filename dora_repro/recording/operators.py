@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from dora_repro.recording import lines
-from dora_repro.recording.callers import Caller, Dispatched, caller
+from dora_repro.recording import jsonl
+from dora_repro.recording.user_frames import Caller, Dispatched, caller
 from dora_repro.recording.memory import BufferDigests
 from dora_repro.recording.operands import (
     Blank,
@@ -80,7 +80,7 @@ def read(path: str | Path) -> list[Operator]:
     Raises:
         BadInput: no such file, or not a whole log.
     """
-    return lines.read(path, FORMAT, Operator)
+    return jsonl.read(path, FORMAT, Operator)
 
 
 def module_names(run: object) -> dict[int, str]:
@@ -133,7 +133,7 @@ class OperatorLog(AbstractContextManager):
 
     def write(self, path: str | Path) -> None:
         """Write the log as lines of JSON, atomically."""
-        lines.write(path, FORMAT, self.operators)
+        jsonl.write(path, FORMAT, self.operators)
 
     # --- operators -----------------------------------------------------------------------------------------------
 

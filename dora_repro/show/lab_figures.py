@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.life import Life
+from dora_repro.lab.process import Life
 from dora_repro.show.figures import COLOURS, WIDTH, styled
 
 IMAGES = 8  # of a batch

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dora_repro.checks.promise import promise
+from dora_repro.checks.expectation import promise
 from dora_repro.checks.report import Report
 from dora_repro.show.groups import grouped
 from dora_repro.subject.config import TrainingConfig

@@ -7,7 +7,7 @@ import html
 from dataclasses import dataclass
 
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.life import Life
+from dora_repro.lab.process import Life
 
 WIDTH, LEFT, TOP, LANE = 780, 128, 30, 34  # pixels
 BLUE, RED = "#0072B2", "#D55E00"

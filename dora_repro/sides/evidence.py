@@ -73,7 +73,7 @@ class Evidence:
 
     @property
     def loading(self) -> list[dict]:
-        """What `load_state_dict` was given and left out (`recording/loading.py`)."""
+        """What `load_state_dict` was given and left out (`recording/load_calls.py`)."""
         return self.result["loading"]
 
     @property

@@ -14,7 +14,7 @@ class Transplant:
     Attributes:
         state: a snapshot to take leaves from, as `save-5/before.pt` of the reference.
         leaves: their paths.
-        streams: what another run was fed, step by step (`recording/streams.py`); None to leave this one's own.
+        streams: what another run was fed, step by step (`recording/replay.py`); None to leave this one's own.
         batches: hand out the other's batches in place of what the loaders give.
         draws: set all generators to the other's at the beginning of each step.
         around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the

@@ -29,7 +29,7 @@ _BOOT = (
     # Byte by byte: what follows the line is read by another.
     "import json, os, sys; boot = json.loads(b''.join(iter(lambda: os.read(0, 1) or b'\\n', b'\\n')) or 'null'); "
     "sys.path[:] = boot['path']; sys.argv[:] = boot['argv']; "
-    "from dora_repro.sides.child import main; main(boot)"
+    "from dora_repro.sides.worker_main import main; main(boot)"
 )
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.sides.child import found
+from dora_repro.sides.worker_main import found
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, pickled
@@ -118,7 +118,7 @@ class Session(AbstractContextManager):
                 yield answer
             return
         with self._interpreters.taken() as process:
-            process.begin(self._pickled, "dora_repro.sides.child:serve", {"maker": maker, "about": about})
+            process.begin(self._pickled, "dora_repro.sides.worker_main:serve", {"maker": maker, "about": about})
             process.wait_for("ready", self._timeout)
             yield lambda question: process.ask(question, self._timeout)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from dora_repro.checkpoint import writing
 from dora_repro.comparison import LeafDifference, compare
 from dora_repro.recording import Recorder
-from dora_repro.recording.loading import WatchedLoading
-from dora_repro.recording.streams import Feeding, Keeping, Streams
+from dora_repro.recording.load_calls import WatchedLoading
+from dora_repro.recording.replay import Feeding, Keeping, Streams
 from dora_repro.sides.job import CHECKPOINT, Job, Transplant
 from dora_repro.sides.libraries import libraries
 from dora_repro.sides.logs import Logs

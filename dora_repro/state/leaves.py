@@ -18,12 +18,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from dora_repro.state import kinds, rng
+from dora_repro.state import type_dispatch, rng
 from dora_repro.state.digest import digest, is_plain
-from dora_repro.state.kinds import class_state, held_by, key_text, type_name
+from dora_repro.state.type_dispatch import class_state, held_by, key_text, type_name
 from dora_repro.state.module_variables import PREFIX
-from dora_repro.state.putting import Setter, put_array, put_tensor
-from dora_repro.state.values import kind_name
+from dora_repro.state.assign import Setter, put_array, put_tensor
+from dora_repro.state.codecs import kind_name
 
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
 MAX_DEPTH = 60  # a chain of attributes longer than this is a linked structure, not a training run
@@ -100,7 +100,7 @@ Reader = Callable[["Walker", object, str, Setter, str], None]
 
 
 class Walker:
-    """One walk. How objects of a type are taken apart is registered in `kinds.READERS`."""
+    """One walk. How objects of a type are taken apart is registered in `type_dispatch.READERS`."""
 
     def __init__(self, moving_only: bool = False):
         self.moving_only = moving_only
@@ -148,12 +148,12 @@ class Walker:
 
     def visit(self, value: object, path: str, hold: Setter = None, role: str = "memory") -> None:
         """Meet an object at a path: a leaf at once, an alias, or queued to be taken apart."""
-        way, reader = kinds.way(type(value))
-        if way == kinds.SCALAR:
+        way, reader = type_dispatch.way(type(value))
+        if way == type_dispatch.SCALAR:
             self.leaf(path, value, role, hold, hold)
-        elif way == kinds.TENSOR:
+        elif way == type_dispatch.TENSOR:
             self.tensor(value, path, hold, role)
-        elif way == kinds.TOLD:
+        elif way == type_dispatch.TOLD:
             tell, again = reader
             put = None if hold is None or again is None else lambda plain: hold(again(type(value), plain))
             try:
@@ -162,15 +162,15 @@ class Walker:
                 self.found.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
             if not self.moving_only:
                 self.found.kinds[path] = kind_name(value) or type_name(value)
-        elif way == kinds.LISTED:
+        elif way == type_dispatch.LISTED:
             self.found.uncaptured[path] = type_name(value)
-        elif way == kinds.UNSHARED:
+        elif way == type_dispatch.UNSHARED:
             self._put_in_line(value, path, hold, role, reader)
         elif self.alias(value, path, hold):
             return
-        elif way == kinds.SHARED:
+        elif way == type_dispatch.SHARED:
             self._put_in_line(value, path, hold, role, reader)
-        elif way == kinds.ARRAY:
+        elif way == type_dispatch.ARRAY:
             self.array(value, path, hold, role)
         else:
             self.generator(value, path, hold)

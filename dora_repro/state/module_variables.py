@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dora_repro.state import kinds
+from dora_repro.state import type_dispatch
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
 
 PREFIX = "globals."  # of their names among a run's objects
@@ -51,7 +51,7 @@ def _named_by(kind: type) -> dict[str, Variable]:
         if function.__code__ in seen:
             continue
         seen.add(function.__code__)
-        module = "" if function.__module__ == kinds.module_of(kind) else f"{function.__module__}."
+        module = "" if function.__module__ == type_dispatch.module_of(kind) else f"{function.__module__}."
         for name, kept in _used(function.__code__).items():
             value = function.__globals__.get(name)
             if issubclass(type(value), types.FunctionType):
@@ -68,7 +68,7 @@ def _is_stateful(value: object) -> bool:
     kind = type(value)  # of a lazy proxy, which isinstance would wake, the proxy's own
     if issubclass(kind, _STATEFUL):
         return global_name(value) is None
-    if issubclass(kind, types.ModuleType) or kinds.told(kind) is not None:
+    if issubclass(kind, types.ModuleType) or type_dispatch.told(kind) is not None:
         return False
     return not callable(value) and _is_users(kind)
 
@@ -80,7 +80,7 @@ def _is_users(thing: types.FunctionType | type) -> bool:
         return True
     file = getattr(sys.modules.get(top), "__file__", None) or ""
     installed = "site-packages" in file or "dist-packages" in file
-    return not (installed or top in kinds.LIBRARIES)
+    return not (installed or top in type_dispatch.LIBRARIES)
 
 
 def _functions_of(kind: type) -> Iterator[types.FunctionType]:

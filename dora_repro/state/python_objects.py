@@ -28,11 +28,11 @@ from functools import partial
 
 import torch
 
-from dora_repro.state import kinds
+from dora_repro.state import type_dispatch
 from dora_repro.state.digest import is_plain
-from dora_repro.state.kinds import key_text, type_name
+from dora_repro.state.type_dispatch import key_text, type_name
 from dora_repro.state.leaves import MAX_ITEMS, Walker
-from dora_repro.state.putting import Setter, put_plain
+from dora_repro.state.assign import Setter, put_plain
 
 
 def read_mapping(walker: Walker, value: Mapping, path: str, hold: Setter, role: str) -> None:
@@ -87,7 +87,7 @@ def read_set(walker: Walker, value: set | frozenset, path: str, hold: Setter, ro
     items = base(base.__iter__(value))
     if is_plain(items):
         _plain_or_listed(walker, value, items, path, hold, role)
-    elif all(kinds.way(type(item))[0] in (kinds.SCALAR, kinds.TOLD) for item in items):
+    elif all(type_dispatch.way(type(item))[0] in (type_dispatch.SCALAR, type_dispatch.TOLD) for item in items):
         walker.leaf(path, {"members": sorted(map(key_text, items))}, role)
     else:
         walker.found.uncaptured[path] = f"{type_name(value)} of {len(items)} items"
@@ -132,7 +132,7 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     defaults = value.__defaults__ or ()
     arguments = value.__code__.co_varnames[: value.__code__.co_argcount]
     for name, default in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
-        if issubclass(type(default), kinds.MUTABLE):
+        if issubclass(type(default), type_dispatch.MUTABLE):
             walker.visit(default, f"{path}/{name}=", None, role)
 
 
@@ -219,7 +219,7 @@ _DICT_ITERATORS = tuple(type(iter(view)) for view in ({}.keys(), {}.values(), {}
 _ITERTOOLS = (kind for kind in vars(itertools).values() if isinstance(kind, type) and kind is not itertools.count)
 _NESTED = (enumerate, zip, map, filter, *_ITERTOOLS)
 
-kinds.READERS += [
+type_dispatch.READERS += [
     (dict, read_mapping),
     (types.MappingProxyType, read_mapping),
     (list, read_sequence),
@@ -236,8 +236,8 @@ kinds.READERS += [
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),
     *((kind, read_nested_iterator) for kind in _NESTED),
 ]
-kinds.UNSHARED_TYPES += [tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType]
-kinds.PLUMBING += [
+type_dispatch.UNSHARED_TYPES += [tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType]
+type_dispatch.PLUMBING += [
     types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, types.CoroutineType,
     types.AsyncGeneratorType, types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
@@ -248,7 +248,7 @@ kinds.PLUMBING += [
     weakref.WeakSet, weakref.finalize, multiprocessing.process.BaseProcess, multiprocessing.queues.Queue,
     concurrent.futures.Executor, concurrent.futures.Future,
 ]  # fmt: skip
-kinds.PLUMBING_MODULES += [
+type_dispatch.PLUMBING_MODULES += [
     "multiprocessing", "asyncio", "selectors", "tempfile", "tqdm", "tensorboard", "torch.utils.tensorboard", "wandb",
     "mlflow", "rich", "torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx", "torch._C",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from dora_repro.state.untouched import LastRead
+from dora_repro.state.rng_fingerprint import LastRead
 
 PRIVATE_GENERATORS = (
     torch.Generator,

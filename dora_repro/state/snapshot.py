@@ -15,9 +15,9 @@ import torch
 from dora_repro.checkpoint import reading, writing
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import PLAIN_SCALARS, digest
-from dora_repro.state.kinds import class_state, held_by
+from dora_repro.state.type_dispatch import class_state, held_by
 from dora_repro.state.leaves import Leaf, walk
-from dora_repro.state.making import Kind
+from dora_repro.state.rebuild import Kind
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.plain import from_simple, to_simple

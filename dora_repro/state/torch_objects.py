@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from dora_repro.state import kinds
-from dora_repro.state.kinds import comes_from, held_by, key_text
+from dora_repro.state import type_dispatch
+from dora_repro.state.type_dispatch import comes_from, held_by, key_text
 from dora_repro.state.leaves import Walker
-from dora_repro.state.putting import Setter
+from dora_repro.state.assign import Setter
 
 LOADER_ITERATOR = "loader iterator"  # as it is listed among what cannot be captured
 
@@ -286,9 +286,9 @@ class _Still:
         return not issubclass(type(self._held.get(name)), _MOVING_IN_DATA)
 
 
-_MOVING_IN_DATA = (int, float, Dataset, IterableDataset, *kinds.GENERATORS)
+_MOVING_IN_DATA = (int, float, Dataset, IterableDataset, *type_dispatch.GENERATORS)
 
-kinds.READERS[:0] = [  # before Python's own, for classes that are both
+type_dispatch.READERS[:0] = [  # before Python's own, for classes that are both
     (Module, read_module),
     (Optimizer, read_optimizer),
     (LRScheduler, read_scheduler),
@@ -299,4 +299,4 @@ kinds.READERS[:0] = [  # before Python's own, for classes that are both
     (Sampler, read_sampler),
     (Dataset, read_dataset),
 ]
-kinds.PLUMBING += [torch.utils.hooks.RemovableHandle, torch.cuda.Stream, torch.cuda.Event]
+type_dispatch.PLUMBING += [torch.utils.hooks.RemovableHandle, torch.cuda.Stream, torch.cuda.Event]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dora_repro.state.digest import is_plain
-from dora_repro.state.kinds import held_by, key_text
+from dora_repro.state.type_dispatch import held_by, key_text
 
 _MAX_DEPTH = 20
 

@@ -21,7 +21,7 @@ def stand_in(monkeypatch):
     """Replace a check by one that gives this report (or raises it), and keep what it was asked."""
 
     def stand_in(name: str, answer: object) -> list:
-        from dora_repro.checks import any_run, study
+        from dora_repro.checks import checks, study
         from dora_repro.sides import processes
 
         asked = []
@@ -36,7 +36,7 @@ def stand_in(monkeypatch):
             return answer
 
         monkeypatch.setattr(processes.Interpreters, "expect", lambda self, sides: None)  # nobody will ask them
-        monkeypatch.setattr(any_run if name in ("check", "every_step", "twice") else study, name, ask)
+        monkeypatch.setattr(checks if name in ("check", "every_step", "twice") else study, name, ask)
         return asked
 
     return stand_in

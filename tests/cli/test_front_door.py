@@ -36,8 +36,8 @@ def test_an_unknown_name_is_an_attribute_error():
 @pytest.mark.parametrize(
     "imports",
     [
-        "import dora_repro.checks.any_run, dora_repro.comparison",
-        "import dora_repro; from dora_repro.checks.any_run import check as other; import dora_repro.comparison as c",
+        "import dora_repro.checks.checks, dora_repro.comparison",
+        "import dora_repro; from dora_repro.checks.checks import check as other; import dora_repro.comparison as c",
         "import dora_repro; from dora_repro import check, compare; assert check is dora_repro.check",
     ],
 )
@@ -45,7 +45,7 @@ def test_the_names_are_the_same_in_any_order_of_imports(imports, root):
     code = f"""
 {imports}
 from inspect import signature
-from dora_repro.checks.any_run import check as function
+from dora_repro.checks.checks import check as function
 assert list(signature(dora_repro.check).parameters)[:3] == ["factory", "steps", "save_at"]
 assert dora_repro.compare({{"a": 1}}, {{"a": 1}}).equal and not dora_repro.compare({{"a": 1}}, {{"a": 2}}).equal
 try:

@@ -12,9 +12,9 @@ from dora_repro.errors import BadInput
 from dora_repro.faults import gallery
 from dora_repro.lab import Lab
 from dora_repro.lab.choices import Choices, runs
-from dora_repro.lab.life import digests
+from dora_repro.lab.process import digests
 from dora_repro.lab.script import Action, parse
-from dora_repro.lab.world import World
+from dora_repro.lab.global_state import World
 from dora_repro.state import rng
 from tests import runs as small
 
@@ -232,7 +232,7 @@ def test_what_was_seen_before_a_kill_stays_to_be_seen():
 
 
 def test_moments_beyond_the_limit_keep_their_digests_and_the_way_back_is_lived_again(monkeypatch):
-    monkeypatch.setattr("dora_repro.lab.life.LIMIT", 1)
+    monkeypatch.setattr("dora_repro.lab.process.LIMIT", 1)
     lab = Lab(small.Plain).play("build,step*4")
     assert not any(leaf.kept for leaf in lab.current.moments[2].values())
     before = digests(lab.current.moments[3])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from dora_repro.lab import Lab
-from dora_repro.lab.life import digests
+from dora_repro.lab.process import digests
 from dora_repro.show.lab_panel import LabPanel
 from tests import runs as small
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dora_repro.checks.promise import BrokenPromise
+from dora_repro.checks.expectation import BrokenPromise
 from dora_repro.checks.report import Divergence, Verdict
 from dora_repro.faults.gallery import Fault
 from dora_repro.faults.plain import Training

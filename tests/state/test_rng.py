@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dora_repro.state import rng, untouched
+from dora_repro.state import rng, rng_fingerprint
 from dora_repro.state.digest import digest, is_plain
 
 BIT_GENERATORS = [
@@ -193,7 +193,7 @@ def test_another_global_generator_of_numpy_is_seen():
 def test_an_unused_generator_is_read_once_and_a_used_one_again():
     reads = []
     generator = random.Random(1)
-    last = untouched.LastRead(lambda g: reads.append(g) or g.getstate())
+    last = rng_fingerprint.LastRead(lambda g: reads.append(g) or g.getstate())
     assert last(generator) == last(generator) == generator.getstate()
     assert len(reads) == 1
     generator.random()
@@ -204,18 +204,18 @@ def test_an_unused_generator_is_read_once_and_a_used_one_again():
 
 
 def test_where_memory_tells_nothing_generators_are_read_each_time(monkeypatch):
-    monkeypatch.setattr(untouched, "_memory_tells", lambda: False)
+    monkeypatch.setattr(rng_fingerprint, "_memory_tells", lambda: False)
     reads = []
-    last = untouched.LastRead(lambda g: reads.append(g) or g.getstate())
+    last = rng_fingerprint.LastRead(lambda g: reads.append(g) or g.getstate())
     generator = random.Random(1)
     last(generator), last(generator)
     assert len(reads) == 2
 
 
 def test_the_trial_of_the_memory_fails_where_a_change_does_not_show(monkeypatch):
-    untouched._memory_tells.cache_clear()
-    assert untouched._memory_tells()
-    real = untouched.memory_of
+    rng_fingerprint._memory_tells.cache_clear()
+    assert rng_fingerprint._memory_tells()
+    real = rng_fingerprint.memory_of
     for blind in (
         lambda generator: None,
         lambda generator: (b"always the same",),
@@ -223,7 +223,7 @@ def test_the_trial_of_the_memory_fails_where_a_change_does_not_show(monkeypatch)
         lambda generator: real(generator)[1:],  # without the object's own bytes: numpy's spare number
         lambda generator: real(generator)[:1],  # without the struct: numpy's words
     ):
-        untouched._memory_tells.cache_clear()
-        monkeypatch.setattr(untouched, "memory_of", blind)
-        assert not untouched._memory_tells()
-    untouched._memory_tells.cache_clear()
+        rng_fingerprint._memory_tells.cache_clear()
+        monkeypatch.setattr(rng_fingerprint, "memory_of", blind)
+        assert not rng_fingerprint._memory_tells()
+    rng_fingerprint._memory_tells.cache_clear()

@@ -15,7 +15,7 @@ import torch
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.recording import Recorder
-from dora_repro.recording.streams import Feeding, Streams
+from dora_repro.recording.replay import Feeding, Streams
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.side import brief_waits, made_and_loaded, made_and_stepped
 from dora_repro.state import flags, rng

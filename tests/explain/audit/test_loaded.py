@@ -8,7 +8,7 @@ from torch import nn
 
 from dora_repro.comparison import compare
 from dora_repro.explain.audit.loaded import audit_load, keys_told
-from dora_repro.recording.loading import WatchedLoading
+from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 

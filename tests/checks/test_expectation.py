@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dora_repro import BrokenPromise, TrainingConfig, promise
-from dora_repro.checks.promise import MIME
+from dora_repro.checks.expectation import MIME
 from dora_repro.checks.report import Reports, Verdict
 from dora_repro.cli.options import made_config
 from tests.show import made

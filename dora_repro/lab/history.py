@@ -13,7 +13,7 @@ from pathlib import Path
 from dora_repro.errors import BadInput
 from dora_repro.explain.trials.trial import DATA
 from dora_repro.lab.ledger import component_of
-from dora_repro.lab.life import Life, digests, forget
+from dora_repro.lab.process import Life, digests, forget
 from dora_repro.lab.script import Action
 from dora_repro.sides.job import CHECKPOINT
 from dora_repro.state.snapshot import Snapshot

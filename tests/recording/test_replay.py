@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dora_repro.recording import streams
-from dora_repro.recording.streams import Feeding, Keeping, Streams
+from dora_repro.recording import replay
+from dora_repro.recording.replay import Feeding, Keeping, Streams
 from dora_repro.state.digest import digest
 from tests import runs
 
@@ -109,7 +109,7 @@ def test_a_batch_that_is_changed_later_is_kept_as_it_was():
 
 
 def test_what_is_too_much_or_cannot_be_pickled_is_not_kept(monkeypatch):
-    monkeypatch.setattr(streams, "LIMIT", 10)
+    monkeypatch.setattr(replay, "LIMIT", 10)
     given, _, _ = kept()
     assert not given.whole and given.batches == {} and len(given.generators) == 4
     monkeypatch.undo()

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from dora_repro.errors import BadInput
-from dora_repro.lab.world import World
+from dora_repro.lab.global_state import World
 from dora_repro.recording import Recorder
-from dora_repro.recording.streams import Feeding, Keeping, Streams
+from dora_repro.recording.replay import Feeding, Keeping, Streams
 from dora_repro.sides.side import made_and_loaded
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace

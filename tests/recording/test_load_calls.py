@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dora_repro.recording.loading import WatchedLoading
+from dora_repro.recording.load_calls import WatchedLoading
 
 
 def net():

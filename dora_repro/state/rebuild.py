@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from dora_repro.state.digest import is_plain
-from dora_repro.state.kinds import key_text, type_name
+from dora_repro.state.type_dispatch import key_text, type_name
 from dora_repro.state.paths import ancestors
-from dora_repro.state.values import made
+from dora_repro.state.codecs import made
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
 _BY_NAME = {kind.__name__: kind for kind in BUILT}
