@@ -17,7 +17,7 @@ sys.path.insert(0, str(timing.ROOT))
 GOALS = {"Step, State open": 200, "heat map, 200 x 100": 500}  # ms, medians
 
 TINY = """from dora_repro.lab.choices import Choices
-from dora_repro.show.lab_panel import LabPanel
+from dora_repro.widgets.lab.panel import LabPanel
 panel = LabPanel(choices=Choices(epochs=100, steps_per_epoch=10))
 panel.lab.play("build,step,save,kill,load,step")
 panel.update()
@@ -25,7 +25,7 @@ panel"""
 
 DEEP = """import torch
 from dora_repro.lab import Lab
-from dora_repro.show.lab_panel import LabPanel
+from dora_repro.widgets.lab.panel import LabPanel
 
 class Deep:
     def __init__(self):

@@ -77,11 +77,6 @@ class Trace:
         effects = sum(len(step.effects) for step in self.steps)
         return f"Trace(steps {self.steps[0].number}–{self.steps[-1].number}, {effects} effects)"
 
-    def _repr_html_(self) -> str:
-        from dora_repro.show.html import trace_html
-
-        return trace_html(self)
-
     def step(self, number: int) -> Step | None:
         """The step of that number, or None where it was not recorded."""
         index = number - self.steps[0].number if self.steps else -1

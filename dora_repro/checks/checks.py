@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
-from dora_repro.checks.request import Question
 from dora_repro.checks.report import Control, Report, Reports, Verdict
-from dora_repro.drift import Drift
+from dora_repro.checks.request import Question
+from dora_repro.comparison.drift import Drift
 from dora_repro.errors import BadInput
 from dora_repro.explain.explaining import Difference, explain, explain_unsteady
 from dora_repro.recording.recorder import VALUES_LIMIT

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from dora_repro.checks import judge
 from dora_repro.checks.report import Control, Divergence
-from dora_repro.comparison import compare_leaf
+from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.session import Session
 

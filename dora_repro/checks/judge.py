@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dora_repro.checks.request import TIERS
 from dora_repro.checks.report import Control, Divergence, Verdict
-from dora_repro.comparison import Comparison, LeafDifference, compare, compare_leaf
+from dora_repro.checks.request import TIERS
+from dora_repro.comparison.leaves import Comparison, LeafDifference, compare, compare_leaf
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace, first_difference, first_memory_difference, without_late_loading

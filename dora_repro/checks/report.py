@@ -6,9 +6,10 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from dora_repro.comparison import Comparison, LeafDifference
-from dora_repro.drift import Drift
+from dora_repro.comparison.drift import Drift
+from dora_repro.comparison.leaves import Comparison, LeafDifference
 from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.shown import Shown
 from dora_repro.trace import Trace
 
 
@@ -86,7 +87,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """The answer to one question: is the run resumed after `save_at` the run that was not interrupted?
 
     Attributes:
@@ -176,22 +177,12 @@ class Report:
         """`to_dict` as JSON text (a NaN or an infinity is written as a string: JSON has neither)."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def __str__(self) -> str:
-        from dora_repro.show.console import report_text
-
-        return report_text(self)
-
-    def _repr_html_(self) -> str:
-        from dora_repro.show.html import report_html
-
-        return report_html(self)
-
     def __repr__(self) -> str:
         return f"Report({self.verdict}, resumed at step {self.save_at} of {self.steps}: {self.reason})"
 
 
 @dataclass(frozen=True)
-class Reports:
+class Reports(Shown):
     """Several checks of one run: a resume from every step, a resume of a resumed run."""
 
     title: str
@@ -221,16 +212,6 @@ class Reports:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-
-    def __str__(self) -> str:
-        from dora_repro.show.console import reports_text
-
-        return reports_text(self)
-
-    def _repr_html_(self) -> str:
-        from dora_repro.show.html import reports_html
-
-        return reports_html(self)
 
     def __repr__(self) -> str:
         return f"Reports({self.verdict}, {len(self.reports)} resumed runs: {self.title})"

@@ -47,7 +47,7 @@ def diff(first: str, second: str, every: bool, as_json: bool, **wanted) -> None:
     Exit codes: 0 equal, 1 different, 2 bad input.
     """
     from dora_repro.checks.report import plain
-    from dora_repro.comparison import compare
+    from dora_repro.comparison.leaves import compare
 
     if wanted["tolerance"] is not None and not 0 <= wanted["tolerance"] < float("inf"):
         raise BadInput(f"tolerance={wanted['tolerance']}: give a number of 0 or more")
@@ -113,7 +113,7 @@ def _match(wanted: Mapping, paths: Iterable[str]) -> None:
 
 def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> None:
     """Two traces over the steps that both have: their effects, and beside them their memory."""
-    from dora_repro.comparison import compare
+    from dora_repro.comparison.leaves import compare
     from dora_repro.show import files
     from dora_repro.trace import first_difference, first_memory_difference
 
@@ -176,7 +176,7 @@ def _descriptions(leaves: Mapping, paths: Iterable[str]) -> dict[str, str]:
     import torch
 
     from dora_repro.checkpoint.tensors import TensorEntry
-    from dora_repro.comparison import describe
+    from dora_repro.comparison.leaves import describe
 
     look = getattr(leaves, "entry", leaves.get)
     found = {}

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from dora_repro.comparison import LeafDifference
+from dora_repro.comparison.leaves import LeafDifference
 from dora_repro.explain.advice.advice import Advice, advise, closed_over, loaders_of
-from dora_repro.explain.explanation import Cause, TrialTold
+from dora_repro.explain.advice.checkpoint_keys import Rereading
 from dora_repro.explain.advice.libraries import told
 from dora_repro.explain.audit.loaded import audit_load
-from dora_repro.explain.advice.checkpoint_keys import Rereading
-from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.audit.lookup import SAVED, Kept
+from dora_repro.explain.audit.saved import audit_save
+from dora_repro.explain.explanation import Cause, TrialTold
 from dora_repro.explain.trials.search import Found, Part
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.sides.evidence import Sides

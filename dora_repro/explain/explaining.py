@@ -6,15 +6,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dora_repro.comparison import LeafDifference
-from dora_repro.explain.trials.worker import Setting
-from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.comparison.leaves import LeafDifference
 from dora_repro.explain.audit.loaded import keys_told
+from dora_repro.explain.causes import Telling, proof, trial_told
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.logs.compared import draws_told, generators_of, operator_told, unsteady_operator, up_to
 from dora_repro.explain.logs.determinism import steadied
-from dora_repro.explain.causes import Telling, proof, trial_told
 from dora_repro.explain.trials.search import Found, Search
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trials.worker import Setting
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job, Transplant
 from dora_repro.sides.processes import SideStopped

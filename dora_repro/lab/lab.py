@@ -4,13 +4,13 @@ from itertools import groupby
 
 from dora_repro.checks.judge import wrong_from_the_start
 from dora_repro.checks.report import Divergence
-from dora_repro.comparison import compare
-from dora_repro.drift import Drift
+from dora_repro.comparison.drift import Drift
+from dora_repro.comparison.leaves import compare
 from dora_repro.errors import BadInput
 from dora_repro.explain.advice.advice import Advice
+from dora_repro.lab.history import Story
 from dora_repro.lab.ledger import Component, components, generators, mending, parameters
 from dora_repro.lab.script import Action, parse
-from dora_repro.lab.history import Story
 from dora_repro.sides.side import brief_waits
 from dora_repro.trace import Difference, first_difference
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dora_repro.comparison import LeafDifference, compare
+from dora_repro.comparison.leaves import LeafDifference, compare
 from dora_repro.explain.advice.advice import Advice, advise
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 

@@ -1,7 +1,7 @@
 """Every tensor operator of one step, in order of execution, with digests of what went in and what came out.
 
-Two such logs tell which operator was the first to make another thing of the same inputs (`explain/logs/operators.py`). What
-only looks at memory in another way (views) and what only reserves it (`empty`) computes nothing and is left out.
+Two such logs tell which operator was the first to make another thing of the same inputs (`explain/logs/operators.py`).
+What only looks at memory in another way (views) and what only reserves it (`empty`) computes nothing and is left out.
 Modules are logged as well, when they return.
 
 Not seen: what runs without torch's dispatcher (numpy, `torch.from_numpy`, a kernel called by hand), in other processes,
@@ -20,7 +20,6 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from dora_repro.recording import jsonl
-from dora_repro.recording.user_frames import Caller, Dispatched, caller
 from dora_repro.recording.memory import BufferDigests
 from dora_repro.recording.operands import (
     Blank,
@@ -33,6 +32,7 @@ from dora_repro.recording.operands import (
     strides_of,
     tensors_in,
 )
+from dora_repro.recording.user_frames import Caller, Dispatched, caller
 from dora_repro.state.digest import digest_plain
 from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import run_roots

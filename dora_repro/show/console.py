@@ -5,9 +5,10 @@ study's README; the last line is the verdict's alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import singledispatch
 
 from dora_repro.checks.report import Divergence, Report, Reports, Verdict
-from dora_repro.comparison import LeafDifference
+from dora_repro.comparison.leaves import Comparison, LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths, told
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
@@ -15,6 +16,24 @@ from dora_repro.show.why import why_blocks
 TRACEBACK = 20  # its last lines
 
 
+@singledispatch
+def as_text(result: object) -> str:
+    """A result as lines of text; each kind of result is registered below, beside what words it.
+
+    Raises:
+        TypeError: it is no result.
+    """
+    raise TypeError(f"cannot show a {type(result).__name__} as text")
+
+
+@as_text.register
+def _(comparison: Comparison) -> str:
+    equal = len(comparison.compared) - len(comparison.differences)
+    head = f"{comparison.name}: {equal} of {len(comparison.compared)} equal by bytes"
+    return "\n".join([head, *(f"  {difference}" for difference in comparison.differences)])
+
+
+@as_text.register
 def report_text(
     report: Report,
     names: Callable[[str], str] | None = None,
@@ -61,6 +80,7 @@ def report_blocks(
     return [block for block in blocks if block]
 
 
+@as_text.register
 def reports_text(
     reports: Reports,
     names: Callable[[str], str] | None = None,

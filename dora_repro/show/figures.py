@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from dora_repro.checks.report import Report
-from dora_repro.drift import Drift
+from dora_repro.comparison.drift import Drift
 from dora_repro.errors import MissingExtra
 from dora_repro.show.names import cut, shortened
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
-from dora_repro.comparison import Comparison
+from dora_repro.comparison.leaves import Comparison
 from dora_repro.trace import Difference
 
 

@@ -1,4 +1,4 @@
-"""Results as HTML: what a notebook shows of a report, a comparison, a snapshot or a trace, and a check's whole page.
+"""Results as HTML: what a notebook shows of a report or a comparison, and a check's whole page.
 
 The words are the console's; templates (`templates/`) lay them out and escape every name. A page is one file that loads
 nothing: its figures lie in it.
@@ -7,28 +7,38 @@ nothing: its figures lie in it.
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, singledispatch
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dora_repro.checks.report import Report, Reports, Verdict
-from dora_repro.comparison import Comparison
+from dora_repro.comparison.leaves import Comparison
 from dora_repro.errors import MissingExtra
 from dora_repro.show.console import report_blocks, reports_text, verdict_line
-from dora_repro.state.snapshot import Snapshot
-from dora_repro.trace import Trace
 
 ROWS = 20  # of a table in a notebook; the rest is counted
 KINDS = {Verdict.EXACT: "passed", Verdict.WITHIN_TOLERANCE: "passed", Verdict.INCONCLUSIVE: "unsure"}
 
 
+@singledispatch
+def as_html(result: object) -> str:
+    """A result as a fragment of HTML; each kind of result is registered below, beside what lays it out.
+
+    Raises:
+        TypeError: it is no result.
+    """
+    raise TypeError(f"cannot show a {type(result).__name__} as HTML")
+
+
+@as_html.register
 def report_html(report: Report, **wording: object) -> str:
     """A report as a fragment for a notebook; long lists unfold. `wording` as for `console.report_blocks`."""
     # A kept notebook should say the same each time it is run: no seconds.
     return _template("answer.html").render(answers=[_told(report, 8, {"timed": False, **wording})])
 
 
+@as_html.register
 def reports_html(reports: Reports) -> str:
     """Several reports: a line each, then the first of the worst in full."""
     lines = reports_text(reports).splitlines()
@@ -36,6 +46,7 @@ def reports_html(reports: Reports) -> str:
     return _template("answer.html").render(answers=[{**told, "folded_from": 80}])
 
 
+@as_html.register
 def comparison_html(comparison: Comparison) -> str:
     equal = len(comparison.compared) - len(comparison.differences)
     rows = [
@@ -48,32 +59,6 @@ def comparison_html(comparison: Comparison) -> str:
         rows,
         len(comparison.differences),
     )
-
-
-def snapshot_html(snapshot: Snapshot) -> str:
-    """How many leaves of each role, and how many bytes their tensors have."""
-    found: dict[str, list[int]] = {}
-    for leaf in snapshot.values():
-        count = found.setdefault(leaf.role, [0, 0])
-        count[0] += 1
-        count[1] += getattr(leaf.value, "nbytes", 0)
-    rows = [(role, leaves, size) for role, (leaves, size) in found.items()]
-    title = f"Snapshot: {len(snapshot)} leaves, {len(snapshot.uncaptured)} that could not be captured"
-    return _table(title, ("role", "leaves", "bytes kept"), rows, len(rows))
-
-
-def trace_html(trace: Trace) -> str:
-    """A line for each step: loss, learning rates, how many effects each phase had."""
-    rows = []
-    for step in trace.steps[:ROWS]:
-        phases: dict[str, int] = {}
-        for effect in step.effects:
-            phases[effect.phase] = phases.get(effect.phase, 0) + 1
-        rates = ", ".join(f"{rate:g}" for rate in step.learning_rates)
-        told = ", ".join(f"{phase} {count}" for phase, count in phases.items())
-        rows.append((step.number, "" if step.loss is None else f"{step.loss:.6g}", rates, told, len(step.memory)))
-    heads = ("step", "loss", "learning rates", "effects by phase", "memory changed")
-    return _table(repr(trace), heads, rows, len(trace.steps))
 
 
 def page(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from dora_repro.checks.report import Report, Reports, Verdict
-from dora_repro.comparison import Comparison
+from dora_repro.comparison.leaves import Comparison
 from dora_repro.show.console import report_text, verdict_line
 from dora_repro.show.sections import byte_verdict
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dora_repro.checks.report import Report, Verdict
-from dora_repro.comparison import Comparison, LeafDifference
+from dora_repro.comparison.leaves import Comparison, LeafDifference
 from dora_repro.show.groups import told
 
 SHOWN = 40  # lines, before the rest is counted only

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.sides.worker_main import found
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, pickled
 from dora_repro.sides.side import brief_waits, perform
+from dora_repro.sides.worker_main import found
 from dora_repro.state import rng
 
 Hear = Callable[[str, dict], None]

@@ -18,12 +18,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from dora_repro.state import type_dispatch, rng
-from dora_repro.state.digest import digest, is_plain
-from dora_repro.state.type_dispatch import class_state, held_by, key_text, type_name
-from dora_repro.state.module_variables import PREFIX
+from dora_repro.state import rng, type_dispatch
 from dora_repro.state.assign import Setter, put_array, put_tensor
 from dora_repro.state.codecs import kind_name
+from dora_repro.state.digest import digest, is_plain
+from dora_repro.state.module_variables import PREFIX
+from dora_repro.state.type_dispatch import class_state, held_by, key_text, type_name
 
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
 MAX_DEPTH = 60  # a chain of attributes longer than this is a linked structure, not a training run

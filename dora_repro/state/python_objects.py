@@ -29,10 +29,10 @@ from functools import partial
 import torch
 
 from dora_repro.state import type_dispatch
-from dora_repro.state.digest import is_plain
-from dora_repro.state.type_dispatch import key_text, type_name
-from dora_repro.state.leaves import MAX_ITEMS, Walker
 from dora_repro.state.assign import Setter, put_plain
+from dora_repro.state.digest import is_plain
+from dora_repro.state.leaves import MAX_ITEMS, Walker
+from dora_repro.state.type_dispatch import key_text, type_name
 
 
 def read_mapping(walker: Walker, value: Mapping, path: str, hold: Setter, role: str) -> None:

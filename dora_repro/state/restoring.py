@@ -17,10 +17,10 @@ import torch
 from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
-from dora_repro.state.type_dispatch import key_text
 from dora_repro.state.leaves import Leaf, Leaves, set_attribute, walk
 from dora_repro.state.rebuild import Cannot, Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
+from dora_repro.state.type_dispatch import key_text
 
 MAX_ROUNDS = 12
 

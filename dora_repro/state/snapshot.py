@@ -15,13 +15,13 @@ import torch
 from dora_repro.checkpoint import reading, writing
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import PLAIN_SCALARS, digest
-from dora_repro.state.type_dispatch import class_state, held_by
 from dora_repro.state.leaves import Leaf, walk
-from dora_repro.state.rebuild import Kind
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.plain import from_simple, to_simple
+from dora_repro.state.rebuild import Kind
 from dora_repro.state.restoring import choose, restore, world
+from dora_repro.state.type_dispatch import class_state, held_by
 
 __all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
 
@@ -64,11 +64,6 @@ class Snapshot(Mapping[str, SavedLeaf]):
 
     def __repr__(self) -> str:
         return f"Snapshot({len(self)} leaves, {len(self.uncaptured)} uncaptured)"
-
-    def _repr_html_(self) -> str:
-        from dora_repro.show.html import snapshot_html
-
-        return snapshot_html(self)
 
     @classmethod
     def capture(

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dora_repro.state import type_dispatch
-from dora_repro.state.type_dispatch import comes_from, held_by, key_text
-from dora_repro.state.leaves import Walker
 from dora_repro.state.assign import Setter
+from dora_repro.state.leaves import Walker
+from dora_repro.state.type_dispatch import comes_from, held_by, key_text
 
 LOADER_ITERATOR = "loader iterator"  # as it is listed among what cannot be captured
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from dora_repro.state import rng
-from dora_repro.state.digest import PLAIN_SCALARS, digest, is_plain
 from dora_repro.state.codecs import told
+from dora_repro.state.digest import PLAIN_SCALARS, digest, is_plain
 
 MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and told from others by its digest
 

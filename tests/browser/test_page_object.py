@@ -11,7 +11,7 @@ from tests.browser import jupyter
 from tests.headless import specimens
 
 BROKEN = """import ipywidgets
-from dora_repro.show import panel
+from dora_repro.widgets import panel
 class Broken(panel.Panel):
     def fail(self):
         raise RuntimeError("in a callback")

@@ -138,7 +138,7 @@ def test_the_studys_names_are_shown(call, stand_in):
 
 
 def _only(path):
-    from dora_repro.comparison import Comparison
+    from dora_repro.comparison.leaves import Comparison
 
     return Comparison("load", (path,), (differs(path),), 1e-12)
 

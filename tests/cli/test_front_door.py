@@ -36,7 +36,7 @@ def test_an_unknown_name_is_an_attribute_error():
 @pytest.mark.parametrize(
     "imports",
     [
-        "import dora_repro.checks.checks, dora_repro.comparison",
+        "import dora_repro.checks.checks, dora_repro.comparison.leaves",
         "import dora_repro; from dora_repro.checks.checks import check as other; import dora_repro.comparison as c",
         "import dora_repro; from dora_repro import check, compare; assert check is dora_repro.check",
     ],
@@ -54,6 +54,6 @@ except dora_repro.BadInput as error:
     print(error)
 import dora_repro.checks.study
 assert dora_repro.checks.study.quick is dora_repro.quick
-assert dora_repro.comparison.compare is dora_repro.compare
+assert dora_repro.comparison.leaves.compare is dora_repro.compare
 """
     assert fresh(code, root) == "steps=0: at least one step must be done\n"

@@ -12,9 +12,9 @@ from dora_repro.errors import BadInput
 from dora_repro.faults import gallery
 from dora_repro.lab import Lab
 from dora_repro.lab.choices import Choices, runs
+from dora_repro.lab.global_state import World
 from dora_repro.lab.process import digests
 from dora_repro.lab.script import Action, parse
-from dora_repro.lab.global_state import World
 from dora_repro.state import rng
 from tests import runs as small
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dora_repro.lab import Lab
 from dora_repro.lab.process import digests
-from dora_repro.show.lab_panel import LabPanel
+from dora_repro.widgets.lab.panel import LabPanel
 from tests import runs as small
 
 RUNS = {

@@ -16,19 +16,22 @@ from packaging.utils import canonicalize_name
 # From left to right. A new room gets its place here.
 ROOMS = (
     "errors",
+    "shown",
     "checkpoint",
     "subject",
     "state",
     "trace",
     "recording",
     "comparison",
-    "drift",
+    "series",
+    "dora",
     "sides",
     "explain",
     "checks",
     "faults",
     "lab",
     "show",
+    "widgets",
     "headless",
     "cli",
 )
@@ -37,15 +40,15 @@ ROOMS = (
 ONLY = {"subject": {"errors", "checkpoint"}}
 NEVER = {
     room: {"subject"}
-    for room in ("checkpoint", "state", "trace", "recording", "comparison", "drift", "sides", "explain")
+    for room in ("checkpoint", "state", "trace", "recording", "comparison", "sides", "explain")
 }
 
-# The one way against the row, open to these modules alone, and only inside its functions.
+# The one way against the row, open to this module alone, and only inside its functions.
 # A result shows itself when it is printed; importing a check loads no screen.
-LATE = dict.fromkeys(("checks/report.py", "comparison.py", "state/snapshot.py", "trace.py"), "show")
+LATE = {"shown.py": "show"}
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "trace", "recording", "comparison", "drift", "sides", "explain", "checks"}
+CORE = {"checkpoint", "state", "trace", "recording", "comparison", "sides", "explain", "checks"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 
@@ -194,16 +197,16 @@ def test_a_trespass_is_seen_however_it_is_written(tmp_path):
 
 
 def test_only_a_result_imports_its_screen_and_only_when_it_is_shown(tmp_path):
-    late = "class Report:\n    def __str__(self):\n        from dora_repro.show.console import report_text\n"
-    package = plant(tmp_path, checks__report=late, checks__judge=late, drift=late)
+    late = "class Shown:\n    def __str__(self):\n        from dora_repro.show.console import as_text\n"
+    package = plant(tmp_path, shown=late, checks__judge=late, trace=late)
     assert trespasses(package) == [
         "dora_repro/checks/judge.py:3: checks imports show, a room to its right",
-        "dora_repro/drift.py:3: drift imports show, a room to its right",
+        "dora_repro/trace.py:3: trace imports show, a room to its right",
     ]
-    package = plant(tmp_path / "eager", checks__report="from dora_repro.show.console import report_text\n")
-    assert trespasses(package) == ["dora_repro/checks/report.py:1: checks imports show, a room to its right"]
-    package = plant(tmp_path / "farther", checks__report=late.replace("show.console", "cli.group"))
-    assert trespasses(package) == ["dora_repro/checks/report.py:3: checks imports cli, a room to its right"]
+    package = plant(tmp_path / "eager", shown="from dora_repro.show.console import as_text\n")
+    assert trespasses(package) == ["dora_repro/shown.py:1: shown imports show, a room to its right"]
+    package = plant(tmp_path / "farther", shown=late.replace("show.console", "cli.group"))
+    assert trespasses(package) == ["dora_repro/shown.py:3: shown imports cli, a room to its right"]
 
 
 def test_subject_knows_nothing_even_of_rooms_to_its_left(tmp_path, monkeypatch):

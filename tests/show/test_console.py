@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro.checks.report import Control, Divergence, Reports, Verdict
-from dora_repro.comparison import Comparison, LeafDifference
+from dora_repro.comparison.leaves import Comparison, LeafDifference
 from dora_repro.show.console import report_text, reports_text, verdict_line
 from tests.show.made import comparisons, different, differs, inconclusive, latent, missing, report, tolerated
 

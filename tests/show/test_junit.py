@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_repro.checks.report import Reports
-from dora_repro.comparison import Comparison
+from dora_repro.comparison.leaves import Comparison
 from dora_repro.show.junit import clean, junit_text
 from tests.show.made import different, differs, inconclusive, latent, report, tolerated
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from dora_repro.state.codecs import kind_name, made, told
 from dora_repro.state.digest import digest, is_plain
 from dora_repro.state.type_dispatch import key_text
-from dora_repro.state.codecs import kind_name, made, told
 
 
 class Mode(enum.Enum):

@@ -7,10 +7,10 @@ planted; some losses call for a sentence, and not for lines.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from dora_repro.explain.advice.checkpoint_keys import Rereading
 from dora_repro.explain.advice.expressions import Addresses, quoted
 from dora_repro.explain.advice.lost_state import Advice, Lost
 from dora_repro.explain.advice.mending import LAST, mend
-from dora_repro.explain.advice.checkpoint_keys import Rereading
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dora_repro.explain.advice.expressions import Addresses, quoted
 from dora_repro.explain.advice.checkpoint_keys import Rereading
+from dora_repro.explain.advice.expressions import Addresses, quoted
 from dora_repro.state.snapshot import SavedLeaf
 
 

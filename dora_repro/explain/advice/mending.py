@@ -4,10 +4,10 @@ Lines of save fill a dict `state`, lines of load read it; objects have the names
 """
 
 from dora_repro.explain.advice.expressions import quoted
-from dora_repro.explain.advice.values import memory, whole
 from dora_repro.explain.advice.lost_state import Advice, Lost
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
+from dora_repro.explain.advice.values import memory, whole
 
 LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "

@@ -5,8 +5,8 @@ import re
 import torch
 
 from dora_repro.explain.advice.expressions import common, dotted, quoted
-from dora_repro.explain.advice.values import in_place, memory
 from dora_repro.explain.advice.lost_state import Advice, Lost
+from dora_repro.explain.advice.values import in_place, memory
 
 MANY = 8  # lines, of which each copies one tensor
 _REFERENCES = "a state_dict holds references. If it is to be one of its own, take a copy:"

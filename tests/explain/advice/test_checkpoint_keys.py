@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dora_repro.explain.advice.advice import models
+from dora_repro.explain.advice import models
 from dora_repro.explain.advice.advice import advise
 from dora_repro.explain.advice.checkpoint_keys import Rereading
 from dora_repro.explain.audit.saved import audit_save

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dora_repro.comparison import compare
+from dora_repro.comparison.leaves import compare
 from dora_repro.explain.audit.loaded import audit_load, keys_told
 from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.state.snapshot import Snapshot, run_roots

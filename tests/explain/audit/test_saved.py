@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.audit.lookup import ABSENT, CAST, MISPLACED, SAVED, STALE
+from dora_repro.explain.audit.saved import audit_save
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 

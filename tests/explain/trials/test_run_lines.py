@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from dora_repro import check
-from dora_repro.explain.trials.worker import Bench
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import Lines, Outcome, Trial
+from dora_repro.explain.trials.worker import Bench
 from dora_repro.show.why import came_of_lines
 
 

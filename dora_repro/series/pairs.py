@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dora_repro.errors import BadInput
-from dora_repro.show.series import Series, apart
-from dora_repro.show.series_files import Held, held, numbered
+from dora_repro.series.files import Held, held, numbered
+from dora_repro.series.series import Series, apart
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
 from dora_repro import BadInput, Snapshot
-from dora_repro.show import difference_explorer, differences, matrices
-from dora_repro.show.difference_explorer import VIEWS, DifferenceExplorer, worst_html
-from dora_repro.show.differences import Sides
-from dora_repro.show.elements import folded_shape, images, number_text, why_no_picture, worst_elements
-from dora_repro.show.layers import dora_layer, layer_text
+from dora_repro.comparison import stepwise
+from dora_repro.comparison.elements import folded_shape, images, number_text, why_no_picture, worst_elements
+from dora_repro.comparison.stepwise import Sides
+from dora_repro.dora.layers import dora_layer, layer_text
 from dora_repro.subject.model import DoRALinear
+from dora_repro.widgets.differences import figures, text
+from dora_repro.widgets.differences.explorer import VIEWS, DifferenceExplorer, worst_html
 from tests.show import made
 from tests.show.test_figures import drift
 
@@ -68,7 +69,7 @@ def test_minus_zero_is_a_difference_and_an_equal_nan_is_none():
     one = {"a": torch.tensor([0.0, math.nan]), "b": torch.tensor([math.nan])}
     sides = Sides(one, {"a": torch.tensor([-0.0, math.nan]), "b": torch.tensor([math.nan])})
     assert sides.differing(None) == ("a",)
-    assert differences.leaf_sentence(sides, None, "a") == (
+    assert text.leaf_sentence(sides, None, "a") == (
         "a (f32[2]): 1 of 2 elements (50 %) differ, in bytes alone (as numbers they are equal: −0 and +0); "
         "the worst is at [0]."
     )
@@ -92,7 +93,7 @@ def test_each_kind_of_difference_has_its_words():
         "one": torch.zeros(()),
     }
     sides = Sides(one, other, ("A", "B"))
-    said = {leaf: differences.leaf_sentence(sides, None, leaf) for leaf in sides.leaves(None)}
+    said = {leaf: text.leaf_sentence(sides, None, leaf) for leaf in sides.leaves(None)}
     assert said == {
         "same": "same (1) is equal by bytes.",
         "gone": "gone (2) is there in A and missing in B.",
@@ -102,9 +103,9 @@ def test_each_kind_of_difference_has_its_words():
         "one": "one (f32[]): 1 of 1 elements (100 %) differ, by at most 1.00e+00 (1065353216 ULP).",
         "new": "new (3) is there in B and missing in A.",
     }
-    assert differences.label(sides, None, "gone", "gone") == "≠ gone  2  missing"
-    assert differences.label(sides, None, "same", "same") == "= same  1"
-    assert [line.split() for line in differences.parts_text(sides).splitlines()[2:4]] == [
+    assert text.label(sides, None, "gone", "gone") == "≠ gone  2  missing"
+    assert text.label(sides, None, "same", "same") == "= same  1"
+    assert [line.split() for line in text.parts_text(sides).splitlines()[2:4]] == [
         ["same", "0", "1"],
         ["gone", "1", "1"],
     ]
@@ -212,20 +213,20 @@ def test_the_difference_is_grey_where_bytes_are_equal():
     one = torch.randn(6, 6)
     other = one.clone()
     other[2, 3] += 1e-5
-    figure = matrices.both_and_difference(one, other, "leaf", ("A", "B"))
+    figure = figures.both_and_difference(one, other, "leaf", ("A", "B"))
     first, second, third = figure.axes[:3]
     assert [axes.get_title(loc="left") for axes in (first, second, third)] == ["A", "B", "difference"]
     shown = third.images[0].get_array()
     assert shown.count() == 1 and not np.ma.getmaskarray(shown)[2, 3]
     np.testing.assert_allclose(first.images[0].get_array(), one)
-    equal = matrices.both_and_difference(one, one)
+    equal = figures.both_and_difference(one, one)
     assert (
         equal.axes[2].get_title(loc="left") == "difference: none" and equal.axes[2].images[0].get_array().count() == 0
     )
 
 
 def test_a_tall_matrix_lies_down():
-    figure = matrices.both_and_difference(torch.zeros(30, 2), torch.ones(30, 2))
+    figure = figures.both_and_difference(torch.zeros(30, 2), torch.ones(30, 2))
     assert figure.axes[0].images[0].get_array().shape == (2, 30)
     assert figure.axes[2].get_xlabel() == "row"
 
@@ -234,10 +235,10 @@ def test_a_histogram_counts_the_elements_of_the_leaf():
     one = torch.ones(8)
     other = one.clone()
     other[:3] = torch.nextafter(one[:3], torch.full((3,), 2.0))
-    figure = matrices.leaf_ulp_histogram(one, other, "leaf")
+    figure = figures.leaf_ulp_histogram(one, other, "leaf")
     assert [bar.get_height() for bar in figure.axes[0].patches] == [5, 3]
     with pytest.raises(BadInput, match="int64 is no floating-point dtype"):
-        matrices.leaf_ulp_histogram(torch.ones(2).long(), torch.ones(2).long())
+        figures.leaf_ulp_histogram(torch.ones(2).long(), torch.ones(2).long())
 
 
 # --- a DoRA layer
@@ -283,7 +284,7 @@ def test_directions_come_from_a_base_or_the_update_alone_is_compared():
     update = 8.0 * one[f"{LAYER}.delta_D_A"].T @ one[f"{LAYER}.delta_D_B"].T
     np.testing.assert_allclose(alone.weights[0], update, rtol=1e-12)
     assert "the low-rank update alone is compared" in layer_text(alone) and alone.of_lengths is None
-    assert "low-rank update: absolute difference" in matrices.dora_rows(alone).axes[3].get_title(loc="left")
+    assert "low-rank update: absolute difference" in figures.dora_rows(alone).axes[3].get_title(loc="left")
 
 
 def test_a_snapshot_holds_all_that_the_weight_needs():
@@ -314,7 +315,7 @@ def test_an_equal_layer_and_one_that_is_not_there_are_told():
 
 def test_a_row_picture_shows_both_lengths_and_leaves_equal_rows_out():
     one, other = whole_layers()
-    figure = matrices.dora_rows(
+    figure = figures.dora_rows(
         dora_layer(Sides(leaves_of_layer(one), leaves_of_layer(other)), None, f"{LAYER}.m"), ("A", "B")
     )
     lengths, turned, off, _ = figure.axes[:4]
@@ -380,7 +381,7 @@ def test_worst_elements_are_a_table(explorer):
 def test_the_order_of_leaves_can_be_chosen(explorer):
     explorer.step.value = 3
     found = {}
-    for order in differences.ORDERS.values():
+    for order in stepwise.ORDERS.values():
         explorer.order.value = order
         found[order] = [leaf.rpartition(".")[2] for _, leaf in explorer.leaf.options]
     assert found["max_abs"] == ["delta_D_A", "m", "delta_D_B"]
@@ -400,8 +401,8 @@ def test_a_search_filters_and_nothing_found_is_said(explorer):
 
 def test_what_was_drawn_is_not_drawn_again(explorer, monkeypatch):
     explorer.step.value = 3
-    monkeypatch.setattr(difference_explorer, "made", lambda *_, **__: pytest.fail("drawn again"))
-    monkeypatch.setattr(differences, "compare_leaf", lambda *_: pytest.fail("compared again"))
+    monkeypatch.setattr("dora_repro.widgets.differences.explorer.made", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(stepwise, "compare_leaf", lambda *_: pytest.fail("compared again"))
     explorer.step.value = 2
     explorer.step.value = 3
 
@@ -410,7 +411,7 @@ def test_what_a_view_raises_is_shown_and_raised(explorer, monkeypatch):
     def broken(*_):
         raise RuntimeError("<no> picture")
 
-    monkeypatch.setattr(difference_explorer.matrices, "both_and_difference", broken)
+    monkeypatch.setattr(figures, "both_and_difference", broken)
     with pytest.raises(RuntimeError, match="<no> picture"):
         explorer.step.value = 3
     assert "RuntimeError: &lt;no&gt; picture" in explorer.trouble.value

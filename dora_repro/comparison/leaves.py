@@ -16,6 +16,7 @@ import torch
 
 from dora_repro.checkpoint.reading import leaves_of_file
 from dora_repro.errors import BadInput
+from dora_repro.shown import Shown
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_apart
@@ -80,7 +81,7 @@ class LeafDifference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """The result of comparing two sides.
 
     Attributes:
@@ -115,17 +116,8 @@ class Comparison:
             return math.nan
         return max((difference.max_abs for difference in self.differences), default=0.0)
 
-    def _repr_html_(self) -> str:
-        from dora_repro.show.html import comparison_html
-
-        return comparison_html(self)
-
     def __repr__(self) -> str:
         return f"Comparison({self.name}: {len(self.differences)} of {len(self.compared)} leaves differ)"
-
-    def __str__(self) -> str:
-        head = f"{self.name}: {len(self.compared) - len(self.differences)} of {len(self.compared)} equal by bytes"
-        return "\n".join([head, *(f"  {difference}" for difference in self.differences)])
 
 
 def compare(

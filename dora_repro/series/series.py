@@ -1,14 +1,11 @@
 """The checkpoints of a run as a series: what each holds, and how its low-rank layers go from one to the next.
 
 Pure: from a folder to a frozen record. What is measured needs the files alone; no model is built. Two series side by
-side are in `partings.py`, words in `series_text.py`. The last functions train what a notebook looks at where nobody
-names a folder.
+side are in `pairs.py`; words and pictures in `widgets/checkpoints`.
 """
 
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.errors import BadInput
-from dora_repro.show.series_files import ALPHA, Layer, held, numbered
-from dora_repro.subject.config import TrainingConfig
+from dora_repro.series.files import ALPHA, Layer, held, numbered
 
 MEASURES = {
     "magnitude": "‖m‖",
@@ -30,7 +25,6 @@ MEASURES = {
 DEVIATIONS = 5.0
 LEAST_SPREAD = 0.01  # of the median: less spread than this is taken for this much
 LEAST_CHANGES = 5
-_KEPT: list[tempfile.TemporaryDirectory] = []  # removed when the interpreter ends
 
 
 @dataclass(frozen=True)
@@ -233,48 +227,3 @@ def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
         return float("nan")
     size = float(one.norm() * other.norm())
     return float((one * other).sum()) / size if size > 0 else float("nan")
-
-
-def trained(config: TrainingConfig, name: str, folder: str | Path | None = None) -> Path:
-    """Train, saving after each epoch; the folder `name`, in `folder` or in one that goes when the interpreter ends.
-
-    One thread: a small model gains nothing by more, and beside other programs loses much.
-    """
-    from dora_repro.subject.training import TrainingRun
-
-    if folder is None:
-        _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-series-"))
-        folder = _KEPT[-1].name
-    place = Path(folder) / name
-    place.mkdir(parents=True, exist_ok=True)
-    with _one_thread():
-        run = TrainingRun(config)
-        while not run.finished:
-            run.step()
-            if run.step_in_epoch == 0:
-                run.save(place / f"epoch{run.epoch}.pt")
-    return place
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def two_trained(config: TrainingConfig, folder: str = "", other: str = "") -> tuple[Path, Path | None]:
-    """Two folders to look at: those given; or, where none is, a run without and one with the perturbation of a config.
-
-    Raises:
-        BadInput: `other` without `folder`.
-    """
-    if folder:
-        return Path(folder), Path(other) if other else None
-    if other:
-        raise BadInput(f"other={other!r} without folder: name the first folder as well")
-    plain = replace(config, perturbation="none")
-    return trained(plain, "plain"), trained(config, config.perturbation)

@@ -1,6 +1,6 @@
 """How far apart two runs are, parameter by parameter and step by step: from the values that both kept.
 
-Bytes decide what is equal (`comparison.py`); this measures how a difference grows.
+Bytes decide what is equal (`comparison/leaves.py`); this measures how a difference grows.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Where exactly two sides differ, to be looked through in JupyterLab: a step, a leaf, and four views of it.
 
-The words and numbers are those of `differences.py`, `elements.py` and `layers.py`, the pictures those of `matrices.py`;
+The words and numbers are those of `stepwise.py`, `elements.py` and `layers.py`, the pictures those of `figures.py`;
 here are the controls alone. What was measured or drawn once is remembered.
 """
 
@@ -12,13 +12,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dora_repro.checks.report import Report
-from dora_repro.show import differences, matrices
-from dora_repro.show.differences import ORDERS, Sides
-from dora_repro.show.elements import why_no_picture, worst_elements
+from dora_repro.comparison import stepwise
+from dora_repro.comparison.elements import why_no_picture, worst_elements
+from dora_repro.comparison.stepwise import ORDERS, Sides
+from dora_repro.dora.layers import Layer, dora_layer, layer_text
 from dora_repro.show.html import _table
-from dora_repro.show.layers import Layer, dora_layer, layer_text
 from dora_repro.show.names import shortened
-from dora_repro.show.panel import Panel, picture, row, widgets
+from dora_repro.widgets.differences import figures, text
+from dora_repro.widgets.panel import Panel, picture, row, widgets
 
 VIEWS = ("both and difference", "ULP histogram", "worst elements", "DoRA layer")
 WORST = 10
@@ -46,13 +47,13 @@ class DifferenceExplorer(Panel):
         actual: object,
         names: Callable[[str], str] = str,
         *,
-        sides: tuple[str, str] = differences.NAMES,
+        sides: tuple[str, str] = stepwise.NAMES,
         base: Mapping[str, object] | str | Path | None = None,
         alpha: float = 16.0,
     ):
         # What can go wrong does so before there is a widget that would have to be closed.
         self._of = Sides(expected, actual, sides)
-        self._layer_options = {"base": differences.leaves_of(base or {}), "alpha": alpha}
+        self._layer_options = {"base": stepwise.leaves_of(base or {}), "alpha": alpha}
         paths = list(dict.fromkeys(leaf for step in self._of.steps for leaf in self._of.leaves(step)))
         self._names = dict(zip(paths, shortened([names(path) for path in paths]), strict=True))
         self._drawn: dict[tuple, tuple[str, bytes]] = {}
@@ -86,7 +87,7 @@ class DifferenceExplorer(Panel):
         Raises:
             BadInput: the report has no values.
         """
-        sides = Sides.of(report)
+        sides = text.sides_of(report)
         return cls(report.drift.expected, report.drift.actual, names, **{"sides": sides.names, **options})
 
     @property
@@ -101,7 +102,7 @@ class DifferenceExplorer(Panel):
         found = self._of.ordered(step, self.order.value, self.search.value, self._names.get)
         self._filling = True  # setting options chooses the first one, which is not to be drawn
         try:
-            self.leaf.options = [(differences.label(self._of, step, leaf, self._names[leaf]), leaf) for leaf in found]
+            self.leaf.options = [(text.label(self._of, step, leaf, self._names[leaf]), leaf) for leaf in found]
             self.leaf.value = chosen if chosen in found else next(iter(found), None)
         finally:
             self._filling = False
@@ -111,7 +112,7 @@ class DifferenceExplorer(Panel):
         if self._filling:
             return
         step, leaf, view = self._step, self.leaf.value, self.view.value
-        words = differences.finding(self._of, step, leaf, self._names.get)
+        words = text.finding(self._of, step, leaf, self._names.get)
         if leaf is None:
             words += f"\nNo leaf of {len(self._of.leaves(step))} has {self.search.value.strip()!r} in its name."
         self.say(words)
@@ -138,7 +139,7 @@ def made(
         layer = dora_layer(sides, step, leaf, base, alpha)
         if not isinstance(layer, Layer):
             return text_html(layer), b""
-        return text_html(layer_text(layer, sides.names)), _bytes(matrices.dora_rows(layer, sides.names))
+        return text_html(layer_text(layer, sides.names)), _bytes(figures.dora_rows(layer, sides.names))
     pair = sides.values(step, leaf)
     reason = why_no_picture(*pair)
     if not reason and not pair[0].dim():
@@ -146,13 +147,13 @@ def made(
     if not reason and view == "ULP histogram" and not pair[0].is_floating_point():
         reason = f"numbers of {pair[0].dtype} have no ULP"
     if reason:
-        return text_html(differences.both_told(sides, step, leaf, reason)), b""
+        return text_html(text.both_told(sides, step, leaf, reason)), b""
     if view == "worst elements":
         return worst_html(sides, step, leaf), b""
     title = leaf if step is None else f"{leaf}, step {step}"
     if view == "ULP histogram":
-        return "", _bytes(matrices.leaf_ulp_histogram(*pair, title))
-    return "", _bytes(matrices.both_and_difference(*pair, title, sides.names))
+        return "", _bytes(figures.leaf_ulp_histogram(*pair, title))
+    return "", _bytes(figures.both_and_difference(*pair, title, sides.names))
 
 
 def worst_html(sides: Sides, step: int | None, leaf: str, count: int = WORST) -> str:

@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 
 from dora_repro import BadInput
-from dora_repro.show import widgets
+from dora_repro.widgets import trace_browser
 from tests.show import made
 from tests.show.test_figures import drift
 
 
 @pytest.fixture
 def browser():
-    return widgets.TraceBrowser(made.different(drift=drift(3, 5)))
+    return trace_browser.TraceBrowser(made.different(drift=drift(3, 5)))
 
 
 def test_it_opens_at_the_first_difference_and_has_a_short_repr(browser):
@@ -51,7 +51,7 @@ def test_what_a_view_raises_is_shown_and_raised(browser, monkeypatch):
     def broken(*_):
         raise RuntimeError("<no> picture")
 
-    monkeypatch.setattr(widgets.figures, "matrix_difference", broken)
+    monkeypatch.setattr(trace_browser.figures, "matrix_difference", broken)
     with pytest.raises(RuntimeError, match="<no> picture"):
         browser.step.value = 12
     assert browser.finding.value == "<b>RuntimeError: &lt;no&gt; picture</b>"
@@ -59,9 +59,9 @@ def test_what_a_view_raises_is_shown_and_raised(browser, monkeypatch):
 
 def test_a_report_without_values_says_how_to_get_them():
     with pytest.raises(BadInput, match="ask the check for them, as in values='\\*'"):
-        widgets.TraceBrowser(made.report())
+        trace_browser.TraceBrowser(made.report())
 
 
 def test_a_finding_of_what_is_not_there_is_refused():
     with pytest.raises(ValueError, match="do not both have 'nothing' at step 10"):
-        widgets.finding(drift(), 10, "nothing")
+        trace_browser.finding(drift(), 10, "nothing")

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 
 from dora_repro import BadInput, TrainingConfig
 from dora_repro.checkpoint.layouts import model_name, write_study
-from dora_repro.show import checkpoint_explorer, courses, series_text
-from dora_repro.show.checkpoint_explorer import CheckpointExplorer
-from dora_repro.show.partings import parting_of
-from dora_repro.show.series import MEASURES, Series, deviations_of, gaps_of, trained, two_trained
+from dora_repro.series.pairs import parting_of
+from dora_repro.series.series import MEASURES, Series, deviations_of, gaps_of
+from dora_repro.subject.demo import trained, two_trained
+from dora_repro.widgets.checkpoints import figures, text
+from dora_repro.widgets.checkpoints.explorer import CheckpointExplorer, shown
 
 LAYERS = [
     *(f"clip_model.vision_model.encoder.layers.{block}.self_attn.out_proj" for block in (1, 2)),
@@ -147,7 +148,7 @@ def test_where_the_file_holds_the_base_effective_weights_are_compared(tmp_path):
     cosine = torch.nn.functional.cosine_similarity(weights[0].flatten(), weights[1].flatten(), dim=0)
     assert series.based and series.measures["to_first"][0, 1] == pytest.approx(float(cosine))
     assert np.isfinite(series.measures["to_base"]).all()
-    assert "effective weights" in series_text.courses_text(series)
+    assert "effective weights" in text.courses_text(series)
 
 
 def test_a_file_without_a_number_is_placed_by_the_epoch_that_it_holds(tmp_path):
@@ -176,9 +177,9 @@ def test_over_a_gap_no_change_is_claimed(tmp_path):
     series = Series.read(kit(tmp_path / "run", [1, 2, 4, 5]))
     assert series.gaps == ((3, 3),)
     assert np.isfinite(series.measures["change"]).any(axis=0).tolist() == [False, True, False, True]
-    assert "Missing: epoch 3." in series_text.finding(series)
+    assert "Missing: epoch 3." in text.finding(series)
     assert any(
-        line.startswith("3 ") and line.endswith("missing") for line in series_text.contents_table(series).split("\n")
+        line.startswith("3 ") and line.endswith("missing") for line in text.contents_table(series).split("\n")
     )
 
 
@@ -198,8 +199,8 @@ def test_torn_and_hostile_files_are_told_and_the_others_go_on(tmp_path):
     ]  # fmt: skip  # three in a line
     assert "make no weight" in series.troubles[2].reason and str(tmp_path) not in series.troubles[0].reason
     assert np.isfinite(series.measures["update"]).any(axis=0).tolist() == [True] * 2 + [False, True] * 2 + [True, False]
-    assert "Not read: epoch 3: cannot read epoch3.pt: " in series_text.finding(series)
-    assert "unreadable" in series_text.contents_table(series) and series.gaps == ()
+    assert "Not read: epoch 3: cannot read epoch3.pt: " in text.finding(series)
+    assert "unreadable" in text.contents_table(series) and series.gaps == ()
 
 
 def test_two_files_of_one_epoch_with_the_same_layer_are_told(tmp_path):
@@ -230,10 +231,10 @@ def test_an_epoch_that_jumps_is_an_outlier_and_four_epochs_have_none(tmp_path):
 
     series = Series.read(kit(tmp_path / "run", change=jump))
     assert [(one.layer, one.number) for one in series.outliers()] == [(LAYERS[0], 5)]
-    assert "epoch 5, vision_model.1.out_proj: changed by" in series_text.outliers_text(series)
-    assert series_text.outliers_text(Series.read(kit(tmp_path / "calm"))).endswith("unlike the rest of its layer.")
+    assert "epoch 5, vision_model.1.out_proj: changed by" in text.outliers_text(series)
+    assert text.outliers_text(Series.read(kit(tmp_path / "calm"))).endswith("unlike the rest of its layer.")
     short = Series.read(kit(tmp_path / "short", range(4, 8), change=jump))
-    assert short.outliers() == () and "3 changes are too few" in series_text.outliers_text(short)
+    assert short.outliers() == () and "3 changes are too few" in text.outliers_text(short)
 
 
 def test_roundings_of_a_steady_course_are_no_outliers_and_a_single_change_is():
@@ -248,8 +249,8 @@ def test_a_parameter_that_is_not_a_number_is_told(tmp_path):
         return {name: value * (float("nan") if epoch == 3 else 1) for name, value in held.items()}
 
     series = Series.read(kit(tmp_path / "run", range(1, 5), change=broken))
-    assert "epoch 3, vision_model.1.out_proj: not a finite number" in series_text.outliers_text(series)
-    assert courses.changes(series).axes and courses.courses(series).axes
+    assert "epoch 3, vision_model.1.out_proj: not a finite number" in text.outliers_text(series)
+    assert figures.changes(series).axes and figures.courses(series).axes
 
 
 def test_two_runs_part_where_their_bytes_do(tmp_path):
@@ -263,17 +264,17 @@ def test_two_runs_part_where_their_bytes_do(tmp_path):
     assert both.equal == (True, True, False, False, False, False)
     assert both.components["rng"] == 2 and both.components["progress"] is None
     assert (both.sizes[:, :2] == 0).all() and (both.sizes[:, 2:] > 0).all()
-    assert series_text.parting_text(both).splitlines() == [
+    assert text.parting_text(both).splitlines() == [
         "Equal by bytes at epoch 2–3, then epoch 4 is the first that differs.",
         "Of the rest differ: rng (epoch 2).",
         "Equal throughout: progress.",
         "Only the first has epoch 1.",
         "Only the second has epoch 8.",
     ]
-    assert series_text.parting_text(parting_of(one, one)).startswith("All parameters are equal by bytes at epoch 1–7.")
-    assert Series.read_any(None) is parting_of(one, None) is courses.apart(None) is None
-    assert series_text.outliers_text(None) == ""
-    assert series_text.parting_text(None) == "There is one folder: nothing to lay beside it."
+    assert text.parting_text(parting_of(one, one)).startswith("All parameters are equal by bytes at epoch 1–7.")
+    assert Series.read_any(None) is parting_of(one, None) is figures.apart(None) is None
+    assert text.outliers_text(None) == ""
+    assert text.parting_text(None) == "There is one folder: nothing to lay beside it."
 
 
 def test_minus_zero_is_another_byte_and_no_distance(tmp_path):
@@ -316,7 +317,7 @@ def test_given_folders_are_not_trained_again():
 @pytest.mark.parametrize("count", [3, 300])
 def test_the_data_of_the_figures_is_that_of_the_series(count):
     series, other = made(count), made(count, (1, 2, 3, 6, 7, 8, 9), 1, "other")
-    axes = courses.courses(series, other).axes
+    axes = figures.courses(series, other).axes
     assert [one.get_title() for one in axes] == [MEASURES[m] for m in ("magnitude", "update", "to_first", "to_base")]
     lines = axes[0].get_lines()
     assert len(lines) == (6 if count == 3 else 2)
@@ -324,7 +325,7 @@ def test_the_data_of_the_figures_is_that_of_the_series(count):
     drawn = np.array([line.get_ydata() for line in lines[: len(lines) // 2]])
     assert np.allclose(drawn, expected if count == 3 else np.median(expected, axis=0)[None])
     assert np.isnan(lines[-1].get_ydata()).tolist() == [False] * 3 + [True] + [False] * 4  # broken at the gap
-    panels = courses.changes(series, other).axes
+    panels = figures.changes(series, other).axes
     image = panels[0].get_images()[1].get_array()
     assert image.shape == (count, 10) and np.allclose(image[:, 1:], series.measures["change"][:, 1:])
     assert panels[1].get_images()[1].get_array().shape == (count, 8)
@@ -336,10 +337,10 @@ def test_the_data_of_the_figures_is_that_of_the_series(count):
 
 def test_chosen_layers_alone_are_drawn_and_none_is_refused():
     series = made(9)
-    assert len(courses.courses(series, layers=series.layers[:2]).axes[0].get_lines()) == 2
-    assert courses.changes(series, layers=series.layers[3:4]).axes[0].get_images()[0].get_array().shape == (1, 10)
+    assert len(figures.courses(series, layers=series.layers[:2]).axes[0].get_lines()) == 2
+    assert figures.changes(series, layers=series.layers[3:4]).axes[0].get_images()[0].get_array().shape == (1, 10)
     with pytest.raises(BadInput, match="none of the 1 asked for of 9 low-rank layers can be drawn"):
-        courses.courses(series, layers=["nowhere"])
+        figures.courses(series, layers=["nowhere"])
 
 
 # --- the widget
@@ -399,7 +400,7 @@ def test_a_view_seen_before_is_not_drawn_again(explorer, monkeypatch):
     explorer.view.value = "changes"
     before = explorer.picture.value
     explorer.view.value = "outliers"
-    monkeypatch.setattr(checkpoint_explorer.courses, "changes", None)
+    monkeypatch.setattr(figures, "changes", None)
     explorer.view.value = "changes"
     assert explorer.picture.value == before and explorer.picture.layout.display == ""
 
@@ -408,7 +409,7 @@ def test_what_a_view_raises_is_shown_and_raised(explorer, monkeypatch):
     def broken(*_):
         raise RuntimeError("<no> picture")
 
-    monkeypatch.setattr(checkpoint_explorer.courses, "courses", broken)
+    monkeypatch.setattr(figures, "courses", broken)
     with pytest.raises(RuntimeError, match="<no> picture"):
         explorer.view.value = "courses"
     assert "RuntimeError: &lt;no&gt; picture" in explorer.trouble.value
@@ -421,7 +422,7 @@ def test_one_folder_alone_has_no_view_of_two(tmp_path):
     assert repr(explorer) == "CheckpointExplorer(5 checkpoints, 3 layers)"
     assert "apart" not in dict(explorer.view.options)
     with pytest.raises(BadInput, match="'apart' needs two folders"):
-        checkpoint_explorer.shown("apart", explorer.series, None, None, explorer.chosen)
+        shown("apart", explorer.series, None, None, explorer.chosen)
 
 
 def test_after_closing_no_control_is_heard(explorer):

@@ -11,16 +11,16 @@ import torch
 from dora_repro.lab import Lab
 from dora_repro.lab.choices import Choices
 from dora_repro.lab.script import ACTIONS
-from dora_repro.show import lab_figures, lab_text, timeline
-from dora_repro.show.lab_panel import LabPanel
-from dora_repro.show.panel import widgets
+from dora_repro.widgets.lab import figures, text, timeline
+from dora_repro.widgets.lab.panel import LabPanel
+from dora_repro.widgets.panel import widgets
 from tests import runs as small
 
 STORY = ("build", "step", "step", "save", "kill", "load", "step")
 forgetful = functools.partial(small.Forgetful, "optimizer")
 
 
-def text(value: str) -> str:
+def plain(value: str) -> str:
     return re.sub(r"<[^>]+>", "", value)
 
 
@@ -45,15 +45,15 @@ def test_a_story_is_clicked_through_to_a_divergence_and_healed(panel):
     assert "Nothing is built" in panel.finding.value
     assert [name for name, button in panel.buttons.items() if not button.disabled] == ["build"]
     clicked(panel, *STORY)
-    assert "first differs at step 3, phase update, model/0.weight" in text(panel.finding.value)
-    assert "first differs: step 3, update" in text(panel.line.value)
+    assert "first differs at step 3, phase update, model/0.weight" in plain(panel.finding.value)
+    assert "first differs: step 3, update" in plain(panel.line.value)
     row_of(panel, "Transplant optimizer").children[0].click()
-    assert "with optimizer transplanted: 1 step since, every effect equal by bytes" in text(panel.finding.value)
+    assert "with optimizer transplanted: 1 step since, every effect equal by bytes" in plain(panel.finding.value)
     assert "first differs" not in panel.line.value
     assert panel.trouble.value == ""
     assert repr(panel) == "LabPanel(build,step*2,save,kill,load,transplant optimizer,step)"
     clicked(panel, "undo", "undo", "step")
-    assert "first differs" in text(panel.finding.value)
+    assert "first differs" in plain(panel.finding.value)
 
 
 def test_each_button_is_an_action_and_says_what_it_does(panel):
@@ -75,7 +75,7 @@ def test_a_view_that_is_opened_tells_of_the_lab(panel, view, words):
     panel.tabs.selected_index = list(panel.views).index(view)
     shown = panel.views[view]
     held = shown.value if hasattr(shown, "value") else "".join(c.children[1].value for c in shown.children[:-1])
-    assert words in text(held)
+    assert words in plain(held)
 
 
 @pytest.mark.parametrize("view", ["Losses", "Batches", "Parameters"])
@@ -157,7 +157,7 @@ def test_the_same_story_is_told_with_other_choices():
     assert "first differs" in panel.finding.value
     panel.settings.run.value = "clean-ema"
     panel.settings.apply.click()
-    assert "every effect equal" in text(panel.finding.value)
+    assert "every effect equal" in plain(panel.finding.value)
     assert panel.lab.script == "build,step*2,save,kill,load,step"
     panel.close()
 
@@ -204,7 +204,7 @@ def test_the_timeline_has_a_lane_for_each_life_and_says_so_in_words():
 
 def test_the_losses_are_those_of_each_life():
     lab = Lab(forgetful, 6).play("build,step*3,save,kill,load,step*2")
-    lines = {line.get_label(): line.get_xydata() for line in lab_figures.losses(lab).axes[0].get_lines()}
+    lines = {line.get_label(): line.get_xydata() for line in figures.losses(lab).axes[0].get_lines()}
     assert set(lines) >= {"uninterrupted", "interrupted", "resumed at step 3"}
     assert lines["resumed at step 3"][:, 0].tolist() == [4, 5]
     assert lines["uninterrupted"][:, 1].tolist() == [lab.reference.losses[step] for step in range(1, 6)]
@@ -212,12 +212,12 @@ def test_the_losses_are_those_of_each_life():
 
 def test_samples_that_are_others_are_framed():
     lab = Lab(functools.partial(small.LoaderForgetful, "data"), 6).play("build,step*2,save,kill,load,step")
-    panels = lab_figures.batches(lab).axes
+    panels = figures.batches(lab).axes
     framed = [axes.spines["left"].get_visible() for axes in panels]
     one, other = (life.streams.batches[3] for life in (lab.reference, lab.current))
     assert any(framed) and one != other
     same = Lab(small.Loader, 6).play("build,step*2,save,kill,load,step")
-    assert not any(axes.spines["left"].get_visible() for axes in lab_figures.batches(same).axes)
+    assert not any(axes.spines["left"].get_visible() for axes in figures.batches(same).axes)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_samples_that_are_others_are_framed():
     [(0, "the same"), (1, "1 draw ahead"), (-98304, "98,304 draws behind"), (None, "another state")],
 )
 def test_draws_are_told(draws, words):
-    assert words in lab_text.draws_told(draws)
+    assert words in text.draws_told(draws)
 
 
 def test_names_are_escaped():
@@ -245,4 +245,4 @@ def test_names_are_escaped():
 
     lab = Lab(Named, 4).play("build,step,save,kill,load")
     found = next(each for each in lab.ledger() if each.name == "<b>")
-    assert "<b>" not in lab_text.component_html(found) and "&lt;b&gt;" in lab_text.mending_html(lab)
+    assert "<b>" not in text.component_html(found) and "&lt;b&gt;" in text.mending_html(lab)

@@ -1,8 +1,8 @@
 """What the lab builds, to be chosen: the run, what its checkpoints hold, and the rest of the study's options."""
 
 from dora_repro.lab.choices import OPTIONS, STUDY, Choices, runs
-from dora_repro.show.panel import row, widgets
 from dora_repro.subject.config import PARTS
+from dora_repro.widgets.panel import row, widgets
 
 
 class Settings(widgets.VBox):

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dora_repro.errors import BadInput
+from dora_repro.series.pairs import Parting
+from dora_repro.series.series import MEASURES, Series
 from dora_repro.show.figures import COLOURS, DASHES, EQUAL, LABELS, WIDTH, styled
 from dora_repro.show.names import cut, shortened
-from dora_repro.show.partings import Parting
-from dora_repro.show.series import MEASURES, Series
 
 APART = 7  # lines that can each have a colour of their own
 LEGEND = 3  # names in a row

@@ -7,9 +7,9 @@ import numpy as np
 
 from dora_repro.checkpoint.components import COMPONENTS
 from dora_repro.checkpoint.contents import LAYOUTS
+from dora_repro.series.pairs import Parting
+from dora_repro.series.series import LEAST_CHANGES, MEASURES, Series
 from dora_repro.show.names import shortened
-from dora_repro.show.partings import Parting
-from dora_repro.show.series import LEAST_CHANGES, MEASURES, Series
 from dora_repro.show.tables import table
 
 TOLD = 8  # of troubles and outliers; the rest is counted

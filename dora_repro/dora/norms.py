@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from dora_repro.drift import Drift, Values
+from dora_repro.comparison.drift import Drift, Values
 from dora_repro.errors import BadInput
 from dora_repro.subject.model import low_rank_update
 

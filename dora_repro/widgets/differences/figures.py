@@ -17,13 +17,13 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, Locator, MaxNLocator, NullLocator
 from torch import Tensor
 
-from dora_repro.drift import Drift
+from dora_repro.comparison.drift import Drift
+from dora_repro.comparison.elements import MOST, Images, blocks, images, why_no_picture
+from dora_repro.comparison.stepwise import NAMES
+from dora_repro.dora.layers import Layer
 from dora_repro.errors import BadInput
 from dora_repro.show import figures
-from dora_repro.show.differences import NAMES
-from dora_repro.show.elements import MOST, Images, blocks, images, why_no_picture
 from dora_repro.show.figures import COLOURS, DASHES, EQUAL, WIDTH, styled
-from dora_repro.show.layers import Layer
 
 FEW = 200  # rows of a layer that can each have a mark
 NO_NUMBER = "#C00000"

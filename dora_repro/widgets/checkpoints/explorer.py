@@ -3,11 +3,11 @@
 import ipywidgets as widgets
 
 from dora_repro.errors import BadInput
-from dora_repro.show import courses, series_text
+from dora_repro.series.pairs import parting_of
+from dora_repro.series.series import Series
 from dora_repro.show.names import shortened
-from dora_repro.show.panel import Panel, draw, picture, row
-from dora_repro.show.partings import parting_of
-from dora_repro.show.series import Series
+from dora_repro.widgets.checkpoints import figures, text
+from dora_repro.widgets.panel import Panel, draw, picture, row
 
 VIEWS = {
     "contents and gaps": "contents",
@@ -105,19 +105,19 @@ def shown(view, series, other, both, layers) -> tuple[str, str, object]:
     """
     sides = [series] if other is None else [series, other]
     if view == "contents":
-        told = [series_text.finding(side) for side in sides]
-        told += [series_text.parting_text(both, series.unit)] if both is not None else []
-        return "\n\n".join(told), "".join(series_text.contents_html(side, both) for side in sides), None
+        told = [text.finding(side) for side in sides]
+        told += [text.parting_text(both, series.unit)] if both is not None else []
+        return "\n\n".join(told), "".join(text.contents_html(side, both) for side in sides), None
     if view == "outliers":
-        return "\n\n".join(series_text.outliers_text(side, layers) for side in sides), "", None
+        return "\n\n".join(text.outliers_text(side, layers) for side in sides), "", None
     if not layers:
         return "No layer is found: search for part of its name.", "", None
     if view == "courses":
-        parted = f"{series_text.parting_text(both, series.unit)}\n" if both is not None else ""
-        return parted + series_text.courses_text(series, layers), "", courses.courses(series, other, layers)
+        parted = f"{text.parting_text(both, series.unit)}\n" if both is not None else ""
+        return parted + text.courses_text(series, layers), "", figures.courses(series, other, layers)
     if view == "changes":
-        told = "\n".join(series_text.changes_text(side, layers) for side in sides)
-        return told, "", courses.changes(series, other, layers)
+        told = "\n".join(text.changes_text(side, layers) for side in sides)
+        return told, "", figures.changes(series, other, layers)
     if view == "apart" and both is not None:
-        return series_text.parting_text(both, series.unit), "", courses.apart(both, series.unit, layers)
+        return text.parting_text(both, series.unit), "", figures.apart(both, series.unit, layers)
     raise BadInput(f"view={view!r}: choose one of {', '.join(VIEWS.values())}; 'apart' needs two folders")

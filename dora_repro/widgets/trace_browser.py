@@ -11,7 +11,7 @@ import html
 from collections.abc import Callable
 
 from dora_repro.checks.report import Report
-from dora_repro.drift import Drift
+from dora_repro.comparison.drift import Drift
 from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.show import figures
 from dora_repro.show.html import png

@@ -13,10 +13,11 @@ from dora_repro.lab.choices import Choices
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.ledger import Component
 from dora_repro.lab.script import ACTIONS, Action
-from dora_repro.show import figures, lab_figures, lab_text
-from dora_repro.show.lab_settings import Settings
-from dora_repro.show.panel import Panel, close_all, draw, picture, row, widgets
-from dora_repro.show.timeline import described, timeline
+from dora_repro.show.figures import drift_map
+from dora_repro.widgets.lab import figures, text
+from dora_repro.widgets.lab.settings import Settings
+from dora_repro.widgets.lab.timeline import described, timeline
+from dora_repro.widgets.panel import Panel, close_all, draw, picture, row, widgets
 
 BUTTONS = (
     # action, label, icon
@@ -58,12 +59,12 @@ class LabPanel(Panel):
         self.line = widgets.HTML()
         self.views = {
             "State": _State(self),
-            "Losses": _Picture(lambda: lab_figures.losses(self.lab)),
-            "Batches": _Picture(lambda: lab_figures.batches(self.lab)),
-            "Random numbers": _Text(lambda: lab_text.generators_html(self.lab)),
+            "Losses": _Picture(lambda: figures.losses(self.lab)),
+            "Batches": _Picture(lambda: figures.batches(self.lab)),
+            "Random numbers": _Text(lambda: text.generators_html(self.lab)),
             "Parameters": _HeatMap(self),
-            "Phases": _Text(lambda: lab_text.phases_html(self.lab)),
-            "Mend": _Text(lambda: lab_text.mending_html(self.lab)),
+            "Phases": _Text(lambda: text.phases_html(self.lab)),
+            "Mend": _Text(lambda: text.mending_html(self.lab)),
         }
         self.tabs = widgets.Tab(list(self.views.values()), titles=tuple(self.views))
         self._task: asyncio.Task | None = None
@@ -154,7 +155,7 @@ class LabPanel(Panel):
 
     def update(self) -> None:
         """Draw what is open anew, and let only those buttons be pressed that can be."""
-        self.say(lab_text.finding(self.lab))
+        self.say(text.finding(self.lab))
         self.line.value = timeline(self.lab)
         self.line.tooltip = described(self.lab)
         possible = self.lab.possible()
@@ -215,7 +216,7 @@ class _HeatMap(widgets.VBox):
         self.image.layout.display = "" if loaded else "none"
         self.said.value = "" if loaded else "Nothing was loaded yet: both runs are the same one."
         if loaded:
-            draw(self.image, figures.drift_map(lab.drift(), self.measure.value))
+            draw(self.image, drift_map(lab.drift(), self.measure.value))
 
 
 class _State(widgets.VBox):
@@ -247,8 +248,8 @@ class _State(widgets.VBox):
             row = self._rows[component.name] = self._made(component.name)
         button, told = row.children
         button.layout.display = "" if possible else "none"
-        said = f"<b>{html.escape(component.name)}</b>: {lab_text.counted(component)}"
-        told.value = f"<details><summary>{said}</summary>{lab_text.component_html(component)}</details>"
+        said = f"<b>{html.escape(component.name)}</b>: {text.counted(component)}"
+        told.value = f"<details><summary>{said}</summary>{text.component_html(component)}</details>"
         return row
 
     def _made(self, name: str) -> widgets.HBox:

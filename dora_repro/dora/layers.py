@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dora_repro.show.differences import Leaves, Sides
+from dora_repro.comparison.stepwise import Leaves, Sides
 from dora_repro.state.snapshot import SavedLeaf
 from dora_repro.subject.model import low_rank_update
 

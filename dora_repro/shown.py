@@ -1,0 +1,21 @@
+"""A result shows itself: printed on a terminal, displayed in a notebook.
+
+How results look is the matter of `show`, which knows them all; they know nothing of it but these two lines. This is the
+one import against the order of the rooms, made when something is shown: computing a result loads no screen.
+"""
+
+
+class Shown:
+    """A result that `show` can put into text and HTML."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        from dora_repro.show.console import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from dora_repro.show.html import as_html
+
+        return as_html(self)

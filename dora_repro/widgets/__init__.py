@@ -1,0 +1,1 @@
+"""Widgets: results that are looked through in JupyterLab; boxes of controls over pure functions."""

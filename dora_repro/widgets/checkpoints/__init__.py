@@ -1,0 +1,1 @@
+"""The checkpoint explorer: the checkpoints of a folder, alone or beside another."""

@@ -1,0 +1,1 @@
+"""The difference explorer: two runs or files, down to the element."""

@@ -1,0 +1,1 @@
+"""The lab's panel: buttons, timeline and views of two runs."""
