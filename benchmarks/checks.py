@@ -43,8 +43,8 @@ def checked(size: str, steps: int, save_at: int, checkpoint: str) -> None:
 
     counted: Counter[str] = Counter()
     factory = made(size, steps, checkpoint)
-    hear = lambda side, event: counted.update([event["event"]])  # noqa: E731  # shorter than what it is handed to
-    report = check(factory, steps, save_at, preload=NEEDS, hear=hear, explain=False)
+    on_event = lambda side, event: counted.update([event["event"]])  # noqa: E731  # shorter than what it is handed to
+    report = check(factory, steps, save_at, preload=NEEDS, on_event=on_event, explain=False)
     print(f"{report.verdict} {counted['step']} {counted['built'] + counted['loaded']}")
 
 

@@ -6,29 +6,46 @@ The public names, imported when they are first used: `import dora_repro` alone i
 """
 
 import importlib
+from collections.abc import Callable, Mapping
+
+
+def lazily(
+    module: str, places: Mapping[str, tuple[str, ...]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """(`__getattr__`, `__dir__`, `__all__`) of a module whose names are imported when they are first used.
+
+    Args:
+        module: its name.
+        places: for each module below `dora_repro` the names to take from there.
+    """
+    place_of = {name: f"dora_repro.{place}" for place, names in places.items() for name in names}
+
+    def get(name: str) -> object:
+        if name in place_of:
+            return getattr(importlib.import_module(place_of[name]), name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return get, lambda: sorted(place_of), list(place_of)
+
 
 _PLACES = {
     "errors": ("BadInput", "MissingExtra"),
     "checks.checks": ("check", "every_step", "twice"),
     "checks.report": ("Control", "Divergence", "Report", "Reports", "Verdict"),
-    "checks.study": ("quick", "full", "every_step_of", "twice_of", "quick_config", "contents_of"),
-    "checks.expectation": ("BrokenPromise", "promise"),
+    "explain.explanation": ("Cause", "Explanation"),
     "comparison.leaves": ("compare", "Comparison", "LeafDifference"),
+    "checkpoint.contents": ("inspect", "Contents"),
     "state.snapshot": ("Snapshot",),
     "comparison.drift": ("Drift",),
     "trace": ("Trace",),
     "recording": ("Recorder",),
-    "subject.config": ("TrainingConfig",),
-    "subject.training": ("TrainingRun",),
 }
-_PLACE_OF = {name: f"dora_repro.{place}" for place, names in _PLACES.items() for name in names}
-
-__all__ = list(_PLACE_OF)
+_get, _names, __all__ = lazily(__name__, _PLACES)
 
 
 def __getattr__(name: str) -> object:
-    if name in _PLACE_OF:
-        return getattr(importlib.import_module(_PLACE_OF[name]), name)
+    if name == "study":
+        return importlib.import_module("dora_repro.study")
     if name == "__version__":
         from importlib import metadata
 
@@ -36,8 +53,8 @@ def __getattr__(name: str) -> object:
             return metadata.version("dora-repro")
         except metadata.PackageNotFoundError:  # used from a checkout without being installed
             return "unknown"
-    raise AttributeError(f"module 'dora_repro' has no attribute {name!r}")
+    return _get(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *_names(), "study", "__version__"})

@@ -16,7 +16,7 @@ from dora_repro.recording.recorder import VALUES_LIMIT
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, SideStopped
-from dora_repro.sides.session import Hear, Session, threads
+from dora_repro.sides.session import OnEvent, Session, threads
 from dora_repro.trace import first_difference
 
 
@@ -31,9 +31,9 @@ def check(
     timeout: float = 3600.0,
     in_process: bool = False,
     folder: str | Path | None = None,
-    hear: Hear | None = None,
+    on_event: OnEvent | None = None,
     title: str = "check",
-    excused: Iterable[str] = (),
+    expected_loss: Iterable[str] = (),
     values: Iterable[str] = (),
     explain: bool = True,
     preload: tuple[str, ...] = (),
@@ -53,8 +53,8 @@ def check(
         timeout: seconds for each side.
         in_process: run all sides in this interpreter, for debugging: their global state is not fresh.
         folder: keep the evidence here (must not exist, or be empty); by default it is removed.
-        hear: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
-        excused: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
+        on_event: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
+        expected_loss: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
         values: globs of trainable parameters, as `model/*`: both sides keep their values at every step, up to
             256 MiB, so that `report.drift` says how far apart they are, step by step.
         explain: where the runs differ, find out why: put the reference's state back into the resumed run, part by
@@ -77,9 +77,9 @@ def check(
         timeout=timeout,
         in_process=in_process,
         folder=folder,
-        hear=hear,
+        on_event=on_event,
         title=title,
-        excused=excused,
+        expected_loss=expected_loss,
         values=values,
         explain=explain,
         preload=preload,
@@ -227,7 +227,7 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
         phase=effects.phase if effects is not None else found.phase if found is not None else "",
         leaf=found.leaf if found else report.latent[0],
         lost=findings.lost,
-        changed=report.saved_with if found is not None and found.phase == "save" else (),
+        changed=report.changed_by_save if found is not None and found.phase == "save" else (),
         at_end=at_end,
         # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
         noise=report.noise if effects is not None else (*report.noise, *report.bookkeeping),
@@ -247,8 +247,8 @@ def _report(
 ) -> Report:
     at_end = [difference.path for difference in findings.end]
     ignored = judge.matching(at_end, question.ignore)
-    excused = judge.matching((path for path in at_end if path not in ignored), question.excused)
-    set_aside = {*ignored, *excused, *control.noise, *findings.bookkeeping}
+    expected_loss = judge.matching((path for path in at_end if path not in ignored), question.expected_loss)
+    set_aside = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
     latent = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in set_aside)
@@ -266,11 +266,11 @@ def _report(
         lost=findings.lost,
         latent=latent,
         ignored=ignored,
-        excused=excused,
+        expected_loss=expected_loss,
         noise=control.noise,
         bookkeeping=findings.bookkeeping,
         healed=findings.healed,
-        saved_with=reference.changed_by_save(save_at),
+        changed_by_save=reference.changed_by_save(save_at),
         control=control,
         tolerance=question.tolerance,
         unseen=reference.trace.unseen,

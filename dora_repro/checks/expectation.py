@@ -11,56 +11,57 @@ from dora_repro.subject.config import TrainingConfig
 MIME = "application/vnd.dora-repro.verdict+json"  # how a notebook says it to who runs it
 
 
-class BrokenPromise(AssertionError):
-    """A verdict is not the one that was promised: either the run or the reasoning is wrong."""
+class UnexpectedVerdict(AssertionError):
+    """A verdict is not the one that was expected: either the run or the reasoning is wrong."""
 
 
 @dataclass(frozen=True)
-class Promise:
+class Expectation:
     """The verdicts that may come out, and why."""
 
     verdicts: tuple[Verdict, ...]
     reason: str
 
-    def kept_by(self, result: Report | Reports) -> "Kept":
-        """The verdict, held against the promise.
+    def check(self, result: Report | Reports) -> "Met":
+        """The verdict, held against the expectation.
 
         Raises:
-            BrokenPromise: it is another.
+            UnexpectedVerdict: it is another.
         """
         if result.verdict not in self.verdicts:
             wanted = " or ".join(self.verdicts)
-            raise BrokenPromise(f"promised {wanted}, since {self.reason}; found {result.verdict}: {result!r}")
-        return Kept(result.verdict, self)
+            raise UnexpectedVerdict(f"expected {wanted}, since {self.reason}; found {result.verdict}: {result!r}")
+        return Met(result.verdict, self)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A verdict that is as promised."""
+class Met:
+    """A verdict that is as expected."""
 
     verdict: Verdict
-    promise: Promise
+    expectation: Expectation
 
     def __repr__(self) -> str:
-        return f"{self.verdict}, as expected: {self.promise.reason}"
+        return f"{self.verdict}, as expected: {self.expectation.reason}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
-        promised = [str(verdict) for verdict in self.promise.verdicts]
-        return {"text/plain": repr(self), MIME: {"verdict": str(self.verdict), "promised": promised}}
+        expected = [str(verdict) for verdict in self.expectation.verdicts]
+        return {"text/plain": repr(self), MIME: {"verdict": str(self.verdict), "expected": expected}}
 
 
-def promise(config: TrainingConfig) -> Promise:
+def expectation(config: TrainingConfig) -> Expectation:
     """What the study's tests must come to with this configuration, where steps are done after resuming."""
     lost = _missed(config)
     effects = [why for why, shows in lost if shows]
     if effects:
-        return Promise((Verdict.DIFFERENT,), f"the checkpoint lacks {_and(effects)}")
+        return Expectation((Verdict.DIFFERENT,), f"the checkpoint lacks {_and(effects)}")
     if lost:
         what = _and([why for why, _ in lost])
-        return Promise((Verdict.EXACT, Verdict.LATENT, Verdict.DIFFERENT), f"the losses decide whether {what} matters")
+        possible = (Verdict.EXACT, Verdict.LATENT, Verdict.DIFFERENT)
+        return Expectation(possible, f"the losses decide whether {what} matters")
     if config.checkpoint == "complete":
-        return Promise((Verdict.EXACT,), "all that a step reads is in the checkpoint")
-    return Promise((Verdict.EXACT,), "nothing that the checkpoint lacks is read")
+        return Expectation((Verdict.EXACT,), "all that a step reads is in the checkpoint")
+    return Expectation((Verdict.EXACT,), "nothing that the checkpoint lacks is read")
 
 
 def _missed(config: TrainingConfig) -> list[tuple[str, bool]]:

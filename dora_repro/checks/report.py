@@ -97,10 +97,10 @@ class Report(Shown):
         comparisons: the study's three: `load`, `parameters`, `outputs` (the last only for runs with `outputs()`).
         lost: leaves that differ right after loading, with how.
         latent: leaves still different at the end, although every effect was equal.
-        ignored, excused, noise, bookkeeping, healed: paths that differed and were not held against the run, by reason:
-            named by the user; left out by the checkpoint's own choice and never read; different between any two runs;
-            histories; equal again at the end.
-        saved_with: leaves that `save()` itself changed.
+        ignored, expected_loss, noise, bookkeeping, healed: paths that differed and were not held against the run, by
+            reason: named by the user; left out by the checkpoint's own choice and never read; different between any
+            two runs; histories; equal again at the end.
+        changed_by_save: leaves that `save()` itself changed.
         unseen: phases that the recorder could not see.
         uncaptured: path -> type of what could not be captured.
         notes: further findings, a sentence each.
@@ -124,11 +124,11 @@ class Report(Shown):
     lost: tuple[LeafDifference, ...] = ()
     latent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    excused: tuple[str, ...] = ()
+    expected_loss: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     bookkeeping: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()
-    saved_with: tuple[LeafDifference, ...] = ()
+    changed_by_save: tuple[LeafDifference, ...] = ()
     control: Control = Control()
     tolerance: float | None = None
     unseen: tuple[str, ...] = ()

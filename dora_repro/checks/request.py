@@ -6,13 +6,13 @@ from pathlib import Path
 
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import Interpreters
-from dora_repro.sides.session import Hear, Session
+from dora_repro.sides.session import OnEvent, Session
 
 TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tolerances (absolute)
 CONTROLS = ("auto", "always", "never")
 
 
-def _hear_nothing(side: str, event: dict) -> None:
+def _ignore_event(side: str, event: dict) -> None:
     pass
 
 
@@ -35,9 +35,9 @@ class Question:
     timeout: float = 3600.0
     in_process: bool = False
     folder: str | Path | None = None
-    hear: Hear | None = None
+    on_event: OnEvent | None = None
     title: str = "check"
-    excused: tuple[str, ...] = ()
+    expected_loss: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     explain: bool = True
     preload: tuple[str, ...] = ()
@@ -63,14 +63,14 @@ class Question:
         for name in ("ignore", "values"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
-        object.__setattr__(self, "excused", tuple(self.excused))
+        object.__setattr__(self, "expected_loss", tuple(self.expected_loss))
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "tolerance", as_tolerance(self.tolerance))
-        object.__setattr__(self, "hear", self.hear or _hear_nothing)
+        object.__setattr__(self, "on_event", self.on_event or _ignore_event)
 
     def session(self) -> Session:
         """What runs its sides."""
-        own = {name: getattr(self, name) for name in ("in_process", "timeout", "hear", "folder", "preload")}
+        own = {name: getattr(self, name) for name in ("in_process", "timeout", "on_event", "folder", "preload")}
         return Session(self.factory, interpreters=self.interpreters, **own)
 
     @property

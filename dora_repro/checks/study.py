@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dora_repro.checks.checks import check, every_step, twice
+from dora_repro.checks import checks
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import Interpreters
@@ -22,7 +22,7 @@ def quick(config: TrainingConfig | None = None, *, steps: int = 3, save_at: int 
         options: of `check`.
     """
     config = quick_config(config, steps)
-    return _ask(check, config, title="quick", **{"steps": steps, "save_at": save_at, **options})
+    return _ask(checks.check, config, title="quick", **{"steps": steps, "save_at": save_at, **options})
 
 
 def quick_config(config: TrainingConfig | None = None, steps: int = 3) -> TrainingConfig:
@@ -52,25 +52,25 @@ def full(
     config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
     per_epoch = steps_in_epoch(config)
     asked = {"steps": epochs * per_epoch, "save_at": (test_epoch - 1) * per_epoch}
-    return _ask(check, config, title="full", **{**asked, **options})
+    return _ask(checks.check, config, title="full", **{**asked, **options})
 
 
-def every_step_of(
+def every_step(
     config: TrainingConfig | None = None, *, epochs: int = 3, steps_per_epoch: int | None = 10, **options: object
 ) -> Reports:
     """Resume the subject from each step and each boundary between epochs, the first and the last included."""
     config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
-    return _ask(every_step, config, title="every step", **{"steps": epochs * steps_in_epoch(config), **options})
+    return _ask(checks.every_step, config, title="every step", **{"steps": epochs * steps_in_epoch(config), **options})
 
 
-def twice_of(
+def twice(
     config: TrainingConfig | None = None, *, epochs: int = 3, steps_per_epoch: int | None = 10, **options: object
 ) -> Reports:
     """Resume a resumed run: by default once in the middle of the first epoch and once in the middle of the last."""
     config = replace(config or TrainingConfig(), epochs=epochs, steps_per_epoch=steps_per_epoch)
     per_epoch = steps_in_epoch(config)
     points = (max(per_epoch // 2, 1), (epochs - 1) * per_epoch + per_epoch // 2)
-    return _ask(twice, config, title="twice", **{"steps": epochs * per_epoch, "save_at": points, **options})
+    return _ask(checks.twice, config, title="twice", **{"steps": epochs * per_epoch, "save_at": points, **options})
 
 
 def contents_of(
@@ -91,7 +91,7 @@ def contents_of(
         for index, name in enumerate(checkpoints):
             interpreters.later = 0 if options.get("in_process") else 2 * (len(checkpoints) - index - 1)
             one = replace(config, checkpoint=name)
-            reports[name] = _ask(check, one, title=name, interpreters=interpreters, **asked)
+            reports[name] = _ask(checks.check, one, title=name, interpreters=interpreters, **asked)
     return reports
 
 
@@ -105,8 +105,8 @@ def steps_in_epoch(config: TrainingConfig) -> int:
 def _ask(question, config: TrainingConfig, **options: object):
     from dora_repro.subject.training import TrainingRun
 
-    excused = (*options.pop("excused", ()), *unread(config))
-    return question(functools.partial(TrainingRun, config), excused=excused, preload=NEEDS, **options)
+    expected_loss = (*options.pop("expected_loss", ()), *unread(config))
+    return question(functools.partial(TrainingRun, config), expected_loss=expected_loss, preload=NEEDS, **options)
 
 
 def unread(config: TrainingConfig) -> tuple[str, ...]:

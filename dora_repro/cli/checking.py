@@ -51,7 +51,7 @@ def full(**given) -> None:
 def every_step(**given) -> None:
     """Resume from every step and every boundary of epochs, the first and the last included."""
     config = made_config(given)
-    _subject("every_step_of", config, given, given["epochs"])
+    _subject("every_step", config, given, given["epochs"])
 
 
 @click.command(short_help="Resume a resumed run.")
@@ -65,7 +65,7 @@ def twice(**given) -> None:
     config = made_config(given)
     if not given["save_at"]:
         del given["save_at"]
-    _subject("twice_of", config, given, given["epochs"])
+    _subject("twice", config, given, given["epochs"])
 
 
 @click.command(short_help="Check a training run of your own.")
@@ -178,7 +178,7 @@ def _answer(
             if not given["in_process"]:
                 given["interpreters"] = stack.enter_context(Interpreters(needs))
                 given["interpreters"].expect(2)
-            result = ask(hear=progress.hear, **given)
+            result = ask(on_event=progress.on_event, **given)
     except KeyboardInterrupt:
         kept = f"; evidence so far is in {given['folder']}" if given["folder"] else ""
         raise Interrupted(f"{progress.reached}. No report was written{kept}.") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from dora_repro.checks.checks import check
-from dora_repro.checks.expectation import BrokenPromise, Kept, Promise
+from dora_repro.checks.expectation import Expectation, Met, UnexpectedVerdict
 from dora_repro.checks.report import Report
 from dora_repro.faults.gallery import Fault
 from dora_repro.sides.processes import Interpreters
@@ -60,19 +60,19 @@ class Tried:
     def as_declared(self) -> bool:
         return self.verdict_right and self.place_right and self.cause_right
 
-    def kept(self) -> Kept:
+    def kept(self) -> Met:
         """The verdict, held against what is declared.
 
         Raises:
-            BrokenPromise: verdict, place or cause is another.
+            UnexpectedVerdict: verdict, place or cause is another.
         """
         fault = self.fault
         what = f"{fault.verdict}, step {fault.step}, phase {fault.phase}" if fault.phase else fault.verdict
         if not self.as_declared:
-            raise BrokenPromise(f"{fault.name} is declared as {what}, by {fault.causes}; found {self.report!r}")
+            raise UnexpectedVerdict(f"{fault.name} is declared as {what}, by {fault.causes}; found {self.report!r}")
         cause = " + ".join(cause.name for cause in self.report.causes)
         reason = f"declared beside the fault, as is its cause ({cause})" if cause else "declared beside the fault"
-        return Promise((self.report.verdict,), reason).kept_by(self.report)
+        return Expectation((self.report.verdict,), reason).check(self.report)
 
 
 def _matches(leaves: Iterable[str], globs: Iterable[str]) -> bool:

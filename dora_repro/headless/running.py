@@ -35,7 +35,7 @@ class Executed:
         parameters: those that it was given.
         outcome: `passed`, `failed` (a cell or a widget raised), `stopped` (a time limit).
         seconds: wall time.
-        verdict, promised: what the notebook said of its own check; empty where it said nothing.
+        verdict, expected: what the notebook said of its own check; empty where it said nothing.
         problem: what went wrong, as text.
         copy: the executed notebook; it may not be there where it was stopped.
     """
@@ -45,7 +45,7 @@ class Executed:
     outcome: str
     seconds: float
     verdict: str = ""
-    promised: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     problem: str = ""
     copy: Path | None = field(default=None, repr=False)
 
@@ -134,14 +134,14 @@ def execute(
         running.discard(process)
     seconds = time.monotonic() - begun
     judged = judge(copy) if copy.exists() else ("failed", "", (), said.strip()[-2000:])
-    outcome, verdict, promised, problem = judged
+    outcome, verdict, expected, problem = judged
     if stopped:
         outcome, problem = "stopped", f"no end after {timeout:g} s"
     elif process.returncode and outcome == "passed":
         outcome, problem = "failed", said.strip()[-2000:]
     elif "CellTimeoutError" in said:
         outcome, problem = "stopped", f"a cell came to no end within {cell_timeout:g} s"
-    return Executed(notebook.stem, dict(parameters), outcome, seconds, verdict, promised, problem, copy)
+    return Executed(notebook.stem, dict(parameters), outcome, seconds, verdict, expected, problem, copy)
 
 
 _BOOT = (
@@ -183,7 +183,7 @@ def _lives(process: "psutil.Process") -> bool:
 
 
 def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
-    """(outcome, verdict, promised verdicts, problem) of an executed notebook."""
+    """(outcome, verdict, expected verdicts, problem) of an executed notebook."""
     try:
         notebook = json.loads(copy.read_text(encoding="utf-8"))
     except ValueError:
@@ -192,10 +192,10 @@ def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
     said = [
         output["data"][MIME] for output in _outputs(notebook) if MIME in output.get("data", {})
     ]  # the last one that the notebook said
-    verdict, promised = (said[-1]["verdict"], tuple(said[-1]["promised"])) if said else ("", ())
-    if said and verdict not in promised:
-        problems.append(f"the verdict {verdict} is not one that was promised: {', '.join(promised)}")
-    return ("failed" if problems else "passed"), verdict, promised, "\n".join(problems)
+    verdict, expected = (said[-1]["verdict"], tuple(said[-1]["expected"])) if said else ("", ())
+    if said and verdict not in expected:
+        problems.append(f"the verdict {verdict} is not one that was expected: {', '.join(expected)}")
+    return ("failed" if problems else "passed"), verdict, expected, "\n".join(problems)
 
 
 def _outputs(notebook: dict) -> Iterator[dict]:

@@ -153,9 +153,9 @@ def _findings(report: Report, wording: Wording) -> list[list[str]]:
         cut = raised if wording.verbose else raised[-TRACEBACK:]
         more = [f"  … {len(raised) - len(cut)} lines before"] if len(cut) < len(raised) else []
         blocks.append(["The resumed side raised:", *more, *(f"  {line}" for line in cut)])
-    if report.saved_with:
-        lines = _listed(grouped(report.saved_with, wording.names), wording)
-        blocks.append([f"Changed by save() itself ({_leaves(report.saved_with)}):", *lines])
+    if report.changed_by_save:
+        lines = _listed(grouped(report.changed_by_save, wording.names), wording)
+        blocks.append([f"Changed by save() itself ({_leaves(report.changed_by_save)}):", *lines])
     if lost := _lost(report):
         lines = _listed(grouped(lost, wording.names), wording)
         blocks.append([f"What the checkpoint lacked ({_differ(lost)} right after loading):", *lines])
@@ -208,8 +208,8 @@ def _footnotes(report: Report, wording: Wording) -> list[str]:
     steps = resumed_steps(report)
     if report.divergence is None or wording.verbose:
         lines += _note("Lost, but ignored as you asked", report.ignored, wording) if report.ignored else []
-    if report.divergence is None and report.excused:
-        lines += _note(f"Lost, and never read in these {steps} steps", report.excused, wording)
+    if report.divergence is None and report.expected_loss:
+        lines += _note(f"Lost, and never read in these {steps} steps", report.expected_loss, wording)
     if report.noise:
         lines += _note("Differs between any two of these runs, and accuses nobody", report.noise, wording)
     if wording.verbose:

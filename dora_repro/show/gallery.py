@@ -117,7 +117,7 @@ def asked(name: str, fresh: bool = True) -> Report:
 
     Raises:
         BadInput: there is no such fault.
-        BrokenPromise: what was found is not what is declared.
+        UnexpectedVerdict: what was found is not what is declared.
     """
     tried = try_fault(find(name), in_process=not fresh)
     print(tried.report.summary)

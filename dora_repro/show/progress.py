@@ -6,7 +6,7 @@ from typing import TextIO
 
 
 class Progress(AbstractContextManager):
-    """Listens to a check (`hear`) and draws a bar for the side that works; nothing stays on the screen when it closes.
+    """Listens to a check (`on_event`) and draws a bar for the side that works; the bar is gone when it closes.
 
     Args:
         steps: the last step, for the bars; None where it is not known beforehand.
@@ -29,7 +29,7 @@ class Progress(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self._clear()
 
-    def hear(self, side: str, event: dict) -> None:
+    def on_event(self, side: str, event: dict) -> None:
         """What `check` calls while its sides run: events `built`, `loaded`, `step`, `saved`."""
         kind = event["event"]
         self._step = event.get("step", self._step)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dora_repro.checks.expectation import promise
+from dora_repro.checks.expectation import expectation
 from dora_repro.checks.report import Report
 from dora_repro.show.groups import grouped
 from dora_repro.subject.config import TrainingConfig
@@ -70,12 +70,12 @@ def drift_table(reports: Mapping[str, Report], after: Sequence[int] = (1, 5, 20)
     return table(("checkpoint", *(f"after {steps}" for steps in after)), rows)
 
 
-def promise_table(config: TrainingConfig, reports: Mapping[str, Report]) -> str:
+def expectation_table(config: TrainingConfig, reports: Mapping[str, Report]) -> str:
     """For each checkpoint content: its verdict, and why that was to be expected.
 
     Raises:
-        BrokenPromise: a verdict that was not.
+        UnexpectedVerdict: a verdict that was not.
     """
-    kept = {name: promise(replace(config, checkpoint=name)).kept_by(report) for name, report in reports.items()}
-    rows = [(name, one.verdict, one.promise.reason) for name, one in kept.items()]
+    kept = {name: expectation(replace(config, checkpoint=name)).check(report) for name, report in reports.items()}
+    rows = [(name, one.verdict, one.expectation.reason) for name, one in kept.items()]
     return table(("checkpoint", "verdict", "as expected, since"), rows)

@@ -128,7 +128,9 @@ class SideProcess:
             self._lines.put(line)
         self._lines.put(None)
 
-    def run(self, factory: bytes, job: Job, timeout: float, hear: Callable[[dict], None] = lambda event: None) -> None:
+    def run(
+        self, factory: bytes, job: Job, timeout: float, on_event: Callable[[dict], None] = lambda event: None
+    ) -> None:
         """Do a job, which leaves its evidence in its folder.
 
         Args:
@@ -138,7 +140,7 @@ class SideProcess:
             SideStopped: the time limit (in seconds) was reached, or the process died.
         """
         self.begin(factory, "dora_repro.sides.side:work", job.to_dict())
-        self.wait_for("done", timeout, hear)
+        self.wait_for("done", timeout, on_event)
         self.close()
 
     def begin(self, factory: bytes, work: str, about: dict) -> None:
@@ -147,7 +149,7 @@ class SideProcess:
         # The paths once more: what the parent imported meanwhile may have added to them.
         self._say({"path": sys.path, "factory": str(self._factory), "work": work, "about": about})
 
-    def ask(self, question: dict, timeout: float) -> dict:
+    def request(self, question: dict, timeout: float) -> dict:
         """Put a question to work that answers with an event `answer`.
 
         Raises:
@@ -156,8 +158,8 @@ class SideProcess:
         self._say(question)
         return self.wait_for("answer", timeout)
 
-    def wait_for(self, name: str, timeout: float, hear: Callable[[dict], None] = lambda event: None) -> dict:
-        """Hear events until that one comes, and return it.
+    def wait_for(self, name: str, timeout: float, on_event: Callable[[dict], None] = lambda event: None) -> dict:
+        """Read events until the one of that name comes, and return it.
 
         Raises:
             SideStopped: the time limit (in seconds) was reached, or the process died.
@@ -183,7 +185,7 @@ class SideProcess:
             if event["event"] == name:
                 return event
             last = f"{event['event']} {event.get('step', '')}".strip()
-            hear(event)
+            on_event(event)
 
     def _how_it_ended(self, said: list[str], last: str) -> str:
         code = self._process.wait()

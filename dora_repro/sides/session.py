@@ -15,7 +15,7 @@ from dora_repro.sides.side import brief_waits, perform
 from dora_repro.sides.worker_main import found
 from dora_repro.state import rng
 
-Hear = Callable[[str, dict], None]
+OnEvent = Callable[[str, dict], None]
 
 
 class Session(AbstractContextManager):
@@ -25,7 +25,7 @@ class Session(AbstractContextManager):
         factory: builds a run, called afresh for each side.
         in_process: run all sides in this interpreter.
         timeout: seconds for each side.
-        hear: called with (side, event) while the sides run.
+        on_event: called with (side, event) while the sides run.
         folder: keep the evidence here; a temporary one that is removed where it is None.
         preload: modules that a new interpreter imports while it waits.
         interpreters: some that were started before, in place of `preload`; the caller closes them.
@@ -40,12 +40,12 @@ class Session(AbstractContextManager):
         *,
         in_process: bool,
         timeout: float,
-        hear: Hear,
+        on_event: OnEvent,
         folder: Path | None = None,
         preload: tuple[str, ...] = (),
         interpreters: Interpreters | None = None,
     ):
-        self.in_process, self._timeout, self._hear = in_process, timeout, hear
+        self.in_process, self._timeout, self._on_event = in_process, timeout, on_event
         self._factory = factory
         self._pickled = b"" if in_process else pickled(factory)
         self._stack = ExitStack()
@@ -90,16 +90,16 @@ class Session(AbstractContextManager):
             SideStopped: it left no result.
         """
 
-        def hear(event: dict) -> None:
-            self._hear(side, event)
+        def on_event(event: dict) -> None:
+            self._on_event(side, event)
 
         if self.in_process:
             with rng.undisturbed():
-                perform(self._factory, job, hear)
+                perform(self._factory, job, on_event)
             return Evidence(job.folder)
         with self._interpreters.taken() as process:
             try:
-                process.run(self._pickled, job, self._timeout, hear)
+                process.run(self._pickled, job, self._timeout, on_event)
             finally:
                 if process.log.exists() and self._kept:
                     job.folder.mkdir(exist_ok=True)
@@ -120,7 +120,7 @@ class Session(AbstractContextManager):
         with self._interpreters.taken() as process:
             process.begin(self._pickled, "dora_repro.sides.worker_main:serve", {"maker": maker, "about": about})
             process.wait_for("ready", self._timeout)
-            yield lambda question: process.ask(question, self._timeout)
+            yield lambda question: process.request(question, self._timeout)
 
     def repeat(self, side: str, job: Job) -> Evidence:
         """Do a job once more, in a folder of its own; the same repeat is not done twice."""

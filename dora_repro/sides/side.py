@@ -44,7 +44,7 @@ class _Progress:
     libraries: dict[str, str] = field(default_factory=dict)
 
 
-Say = Callable[[dict], None]
+Emit = Callable[[dict], None]
 
 
 @contextlib.contextmanager
@@ -66,13 +66,13 @@ def brief_waits() -> Iterator[None]:
             _utils.MP_STATUS_CHECK_INTERVAL = before
 
 
-def work(factory: Callable[[], object], about: dict, ask: object, say: Say) -> None:
+def work(factory: Callable[[], object], about: dict, request: object, emit: Emit) -> None:
     """One side's work in an interpreter of its own."""
     with brief_waits():
-        perform(factory, Job.from_dict(about), say)
+        perform(factory, Job.from_dict(about), emit)
 
 
-def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: None) -> None:
+def perform(factory: Callable[[], object], job: Job, emit: Emit = lambda event: None) -> None:
     """Do one side's work. Exceptions of the run are evidence, not raised: `result.json` says where they came from."""
     import torch
 
@@ -88,7 +88,7 @@ def perform(factory: Callable[[], object], job: Job, say: Say = lambda event: No
     failure = None
     try:
         with contextlib.ExitStack() as stack:
-            _run(factory, job, say, progress, stack)
+            _run(factory, job, emit, progress, stack)
     except Exception as error:
         failure = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     progress.seconds["all"] = time.perf_counter() - begun
@@ -123,7 +123,7 @@ def made_and_stepped(
     return run
 
 
-def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: contextlib.ExitStack) -> None:
+def _run(factory: Callable, job: Job, emit: Emit, progress: _Progress, stack: contextlib.ExitStack) -> None:
     clock = _Clock(progress.seconds)
     logs = stack.enter_context(Logs(job))
 
@@ -143,7 +143,7 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
     logs.watch(run)
     if job.transplant is not None:
         progress.not_transplanted = transplant(run, job.transplant)
-    say({"event": "loaded" if job.load else "built", "step": job.start})
+    emit({"event": "loaded" if job.load else "built", "step": job.start})
     begin = stack.enter_context(_fed(run, job))
     recorder = stack.enter_context(Recorder(run, job.start, job.keep, job.values))
     stack.callback(lambda: recorder.trace.write(job.folder / "trace.jsonl"))
@@ -151,7 +151,7 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
         stack.callback(lambda: writing.write(job.folder / "values.pt", recorder.values))
     clock.lap("capture")
     if job.start in job.saves:
-        _save(run, job, job.start, progress, say)
+        _save(run, job, job.start, progress, emit)
     progress.step = job.start
     while progress.step < job.steps:
         progress.where = "step"
@@ -164,10 +164,10 @@ def _run(factory: Callable, job: Job, say: Say, progress: _Progress, stack: cont
         finally:
             progress.phase = recorder.reached
         progress.step += 1
-        say({"event": "step", "step": progress.step})
+        emit({"event": "step", "step": progress.step})
         if progress.step in job.saves:
             clock.lap("steps")
-            _save(run, job, progress.step, progress, say)
+            _save(run, job, progress.step, progress, emit)
             clock.lap("save")
     clock.lap("steps")
     progress.where = "end"
@@ -209,7 +209,7 @@ def _fed(run: object, job: Job) -> Iterator[Callable[[int], None]]:
         yield lambda step: None
 
 
-def _save(run: object, job: Job, step: int, progress: _Progress, say: Say) -> None:
+def _save(run: object, job: Job, step: int, progress: _Progress, emit: Emit) -> None:
     progress.where = "save"
     folder = job.folder / f"save-{step}"
     live = folder / "live"
@@ -221,7 +221,7 @@ def _save(run: object, job: Job, step: int, progress: _Progress, say: Say) -> No
     changed = compare(before, after).differences
     progress.saves[str(step)] = [_fields(difference) for difference in changed if not _is_place(difference, folder)]
     before.write(folder / "before.pt")
-    say({"event": "saved", "step": step})
+    emit({"event": "saved", "step": step})
 
 
 def _is_place(difference: LeafDifference, folder: Path) -> bool:

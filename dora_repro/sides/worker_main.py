@@ -13,30 +13,30 @@ from pathlib import Path
 
 KIT = ("dora_repro.sides.side",)  # what every side needs
 
-Ask = Callable[[], dict]
-Say = Callable[[dict], None]
+Request = Callable[[], dict]
+Emit = Callable[[dict], None]
 
 
 def main(boot: dict) -> None:
     """Redirect what the run prints, import what it needs, wait for the work, do it."""
-    say = _redirect(boot["log"])
+    emit = _redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
-    ask = _listen()
-    asked = ask()
+    request = _listen()
+    asked = request()
     sys.path[:] = asked["path"]
     # The parent's own pickle, in a folder that it made: not a checkpoint of unknown origin.
     factory = pickle.loads(Path(asked["factory"]).read_bytes())
     sys.stdin = open(os.devnull, encoding="utf-8")  # stays open: it is the run's standard input
-    found(asked["work"])(factory, asked["about"], ask, say)
-    say({"event": "done"})
+    found(asked["work"])(factory, asked["about"], request, emit)
+    emit({"event": "done"})
 
 
-def serve(factory: object, about: dict, ask: Ask, say: Say) -> None:
+def serve(factory: object, about: dict, request: Request, emit: Emit) -> None:
     """Answer questions until the parent is gone: with what `module:name`, called with the factory, returns."""
     answer = found(about["maker"])(factory, about["about"])
-    say({"event": "ready"})
+    emit({"event": "ready"})
     while True:
-        say({"event": "answer", **answer(ask())})
+        emit({"event": "answer", **answer(request())})
 
 
 def found(name: str) -> Callable:
@@ -58,21 +58,21 @@ def preload(names: tuple[str, ...]) -> None:
         gc.enable()
 
 
-def _redirect(log: str) -> Say:
+def _redirect(log: str) -> Emit:
     """Give the protocol its own stream and send everything printed, by whatever means, to the log."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
 
-    def say(event: dict) -> None:
+    def emit(event: dict) -> None:
         channel.write(json.dumps(event) + "\n")
         channel.flush()
 
-    return say
+    return emit
 
 
-def _listen() -> Ask:
+def _listen() -> Request:
     """What the parent says, line by line; where it is gone this process ends itself, in the middle of its work."""
     heard: queue.SimpleQueue[dict] = queue.SimpleQueue()
 

@@ -280,7 +280,7 @@ def test_subfolders_are_named_as_not_looked_into(trained, tmp_path):
 
 
 def test_a_complete_checkpoint_of_the_kits_training_lacks_nothing(tmp_path):
-    from dora_repro import TrainingConfig, TrainingRun
+    from dora_repro.study import TrainingConfig, TrainingRun
 
     run = TrainingRun(TrainingConfig(data="synthetic"))
     run.save(tmp_path / "complete.pt")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dora_repro import BrokenPromise, TrainingConfig, promise
 from dora_repro.checks.expectation import MIME
 from dora_repro.checks.report import Reports, Verdict
 from dora_repro.cli.options import made_config
+from dora_repro.study import TrainingConfig, UnexpectedVerdict, expectation
 from tests.show import made
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,13 +38,13 @@ def config_of(command: str) -> TrainingConfig:
 
 def test_the_reasoning_agrees_with_every_row_of_the_table(asked):
     assert len(asked) > 80
-    wrong = {command: verdict for command, verdict in asked if verdict not in promise(config_of(command)).verdicts}
+    wrong = {command: verdict for command, verdict in asked if verdict not in expectation(config_of(command)).verdicts}
     assert wrong == {}
 
 
 def test_the_reasoning_commits_itself(asked):
     """Only early stopping, which goes by the losses, leaves more than one verdict open."""
-    several = [command for command, _ in asked if len(promise(config_of(command)).verdicts) > 1]
+    several = [command for command, _ in asked if len(expectation(config_of(command)).verdicts) > 1]
     assert several and all("--early-stopping" in command for command in several)
 
 
@@ -68,20 +68,20 @@ def test_the_reasoning_commits_itself(asked):
     ],
 )
 def test_the_reason_is_told(changes, reason):
-    assert promise(TrainingConfig(**changes)).reason == reason
+    assert expectation(TrainingConfig(**changes)).reason == reason
 
 
 def test_a_kept_promise_says_so_in_text_and_for_the_runner():
-    kept = promise(TrainingConfig()).kept_by(made.report())
+    kept = expectation(TrainingConfig()).check(made.report())
     assert repr(kept) == "EXACT, as expected: all that a step reads is in the checkpoint"
     bundle = kept._repr_mimebundle_()
-    assert bundle == {"text/plain": repr(kept), MIME: {"verdict": "EXACT", "promised": ["EXACT"]}}
+    assert bundle == {"text/plain": repr(kept), MIME: {"verdict": "EXACT", "expected": ["EXACT"]}}
     both = Reports("every step", (made.report(), made.different()))
-    assert promise(TrainingConfig(checkpoint="dora-only")).kept_by(both).verdict is Verdict.DIFFERENT
+    assert expectation(TrainingConfig(checkpoint="dora-only")).check(both).verdict is Verdict.DIFFERENT
 
 
 def test_a_broken_promise_is_raised():
-    with pytest.raises(BrokenPromise, match=r"promised EXACT, since all that a step reads .*; found DIFFERENT"):
-        promise(TrainingConfig()).kept_by(made.different())
-    with pytest.raises(BrokenPromise, match=r"promised DIFFERENT, since the checkpoint lacks .*; found EXACT"):
-        promise(TrainingConfig(checkpoint="dora-only")).kept_by(made.report())
+    with pytest.raises(UnexpectedVerdict, match=r"expected EXACT, since all that a step reads .*; found DIFFERENT"):
+        expectation(TrainingConfig()).check(made.different())
+    with pytest.raises(UnexpectedVerdict, match=r"expected DIFFERENT, since the checkpoint lacks .*; found EXACT"):
+        expectation(TrainingConfig(checkpoint="dora-only")).check(made.report())

@@ -22,7 +22,10 @@ from tests import runs
 def test_a_passing_check_costs_two_builds_and_no_step_twice():
     heard = []
     report = check(
-        runs.Plain, steps=3, save_at=2, hear=lambda side, event: heard.append((side, event["event"], event.get("step")))
+        runs.Plain,
+        steps=3,
+        save_at=2,
+        on_event=lambda side, event: heard.append((side, event["event"], event.get("step"))),
     )
     assert report.verdict is Verdict.EXACT
     assert heard == [
@@ -138,11 +141,11 @@ SCRIPT = textwrap.dedent(
     class Mine(runs.Slow):
         pass
 
-    def hear(side, event):
+    def on_event(side, event):
         print(side, event["event"], flush=True)
 
     if __name__ == "__main__":
-        dora_repro.check(Mine, steps=2, save_at=1, hear=hear)
+        dora_repro.check(Mine, steps=2, save_at=1, on_event=on_event)
     """
 )
 

@@ -242,7 +242,7 @@ def test_an_impossible_question_is_refused_before_anything_runs(options, message
 def test_every_step_resumes_from_each_and_trains_the_reference_once():
     heard = []
     found = every_step(
-        runs.Loader, steps=6, in_process=True, hear=lambda side, event: heard.append((side, event["event"]))
+        runs.Loader, steps=6, in_process=True, on_event=lambda side, event: heard.append((side, event["event"]))
     )
     assert [report.save_at for report in found.reports] == [0, 1, 2, 3, 4, 5, 6]
     assert found.verdict is Verdict.EXACT

@@ -26,11 +26,11 @@ def stand_in(monkeypatch):
 
         asked = []
 
-        def ask(first, *, hear=None, interpreters=None, **options):
+        def ask(first, *, on_event=None, interpreters=None, **options):
             asked.append((first, options))
-            if hear:
-                hear("reference", {"event": "built", "step": 0})
-                hear("reference", {"event": "step", "step": 1})
+            if on_event:
+                on_event("reference", {"event": "built", "step": 0})
+                on_event("reference", {"event": "step", "step": 1})
             if isinstance(answer, BaseException):
                 raise answer
             return answer

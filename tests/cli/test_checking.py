@@ -10,7 +10,7 @@ from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.subject.config import TrainingConfig
 from tests.show.made import different, differs, inconclusive, latent, report, tolerated
 
-OF = {"quick": "quick", "full": "full", "every-step": "every_step_of", "twice": "twice_of"}
+OF = {"quick": "quick", "full": "full", "every-step": "every_step", "twice": "twice"}
 DEFAULTS = {
     "ignore": (),
     "tolerance": None,
@@ -101,7 +101,7 @@ def test_every_option_reaches_the_check(call, stand_in, tmp_path):
 
 
 def test_steps_per_epoch_0_is_all_of_them_and_twice_takes_its_steps(call, stand_in):
-    asked = stand_in("twice_of", report())
+    asked = stand_in("twice", report())
     assert call("twice", "--steps-per-epoch", 0, "--save-at", 2, "--save-at", 5).exit_code == 0
     assert asked[0][1] == {**DEFAULTS, "epochs": 3, "steps_per_epoch": None, "save_at": (2, 5)}
 
@@ -164,7 +164,7 @@ def test_json_and_junit_are_written(call, stand_in, tmp_path):
 
 
 def test_several_reports_are_written_too(call, stand_in, tmp_path):
-    stand_in("every_step_of", Reports("every step", (report(), latent())))
+    stand_in("every_step", Reports("every step", (report(), latent())))
     assert call("every-step", "--json", tmp_path / "r.json", "--junit", tmp_path / "r.xml").exit_code == 1
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["verdict"] == "LATENT"
     assert ElementTree.parse(tmp_path / "r.xml").getroot().get("tests") == "8"

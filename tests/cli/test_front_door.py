@@ -24,7 +24,7 @@ def root():
 def test_every_public_name_is_there():
     for name in dora_repro.__all__:
         assert getattr(dora_repro, name) is not None
-    assert {"check", "every_step", "twice", "quick", "full", "compare", "Snapshot", "Trace"} <= set(dir(dora_repro))
+    assert {"check", "every_step", "twice", "inspect", "compare", "Snapshot", "Trace"} <= set(dir(dora_repro))
     assert dora_repro.BadInput.__module__ == "dora_repro.errors"
 
 
@@ -53,7 +53,7 @@ try:
 except dora_repro.BadInput as error:
     print(error)
 import dora_repro.checks.study
-assert dora_repro.checks.study.quick is dora_repro.quick
+assert dora_repro.checks.study.quick is dora_repro.study.quick
 assert dora_repro.comparison.leaves.compare is dora_repro.compare
 """
     assert fresh(code, root) == "steps=0: at least one step must be done\n"

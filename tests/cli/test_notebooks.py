@@ -12,7 +12,7 @@ from tests.headless import specimens
 def folder(tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    kept = f"{specimens.ASK}\ndora_repro.promise(config).kept_by(report)"
+    kept = f"{specimens.ASK}\ndora_repro.study.expectation(config).check(report)"
     specimens.write(folder / "01_check.ipynb", kept, parameters='checkpoint = "complete"  # what it holds')
     specimens.write(folder / "02_raises.ipynb", "raise RuntimeError(name)", parameters='name = "x"')
     return folder

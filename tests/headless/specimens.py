@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 ASK = """import dora_repro
-config = dora_repro.quick_config(dora_repro.TrainingConfig(checkpoint=checkpoint))
-report = dora_repro.quick(config, in_process=True)"""
+config = dora_repro.study.quick_config(dora_repro.study.TrainingConfig(checkpoint=checkpoint))
+report = dora_repro.study.quick(config, in_process=True)"""
 
 CALLBACK = """import ipywidgets
 def broken(change):

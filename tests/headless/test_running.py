@@ -18,19 +18,18 @@ def executed(tmp_path, *sources, parameters="", given=None, **limits):
 
 @pytest.mark.parametrize(("checkpoint", "verdict"), [("complete", "EXACT"), ("dora-only", "DIFFERENT")])
 def test_a_check_that_must_fail_fails_as_promised(tmp_path, checkpoint, verdict):
-    kept = f"{specimens.ASK}\ndora_repro.promise(config).kept_by(report)"
+    kept = f"{specimens.ASK}\ndora_repro.study.expectation(config).check(report)"
     found = executed(tmp_path, kept, parameters='checkpoint = "complete"', given={"checkpoint": checkpoint})
-    assert (found.outcome, found.verdict, found.promised) == ("passed", verdict, (verdict,)), found.problem
+    assert (found.outcome, found.verdict, found.expected) == ("passed", verdict, (verdict,)), found.problem
     assert found.parameters == {"checkpoint": checkpoint}
 
 
 def test_a_notebook_that_promises_what_it_does_not_keep_fails(tmp_path):
-    liar = f"{specimens.ASK}\ndora_repro.promise(dora_repro.TrainingConfig()).kept_by(report)"
+    liar = f"{specimens.ASK}\ndora_repro.study.expectation(dora_repro.study.TrainingConfig()).check(report)"
     found = executed(tmp_path, liar, parameters='checkpoint = "dora-only"')
     assert found.outcome == "failed"
-    assert (
-        "cell 2 raised BrokenPromise: promised EXACT, since all that a step reads is in the checkpoint" in found.problem
-    )
+    said = "cell 2 raised UnexpectedVerdict: expected EXACT, since all that a step reads is in the checkpoint"
+    assert said in found.problem
 
 
 def test_a_cell_that_raises_fails_the_notebook_and_the_copy_is_there(tmp_path):
@@ -83,14 +82,14 @@ def test_several_are_executed_side_by_side_and_each_is_told(tmp_path):
 
 
 def test_a_verdict_that_was_not_promised_is_seen_in_the_copy_alone(tmp_path):
-    said = {"verdict": "EXACT", "promised": ["DIFFERENT"]}
+    said = {"verdict": "EXACT", "expected": ["DIFFERENT"]}
     content = specimens.notebook("x")
     content["cells"][0]["outputs"] = [
         {"output_type": "execute_result", "data": {running.MIME: said}, "metadata": {}, "execution_count": 1}
     ]
     path = tmp_path / "copy.ipynb"
     path.write_text(json.dumps(content))
-    assert running.judge(path)[0] == "failed" and "not one that was promised: DIFFERENT" in running.judge(path)[3]
+    assert running.judge(path)[0] == "failed" and "not one that was expected: DIFFERENT" in running.judge(path)[3]
 
 
 def test_no_copy_takes_the_place_of_a_notebook_or_of_another_copy(tmp_path):

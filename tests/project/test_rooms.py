@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 # From left to right. A new room gets its place here.
 ROOMS = (
     "errors",
+    "contracts",
     "shown",
     "checkpoint",
     "subject",
@@ -37,7 +38,7 @@ ROOMS = (
 )
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
-ONLY = {"subject": {"errors", "checkpoint"}}
+ONLY = {"subject": {"errors", "contracts", "checkpoint"}}
 NEVER = {
     room: {"subject"}
     for room in ("checkpoint", "state", "trace", "recording", "comparison", "sides", "explain")
@@ -52,9 +53,12 @@ CORE = {"checkpoint", "state", "trace", "recording", "comparison", "sides", "exp
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 
+FRONT_DOORS = {"__init__.py", "__main__.py", "study.py"}
+
+
 def modules(package: Path) -> list[Path]:
-    """The modules that belong to a room: all but the package's front door, `__init__` and `__main__`."""
-    return [path for path in sorted(package.rglob("*.py")) if path.parent != package or not path.stem.startswith("__")]
+    """The modules that belong to a room: all but the package's front doors, which may open every room."""
+    return [path for path in sorted(package.rglob("*.py")) if path.parent != package or path.name not in FRONT_DOORS]
 
 
 def room(path: Path, package: Path) -> str:

@@ -202,7 +202,7 @@ def test_what_was_set_aside_is_listed_by_its_reason():
     text = report_text(
         report(
             ignored=("count",),
-            excused=("rng/torch.cpu",),
+            expected_loss=("rng/torch.cpu",),
             noise=("started",),
             notes=("a remark",),
             unseen=("batch",),
@@ -230,7 +230,7 @@ def test_what_raised_is_shown_and_is_what_differs():
 
 
 def test_a_save_that_changes_the_run_is_named():
-    made = different(divergence=Divergence(2, "save", "model/a.m"), saved_with=(differs("model/a.m"),))
+    made = different(divergence=Divergence(2, "save", "model/a.m"), changed_by_save=(differs("model/a.m"),))
     assert "Changed by save() itself (1 leaf):\n  model/a.m  f32[64]" in report_text(made)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dora_repro.checks.expectation import BrokenPromise
+from dora_repro.checks.expectation import UnexpectedVerdict
 from dora_repro.checks.report import Divergence, Verdict
 from dora_repro.faults.gallery import Fault
 from dora_repro.faults.plain import Training
@@ -64,7 +64,7 @@ def test_whatever_is_not_as_declared_is_told(changes, said):
     one = tried(**changes)
     assert not one.as_declared
     assert gallery.line(one).splitlines()[1].strip() == said
-    with pytest.raises(BrokenPromise, match="opt-forgotten is declared as"):
+    with pytest.raises(UnexpectedVerdict, match="opt-forgotten is declared as"):
         one.kept()
 
 

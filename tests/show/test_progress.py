@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
 def heard(stream, **options) -> Progress:
     with Progress(2, stream, **options) as progress:
         for side, event in EVENTS:
-            progress.hear(side, event)
+            progress.on_event(side, event)
     return progress
 
 
@@ -47,8 +47,8 @@ def test_anything_else_gets_nothing():
 def test_it_knows_how_far_the_check_came():
     with Progress(2, io.StringIO()) as progress:
         assert progress.reached == "before the first step"
-        progress.hear(*EVENTS[0])
-        progress.hear(*EVENTS[1])
+        progress.on_event(*EVENTS[0])
+        progress.on_event(*EVENTS[1])
         assert progress.reached == "the reference side was at step 1 of 2"
     assert heard(io.StringIO()).reached == "the resumed side was at step 2 of 2"
 
@@ -57,7 +57,7 @@ def test_bars_are_gone_when_the_check_is_stopped():
     stream = Terminal()
     try:
         with Progress(None, stream) as progress:
-            progress.hear(*EVENTS[0])
+            progress.on_event(*EVENTS[0])
             raise KeyboardInterrupt
     except KeyboardInterrupt:
         pass

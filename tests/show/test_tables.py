@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dora_repro import BadInput, BrokenPromise, Drift, TrainingConfig
+from dora_repro import BadInput, Drift
 from dora_repro.checks import losses
 from dora_repro.dora import norms
 from dora_repro.show import tables
+from dora_repro.study import TrainingConfig, UnexpectedVerdict
 from dora_repro.trace import Step, Trace
 from tests.show import made
 from tests.show.test_figures import drift
@@ -64,10 +65,10 @@ def test_how_far_each_run_drifts():
 
 
 def test_whether_each_did_as_promised():
-    text = tables.promise_table(TrainingConfig(), REPORTS)
+    text = tables.expectation_table(TrainingConfig(), REPORTS)
     assert "dora-only   DIFFERENT  the checkpoint lacks AdamW's moments" in text
-    with pytest.raises(BrokenPromise):
-        tables.promise_table(TrainingConfig(), {"complete": made.different()})
+    with pytest.raises(UnexpectedVerdict):
+        tables.expectation_table(TrainingConfig(), {"complete": made.different()})
 
 
 def test_norms_of_both_sides_of_each_layer():

@@ -88,7 +88,7 @@ def test_a_side_that_is_stopped_ends_its_experiment_alone(monkeypatch):
 
 
 def test_one_interpreter_has_its_hashes_already(tmp_path):
-    with Session(runs.Plain, in_process=True, timeout=60, hear=lambda *_: None, folder=tmp_path) as session:
+    with Session(runs.Plain, in_process=True, timeout=60, on_event=lambda *_: None, folder=tmp_path) as session:
         assert steadied(session, Job(tmp_path / "job", 2)) == ""
 
 
@@ -103,7 +103,7 @@ class OrderOfASet(runs.Plain):
 
 
 def test_the_order_of_a_set_is_found_in_interpreters_of_their_own(tmp_path):
-    with Session(OrderOfASet, in_process=False, timeout=120, hear=lambda *_: None, folder=tmp_path) as session:
+    with Session(OrderOfASet, in_process=False, timeout=120, on_event=lambda *_: None, folder=tmp_path) as session:
         told = steadied(session, Job(tmp_path / "job", 2))
     assert told == EXPERIMENTS[1].told and "PYTHONHASHSEED" in told
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from dora_repro import BadInput, TrainingConfig
+from dora_repro import BadInput
 from dora_repro.checkpoint.layouts import model_name, write_study
 from dora_repro.series.pairs import parting_of
 from dora_repro.series.series import MEASURES, Series, deviations_of, gaps_of
+from dora_repro.study import TrainingConfig
 from dora_repro.subject.demo import trained, two_trained
 from dora_repro.widgets.checkpoints import figures, text
 from dora_repro.widgets.checkpoints.explorer import CheckpointExplorer, shown
