@@ -12,34 +12,13 @@ from PIL import Image
 
 from dora_repro import BadInput, Snapshot
 from dora_repro.comparison import stepwise
-from dora_repro.comparison.elements import folded_shape, images, number_text, why_no_picture, worst_elements
 from dora_repro.comparison.stepwise import Sides
-from dora_repro.dora.layers import dora_layer, layer_text
-from dora_repro.subject.model import DoRALinear
+from dora_repro.dora.layers import dora_layer
 from dora_repro.widgets.differences import figures, text
 from dora_repro.widgets.differences.explorer import VIEWS, DifferenceExplorer, worst_html
+from tests.dora.layers import LAYER, leaves_of_layer, two_runs, whole_layers
 from tests.show import made
 from tests.show.test_figures import drift
-
-LAYER = "model/block.0.out_proj"
-
-
-def layer_leaves(seed: int = 0, out: int = 5, into: int = 7, rank: int = 2) -> dict[str, torch.Tensor]:
-    """m, delta_D_A, delta_D_B of one layer, by path."""
-    torch.manual_seed(seed)
-    dora = DoRALinear(torch.randn(out, into), rank=rank, alpha=16.0)
-    return {f"{LAYER}.{name}": value.detach().clone() for name, value in dora.named_parameters()}
-
-
-def two_runs(steps: int = 4, from_step: int = 2) -> tuple[dict, dict]:
-    """Leaves by step; the second side differs in m from `from_step` on, and in delta_D_A one step later."""
-    one = {step: {name: value + 0.01 * step for name, value in layer_leaves().items()} for step in range(steps)}
-    other = {step: {name: value.clone() for name, value in leaves.items()} for step, leaves in one.items()}
-    for step in range(from_step, steps):
-        other[step][f"{LAYER}.m"][3] += 1e-3
-        if step > from_step:
-            other[step][f"{LAYER}.delta_D_A"][1, 2] += 1e-2
-    return one, other
 
 
 @pytest.fixture
@@ -53,22 +32,12 @@ def size(explorer) -> tuple[int, int]:
     return Image.open(io.BytesIO(explorer.picture.value)).size
 
 
-# --- words and data
+# --- words
 
 
-def test_bytes_decide_step_by_step():
-    sides = Sides(*two_runs())
-    assert sides.steps == (0, 1, 2, 3)
-    assert [len(sides.differing(step)) for step in sides.steps] == [0, 0, 1, 2]
-    assert sides.first == (2, f"{LAYER}.m")
-    assert sides.first_place(f"{LAYER}.delta_D_A") == 3
-    assert sides.first_place(f"{LAYER}.delta_D_B") == math.inf
-
-
-def test_minus_zero_is_a_difference_and_an_equal_nan_is_none():
-    one = {"a": torch.tensor([0.0, math.nan]), "b": torch.tensor([math.nan])}
-    sides = Sides(one, {"a": torch.tensor([-0.0, math.nan]), "b": torch.tensor([math.nan])})
-    assert sides.differing(None) == ("a",)
+def test_minus_zero_is_a_difference_in_bytes_alone():
+    one = {"a": torch.tensor([0.0, math.nan])}
+    sides = Sides(one, {"a": torch.tensor([-0.0, math.nan])})
     assert text.leaf_sentence(sides, None, "a") == (
         "a (f32[2]): 1 of 2 elements (50 %) differ, in bytes alone (as numbers they are equal: −0 and +0); "
         "the worst is at [0]."
@@ -111,102 +80,7 @@ def test_each_kind_of_difference_has_its_words():
     ]
 
 
-def test_leaves_are_put_in_order_and_searched_for():
-    one = {"A.small": torch.zeros(2), "equal": torch.ones(2), "b.large": torch.ones(2), "lost": torch.ones(1)}
-    other = {"A.small": torch.full((2,), 1e-9), "equal": torch.ones(2), "b.large": torch.full((2,), 1.5)}
-    sides = Sides(one, other)
-    assert sides.ordered(None) == ["A.small", "equal", "b.large", "lost"]
-    assert sides.ordered(None, "max_abs") == ["lost", "b.large", "A.small", "equal"]
-    assert sides.ordered(None, "max_ulp") == ["lost", "A.small", "b.large", "equal"]
-    assert sides.ordered(None, "first") == ["A.small", "b.large", "lost", "equal"]
-    assert sides.ordered(None, search=" A.S") == ["A.small"]
-    with pytest.raises(BadInput, match="order='up': choose from given, first, max_abs, max_ulp"):
-        sides.ordered(None, "up")
-
-
-def test_worst_elements_come_first_and_are_counted_in_ulp():
-    one = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    other = one.clone()
-    other[0, 1], other[1, 2] = 2.5, torch.nextafter(one[1, 2], torch.tensor(9.0))
-    first, second = worst_elements(one, other)
-    assert (first.index, first.expected, first.actual, first.difference) == ((0, 1), "2.0", "2.5", 0.5)
-    assert (second.index, second.ulp) == ((1, 2), 1)
-    other[1, 0] = math.nan
-    assert [element.index for element in worst_elements(one, other, 2)] == [(1, 0), (0, 1)]
-    assert worst_elements(one, one) == []
-
-
-def test_numbers_are_as_long_as_they_must_be():
-    assert number_text(torch.tensor(0.1)) == "0.1"
-    assert number_text(torch.tensor(0.1, dtype=torch.bfloat16)) == "0.100098"
-    assert number_text(torch.tensor(True)) == "True"
-    assert number_text(torch.tensor(math.nan)) == "nan (0x7fc00000)"
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "said"),
-    [
-        (torch.ones(2), "text", "no tensor on both sides"),
-        (torch.ones(2), torch.ones(3), "no counterparts"),
-        (torch.ones(2).to_sparse(), torch.ones(2).to_sparse(), "sparse"),
-        (torch.ones(0), torch.ones(0), "no elements"),
-        (torch.ones(2, device="meta"), torch.ones(2, device="meta"), "without data"),
-    ],
-)
-def test_what_cannot_be_drawn_says_why(one, other, said):
-    assert said in why_no_picture(one, other)
-    with pytest.raises(BadInput, match="no picture of"):
-        images(one, other)
-
-
-# --- the data behind the pictures
-
-
-def test_shapes_are_folded_sensibly():
-    assert folded_shape((64,)) == (1, 64, "")
-    assert folded_shape((5056,)) == (71, 72, "a vector of 5056 in rows of 72")
-    assert folded_shape((300, 4)) == (300, 4, "")
-    assert folded_shape((32, 16, 3, 3)) == (32, 144, "32 × 16 × 3 × 3 as 32 × 144")
-
-
-def test_a_small_tensor_is_shown_as_it_is():
-    one = torch.arange(6.0).reshape(2, 3)
-    other = one.clone()
-    other[1, 0] += 0.5
-    found = images(one, other)
-    np.testing.assert_array_equal(found.expected, one)
-    np.testing.assert_array_equal(found.actual, other)
-    np.testing.assert_array_equal(found.apart, [[0, 0, 0], [0.5, 0, 0]])
-    assert found.block == (1, 1) and found.differs.sum() == 1
-
-
-@pytest.mark.parametrize("shape", [(600, 300), (257, 1000), (100_003,), (8, 9, 40, 50)])
-def test_a_large_tensor_keeps_the_worst_of_each_block(shape):
-    torch.manual_seed(0)
-    one = torch.randn(shape)
-    other = one + (torch.rand(shape) < 1e-3) * torch.randn(shape)
-    other.view(-1)[-1] += 7.0
-    found = images(one, other)
-    assert max(found.apart.shape) <= 256
-    assert found.apart.max() == pytest.approx((other.double() - one.double()).abs().max().item(), rel=0, abs=0)
-    assert found.apart[-1].max() == found.apart.max()
-    kept = np.isfinite(found.expected)
-    np.testing.assert_array_equal(
-        np.abs(found.actual - found.expected)[kept], found.apart[kept]
-    )  # one and the same element
-    rows, columns = found.shape
-    full = np.zeros(rows * columns, bool)
-    full[: one.numel()] = (one != other).reshape(-1).numpy()
-    down, across = np.nonzero(full.reshape(rows, columns))
-    assert found.differs.sum() == len({*zip(down // found.block[0], across // found.block[1], strict=True)})
-
-
-def test_a_nan_and_bytes_alone_are_seen_in_a_block():
-    one, other = torch.zeros(512, 512), torch.zeros(512, 512)
-    other[0, 0], other[0, 1], other[4, 4] = 1.0, math.nan, -0.0
-    found = images(one, other)
-    assert np.isnan(found.apart[0, 0]) and found.differs[0, 0]
-    assert found.apart[2, 2] == 0 and found.differs[2, 2] and found.differs.sum() == 2
+# --- pictures
 
 
 def test_the_difference_is_grey_where_bytes_are_equal():
@@ -241,76 +115,11 @@ def test_a_histogram_counts_the_elements_of_the_leaf():
         figures.leaf_ulp_histogram(torch.ones(2).long(), torch.ones(2).long())
 
 
-# --- a DoRA layer
-
-
-def whole_layers() -> tuple[DoRALinear, DoRALinear]:
-    torch.manual_seed(0)
-    one = DoRALinear(torch.randn(5, 7, dtype=torch.float64), rank=2, alpha=16.0)
-    other = DoRALinear(torch.randn(5, 7, dtype=torch.float64), rank=2, alpha=16.0)
-    other.load_state_dict(one.state_dict())
-    with torch.no_grad():
-        other.m[1] += 0.25
-        other.delta_D_A[0, 3] += 0.1
-    return one, other
-
-
-def leaves_of_layer(layer: DoRALinear) -> dict[str, torch.Tensor]:
-    return {f"{LAYER}.{name}": value for name, value in layer.state_dict().items() if name != "bias"}
-
-
-def test_a_layer_is_compared_by_the_weight_that_the_model_computes():
-    one, other = whole_layers()
-    found = dora_layer(Sides(leaves_of_layer(one), leaves_of_layer(other)), None, f"{LAYER}.m")
-    assert found.whole and found.rank == 2
-    for weight, layer in zip(found.weights, (one, other), strict=True):
-        np.testing.assert_allclose(weight, layer.weight.detach(), rtol=1e-14)
-    directions = [torch.nn.functional.normalize(layer.weight.detach(), dim=1) for layer in (one, other)]
-    cosine = (directions[0] * directions[1]).sum(dim=1)
-    np.testing.assert_allclose(1 - found.turned, cosine, atol=1e-14)
-    assert np.flatnonzero(found.turned > 1e-20).tolist() == [3]
-    assert np.flatnonzero(found.row_norms > 1e-10).tolist() == [1, 3]
-    part = 0.25**2 / (found.row_norms**2).sum()
-    assert found.of_lengths == pytest.approx(part, rel=1e-12)
-
-
-def test_directions_come_from_a_base_or_the_update_alone_is_compared():
+def test_without_directions_the_picture_is_of_the_low_rank_update():
     one, other = (leaves_of_layer(layer) for layer in whole_layers())
-    base = {f"{LAYER}.D": one.pop(f"{LAYER}.D")}
-    other.pop(f"{LAYER}.D")
-    sides = Sides(one, other)
-    assert dora_layer(sides, None, f"{LAYER}.m", base).whole
-    alone = dora_layer(sides, None, f"{LAYER}.m")
-    update = 8.0 * one[f"{LAYER}.delta_D_A"].T @ one[f"{LAYER}.delta_D_B"].T
-    np.testing.assert_allclose(alone.weights[0], update, rtol=1e-12)
-    assert "the low-rank update alone is compared" in layer_text(alone) and alone.of_lengths is None
+    del one[f"{LAYER}.D"], other[f"{LAYER}.D"]
+    alone = dora_layer(Sides(one, other), None, f"{LAYER}.m")
     assert "low-rank update: absolute difference" in figures.dora_rows(alone).axes[3].get_title(loc="left")
-
-
-def test_a_snapshot_holds_all_that_the_weight_needs():
-    one, other = whole_layers()
-    sides = Sides(*(Snapshot.capture({"model": torch.nn.Sequential(layer)}) for layer in (one, other)))
-    (leaf,) = (leaf for leaf in sides.leaves(None) if leaf.endswith(".m"))
-    found = dora_layer(sides, None, leaf)
-    np.testing.assert_allclose(found.weights[1], other.weight.detach(), rtol=1e-14)
-
-
-def test_a_layer_is_measured_beside_what_training_moved():
-    sides = Sides(*two_runs())
-    found = dora_layer(sides, 3, f"{LAYER}.m")
-    start = dora_layer(sides, 0, f"{LAYER}.m")
-    assert found.since == 0 and start.moved is None
-    assert found.moved == pytest.approx(np.linalg.norm(found.weights[0] - start.weights[0]))
-    assert "of what training has moved it since step 0" in layer_text(found)
-
-
-def test_an_equal_layer_and_one_that_is_not_there_are_told():
-    sides = Sides(*two_runs())
-    text = layer_text(dora_layer(sides, 0, f"{LAYER}.m"))
-    assert "Lengths m: equal in all rows." in text and "The low-rank update is equal, computed in float64." in text
-    assert dora_layer(sides, 0, "rng/torch") == "rng/torch is no parameter of a DoRA layer (m, delta_D_A, delta_D_B)."
-    part = Sides({f"{LAYER}.m": torch.ones(3)}, {f"{LAYER}.m": torch.ones(3)})
-    assert "are not all there on both sides" in dora_layer(part, None, f"{LAYER}.m")
 
 
 def test_a_row_picture_shows_both_lengths_and_leaves_equal_rows_out():
