@@ -81,7 +81,7 @@ $(ready): pyproject.toml constraints.txt
 # Versions that exist for one build of torch or one system only are left out: torch brings its own.
 constraints: ## write constraints.txt anew: the newest versions that pyproject.toml allows (then run the tests)
 	@$(find_python); "$$found" -m venv --clear build/constraints
-	@build/constraints/bin/python -m pip install --disable-pip-version-check --no-input $(PIP_ARGS) -e '.[all,test]'
+	@build/constraints/bin/python -m pip install --disable-pip-version-check --no-input $(PIP_ARGS) -e '.[all,test,docs,dist]'
 	@build/constraints/bin/python -m pip freeze --all --exclude pip --exclude-editable > build/frozen.txt
 	@{ sed -n '/^#/p' constraints.txt; $(pins) build/frozen.txt; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt; rm -rf build/constraints build/frozen.txt
