@@ -31,13 +31,14 @@ def lazily(
 _PLACES = {
     "errors": ("BadInput", "MissingExtra"),
     "checks.checks": ("check", "every_step", "twice"),
-    "checks.report": ("Control", "Divergence", "Report", "Reports", "Verdict"),
+    "checks.report": ("Control", "Report", "Reports", "Verdict"),
     "explain.explanation": ("Cause", "Explanation"),
-    "comparison.leaves": ("compare", "Comparison", "LeafDifference"),
+    "comparison.leaves": ("compare", "Comparison"),
     "checkpoint.contents": ("inspect", "Contents"),
     "state.snapshot": ("Snapshot",),
     "comparison.drift": ("Drift",),
-    "trace": ("Trace",),
+    "difference": ("LeafDifference",),
+    "trace": ("Divergence", "Trace"),
     "recording": ("Recorder",),
 }
 _get, _names, __all__ = lazily(__name__, _PLACES)

@@ -11,10 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 
 from dora_repro.checkpoint import writing
+from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 
 FORMAT = "dora_repro/trace/1"
-PHASES = ("load", "batch", "forward", "backward", "update", "schedule", "epoch_end", "save")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,52 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The first place where two traces differ; `kind` is `value`, `missing` (not in the second) or `unexpected`."""
+class Divergence:
+    """The first place where two runs differ, in order of execution.
+
+    Attributes:
+        step: the optimizer step, counted from 1; for phases `load` and `save` the step after which it happened.
+        phase: `load`, `batch`, `forward`, `backward`, `update`, `schedule`, `epoch_end` or `save`, numbered where it is
+            repeated (`backward[2]`); empty for memory, which is compared at the end of a step.
+        leaf: the path of what differs.
+        kind: `value`, `missing` (not in the second run), `unexpected` (only there), `raised`, or, of a leaf whose
+            values were compared, `dtype`, `shape` or `type`.
+        difference: how the leaf differs, where both values are known.
+    """
 
     step: int
     phase: str
     leaf: str
     kind: str = "value"
+    difference: LeafDifference | None = None
+
+    @property
+    def where(self) -> str:
+        """Step and phase: `step 3, phase update`; `end of step 3` for memory."""
+        return f"step {self.step}, phase {self.phase}" if self.phase else f"end of step {self.step}"
+
+    @property
+    def place(self) -> str:
+        """Step, phase and leaf, without sizes: the same on any machine."""
+        return f"{self.where}, {self.leaf}"
+
+    def how(self, second: str = "the resumed run") -> str:
+        """How the leaf differs, in a few words; empty where no more is known than that its bytes do.
+
+        Args:
+            second: what to call the second run.
+        """
+        if self.kind == "missing":
+            return f"missing in {second}"
+        if self.kind == "unexpected":
+            return f"only in {second}"
+        if self.kind == "raised":
+            return "raised"
+        return self.difference.short if self.difference is not None else ""
+
+    def __str__(self) -> str:
+        how = self.how()
+        return f"{self.place} ({how})" if how else self.place
 
 
 @dataclass
@@ -160,7 +199,7 @@ def _of(kind: type, value: object) -> object:
     return value
 
 
-def first_difference(expected: Trace, actual: Trace, after: int = 0) -> Difference | None:
+def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergence | None:
     """The first differing effect of two traces, over the steps after `after`.
 
     Steps are aligned by number, and effects within a step in order of execution. Steps before the first of `actual`
@@ -174,13 +213,13 @@ def first_difference(expected: Trace, actual: Trace, after: int = 0) -> Differen
             continue
         other = actual.step(step.number)
         if other is None:
-            return Difference(step.number, "epoch_end", "run/finished", "missing") if actual.finished else None
+            return Divergence(step.number, "epoch_end", "run/finished", "missing") if actual.finished else None
         found = first_in_step(step.number, step.effects, without_late_loading(expected, actual, other))
         if found is not None:
             return found
     last = max(after, expected.steps[-1].number if expected.steps else 0)
     if expected.finished and actual.step(last + 1) is not None:
-        return Difference(last + 1, "epoch_end", "run/finished", "unexpected")
+        return Divergence(last + 1, "epoch_end", "run/finished", "unexpected")
     return None
 
 
@@ -233,30 +272,30 @@ def _renamed(name: str, phase: str, less: int) -> str:
     return phase if number == 1 else f"{phase}[{number}]"
 
 
-def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Difference | None:
+def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
     """The first differing effect of one step."""
     for one, other in zip(expected, actual, strict=False):
         if one == other:
             continue
         if (one.phase, one.leaf) == (other.phase, other.leaf):
-            return Difference(number, one.phase, one.leaf)
+            return Divergence(number, one.phase, one.leaf)
         # Where each is there in the other, too, the order differs: what should come now is missing here.
         known = any((other.phase, other.leaf) == (effect.phase, effect.leaf) for effect in expected)
         if known or all((one.phase, one.leaf) != (effect.phase, effect.leaf) for effect in actual):
-            return Difference(number, one.phase, one.leaf, "missing")
-        return Difference(number, other.phase, other.leaf, "unexpected")
+            return Divergence(number, one.phase, one.leaf, "missing")
+        return Divergence(number, other.phase, other.leaf, "unexpected")
     if len(expected) > len(actual):
         effect = expected[len(actual)]
-        return Difference(number, effect.phase, effect.leaf, "missing")
+        return Divergence(number, effect.phase, effect.leaf, "missing")
     if len(actual) > len(expected):
         effect = actual[len(expected)]
-        return Difference(number, effect.phase, effect.leaf, "unexpected")
+        return Divergence(number, effect.phase, effect.leaf, "unexpected")
     return None
 
 
-def first_memory_difference(
+def first_memory_divergence(
     expected: Trace, actual: Trace, after: int = 0, skip: Container[str] = ()
-) -> Difference | None:
+) -> Divergence | None:
     """The first step after `after` at whose end some memory differs, and the leaf (phase is empty)."""
     theirs = actual.memory()
     other_number, other = next(theirs, (None, {}))
@@ -270,5 +309,5 @@ def first_memory_difference(
         for path in sorted(memory.keys() | other.keys()):
             if memory.get(path) != other.get(path) and path not in skip:
                 kind = "missing" if path not in other else "unexpected" if path not in memory else "value"
-                return Difference(number, "", path, kind)
+                return Divergence(number, "", path, kind)
     return None

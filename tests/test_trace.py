@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.trace import FORMAT, Difference, Effect, Step, Trace, first_difference, first_memory_difference
+from dora_repro.trace import FORMAT, Divergence, Effect, Step, Trace, first_divergence, first_memory_divergence
 
 
 def digest(text: str) -> bytes:
@@ -169,42 +170,42 @@ def test_memory_is_what_changed_on_top_of_what_was():
 OTHER = ["batch x a", "forward loss b", "backward w/grad C", "update w D"]
 
 
-def over(step: int, kind: str) -> Difference:
-    return Difference(step, "epoch_end", "run/finished", kind)
+def over(step: int, kind: str) -> Divergence:
+    return Divergence(step, "epoch_end", "run/finished", kind)
 
 
 FIRST = {
     "none": (trace(ONE, ONE), trace(ONE, ONE), 0, None),
-    "a value": (trace(ONE, ONE), trace(ONE, OTHER), 0, Difference(2, "backward", "w/grad")),
-    "the first of several": (trace(ONE, ONE, ONE), trace(ONE, OTHER, ONE), 0, Difference(2, "backward", "w/grad")),
+    "a value": (trace(ONE, ONE), trace(ONE, OTHER), 0, Divergence(2, "backward", "w/grad")),
+    "the first of several": (trace(ONE, ONE, ONE), trace(ONE, OTHER, ONE), 0, Divergence(2, "backward", "w/grad")),
     "only before what is asked": (trace(ONE, ONE), trace(OTHER, ONE), 1, None),
-    "also after": (trace(ONE, ONE), trace(OTHER, OTHER), 1, Difference(2, "backward", "w/grad")),
-    "missing": (trace(ONE), trace(ONE[:2] + ONE[3:]), 0, Difference(1, "backward", "w/grad", "missing")),
-    "missing at the end": (trace(ONE), trace(ONE[:3]), 0, Difference(1, "update", "w", "missing")),
-    "unexpected": (trace(ONE[:2] + ONE[3:]), trace(ONE), 0, Difference(1, "backward", "w/grad", "unexpected")),
-    "unexpected at the end": (trace(ONE[:3]), trace(ONE), 0, Difference(1, "update", "w", "unexpected")),
-    "another order": (trace(ONE), trace([ONE[1], ONE[0], *ONE[2:]]), 0, Difference(1, "batch", "x", "missing")),
-    "another phase": (trace(["update w a"]), trace(["update[2] w a"]), 0, Difference(1, "update", "w", "missing")),
-    "nothing for something": (trace(ONE), trace([]), 0, Difference(1, "batch", "x", "missing")),
+    "also after": (trace(ONE, ONE), trace(OTHER, OTHER), 1, Divergence(2, "backward", "w/grad")),
+    "missing": (trace(ONE), trace(ONE[:2] + ONE[3:]), 0, Divergence(1, "backward", "w/grad", "missing")),
+    "missing at the end": (trace(ONE), trace(ONE[:3]), 0, Divergence(1, "update", "w", "missing")),
+    "unexpected": (trace(ONE[:2] + ONE[3:]), trace(ONE), 0, Divergence(1, "backward", "w/grad", "unexpected")),
+    "unexpected at the end": (trace(ONE[:3]), trace(ONE), 0, Divergence(1, "update", "w", "unexpected")),
+    "another order": (trace(ONE), trace([ONE[1], ONE[0], *ONE[2:]]), 0, Divergence(1, "batch", "x", "missing")),
+    "another phase": (trace(["update w a"]), trace(["update[2] w a"]), 0, Divergence(1, "update", "w", "missing")),
+    "nothing for something": (trace(ONE), trace([]), 0, Divergence(1, "batch", "x", "missing")),
     "ended early": (trace(ONE, ONE), trace(ONE, finished=True), 0, over(2, "missing")),
     "not recorded as far": (trace(ONE, ONE), trace(ONE), 0, None),
     "went on": (trace(ONE, finished=True), trace(ONE, ONE), 0, over(2, "unexpected")),
     "recorded further": (trace(ONE), trace(ONE, ONE), 0, None),
     "both ended": (trace(ONE, finished=True), trace(ONE, finished=True), 0, None),
     "resumed": (trace(ONE, OTHER, ONE), trace(OTHER, ONE, first=2), 1, None),
-    "resumed, and differs": (trace(ONE, ONE, ONE), trace(ONE, OTHER, first=2), 1, Difference(3, "backward", "w/grad")),
+    "resumed, and differs": (trace(ONE, ONE, ONE), trace(ONE, OTHER, first=2), 1, Divergence(3, "backward", "w/grad")),
     "resumed, compared from the start": (trace(ONE, ONE), trace(ONE, first=2, finished=True), 0, None),
     "resumed where the other had ended": (
-        trace(ONE, finished=True), trace(ONE, first=2), 1, Difference(2, "epoch_end", "run/finished", "unexpected"),
+        trace(ONE, finished=True), trace(ONE, first=2), 1, Divergence(2, "epoch_end", "run/finished", "unexpected"),
     ),
-    "ended at once": (trace(ONE, ONE), Trace(finished=True), 1, Difference(2, "epoch_end", "run/finished", "missing")),
+    "ended at once": (trace(ONE, ONE), Trace(finished=True), 1, Divergence(2, "epoch_end", "run/finished", "missing")),
     "nothing at all": (Trace(), Trace(), 0, None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("expected", "actual", "after", "found"), FIRST.values(), ids=FIRST)
 def test_the_first_difference_is_the_first_in_order_of_execution(expected, actual, after, found):
-    assert first_difference(expected, actual, after) == found
+    assert first_divergence(expected, actual, after) == found
 
 
 @given(st.integers(1, 4), st.integers(0, 3))
@@ -212,9 +213,9 @@ def test_a_planted_difference_is_found_where_it_was_planted(step, place):
     texts = [list(ONE) for _ in range(4)]
     phase, leaf, _ = texts[step - 1][place].split()
     texts[step - 1][place] = f"{phase} {leaf} planted"
-    found = first_difference(trace(*[ONE] * 4), trace(*texts))
-    assert found == Difference(step, phase, leaf)
-    assert first_difference(trace(*[ONE] * 4), trace(*texts), after=step) is None
+    found = first_divergence(trace(*[ONE] * 4), trace(*texts))
+    assert found == Divergence(step, phase, leaf)
+    assert first_divergence(trace(*[ONE] * 4), trace(*texts), after=step) is None
 
 
 # --- the first difference of memory ------------------------------------------------------------------------------
@@ -226,20 +227,20 @@ def memory(*changes, start=None, first=1) -> Trace:
 
 MEMORY = {
     "none": (memory({"a": "1"}), memory({"a": "1"}), 0, (), None),
-    "a value": (memory({"a": "1"}), memory({"a": "2"}), 0, (), Difference(1, "", "a")),
-    "a change that did not come": (memory({"a": "1"}), memory({}), 0, (), Difference(1, "", "a")),
-    "what was gone": (memory({"a": None}), memory({}), 0, (), Difference(1, "", "a", "unexpected")),
-    "what was not made": (memory({"c": "1"}), memory({}), 0, (), Difference(1, "", "c", "missing")),
-    "later": (memory({}, {"a": "1"}), memory({}, {"a": "2"}), 0, (), Difference(2, "", "a")),
+    "a value": (memory({"a": "1"}), memory({"a": "2"}), 0, (), Divergence(1, "", "a")),
+    "a change that did not come": (memory({"a": "1"}), memory({}), 0, (), Divergence(1, "", "a")),
+    "what was gone": (memory({"a": None}), memory({}), 0, (), Divergence(1, "", "a", "unexpected")),
+    "what was not made": (memory({"c": "1"}), memory({}), 0, (), Divergence(1, "", "c", "missing")),
+    "later": (memory({}, {"a": "1"}), memory({}, {"a": "2"}), 0, (), Divergence(2, "", "a")),
     "healed": (memory({"a": "1"}, {"a": "5"}), memory({"a": "2"}, {"a": "5"}), 1, (), None),
-    "lasting from before": (memory({"a": "1"}, {}), memory({"a": "2"}, {}), 1, (), Difference(2, "", "a")),
-    "skipped": (memory({"a": "1", "b": "1"}), memory({"a": "2", "b": "2"}), 0, {"a"}, Difference(1, "", "b")),
+    "lasting from before": (memory({"a": "1"}, {}), memory({"a": "2"}, {}), 1, (), Divergence(2, "", "a")),
+    "skipped": (memory({"a": "1", "b": "1"}), memory({"a": "2", "b": "2"}), 0, {"a"}, Divergence(1, "", "b")),
     "all skipped, then another": (
-        memory({"a": "1"}, {"b": "1"}), memory({"a": "2"}, {"b": "2"}), 0, {"a"}, Difference(2, "", "b"),
+        memory({"a": "1"}, {"b": "1"}), memory({"a": "2"}, {"b": "2"}), 0, {"a"}, Divergence(2, "", "b"),
     ),
     "all skipped": (memory({"a": "1"}), memory({"a": "2"}), 0, {"a"}, None),
     "resumed with another start": (
-        memory({"a": "1"}, {}), memory({}, start={"a": "1", "b": "9"}, first=2), 1, (), Difference(2, "", "b"),
+        memory({"a": "1"}, {}), memory({}, start={"a": "1", "b": "9"}, first=2), 1, (), Divergence(2, "", "b"),
     ),
     "resumed with the same": (
         memory({"a": "1"}, {"b": "2"}), memory({"b": "2"}, start={"a": "1", "b": "0"}, first=2), 0, (), None,
@@ -251,7 +252,7 @@ MEMORY = {
 
 @pytest.mark.parametrize(("expected", "actual", "after", "skip", "found"), MEMORY.values(), ids=MEMORY)
 def test_the_first_difference_of_memory(expected, actual, after, skip, found):
-    assert first_memory_difference(expected, actual, after, skip) == found
+    assert first_memory_divergence(expected, actual, after, skip) == found
 
 
 def step(number, *effects):
@@ -263,12 +264,12 @@ def test_options_that_a_late_load_sets_at_the_beginning_of_its_first_step_are_no
     update = ("update", "w", b"u")
     expected = Trace([step(3, update, one), step(4, update, two), step(5, update, one)])
     later = ("schedule[2]", "optimizer/lr", b"2")
-    assert first_difference(expected, Trace([step(4, one, update, later)]), 3) is None
+    assert first_divergence(expected, Trace([step(4, one, update, later)]), 3) is None
     # Other values than were held are a difference, and so are the right ones in a later step.
-    found = first_difference(expected, Trace([step(4, two, update, later)]), 3)
+    found = first_divergence(expected, Trace([step(4, two, update, later)]), 3)
     assert found is not None and (found.step, found.phase) == (4, "update")
     late = Trace([step(4, update, two), step(5, two, update, ("schedule[2]", "optimizer/lr", b"1"))])
-    assert first_difference(expected, late, 3) is not None
+    assert first_divergence(expected, late, 3) is not None
 
 
 def test_batches_that_a_late_load_passes_over_in_its_first_step_are_no_effect():
@@ -279,18 +280,18 @@ def test_batches_that_a_late_load_passes_over_in_its_first_step_are_no_effect():
     forward, rest = ("forward", "loss", b"l"), [("batch[2]", "batch/0", b"v"), ("forward[2]", "loss", b"m")]
     expected = Trace([step(3), step(4, *batches(b"c"), forward, *rest), step(5, *batches(b"d"), forward)])
     late = [("batch[4]", "batch/0", b"v"), ("forward[2]", "loss", b"m")]
-    assert first_difference(expected, Trace([step(4, *batches(b"a", b"b", b"c"), forward, *late)]), 3) is None
-    assert first_difference(expected, Trace([step(4, *batches(b"c"), forward, *rest)]), 3) is None
+    assert first_divergence(expected, Trace([step(4, *batches(b"a", b"b", b"c"), forward, *late)]), 3) is None
+    assert first_divergence(expected, Trace([step(4, *batches(b"c"), forward, *rest)]), 3) is None
     # What is worked on must be the right one; fewer are not enough; and a later step passes over none.
-    wrong = first_difference(expected, Trace([step(4, *batches(b"a", b"b"), forward, *late)]), 3)
-    assert wrong == Difference(4, "batch", "batch/0")
-    assert first_difference(expected, Trace([step(4, forward, *rest)]), 3) is not None
+    wrong = first_divergence(expected, Trace([step(4, *batches(b"a", b"b"), forward, *late)]), 3)
+    assert wrong == Divergence(4, "batch", "batch/0")
+    assert first_divergence(expected, Trace([step(4, forward, *rest)]), 3) is not None
     again = Trace([step(4, *batches(b"c"), forward, *rest), step(5, *batches(b"x", b"d"), forward)])
-    assert first_difference(expected, again, 3) == Difference(5, "batch", "batch/0")
+    assert first_divergence(expected, again, 3) == Divergence(5, "batch", "batch/0")
     # Options may be set before.
     options = [("schedule", "optimizer/lr", b"1")]
     held = Trace([step(3, *options), step(4, *batches(b"c"), forward)])
-    assert first_difference(held, Trace([step(4, *options, *batches(b"b", b"c"), forward)]), 3) is None
+    assert first_divergence(held, Trace([step(4, *options, *batches(b"b", b"c"), forward)]), 3) is None
 
 
 def test_where_the_order_differs_what_should_have_come_is_missing():
@@ -299,3 +300,35 @@ def test_where_the_order_differs_what_should_have_come_is_missing():
     rate, batch = Effect("schedule", "optimizer/lr", b"1"), Effect("batch", "batch/0", b"2")
     found = first_in_step(4, [rate, batch], [batch, rate])
     assert (found.phase, found.leaf, found.kind) == ("schedule", "optimizer/lr", "missing")
+
+
+# --- a divergence in words
+
+SIZED = LeafDifference("w", differing=3, total=64, max_ulp=2)
+WORDS = {
+    "an effect": (Divergence(3, "update", "w"), "step 3, phase update, w"),
+    "its size": (
+        Divergence(3, "update", "w", "value", SIZED),
+        "step 3, phase update, w (3 of 64 elements, at most 2 ULP)",
+    ),
+    "no ULP": (
+        Divergence(3, "batch", "x", "value", LeafDifference("x", differing=1, total=2)),
+        "step 3, phase batch, x (1 of 2 elements)",
+    ),
+    "no elements": (Divergence(2, "load", "w", "dtype", LeafDifference("w", "dtype")), "step 2, phase load, w"),
+    "memory": (Divergence(3, "", "m/exp_avg"), "end of step 3, m/exp_avg"),
+    "missing": (Divergence(3, "batch", "x", "missing"), "step 3, phase batch, x (missing in the resumed run)"),
+    "unexpected": (Divergence(3, "batch", "x", "unexpected"), "step 3, phase batch, x (only in the resumed run)"),
+    "raised": (Divergence(2, "load", "run/exception", "raised"), "step 2, phase load, run/exception (raised)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "words"), WORDS.values(), ids=WORDS)
+def test_a_divergence_says_where_and_how(found, words):
+    assert str(found) == words
+    assert words.startswith(found.place) and found.place.startswith(found.where)
+
+
+def test_a_divergence_of_two_files_names_the_second():
+    assert Divergence(3, "batch", "x", "missing").how("the second") == "missing in the second"
+    assert Divergence(3, "batch", "x", "unexpected").how("the second") == "only in the second"

@@ -17,7 +17,7 @@ from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, SideStopped
 from dora_repro.sides.session import OnEvent, Session, threads
-from dora_repro.trace import first_difference
+from dora_repro.trace import first_divergence
 
 
 def check(
@@ -216,7 +216,7 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
     if report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
         return report
     found, findings = report.divergence, known.findings
-    effects = first_difference(sides.reference.trace, sides.resumed.trace, sides.save_at)
+    effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
     at_end = report.latent
     if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
         still = {difference.path for difference in findings.end}

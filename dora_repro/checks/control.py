@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from dora_repro.checks import judge
-from dora_repro.checks.report import Control, Divergence
+from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.session import Session
+from dora_repro.trace import Divergence
 
 NOT_RUN = Control()
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dora_repro.checks.report import Control, Divergence, Verdict
+from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
-from dora_repro.comparison.leaves import Comparison, LeafDifference, compare, compare_leaf
+from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
+from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
-from dora_repro.trace import Trace, first_difference, first_memory_difference, without_late_loading
+from dora_repro.trace import Divergence, Trace, first_divergence, first_memory_divergence, without_late_loading
 
 # What save() may not change. Of plain values that the run keeps for itself (a counter of saves) an experiment decides.
 _UNTOUCHABLE = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
@@ -53,8 +54,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     loaded = resumed.loaded if (resumed.folder / "load.pt").exists() else None
     ended = resumed.end if (resumed.folder / "end.pt").exists() else None
 
-    found = first_difference(expected, actual, save_at)
-    divergence = Divergence(found.step, found.phase, found.leaf, found.kind) if found else None
+    divergence = first_divergence(expected, actual, save_at)
     if divergence is None and resumed.failure is not None:
         divergence = _raised(resumed, save_at)
     lost = compare(saved, loaded).differences if loaded is not None else ()
@@ -185,9 +185,9 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
 
 def repeat_difference(first: Evidence, again: Evidence) -> Divergence | None:
     """Where a repeated side first did something else than the first time, effects only."""
-    found = first_difference(first.trace, again.trace)
+    found = first_divergence(first.trace, again.trace)
     if found is not None:
-        return Divergence(found.step, found.phase, found.leaf, found.kind)
+        return found
     if (first.failure is None) != (again.failure is None):
         raising = again if again.failure else first
         return Divergence(raising.result["step"] + 1, raising.result["phase"], "run/exception", "raised")
@@ -221,8 +221,7 @@ def _position(divergence: Divergence, trace: Trace, save_at: int) -> tuple[int, 
 
 def first_memory(reference: Evidence, resumed: Evidence, save_at: int, skip: Iterable[str]) -> Divergence | None:
     """The first memory that differs at the end of a step: where a loss first shows."""
-    found = first_memory_difference(reference.trace, resumed.trace, save_at, frozenset(skip))
-    return Divergence(found.step, "", found.leaf, found.kind) if found else None
+    return first_memory_divergence(reference.trace, resumed.trace, save_at, frozenset(skip))
 
 
 def matching(paths: Iterable[str], globs: Iterable[str]) -> tuple[str, ...]:

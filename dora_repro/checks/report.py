@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass, field
 
 from dora_repro.comparison.drift import Drift
-from dora_repro.comparison.leaves import Comparison, LeafDifference
+from dora_repro.comparison.leaves import Comparison
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.shown import Shown
-from dora_repro.trace import Trace
+from dora_repro.trace import Divergence, Trace
 
 
 class Verdict(enum.StrEnum):
@@ -26,38 +27,6 @@ class Verdict(enum.StrEnum):
     def exit_code(self) -> int:
         """0 exact or within an asked tolerance, 1 different or latent, 3 inconclusive (2 is bad input)."""
         return {"EXACT": 0, "WITHIN_TOLERANCE": 0, "DIFFERENT": 1, "LATENT": 1, "INCONCLUSIVE": 3}[self.value]
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """The first differing effect, or memory, in order of execution.
-
-    Attributes:
-        step: the optimizer step, counted from 1; for phases `load` and `save` the step after which it happened.
-        phase: `load`, `batch`, `forward`, `backward`, `update`, `schedule`, `epoch_end` or `save`; empty for memory.
-        leaf: the path of what differs.
-        kind: `value`, `missing` (the resumed side lacks it), `unexpected`, `raised`.
-        difference: its size, where the values are known.
-    """
-
-    step: int
-    phase: str
-    leaf: str
-    kind: str = "value"
-    difference: LeafDifference | None = None
-
-    def __str__(self) -> str:
-        where = f"step {self.step}, phase {self.phase}" if self.phase else f"end of step {self.step}"
-        how = {
-            "missing": " (missing in the resumed run)",
-            "unexpected": " (only in the resumed run)",
-            "raised": " (raised)",
-        }
-        size = ""
-        if self.difference is not None and self.difference.total:
-            size = f" ({self.difference.differing} of {self.difference.total} elements"
-            size += f", at most {self.difference.max_ulp} ULP)" if self.difference.max_ulp is not None else ")"
-        return f"{where}, {self.leaf}{how.get(self.kind, size)}"
 
 
 @dataclass(frozen=True)
@@ -159,8 +128,7 @@ class Report(Shown):
         """The verdict and where it first differs, in one line without sizes: the same on any machine."""
         if self.divergence is None:
             return str(self.verdict)
-        found = self.divergence
-        return f"{self.verdict}: first differs at step {found.step}, phase {found.phase}, {found.leaf}"
+        return f"{self.verdict}: first differs at {self.divergence.place}"
 
     def comparison(self, name: str) -> Comparison | None:
         """One of the three comparisons by name."""

@@ -115,7 +115,7 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> N
     """Two traces over the steps that both have: their effects, and beside them their memory."""
     from dora_repro.comparison.leaves import compare
     from dora_repro.show import files
-    from dora_repro.trace import first_difference, first_memory_difference
+    from dora_repro.trace import first_divergence, first_memory_divergence
 
     if wanted["tolerance"] is not None:
         raise BadInput(f"tolerance={wanted['tolerance']}: traces hold digests, which are equal or not")
@@ -128,9 +128,9 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> N
     effects = [f"{s.number}/{e.phase}/{e.leaf}" for trace in (one, other) for s in trace.steps for e in s.effects]
     _match(wanted, [*effects, *remembered])
     one, other = (_only(trace, wanted) for trace in (one, other))
-    first = first_difference(one, other, both[0] - 1)
+    first = first_divergence(one, other, both[0] - 1)
     skipped = {path for path in remembered if not _chosen(path, wanted)}
-    memory = first_memory_difference(one, other, both[0] - 1, skipped)
+    memory = first_memory_divergence(one, other, both[0] - 1, skipped)
     found = compare(_cut(one, both), _cut(other, both), name="diff")
     rests = (("first", numbers[0] - numbers[1]), ("second", numbers[1] - numbers[0]))
     notes = [f"only the {which} has {_span(rest)}" for which, rest in rests if rest]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dora_repro.checkpoint.reading import leaves_of_file
-from dora_repro.comparison.leaves import LeafDifference, compare, compare_leaf, describe
+from dora_repro.comparison.leaves import compare, compare_leaf, describe
+from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
 

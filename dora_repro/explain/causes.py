@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice.advice import Advice, advise, closed_over, loaders_of
 from dora_repro.explain.advice.checkpoint_keys import Rereading
 from dora_repro.explain.advice.libraries import told

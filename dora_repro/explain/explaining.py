@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.loaded import keys_told
 from dora_repro.explain.causes import Telling, proof, trial_told
 from dora_repro.explain.explanation import Cause, Explanation
@@ -21,7 +21,7 @@ from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import stand_alike, suspended
-from dora_repro.trace import first_difference
+from dora_repro.trace import first_divergence
 
 BENCH = "dora_repro.explain.trials.worker:bench"
 RESTARTS = 2  # of an interpreter that a trial has taken down
@@ -205,7 +205,7 @@ def _confirmed(session: Session, sides: Sides, setting: Setting, found: Found, a
         again = session.repeat("resumed, with the cause put back", job)
     except SideStopped:
         return None
-    if again.failure is not None or first_difference(sides.reference.trace, again.trace, sides.save_at) is not None:
+    if again.failure is not None or first_divergence(sides.reference.trace, again.trace, sides.save_at) is not None:
         return False
     return _equal(again.end, sides.reference.end, at_end)
 

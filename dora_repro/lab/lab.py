@@ -3,7 +3,6 @@
 from itertools import groupby
 
 from dora_repro.checks.judge import wrong_from_the_start
-from dora_repro.checks.report import Divergence
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import compare
 from dora_repro.errors import BadInput
@@ -12,7 +11,7 @@ from dora_repro.lab.history import Story
 from dora_repro.lab.ledger import Component, components, generators, mending, parameters
 from dora_repro.lab.script import Action, parse
 from dora_repro.sides.side import brief_waits
-from dora_repro.trace import Difference, first_difference
+from dora_repro.trace import Divergence, first_divergence
 
 
 class Lab(Story):
@@ -93,14 +92,14 @@ class Lab(Story):
     # --- what there is to see
 
     @property
-    def divergence(self) -> Difference | Divergence | None:
+    def divergence(self) -> Divergence | None:
         """Where the interrupted run, once loaded, first differs from the uninterrupted one, as a check says it."""
         if not self.lives or not self.current.loaded:
             return None
         life, expected = self.current, self.reference.trace
         lost = compare(*self._pair(life.begun)).differences
         at_once = wrong_from_the_start(lost, expected, life.trace, life.begun, self.steps)
-        return at_once or first_difference(expected, life.trace, life.begun)
+        return at_once or first_divergence(expected, life.trace, life.begun)
 
     def ledger(self, step: int | None = None) -> tuple[Component, ...]:
         """Component by component: both runs after the same number of steps, by default as many as are done."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dora_repro.comparison.leaves import LeafDifference, compare
+from dora_repro.comparison.leaves import compare
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice.advice import Advice, advise
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 

@@ -7,11 +7,13 @@ study's README; the last line is the verdict's alone.
 from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 
-from dora_repro.checks.report import Divergence, Report, Reports, Verdict
-from dora_repro.comparison.leaves import Comparison, LeafDifference
+from dora_repro.checks.report import Report, Reports, Verdict
+from dora_repro.comparison.leaves import Comparison
+from dora_repro.difference import LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths, told
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
+from dora_repro.trace import Divergence
 
 TRACEBACK = 20  # its last lines
 
@@ -146,8 +148,8 @@ def _findings(report: Report, wording: Wording) -> list[list[str]]:
         blocks.append(_divergence(report.divergence, wording))
         if report.first_memory is not None:
             memory = report.first_memory
-            where = f"First memory that differs: end of step {memory.step}"
-            blocks[-1] += [where, f"  {wording.names(memory.leaf)}{_kind(memory.kind)}"]
+            where = f"First memory that differs: {memory.where}"
+            blocks[-1] += [where, f"  {wording.names(memory.leaf)}  {memory.how()}".rstrip()]
     if report.error is not None:
         raised = report.error.rstrip().splitlines()
         cut = raised if wording.verbose else raised[-TRACEBACK:]
@@ -173,16 +175,8 @@ def _findings(report: Report, wording: Wording) -> list[list[str]]:
 
 
 def _divergence(found: Divergence, wording: Wording) -> list[str]:
-    where = f"First difference, in order of execution: step {found.step}, phase {found.phase}"
-    how = _kind(found.kind)
-    if found.difference is not None:
-        how = f"  {told(found.difference)}"
-    return [where, f"  {wording.names(found.leaf)}{how}"]
-
-
-def _kind(kind: str) -> str:
-    words = {"missing": "  missing in the resumed run", "unexpected": "  only in the resumed run", "raised": "  raised"}
-    return words.get(kind, "")
+    how = told(found.difference) if found.difference is not None else found.how()
+    return [f"First difference, in order of execution: {found.where}", f"  {wording.names(found.leaf)}  {how}".rstrip()]
 
 
 def _lost(report: Report) -> list[LeafDifference]:
@@ -253,7 +247,7 @@ def _what_differs(report: Report, wording: Wording) -> list[str]:
         if comparison.differences
     ]
     if not lines and report.divergence is not None:
-        lines = [f"  - The runs differ (step {report.divergence.step}, phase {report.divergence.phase})"]
+        lines = [f"  - The runs differ ({report.divergence.where})"]
     return ["What differs:", *lines]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
 from dora_repro.comparison.leaves import Comparison
-from dora_repro.trace import Difference
+from dora_repro.trace import Divergence
 
 
 def contents_text(contents: Contents, every: bool = False) -> str:
@@ -93,8 +93,8 @@ _KINDS = {
 
 
 def trace_text(
-    first: Difference | None,
-    memory: Difference | None,
+    first: Divergence | None,
+    memory: Divergence | None,
     comparison: Comparison,
     steps: tuple[int, int],
     notes: list[str],
@@ -103,10 +103,9 @@ def trace_text(
     effects = _counted(len(comparison.compared), "effect", "effects")
     lines = [f"Compared steps {steps[0]}–{steps[1]}", *(f"Note: {note}" for note in notes)]
     if first is not None:
-        where = f"step {first.step}, phase {first.phase}, {first.leaf}{_side(first)}"
-        lines.append(f"✗ First difference, in order of execution: {where}")
+        lines.append(f"✗ First difference, in order of execution: {_place(first)}")
     if memory is not None:
-        lines.append(f"✗ First memory that differs: end of step {memory.step}, {memory.leaf}{_side(memory)}")
+        lines.append(f"✗ First memory that differs: {_place(memory)}")
     phases = Counter(tuple(difference.path.split("/", 2)[:2]) for difference in comparison.differences)
     for (step, phase), count in phases.items():
         lines.append(f"✗ step {step}, phase {phase}: {_counted(count, 'effect', 'effects')}")
@@ -115,8 +114,9 @@ def trace_text(
     return "\n".join([*lines, f"✓ Equal by digest: {effects}"])
 
 
-def _side(found: Difference) -> str:
-    return {"missing": "  only in the first", "unexpected": "  only in the second"}.get(found.kind, "")
+def _place(found: Divergence) -> str:
+    how = found.how("the second")
+    return f"{found.place}  {how}" if how else found.place
 
 
 def size(nbytes: int) -> str:

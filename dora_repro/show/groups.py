@@ -7,7 +7,7 @@ and its measurements.
 import math
 from collections.abc import Callable, Iterable
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.state.draws import in_words
 from dora_repro.state.paths import ends, pattern
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dora_repro.checks.report import Report, Verdict
-from dora_repro.comparison.leaves import Comparison, LeafDifference
+from dora_repro.comparison.leaves import Comparison
+from dora_repro.difference import LeafDifference
 from dora_repro.show.groups import told
 
 SHOWN = 40  # lines, before the rest is counted only

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dora_repro.checkpoint import reading
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.recording import drawing, operators
 from dora_repro.recording.drawing import Draw
 from dora_repro.recording.operators import Operator

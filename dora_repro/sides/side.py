@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dora_repro.checkpoint import writing
-from dora_repro.comparison.leaves import LeafDifference, compare
+from dora_repro.comparison.leaves import compare
+from dora_repro.difference import LeafDifference
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.recording.replay import Feeding, Keeping, Streams

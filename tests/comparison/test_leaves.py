@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from dora_repro.checkpoint.reading import Leaves, leaves_of_file
 from dora_repro.checks.request import TIERS
-from dora_repro.comparison.leaves import LeafDifference, compare, compare_leaf, describe
+from dora_repro.comparison.leaves import compare, compare_leaf, describe
+from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import CHUNK

@@ -23,6 +23,7 @@ ROOMS = (
     "checkpoint",
     "subject",
     "state",
+    "difference",
     "trace",
     "recording",
     "comparison",
@@ -43,7 +44,7 @@ ROOMS = (
 ONLY = {"subject": {"errors", "contracts", "checkpoint"}}
 NEVER = {
     room: {"subject"}
-    for room in ("checkpoint", "state", "trace", "recording", "comparison", "sides", "explain")
+    for room in ("checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain")
 }
 
 # The one way against the row, open to this module alone, and only inside its functions.
@@ -58,7 +59,7 @@ CIRCLES: set[tuple[str, ...]] = {
 }
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "trace", "recording", "comparison", "sides", "explain", "checks"}
+CORE = {"checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain", "checks"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 

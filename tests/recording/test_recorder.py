@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from dora_repro.recording import Recorder
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.trace import first_difference
+from dora_repro.trace import first_divergence
 from tests import runs
 
 
@@ -256,8 +256,8 @@ def test_two_runs_of_the_same_seed_have_the_same_trace_and_two_seeds_have_not():
                 recorder.step()
         return recorder.trace
 
-    assert first_difference(record(1), record(1)) is None
-    found = first_difference(record(1), record(2))
+    assert first_divergence(record(1), record(1)) is None
+    found = first_divergence(record(1), record(2))
     assert (found.step, found.phase, found.leaf) == (1, "batch", "batch/0")
 
 

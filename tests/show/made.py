@@ -1,9 +1,11 @@
 """Reports made by hand: what a check would find, without running one."""
 
-from dora_repro.checks.report import Control, Divergence, Report, Verdict
-from dora_repro.comparison.leaves import Comparison, LeafDifference
+from dora_repro.checks.report import Control, Report, Verdict
+from dora_repro.comparison.leaves import Comparison
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.explanation import Cause, Explanation, TrialTold
 from dora_repro.explain.trials.trial import Outcome
+from dora_repro.trace import Divergence
 
 LEAVES = ("model/a.m", "model/a.delta")
 

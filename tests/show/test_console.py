@@ -2,9 +2,11 @@
 
 import pytest
 
-from dora_repro.checks.report import Control, Divergence, Reports, Verdict
-from dora_repro.comparison.leaves import Comparison, LeafDifference
+from dora_repro.checks.report import Control, Reports, Verdict
+from dora_repro.comparison.leaves import Comparison
+from dora_repro.difference import LeafDifference
 from dora_repro.show.console import report_text, reports_text, verdict_line
+from dora_repro.trace import Divergence
 from tests.show.made import comparisons, different, differs, inconclusive, latent, missing, report, tolerated
 
 EXACT = """\

@@ -10,10 +10,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from dora_repro.checks.report import Divergence
 from dora_repro.comparison.drift import Drift
 from dora_repro.show import figures
-from dora_repro.trace import Step, Trace
+from dora_repro.trace import Divergence, Step, Trace
 from tests.show import made
 
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from dora_repro.checks.expectation import UnexpectedVerdict
-from dora_repro.checks.report import Divergence, Verdict
+from dora_repro.checks.report import Verdict
 from dora_repro.faults.gallery import Fault
 from dora_repro.faults.plain import Training
 from dora_repro.faults.trying import Tried
 from dora_repro.show import gallery
+from dora_repro.trace import Divergence
 from tests.show.made import explained, latent, report
 
 FAULT = Fault(

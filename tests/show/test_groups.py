@@ -1,6 +1,6 @@
 """Many leaves in few lines."""
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths, pattern
 from tests.show.made import differs, missing
 

@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dora_repro.checks.report import Divergence, Reports
+from dora_repro.checks.report import Reports
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.show.console import report_blocks
 from dora_repro.show.html import page
+from dora_repro.trace import Divergence
 from tests.show import made
 
 EVIL = "<script>alert('x')</script>&\"quoted\""

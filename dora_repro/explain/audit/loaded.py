@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import torch
 
-from dora_repro.comparison.leaves import LeafDifference, describe
+from dora_repro.comparison.leaves import describe
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.lookup import says_nothing
 from dora_repro.state.digest import digest
 from dora_repro.state.draws import in_words

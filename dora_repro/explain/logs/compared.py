@@ -6,7 +6,7 @@ several times a step, so it is kept only where it can say something.
 
 from dataclasses import replace
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.logs.draws import extra_draws, in_words, since_set
 from dora_repro.explain.logs.operators import first_input, first_operator
 from dora_repro.sides.evidence import Evidence, Sides

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
-from dora_repro.trace import first_difference
+from dora_repro.trace import first_divergence
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ def steadied(session: Session, job: Job) -> str:
                 one, other = (session.run("with its surroundings held still", each) for each in jobs)
         except SideStopped:
             continue
-        if one.failure is None and other.failure is None and first_difference(one.trace, other.trace) is None:
+        if one.failure is None and other.failure is None and first_divergence(one.trace, other.trace) is None:
             return experiment.told
     return ""

@@ -22,7 +22,7 @@ from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
-from dora_repro.trace import Difference, Trace, first_difference, first_in_step, without_late_loading
+from dora_repro.trace import Divergence, Trace, first_divergence, first_in_step, without_late_loading
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Bench:
 
     def _steps(
         self, expected: Trace, recorder: Recorder, begin: Callable[[int], None], to_the_end: bool, state: dict
-    ) -> Difference | None:
+    ) -> Divergence | None:
         """The first difference from what is expected; steps are done up to it, or all of them."""
         found = None
         for number in range(self._setting.start + 1, self._setting.steps + 1):
@@ -155,7 +155,7 @@ class Bench:
                 found = first_in_step(number, theirs.effects, ours)
             if found is not None and not to_the_end:
                 return found
-        return found or first_difference(expected, recorder.trace, self._setting.start)
+        return found or first_divergence(expected, recorder.trace, self._setting.start)
 
     def _ended_as_it_should(self, run: object, paths: tuple[str, ...]) -> bool:
         if not paths:

@@ -31,8 +31,7 @@ def _places(lab: Lab) -> str:
     given = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     with_it = f", with {given} transplanted" if given else ""
     if found is not None:
-        where = f"step {found.step}, phase {found.phase}, {found.leaf}"
-        return f"✗ Resumed at step {life.begun}{with_it}: first differs at {where}."
+        return f"✗ Resumed at step {life.begun}{with_it}: first differs at {found.place}."
     apart = [each for each in lab.ledger() if each.differences]
     if not life.loaded:
         return f"Both runs have done {_steps(life.done)}; {_same(lab.ledger())}."

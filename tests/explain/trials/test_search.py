@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.comparison.leaves import LeafDifference
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome
 
