@@ -17,6 +17,7 @@ from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, SideStopped
 from dora_repro.sides.session import OnEvent, Session, threads
+from dora_repro.state.paths import matching, select
 from dora_repro.trace import first_divergence
 
 
@@ -164,7 +165,7 @@ def _reference(session: Session, question: Question) -> tuple[Evidence, Job]:
 def _refuse_strangers(option: str, globs: Iterable[str], paths: Sequence[str], what: str) -> None:
     """Every glob must match something: a misspelt one would do nothing, and say nothing."""
     for glob in globs:
-        if not judge.matching(paths, (glob,)):
+        if not matching(glob, paths):
             near = difflib.get_close_matches(glob, paths, n=1, cutoff=0.3)
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise BadInput(f"{option}={glob!r} matches none of {len(paths)} {what}{hint}")
@@ -246,8 +247,8 @@ def _report(
     save_at: int,
 ) -> Report:
     at_end = [difference.path for difference in findings.end]
-    ignored = judge.matching(at_end, question.ignore)
-    expected_loss = judge.matching((path for path in at_end if path not in ignored), question.expected_loss)
+    ignored = tuple(select(question.ignore, at_end))
+    expected_loss = tuple(select(question.expected_loss, (path for path in at_end if path not in ignored)))
     set_aside = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
     latent = ()
     if findings.divergence is None:

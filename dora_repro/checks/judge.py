@@ -5,7 +5,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
@@ -222,12 +221,6 @@ def _position(divergence: Divergence, trace: Trace, save_at: int) -> tuple[int, 
 def first_memory(reference: Evidence, resumed: Evidence, save_at: int, skip: Iterable[str]) -> Divergence | None:
     """The first memory that differs at the end of a step: where a loss first shows."""
     return first_memory_divergence(reference.trace, resumed.trace, save_at, frozenset(skip))
-
-
-def matching(paths: Iterable[str], globs: Iterable[str]) -> tuple[str, ...]:
-    """The paths that any of the globs matches."""
-    globs = tuple(globs)
-    return tuple(path for path in paths if any(fnmatchcase(path, glob) for glob in globs))
 
 
 def decide(

@@ -5,13 +5,13 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dora_repro.errors import BadInput
+from dora_repro.state.paths import matching, select
 
 if TYPE_CHECKING:
     from dora_repro.trace import Trace
@@ -93,8 +93,8 @@ def _read(file: str) -> object:
     return Snapshot.read(path) if leaves.get("format") == FORMAT else leaves
 
 
-def _match(wanted: Mapping, paths: Iterable[str]) -> None:
-    """Refuse globs that match nothing: a comparison of nothing would come out as equal.
+def _match(wanted: dict, paths: Iterable[str]) -> frozenset[str]:
+    """The paths to compare. Globs that match nothing are refused: a comparison of nothing would come out as equal.
 
     Raises:
         BadInput: such a glob, or globs that leave nothing over.
@@ -102,13 +102,15 @@ def _match(wanted: Mapping, paths: Iterable[str]) -> None:
     known = list(dict.fromkeys(paths))
     for option in ("only", "ignore"):
         for glob in wanted[option]:
-            if not any(fnmatchcase(path, glob) for path in known):
+            if not matching(glob, known):
                 near = difflib.get_close_matches(glob, known, n=1, cutoff=0.3)
                 hint = f": did you mean {near[0]!r}?" if near else ""
                 raise BadInput(f"{option}={glob!r} matches none of {len(known)} leaves{hint}")
     wanted["only"] = wanted["only"] or ("*",)
-    if not any(_chosen(path, wanted) for path in known):
+    chosen = frozenset(select(wanted["only"], known)).difference(select(wanted["ignore"], known))
+    if not chosen:
         raise BadInput("nothing is left to compare: the globs of ignore and only shut out every leaf")
+    return chosen
 
 
 def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> None:
@@ -126,10 +128,10 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> N
         raise BadInput(f"the traces have no step in common ({spans}): give two of one run")
     remembered = {path for trace in (one, other) for _, memory in trace.memory() for path in memory}
     effects = [f"{s.number}/{e.phase}/{e.leaf}" for trace in (one, other) for s in trace.steps for e in s.effects]
-    _match(wanted, [*effects, *remembered])
-    one, other = (_only(trace, wanted) for trace in (one, other))
+    chosen = _match(wanted, [*effects, *remembered])
+    one, other = (_only(trace, chosen) for trace in (one, other))
     first = first_divergence(one, other, both[0] - 1)
-    skipped = {path for path in remembered if not _chosen(path, wanted)}
+    skipped = {path for path in remembered if path not in chosen}
     memory = first_memory_divergence(one, other, both[0] - 1, skipped)
     found = compare(_cut(one, both), _cut(other, both), name="diff")
     rests = (("first", numbers[0] - numbers[1]), ("second", numbers[1] - numbers[0]))
@@ -143,10 +145,10 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> N
     click.get_current_context().exit(1 if first or memory else 0)
 
 
-def _only(trace: "Trace", wanted: Mapping) -> "Trace":
+def _only(trace: "Trace", chosen: frozenset[str]) -> "Trace":
     """The trace with the effects that were chosen."""
     steps = [
-        replace(step, effects=tuple(e for e in step.effects if _chosen(f"{step.number}/{e.phase}/{e.leaf}", wanted)))
+        replace(step, effects=tuple(e for e in step.effects if f"{step.number}/{e.phase}/{e.leaf}" in chosen))
         for step in trace.steps
     ]
     return replace(trace, steps=steps)
@@ -155,12 +157,6 @@ def _only(trace: "Trace", wanted: Mapping) -> "Trace":
 def _cut(trace: "Trace", numbers: Iterable[int]) -> "Trace":
     numbers = set(numbers)
     return replace(trace, steps=[step for step in trace.steps if step.number in numbers])
-
-
-def _chosen(path: str, wanted: Mapping) -> bool:
-    return any(fnmatchcase(path, glob) for glob in wanted["only"]) and not any(
-        fnmatchcase(path, glob) for glob in wanted["ignore"]
-    )
 
 
 def _span(steps: set[int]) -> str:

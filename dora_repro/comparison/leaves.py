@@ -8,7 +8,6 @@ import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from dora_repro.shown import Shown
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_apart
+from dora_repro.state.paths import select
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
@@ -88,15 +88,11 @@ def compare(
     (kind, first), (other, second) = _leaves(expected), _leaves(actual)
     if kind != other:
         raise BadInput(f"cannot compare a {kind} with a {other}: give two of a kind")
-    only, ignore = tuple(only), tuple(ignore)
-    paths = [path for path in dict.fromkeys((*first, *second)) if _matches(path, only) and not _matches(path, ignore)]
+    every = dict.fromkeys((*first, *second))
+    ignored = set(select(ignore, every))
+    paths = [path for path in select(only, every) if path not in ignored]
     found = (compare_leaf(path, first.get(path, _NOTHING), second.get(path, _NOTHING)) for path in paths)
     return Comparison(name, tuple(paths), tuple(difference for difference in found if difference), tolerance)
-
-
-def _matches(path: str, globs: Iterable[str]) -> bool:
-    """Named itself (paths may hold brackets), or matched by a glob."""
-    return any(path == glob or fnmatchcase(path, glob) for glob in globs)
 
 
 class _Nothing:

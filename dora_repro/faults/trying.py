@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from dora_repro.checks.checks import check
 from dora_repro.checks.expectation import Expectation, Met, UnexpectedVerdict
 from dora_repro.checks.report import Report
 from dora_repro.faults.gallery import Fault
 from dora_repro.sides.processes import Interpreters
+from dora_repro.state.paths import matching, select
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,7 @@ class Tried:
 def _matches(leaves: Iterable[str], globs: Iterable[str]) -> bool:
     """Every leaf is matched by a glob, and every glob by a leaf."""
     leaves, globs = tuple(leaves), tuple(globs)
-    return all(any(_is(leaf, glob) for glob in globs) for leaf in leaves) and all(
-        any(_is(leaf, glob) for leaf in leaves) for glob in globs
-    )
-
-
-def _is(leaf: str, glob: str) -> bool:
-    return leaf == glob or fnmatchcase(leaf, glob)
+    return set(select(globs, leaves)) == set(leaves) and all(matching(glob, leaves) for glob in globs)
 
 
 def try_fault(fault: Fault, *, in_process: bool = False, interpreters: Interpreters | None = None) -> Tried:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,8 +42,4 @@ class World:
 
 def _put(generators: dict, switches: dict) -> None:
     rng.restore_world(generators)
-    now = flags.capture_flags()
-    for name, value in switches.items():
-        if now[name] != value:  # setting one of torch's switches to what it is can change another
-            with suppress(KeyError, RuntimeError):  # one that a running process cannot set
-                flags.restore_flag(name, value)
+    flags.restore_flags(switches)

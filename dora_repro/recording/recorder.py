@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import torch
 
@@ -19,6 +18,7 @@ from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.memory import Memory
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
 from dora_repro.state.leaves import Leaves, walk
+from dora_repro.state.paths import select
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
 from dora_repro.trace import Effect, Step, Trace
@@ -161,11 +161,7 @@ class Recorder(AbstractContextManager):
     def _keep_values(self) -> None:
         if not self._wanted:
             return
-        wanted = {
-            path: parameter.detach()
-            for path, parameter in self._parameters.items()
-            if any(fnmatchcase(path, glob) for glob in self._wanted)
-        }
+        wanted = {path: self._parameters[path].detach() for path in select(self._wanted, self._parameters)}
         self._kept_bytes += sum(parameter.nbytes for parameter in wanted.values())
         if self._kept_bytes > VALUES_LIMIT:
             self._wanted, self.values = (), {}

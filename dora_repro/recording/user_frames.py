@@ -22,7 +22,7 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 # What the kit is asked to run goes through these; what the rest of these two rooms runs is its own looking.
 _LOOKING = (f"state{os.sep}", f"recording{os.sep}")
-_PASSING = {f"recording{os.sep}{name}.py" for name in ("hooks", "streams", "operators", "drawing", "callers")}
+_PASSING = {f"recording{os.sep}{name}.py" for name in ("hooks", "replay", "operators", "drawing", "user_frames")}
 _USERS = (f"subject{os.sep}", f"faults{os.sep}")
 
 # Between an operator and the function that asked for it; names that tell nobody anything.

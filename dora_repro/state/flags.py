@@ -4,9 +4,12 @@ They are leaves under `flags/`: a resumed process that runs with other TF32, det
 other numbers from the same state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import torch
+
+from dora_repro.contracts import Value
 
 Flag = tuple[Callable[[], object], Callable[[object], None] | None]
 
@@ -103,6 +106,18 @@ def capture_flags() -> dict[str, object]:
         except RuntimeError:
             found[name] = UNREADABLE
     return found
+
+
+def restore_flags(wanted: Mapping[str, Value]) -> None:
+    """Set flags to what `capture_flags` returned, as far as a running process can set them.
+
+    A flag that has its value already is left alone: setting one of torch's switches to what it is can change another.
+    """
+    now = capture_flags()
+    for name, value in wanted.items():
+        if now[name] != value:
+            with suppress(KeyError, RuntimeError):  # one that a running process cannot set
+                restore_flag(name, value)
 
 
 def restore_flag(name: str, value: object) -> None:

@@ -1,9 +1,35 @@
-"""Many paths of leaves told as one: `optimizer/*/exp_avg`."""
+"""Paths of leaves as text: selected by globs, summarized as one pattern (`optimizer/*/exp_avg`), their ancestors."""
 
+import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 _ADAPTER = re.compile(r"\.(lora_\w+\..+)$")  # of the peft library
+
+
+def matching(glob: str, paths: Collection[str]) -> list[str]:
+    """The paths that one glob selects, in their order.
+
+    A glob that is itself one of the paths selects that path alone: the brackets of `outputs/loss[2]` are part of its
+    name. Any other matches as in `fnmatch.fnmatchcase`: `*` stands for any characters, `/` included, and case counts.
+    """
+    if glob in paths:
+        return [glob]
+    matches = _compiled(glob).match
+    return [path for path in paths if matches(path)]
+
+
+@lru_cache(maxsize=1024)
+def _compiled(glob: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(glob))
+
+
+def select(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """The paths that any of the globs selects (see `matching`), in their order and each once."""
+    paths = dict.fromkeys(paths)
+    selected = {path for glob in globs for path in matching(glob, paths)}
+    return [path for path in paths if path in selected]
 
 
 def pattern(paths: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ import copy
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
 from dora_repro.state.leaves import Leaf, Leaves, set_attribute, walk
+from dora_repro.state.paths import matching
 from dora_repro.state.rebuild import Cannot, Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 from dora_repro.state.type_dispatch import key_text
@@ -28,7 +28,7 @@ _PARAMETERS_OF_GROUP = re.compile(r"/group\.\d+/params$")
 
 
 def choose(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
-    """The paths that are named, or matched by any of the globs, each once, in order.
+    """The paths that any of the globs selects (see `paths.matching`), each once, in the order of the globs.
 
     Raises:
         BadInput: a glob that matches none of them.
@@ -36,12 +36,12 @@ def choose(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
     known = dict.fromkeys(paths)
     chosen: dict[str, None] = {}
     for glob in globs:
-        matching = [glob] if glob in known else [path for path in known if fnmatchcase(path, glob)]
-        if not matching and glob != "*":
+        selected = [glob] if glob in known else matching(glob, known)
+        if not selected and glob != "*":
             raise BadInput(
                 f"no leaf matches {glob!r}: of {len(known)} leaves the first is {next(iter(known), 'none')!r}"
             )
-        chosen.update(dict.fromkeys(matching))
+        chosen.update(dict.fromkeys(selected))
     return list(chosen)
 
 

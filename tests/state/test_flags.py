@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dora_repro.state.flags import FLAGS, UNREADABLE, capture_flags, restore_flag
+from dora_repro.state.flags import FLAGS, UNREADABLE, capture_flags, restore_flag, restore_flags
 
 OTHER = {
     "torch.default_dtype": "torch.float64",
@@ -26,9 +26,7 @@ CANNOT_BE_SET = {"torch.num_interop_threads", "torch.inference_mode"}
 def put_back():
     before = capture_flags()
     yield
-    for name, value in before.items():
-        if name not in CANNOT_BE_SET:
-            restore_flag(name, value)
+    restore_flags(before)
     assert capture_flags() == before
 
 
@@ -72,3 +70,22 @@ def test_old_and_new_switches_mixed_do_not_stop_a_look(put_back):
     assert UNREADABLE in flags.values()
     with pytest.raises(KeyError):
         restore_flag("torch.float32_matmul_precision", UNREADABLE)
+
+
+def test_all_flags_are_put_back_and_only_those_that_were_changed(put_back, monkeypatch):
+    before = capture_flags()
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(OTHER["torch.num_threads"])
+    set_to = {}
+    monkeypatch.setattr("dora_repro.state.flags.restore_flag", set_to.__setitem__)
+    restore_flags(before)
+    assert set_to == {name: before[name] for name in ("torch.deterministic_algorithms", "torch.num_threads")}
+    monkeypatch.undo()
+    restore_flags(before)
+    assert capture_flags() == before
+
+
+def test_what_cannot_be_set_does_not_stop_the_others(put_back):
+    before = capture_flags()
+    restore_flags({"torch.inference_mode": True, "torch.grad_enabled": False})
+    assert capture_flags() == {**before, "torch.grad_enabled": False}

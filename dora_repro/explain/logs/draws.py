@@ -7,11 +7,11 @@ line (its text, not its number) and by how many they were.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from dora_repro.explain.logs.operators import aligned
 from dora_repro.recording.drawing import Draw
+from dora_repro.state.paths import matching
 
 # Library functions that draw, in plain words; the first that fits holds.
 FUNCTIONS = {
@@ -192,7 +192,7 @@ def what_drew(draw: Draw) -> str:
     """What drew, in plain words where it is well known; else the function, or the generator."""
     for name, words in ((draw.function, FUNCTIONS), (draw.operator, OPERATORS)):
         for pattern, said in words.items():
-            if name and fnmatchcase(name, pattern):
+            if name and matching(pattern, (name,)):
                 return said
     if draw.function:
         return draw.function.rpartition(".")[2]

@@ -89,14 +89,7 @@ class Bench:
 
     def _begin_anew(self) -> None:
         rng.restore_world(self._world)
-        now = flags.capture_flags()
-        for name, value in self._flags.items():
-            if now[name] == value:  # setting one of torch's switches to what it is can change another
-                continue
-            try:
-                flags.restore_flag(name, value)
-            except (KeyError, RuntimeError):  # one that a running process cannot set
-                continue
+        flags.restore_flags(self._flags)
 
     def _tried(self, trial: Trial, state: dict) -> Outcome:
         setting, names, to_the_end = self._setting, trial.names, trial.to_the_end
