@@ -5,7 +5,6 @@ import os
 import dora_repro
 from dora_repro.recording import user_frames
 
-
 FOLDER = os.path.dirname(os.path.abspath(dora_repro.__file__))
 
 
