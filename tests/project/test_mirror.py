@@ -1,0 +1,189 @@
+"""tests/ mirrors the package: dora_repro/ROOM/MODULE.py is tested by tests/ROOM/test_MODULE.py.
+
+What departs from that stands in two lists: modules that another file tests, and files of tests that belong to no single
+module. Neither list can rot: an entry that is not needed any more fails.
+"""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+# Modules without a file of tests of their own, by glob, and the file whose tests go through them.
+ELSEWHERE = {
+    # Types alone: nothing runs.
+    "contracts.py": "tests/cli/test_front_door.py",
+    # A few lines that everything uses.
+    "difference.py": "tests/comparison/test_leaves.py",
+    "errors.py": "tests/cli/test_checking.py",
+    "shown.py": "tests/show/test_console.py",
+    "study.py": "tests/cli/test_front_door.py",
+    # Read through `read` and `inspect`, on real, damaged and hostile files.
+    "checkpoint/archive.py": "tests/checkpoint/test_hostile_files.py",
+    "checkpoint/components.py": "tests/checkpoint/test_contents.py",
+    "checkpoint/constructors.py": "tests/checkpoint/test_hostile_files.py",
+    "checkpoint/formats.py": "tests/checkpoint/test_contents.py",
+    "checkpoint/tensors.py": "tests/checkpoint/test_reading.py",
+    "checkpoint/unpickling.py": "tests/checkpoint/test_hostile_files.py",
+    # A check is tested as a whole: what it asks, judges, repeats and reports shows in its verdict.
+    "checks/checks.py": "tests/checks/test_verdicts.py",
+    "checks/control.py": "tests/checks/test_verdicts.py",
+    "checks/judge.py": "tests/checks/test_verdicts.py",
+    "checks/report.py": "tests/checks/test_verdicts.py",
+    "checks/request.py": "tests/checks/test_verdicts.py",
+    "checks/study.py": "tests/checks/test_expectation.py",
+    "cli/group.py": "tests/cli/test_checking.py",
+    "cli/options.py": "tests/cli/test_checking.py",
+    # The steps of an explanation, tested by what it says in the end.
+    "explain/advice/expressions.py": "tests/explain/advice/test_advice.py",
+    "explain/advice/lost_state.py": "tests/explain/advice/test_advice.py",
+    "explain/advice/mending.py": "tests/explain/advice/test_advice.py",
+    "explain/advice/models.py": "tests/explain/advice/test_checkpoint_keys.py",
+    "explain/advice/rng_and_flags.py": "tests/explain/advice/test_advice.py",
+    "explain/advice/values.py": "tests/explain/advice/test_advice.py",
+    "explain/audit/checkpoint_index.py": "tests/explain/audit/test_saved.py",
+    "explain/audit/lookup.py": "tests/explain/audit/test_saved.py",
+    "explain/causes.py": "tests/explain/test_explaining.py",
+    "explain/explanation.py": "tests/explain/test_explaining.py",
+    "explain/logs/compared.py": "tests/explain/test_explaining.py",
+    "explain/trials/trial.py": "tests/explain/trials/test_search.py",
+    "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
+    # Faults are data; each is run and held against what it declares. What runs them is tested with them.
+    "faults/*.py": "tests/faults/test_gallery.py",
+    # Runs in an interpreter of its own, which the runner's tests start.
+    "headless/child.py": "tests/headless/test_running.py",
+    # Parts of one object, `Lab`, tested by clicks.
+    "lab/choices.py": "tests/lab/test_lab.py",
+    "lab/global_state.py": "tests/lab/test_lab.py",
+    "lab/history.py": "tests/lab/test_lab.py",
+    "lab/ledger.py": "tests/lab/test_lab.py",
+    "lab/process.py": "tests/lab/test_lab.py",
+    "lab/script.py": "tests/lab/test_lab.py",
+    # Parts of one recorder, tested by what it records.
+    "recording/hooks.py": "tests/recording/test_recorder.py",
+    "recording/jsonl.py": "tests/recording/test_operators.py",
+    "recording/operands.py": "tests/recording/test_operators.py",
+    # Blocks of the reports that the tests of the console hold as whole strings.
+    "show/files.py": "tests/cli/test_files.py",
+    "show/sections.py": "tests/show/test_console.py",
+    # Sides run in interpreters of their own, started by the tests of checks.
+    "sides/evidence.py": "tests/checks/test_processes.py",
+    "sides/job.py": "tests/checks/test_processes.py",
+    "sides/libraries.py": "tests/explain/advice/test_libraries.py",
+    "sides/logs.py": "tests/explain/logs/test_draws.py",
+    "sides/processes.py": "tests/checks/test_processes.py",
+    "sides/session.py": "tests/checks/test_processes.py",
+    "sides/side.py": "tests/checks/test_verdicts.py",
+    "sides/worker_main.py": "tests/checks/test_processes.py",
+    # Steps of walking and of restoring, tested on whole worlds of objects.
+    "state/assign.py": "tests/state/test_restoring.py",
+    "state/leaves.py": "tests/state/test_walk_python.py",
+    "state/python_objects.py": "tests/state/test_walk_python.py",
+    "state/rebuild.py": "tests/state/test_restoring.py",
+    "state/rng_fingerprint.py": "tests/state/test_rng.py",
+    "state/torch_objects.py": "tests/state/test_walk_torch.py",
+    "state/type_dispatch.py": "tests/state/test_codecs.py",
+    # Parts of one training, tested by training.
+    "subject/building.py": "tests/subject/test_model.py",
+    "subject/feeding.py": "tests/subject/test_data.py",
+    "subject/parts.py": "tests/subject/test_checkpoints.py",
+    "subject/prompts.py": "tests/subject/test_model.py",
+    "subject/sizes.py": "tests/subject/test_model.py",
+    "subject/training.py": "tests/subject/test_resume.py",
+    # Words and figures of a panel, tested in the panel that shows them.
+    "widgets/checkpoints/figures.py": "tests/widgets/checkpoints/test_explorer.py",
+    "widgets/checkpoints/text.py": "tests/widgets/checkpoints/test_explorer.py",
+    "widgets/differences/figures.py": "tests/widgets/differences/test_explorer.py",
+    "widgets/differences/text.py": "tests/widgets/differences/test_explorer.py",
+    "widgets/lab/figures.py": "tests/widgets/lab/test_panel.py",
+    "widgets/lab/settings.py": "tests/widgets/lab/test_panel.py",
+    "widgets/lab/text.py": "tests/widgets/lab/test_panel.py",
+    "widgets/lab/timeline.py": "tests/widgets/lab/test_panel.py",
+    "widgets/panel.py": "tests/widgets/lab/test_panel.py",
+}
+
+# Files of tests that no single module answers to, and what they are about.
+OF_NO_MODULE = {
+    "checkpoint/test_damaged_files.py": "every reader, on files that are cut, flipped or foreign",
+    "checkpoint/test_hostile_files.py": "every reader, on files that want to run code or take memory",
+    "checks/test_cuda.py": "checks on a GPU",
+    "checks/test_processes.py": "what only checks in separate interpreters show",
+    "checks/test_verdicts.py": "every verdict, from the question to the report",
+    "cli/test_front_door.py": "the package's public names",
+    "cli/test_processes.py": "the command as a user runs it, in a process of its own",
+    "lab/test_random_clicks.py": "the lab under a thousand clicks",
+    "state/test_walk_python.py": "a walk over Python's objects, through all its modules",
+    "state/test_walk_torch.py": "a walk over torch's objects, through all its modules",
+    "subject/test_checkpoints.py": "what a checkpoint of the subject holds, from the run to the file",
+    "subject/test_resume.py": "the subject resumes bit for bit",
+    "subject/test_weights.py": "real weights, from a folder to a run",
+}
+
+# Folders of tests that test no room of the package.
+OTHER_FOLDERS = {"benchmarks", "browser", "docs", "examples", "notebooks", "project"}
+
+
+def unmirrored(root: Path, elsewhere: Mapping[str, str], of_no_module: Mapping[str, str]) -> list[str]:
+    """Every departure from the mirror that is in no list, and every entry of a list that is not needed or not true."""
+    package, tests = root / "dora_repro", root / "tests"
+    modules = {
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if not path.name.startswith("__")
+    }
+    files = {path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    files = {file for file in files if file.partition("/")[0] not in OTHER_FOLDERS}
+    untested = {module for module in modules if _file_of(module) not in files}
+    strangers = files - {_file_of(module) for module in modules}
+    wrong = [
+        f"{module}: write tests/{_file_of(module)}, or name it in ELSEWHERE with the file that tests it"
+        for module in untested
+        if not any(fnmatchcase(module, glob) for glob in elsewhere)
+    ]
+    for glob, where in elsewhere.items():
+        if not any(fnmatchcase(module, glob) for module in untested):
+            wrong.append(f"{glob}: there is no such module without a file of tests: take it off ELSEWHERE")
+        elif not (root / where).is_file():
+            wrong.append(f"{glob}: {where}, which is to test it, is not there")
+    wrong += [
+        f"tests/{file}: no module is called so: name it after the one it tests, or in OF_NO_MODULE"
+        for file in strangers - set(of_no_module)
+    ]
+    wrong += [
+        f"tests/{file}: there is no such file of no module: take it off OF_NO_MODULE"
+        for file in set(of_no_module) - strangers
+    ]
+    return sorted(wrong)
+
+
+def _file_of(module: str) -> str:
+    folder, slash, name = module.rpartition("/")
+    return f"{folder}{slash}test_{name}"
+
+
+def test_each_module_has_its_file_of_tests_or_is_named_with_the_file_that_tests_it(root):
+    wrong = unmirrored(root, ELSEWHERE, OF_NO_MODULE)
+    assert not wrong, "\n".join(wrong)
+
+
+# --- and it sees a planted fault
+
+
+def test_a_departure_from_the_mirror_and_an_entry_that_is_not_needed_are_seen(tmp_path):
+    for name in (
+        "dora_repro/trace.py", "dora_repro/__init__.py", "dora_repro/state/rng.py", "dora_repro/state/walk.py",
+        "tests/state/test_rng.py", "tests/state/test_walk_all.py", "tests/project/test_tree.py",
+        "tests/state/worlds.py",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert unmirrored(tmp_path, {}, {}) == [
+        "state/walk.py: write tests/state/test_walk.py, or name it in ELSEWHERE with the file that tests it",
+        "tests/state/test_walk_all.py: no module is called so: name it after the one it tests, or in OF_NO_MODULE",
+        "trace.py: write tests/test_trace.py, or name it in ELSEWHERE with the file that tests it",
+    ]
+    listed = {"state/w*.py": "tests/state/test_walk_all.py", "trace.py": "tests/state/test_rng.py"}
+    assert unmirrored(tmp_path, listed, {"state/test_walk_all.py": "a walk"}) == []
+    rotten = {**listed, "trace.py": "tests/test_gone.py", "state/rng.py": "tests/state/test_rng.py"}
+    assert unmirrored(tmp_path, rotten, {"state/test_walk_all.py": "a walk", "state/test_rng.py": "draws"}) == [
+        "state/rng.py: there is no such module without a file of tests: take it off ELSEWHERE",
+        "tests/state/test_rng.py: there is no such file of no module: take it off OF_NO_MODULE",
+        "trace.py: tests/test_gone.py, which is to test it, is not there",
+    ]
