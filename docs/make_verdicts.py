@@ -125,7 +125,7 @@ def misfits(case: Case, report: dict) -> list[str]:
     wrong = _misplaced(reason, one) if reason.phase else []
     if not reason.phase and one["divergence"] is not None:
         wrong.append(f"there is a difference, at {one['divergence']['phase']} of {one['divergence']['step']}")
-    lost = [entry["path"] for entry in one["lost"] if entry["path"] not in one["bookkeeping"]]
+    lost = [entry["path"] for entry in one["lost"] if entry["path"] not in one["set_aside"]["bookkeeping"]]
     wrong += [f"{glob} was not lost" for glob in reason.lost if not any(fnmatchcase(path, glob) for path in lost)]
     for glob in reason.kept:
         wrong += [f"{path} was lost" for path in lost if fnmatchcase(path, glob)][:1]

@@ -31,7 +31,7 @@ def lazily(
 _PLACES = {
     "errors": ("BadInput", "MissingExtra"),
     "checks.checks": ("check", "every_step", "twice"),
-    "checks.report": ("Control", "Report", "Reports", "Verdict"),
+    "checks.report": ("Control", "Report", "Reports", "SetAside", "Verdict"),
     "explain.explanation": ("Cause", "Explanation"),
     "comparison.leaves": ("compare", "Comparison"),
     "checkpoint.contents": ("inspect", "Contents"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
-from dora_repro.checks.report import Control, Report, Reports, Verdict
+from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
 from dora_repro.checks.request import Question
 from dora_repro.comparison.drift import Drift
 from dora_repro.errors import BadInput
@@ -216,7 +216,7 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
         return replace(report, explanation=explain_unsteady(session, job, known.control.divergence.step))
     if report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
         return report
-    found, findings = report.divergence, known.findings
+    found, findings, aside = report.divergence, known.findings, report.set_aside
     effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
     at_end = report.latent
     if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
@@ -231,7 +231,7 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
         changed=report.changed_by_save if found is not None and found.phase == "save" else (),
         at_end=at_end,
         # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
-        noise=report.noise if effects is not None else (*report.noise, *report.bookkeeping),
+        noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping),
         raised=sides.resumed.failure is not None,
     )
     return replace(report, explanation=explain(session, sides, known.repeat, difference))
@@ -249,10 +249,11 @@ def _report(
     at_end = [difference.path for difference in findings.end]
     ignored = tuple(select(question.ignore, at_end))
     expected_loss = tuple(select(question.expected_loss, (path for path in at_end if path not in ignored)))
-    set_aside = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
+    aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed)
+    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
     latent = ()
     if findings.divergence is None:
-        latent = tuple(difference.path for difference in findings.end if difference.path not in set_aside)
+        latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)
     empty = judge.vacuous(reference, findings, save_at)
     verdict, reason = judge.decide(findings, empty, control, latent, question.tolerance, save_at, question.steps)
     return Report(
@@ -262,15 +263,11 @@ def _report(
         steps=question.steps,
         title=question.title,
         divergence=findings.divergence,
-        first_memory=judge.first_memory(reference, resumed, save_at, set_aside),
+        first_memory=judge.first_memory(reference, resumed, save_at, not_counted),
         comparisons=findings.comparisons,
         lost=findings.lost,
         latent=latent,
-        ignored=ignored,
-        expected_loss=expected_loss,
-        noise=control.noise,
-        bookkeeping=findings.bookkeeping,
-        healed=findings.healed,
+        set_aside=aside,
         changed_by_save=reference.changed_by_save(save_at),
         control=control,
         tolerance=question.tolerance,

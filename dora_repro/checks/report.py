@@ -56,6 +56,25 @@ class Control:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """Paths of leaves that differed and were not counted against the run, by reason.
+
+    Attributes:
+        ignored: the user named them (`ignore`).
+        expected_loss: the checkpoint leaves them out by its own choice, and no compared step read them.
+        noise: they also differ between two identical runs.
+        bookkeeping: histories, and helpers that `save()` made where there was None.
+        healed: they differed right after loading, and are equal at the end.
+    """
+
+    ignored: tuple[str, ...] = ()
+    expected_loss: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+    bookkeeping: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report(Shown):
     """The answer to one question: is the run resumed after `save_at` the run that was not interrupted?
 
@@ -66,10 +85,8 @@ class Report(Shown):
         comparisons: the study's three: `load`, `parameters`, `outputs` (the last only for runs with `outputs()`).
         lost: leaves that differ right after loading, with how.
         latent: leaves still different at the end, although every effect was equal.
-        ignored, expected_loss, noise, bookkeeping, healed: paths that differed and were not held against the run, by
-            reason: named by the user; left out by the checkpoint's own choice and never read; different between any
-            two runs; histories; equal again at the end.
-        changed_by_save: leaves that `save()` itself changed.
+        set_aside: paths that differed and were not counted against the run, by reason.
+        changed_by_save: leaves that `save()` itself changed, those that count against it included.
         unseen: phases that the recorder could not see.
         uncaptured: path -> type of what could not be captured.
         notes: further findings, a sentence each.
@@ -92,11 +109,7 @@ class Report(Shown):
     comparisons: tuple[Comparison, ...] = ()
     lost: tuple[LeafDifference, ...] = ()
     latent: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    expected_loss: tuple[str, ...] = ()
-    noise: tuple[str, ...] = ()
-    bookkeeping: tuple[str, ...] = ()
-    healed: tuple[str, ...] = ()
+    set_aside: SetAside = SetAside()
     changed_by_save: tuple[LeafDifference, ...] = ()
     control: Control = Control()
     tolerance: float | None = None

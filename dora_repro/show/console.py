@@ -188,7 +188,7 @@ def _lost(report: Report) -> list[LeafDifference]:
     if report.divergence is None and report.verdict is not Verdict.INCONCLUSIVE:
         return []
     causes = report.explanation.leaves if report.explanation is not None else ()
-    set_aside = {*report.bookkeeping, *report.noise}
+    set_aside = {*report.set_aside.bookkeeping, *report.set_aside.noise}
     phase = report.divergence.phase if report.divergence is not None else ""
     gradients = phase.startswith("backward") or "backward" in report.unseen
     if not gradients:
@@ -200,15 +200,16 @@ def _footnotes(report: Report, wording: Wording) -> list[str]:
     """What was set aside and why, what the control said, what could not be looked at, what it cost."""
     lines = []
     steps = resumed_steps(report)
+    aside = report.set_aside
     if report.divergence is None or wording.verbose:
-        lines += _note("Lost, but ignored as you asked", report.ignored, wording) if report.ignored else []
-    if report.divergence is None and report.expected_loss:
-        lines += _note(f"Lost, and never read in these {steps} steps", report.expected_loss, wording)
-    if report.noise:
-        lines += _note("Differs between any two of these runs, and accuses nobody", report.noise, wording)
+        lines += _note("Lost, but ignored as you asked", aside.ignored, wording) if aside.ignored else []
+    if report.divergence is None and aside.expected_loss:
+        lines += _note(f"Lost, and never read in these {steps} steps", aside.expected_loss, wording)
+    if aside.noise:
+        lines += _note("Differs between any two of these runs, and accuses nobody", aside.noise, wording)
     if wording.verbose:
-        lines += _note("Keeps books only", report.bookkeeping, wording) if report.bookkeeping else []
-        lines += _note("Differed after loading, equal at the end", report.healed, wording) if report.healed else []
+        lines += _note("Keeps books only", aside.bookkeeping, wording) if aside.bookkeeping else []
+        lines += _note("Differed after loading, equal at the end", aside.healed, wording) if aside.healed else []
     lines.append(f"Control: {_control(report)}")
     if report.unseen:
         lines.append(f"Phases not seen, their differences fall to the next one seen: {', '.join(report.unseen)}")

@@ -46,7 +46,7 @@ def lost_table(reports: Mapping[str, Report]) -> str:
     """For each: the verdict, where it first differs, and how many leaves of what were wrong right after loading."""
     rows = []
     for name, report in reports.items():
-        set_aside = {*report.bookkeeping, *report.noise}
+        set_aside = {*report.set_aside.bookkeeping, *report.set_aside.noise}
         lost = Counter(
             difference.path.partition("/")[0]
             for difference in report.lost

@@ -91,7 +91,7 @@ def test_memory_that_is_lost_without_effect_is_latent_until_it_is_ignored(case, 
     assert set(report.latent) == set(leaves)
     ignored = ask(*case, steps=5, save_at=4, ignore=leaves)
     assert ignored.verdict is Verdict.EXACT
-    assert set(ignored.ignored) == set(leaves)
+    assert set(ignored.set_aside.ignored) == set(leaves)
 
 
 def test_a_lost_counter_of_early_stopping_ends_the_run_later():
@@ -106,7 +106,7 @@ def test_an_ignore_that_matches_nothing_names_the_nearest_leaf():
 
 def test_what_two_uninterrupted_runs_differ_in_accuses_nobody():
     report = ask(runs.Timed)
-    assert set(report.noise) >= {"started"}
+    assert set(report.set_aside.noise) >= {"started"}
     assert report.control.deterministic is True
 
 
@@ -283,6 +283,7 @@ def test_a_report_is_valid_json_with_the_answer_in_it():
     assert found["verdict"] == "DIFFERENT"
     assert found["divergence"]["leaf"] == "model/0.weight"
     assert found["divergence"]["difference"]["differing"] == 128
+    assert found["set_aside"].keys() == {"ignored", "expected_loss", "noise", "bookkeeping", "healed"}
     assert len(found["losses"]["reference"]) == 8 and len(found["losses"]["resumed"]) == 3
 
 

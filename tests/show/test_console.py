@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.checks.report import Control, Reports, Verdict
+from dora_repro.checks.report import Control, Reports, SetAside, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
 from dora_repro.show.console import report_text, reports_text, verdict_line
@@ -203,9 +203,7 @@ def test_leftover_gradients_are_told_of_only_where_gradients_differ_first():
 def test_what_was_set_aside_is_listed_by_its_reason():
     text = report_text(
         report(
-            ignored=("count",),
-            expected_loss=("rng/torch.cpu",),
-            noise=("started",),
+            set_aside=SetAside(ignored=("count",), expected_loss=("rng/torch.cpu",), noise=("started",)),
             notes=("a remark",),
             unseen=("batch",),
             uncaptured={"batches": "generator"},

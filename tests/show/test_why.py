@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dora_repro.checks.report import SetAside
 from dora_repro.show.console import report_text
 from dora_repro.show.html import page
 from tests.show.made import different, explained
@@ -68,6 +69,6 @@ def test_a_page_shows_it_with_all_names_escaped():
 
 
 def test_a_list_that_grows_is_told_among_what_was_lost_where_it_is_a_cause():
-    grown = report_text(explained(bookkeeping=("rng/torch.cpu", "optimizer/a.m/step")))
+    grown = report_text(explained(set_aside=SetAside(bookkeeping=("rng/torch.cpu", "optimizer/a.m/step"))))
     lacked = grown.partition("What the checkpoint lacked")[2].partition("\n\n")[0]
     assert "rng/torch.cpu" in lacked and "optimizer/a.delta/step" in lacked and "2 × optimizer/*/step" not in lacked
