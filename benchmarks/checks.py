@@ -9,6 +9,7 @@ import functools
 import statistics
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import timing
@@ -38,13 +39,13 @@ def bare(size: str, steps: int, save_at: int, path: str, part: str) -> None:
 
 def checked(size: str, steps: int, save_at: int, checkpoint: str) -> None:
     """A check; prints how many steps and builds it took."""
-    from dora_repro import check
+    from dora_repro.checks.options import request_of
+    from dora_repro.checks.running import run_check
     from dora_repro.subject.config import NEEDS
 
     counted: Counter[str] = Counter()
-    factory = made(size, steps, checkpoint)
-    on_event = lambda side, event: counted.update([event["event"]])  # noqa: E731  # shorter than what it is handed to
-    report = check(factory, steps, save_at, preload=NEEDS, on_event=on_event, explain=False)
+    request = request_of(made(size, steps, checkpoint), steps, (save_at,), {"explain": False}, title="check")
+    report = run_check(replace(request, preload=NEEDS, on_event=lambda _, event: counted.update([event["event"]])))
     print(f"{report.verdict} {counted['step']} {counted['built'] + counted['loaded']}")
 
 

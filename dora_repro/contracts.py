@@ -22,17 +22,17 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 class Run(Protocol):
     """One training run, advanced a step at a time. Nothing to inherit: any object with these methods is one."""
 
-    def step(self) -> float | None:
-        """Do one optimizer step; return its loss, if there is one.
+    def step(self) -> object:
+        """Do one optimizer step; return its loss (a number, or a tensor of one element), if there is one.
 
         Raises:
             StopIteration: training is over.
         """
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, /) -> object:
         """Save to `path`, which does not exist yet; as a file or as a folder."""
 
-    def load(self, path: str) -> None:
+    def load(self, path: str, /) -> object:
         """Load what `save` wrote to `path`."""
 
 

@@ -1,9 +1,9 @@
-"""What is asked of a run, validated before anything is started."""
+"""What is asked of a run, in one form, validated before anything is started. What users write is `options.py`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dora_repro.contracts import Factory, Json
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import Interpreters
 from dora_repro.sides.session import OnEvent, Session
@@ -12,38 +12,54 @@ TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tole
 CONTROLS = ("auto", "always", "never")
 
 
-def _ignore_event(side: str, event: dict) -> None:
+def _no_listener(side: str, event: dict[str, Json]) -> None:
     pass
 
 
 @dataclass(frozen=True)
-class Question:
+class Request:
     """One question: is the run resumed after each of `points` the run that was not interrupted?
 
-    The attributes are those of `checks.check`, where they are described. `tolerance` ends up as a number or None.
+    Attributes:
+        factory: builds a run; called afresh for each side.
+        steps: the last optimizer step to do, counted from 1.
+        points: the steps to save after, and to resume from.
+        ignore: globs, as for `checks.check`.
+        tolerance: absolute; None accepts no difference.
+        control: `auto`, `always` or `never`, as for `checks.check`.
+        timeout: seconds for each side.
+        in_process: run all sides in this interpreter.
+        folder: keep the evidence here, if given.
+        values: globs, as for `checks.check`.
+        explain: find the cause of a difference.
+        title: the name of the report.
+        expected_loss: like `ignore`, but need not match anything: what the caller knows to be left out on purpose.
+        preload: modules that a new interpreter imports while it waits.
+        interpreters: interpreters started before, in place of `preload`; the caller closes them.
+        on_event: called with (side, event) while the sides run; events are `built`, `loaded`, `step`, `saved`.
 
     Raises:
-        BadInput: impossible steps, an unknown control or tolerance, a time limit that is none, a folder in use.
+        BadInput: impossible steps, an unknown control, a time limit that is not positive, a folder in use.
     """
 
-    factory: Callable[[], object]
+    factory: Factory
     steps: int
     points: tuple[int, ...]
-    ignore: tuple[str, ...] = ()
-    tolerance: float | str | None = None
-    control: str = "auto"
-    timeout: float = 3600.0
-    in_process: bool = False
-    folder: str | Path | None = None
-    on_event: OnEvent | None = None
-    title: str = "check"
+    ignore: tuple[str, ...]
+    tolerance: float | None
+    control: str
+    timeout: float
+    in_process: bool
+    folder: Path | None
+    values: tuple[str, ...]
+    explain: bool
+    title: str
     expected_loss: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
-    explain: bool = True
     preload: tuple[str, ...] = ()
     interpreters: Interpreters | None = None
+    on_event: OnEvent = _no_listener
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not callable(self.factory):
             raise BadInput(f"factory={self.factory!r} cannot be called: give a class or function that builds a run")
         if type(self.steps) is not int or self.steps < 1:
@@ -55,23 +71,22 @@ class Question:
             raise BadInput(f"control={self.control!r}: choose one of {', '.join(CONTROLS)}")
         if not self.timeout > 0:
             raise BadInput(f"timeout={self.timeout!r}: give the seconds that each side may take")
-        folder = None if self.folder is None else Path(self.folder).absolute()
-        if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadInput(
-                f"folder={str(self.folder)!r} is there and not empty: name a new one, nothing is overwritten"
-            )
-        for name in ("ignore", "values"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
-        object.__setattr__(self, "expected_loss", tuple(self.expected_loss))
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "tolerance", as_tolerance(self.tolerance))
-        object.__setattr__(self, "on_event", self.on_event or _ignore_event)
+        if self.folder is not None and self.folder.exists():
+            if not self.folder.is_dir() or any(self.folder.iterdir()):
+                given = str(self.folder)
+                raise BadInput(f"folder={given!r} exists and is not empty: name a new one, nothing is overwritten")
 
     def session(self) -> Session:
         """What runs its sides."""
-        own = {name: getattr(self, name) for name in ("in_process", "timeout", "on_event", "folder", "preload")}
-        return Session(self.factory, interpreters=self.interpreters, **own)
+        return Session(
+            self.factory,
+            in_process=self.in_process,
+            timeout=self.timeout,
+            on_event=self.on_event,
+            folder=self.folder.absolute() if self.folder is not None else None,
+            preload=self.preload,
+            interpreters=self.interpreters,
+        )
 
     @property
     def saves(self) -> tuple[int, ...]:
@@ -88,7 +103,7 @@ def as_tolerance(given: float | str | None) -> float | None:
     if given is None:
         return None
     try:
-        value = TIERS[given] if given in TIERS else float(given)
+        value = TIERS[given] if isinstance(given, str) and given in TIERS else float(given)
     except (TypeError, ValueError):
         raise BadInput(f"tolerance={given!r}: give a number or one of {', '.join(TIERS)}") from None
     if not 0 <= value < float("inf"):

@@ -4,14 +4,20 @@ import difflib
 import tempfile
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from dora_repro.errors import BadInput
 from dora_repro.subject.config import CHOICES, TrainingConfig
+
+if TYPE_CHECKING:
+    from dora_repro.checks.options import Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+"""A function that click turns into a command, or the command itself."""
 
 # Option (without the dashes) -> (field of TrainingConfig, help). Defaults and choices are the config's own.
 TRAINING = {
@@ -64,11 +70,11 @@ class Nearest(click.Choice):
         return f"{value!r} is not one of {', '.join(map(repr, self.choices))}.{hint}"
 
 
-def training_options(without: Iterable[str] = ()) -> Callable:
+def training_options(without: Iterable[str] = ()) -> Callable[[Command], Command]:
     """A decorator that adds the options of a `TrainingConfig`."""
     kinds = {field.name: field for field in fields(TrainingConfig)}
 
-    def add(command: Callable) -> Callable:
+    def add(command: Command) -> Command:
         for option, (name, text) in reversed(TRAINING.items()):
             if option not in without:
                 command = _option(option, kinds[name], text)(command)
@@ -77,7 +83,7 @@ def training_options(without: Iterable[str] = ()) -> Callable:
     return add
 
 
-def _option(option: str, field: object, text: str) -> Callable:
+def _option(option: str, field: Field[Any], text: str) -> Callable[[Command], Command]:
     default = field.default
     wanted = [kind for kind in get_args(field.type) or (field.type,) if kind is not types.NoneType]
     if wanted == [bool]:
@@ -89,8 +95,11 @@ def _option(option: str, field: object, text: str) -> Callable:
     )
 
 
-def made_config(given: dict[str, object]) -> TrainingConfig:
+def made_config(given: dict[str, Any]) -> TrainingConfig:
     """Take the training's options out of all that a command was given; the rest stays there.
+
+    Args:
+        given: parameter -> value, as click passes them.
 
     Raises:
         BadInput: as `TrainingConfig`.
@@ -134,11 +143,65 @@ _CHECK = (
 )
 
 
-def check_options(command: Callable) -> Callable:
+def check_options(command: Command) -> Command:
     """A decorator that adds what every check takes."""
     for option in reversed(_CHECK):
         command = option(command)
     return command
+
+
+def taken_options(given: dict[str, Any]) -> "Options":
+    """Take the options of a check out of all that a command was given; the rest stays there.
+
+    Args:
+        given: parameter -> value, as click passes them.
+    """
+    return {
+        "ignore": given.pop("ignore"),
+        "tolerance": given.pop("tolerance"),
+        "control": given.pop("control"),
+        "explain": given.pop("explain"),
+        "timeout": given.pop("timeout"),
+        "in_process": given.pop("in_process"),
+        "folder": given.pop("folder"),
+    }
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where an answer goes.
+
+    Attributes:
+        quiet: print the last line only.
+        verbose: print every parameter and every leaf.
+        json: file for the report as JSON.
+        html: file for the report as one page.
+        junit: file for the report as JUnit XML.
+    """
+
+    quiet: bool
+    verbose: bool
+    json: str | None
+    html: str | None
+    junit: str | None
+
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> "Output":
+        """Take what concerns the output out of all that a command was given; the rest stays there.
+
+        Args:
+            given: parameter -> value, as click passes them.
+
+        Raises:
+            UsageError: options that exclude each other.
+            BadInput: a file that cannot be written.
+        """
+        files = {kind: given.pop(f"{kind}_file") for kind in ("json", "html", "junit")}
+        output = cls(given.pop("quiet"), given.pop("verbose"), **files)
+        if output.quiet and output.verbose:
+            raise click.UsageError("--quiet and --verbose exclude each other")
+        writable(output.json, output.junit, output.html)
+        return output
 
 
 def writable(*paths: str | None) -> None:

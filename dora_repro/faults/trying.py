@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dora_repro.checks.checks import check
 from dora_repro.checks.expectation import Expectation, Met, UnexpectedVerdict
+from dora_repro.checks.options import Options, request_of
 from dora_repro.checks.report import Report
+from dora_repro.checks.running import run_check
 from dora_repro.faults.gallery import Fault
 from dora_repro.sides.processes import Interpreters
 from dora_repro.state.paths import matching, select
@@ -86,9 +87,9 @@ def try_fault(fault: Fault, *, in_process: bool = False, interpreters: Interpret
     if reason := missing(fault.needs):
         return Tried(fault, skipped=reason)
     begun = time.perf_counter()
-    report = check(
-        fault.factory, fault.steps, fault.save_at, in_process=in_process, title=fault.name, interpreters=interpreters
-    )
+    options: Options = {"in_process": in_process}
+    request = request_of(fault.factory, fault.steps, (fault.save_at,), options, title=fault.name)
+    report = run_check(replace(request, interpreters=interpreters))
     return Tried(fault, report, seconds=time.perf_counter() - begun)
 
 

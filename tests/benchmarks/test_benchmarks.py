@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dora_repro.checks import checks, study
+from dora_repro.checks import options, study
 from tests.browser import jupyter
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -115,7 +115,7 @@ def test_the_wall_time_of_commands_is_taken_apart(script, tmp_path):
 
 def test_the_cost_of_checks_is_held_to_the_bare_run(script, tmp_path, monkeypatch):
     module = script("checks")
-    monkeypatch.setattr(checks, "check", functools.partial(checks.check, in_process=True))
+    monkeypatch.setitem(options.DEFAULTS, "in_process", True)
     monkeypatch.setattr(module.timing, "cost_of", within(module))
     rows = rows_of(module, tmp_path, "--steps", "4", "--rounds", "1")
     figures = [(row["verdict"], row["steps"], row["builds"], row["steps / bare"]) for row in rows]

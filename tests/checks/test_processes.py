@@ -9,11 +9,14 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dora_repro import Verdict, check
+from dora_repro.checks.options import request_of
+from dora_repro.checks.running import run_check
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import pickled
 from tests import runs
@@ -21,12 +24,11 @@ from tests import runs
 
 def test_a_passing_check_costs_two_builds_and_no_step_twice():
     heard = []
-    report = check(
-        runs.Plain,
-        steps=3,
-        save_at=2,
-        on_event=lambda side, event: heard.append((side, event["event"], event.get("step"))),
-    )
+
+    def hear(side, event):
+        heard.append((side, event["event"], event.get("step")))
+
+    report = run_check(replace(request_of(runs.Plain, 3, (2,), {}, title="check"), on_event=hear))
     assert report.verdict is Verdict.EXACT
     assert heard == [
         ("reference", "built", 0),
@@ -135,7 +137,9 @@ def test_a_run_may_fork_workers_and_read_an_empty_standard_input():
 
 SCRIPT = textwrap.dedent(
     """
-    import dora_repro
+    from dataclasses import replace
+    from dora_repro.checks.options import request_of
+    from dora_repro.checks.running import run_check
     from tests import runs
 
     class Mine(runs.Slow):
@@ -145,7 +149,7 @@ SCRIPT = textwrap.dedent(
         print(side, event["event"], flush=True)
 
     if __name__ == "__main__":
-        dora_repro.check(Mine, steps=2, save_at=1, on_event=on_event)
+        run_check(replace(request_of(Mine, 2, (1,), {}, title="check"), on_event=on_event))
     """
 )
 

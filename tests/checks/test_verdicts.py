@@ -2,10 +2,13 @@
 
 import functools
 import json
+from dataclasses import replace
 
 import pytest
 
 from dora_repro import Verdict, check, every_step, twice
+from dora_repro.checks.options import request_of
+from dora_repro.checks.running import run_every_step
 from dora_repro.errors import BadInput
 from tests import runs
 
@@ -241,9 +244,8 @@ def test_an_impossible_question_is_refused_before_anything_runs(options, message
 
 def test_every_step_resumes_from_each_and_trains_the_reference_once():
     heard = []
-    found = every_step(
-        runs.Loader, steps=6, in_process=True, on_event=lambda side, event: heard.append((side, event["event"]))
-    )
+    request = request_of(runs.Loader, 6, range(7), {"in_process": True}, title="every step")
+    found = run_every_step(replace(request, on_event=lambda side, event: heard.append((side, event["event"]))))
     assert [report.save_at for report in found.reports] == [0, 1, 2, 3, 4, 5, 6]
     assert found.verdict is Verdict.EXACT
     assert heard.count(("reference", "built")) == 1

@@ -49,7 +49,7 @@ def test_each_verdict_has_its_exit_code_and_last_line(call, stand_in, made, code
         ("quick", {"steps": 3, "save_at": 2}),
         ("full", {"epochs": None, "steps_per_epoch": 10, "test_epoch": 3}),
         ("every-step", {"epochs": 3, "steps_per_epoch": 10}),
-        ("twice", {"epochs": 3, "steps_per_epoch": 10}),
+        ("twice", {"epochs": 3, "steps_per_epoch": 10, "save_at": None}),
     ],
 )
 def test_without_options_the_defaults_are_asked(call, stand_in, name, own):

@@ -82,21 +82,21 @@ def test_a_module_that_raises_shows_its_traceback(folder, target, text):
 
 
 def test_the_command_asks_about_the_run_that_was_named(folder, call, stand_in):
-    asked = stand_in("check", report())
+    asked = stand_in("run_check", report())
     assert call("check", "my_runs.py:Run", "--steps", 6, "--save-at", 3, "--ignore", "x").exit_code == 0
-    (factory, options) = asked[0]
-    assert factory.__name__ == "Run"
-    assert (options["steps"], options["save_at"], options["ignore"]) == (6, 3, ("x",))
-    assert options["title"] == "my_runs.py:Run"
+    (request,) = asked
+    assert request.factory.__name__ == "Run"
+    assert (request.steps, request.points, request.ignore) == (6, (3,), ("x",))
+    assert request.title == "my_runs.py:Run"
 
 
 def test_every_step_and_twice_are_asked(folder, call, stand_in):
-    asked = stand_in("every_step", report())
+    asked = stand_in("run_every_step", report())
     assert call("check", "my_runs:Run", "--steps", 6, "--every-step").exit_code == 0
-    assert asked[0][1]["steps"] == 6 and "save_at" not in asked[0][1]
-    asked = stand_in("twice", report())
+    assert (asked[0].steps, asked[0].points) == (6, (0, 1, 2, 3, 4, 5, 6))
+    asked = stand_in("run_twice", report())
     assert call("check", "my_runs:Run", "--steps", 6, "--twice", "--save-at", 2, "--save-at", 4).exit_code == 0
-    assert asked[0][1]["save_at"] == (2, 4)
+    assert asked[0].points == (2, 4)
 
 
 def test_the_message_reaches_the_command_line(folder, call):

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "checks/judge.py": "tests/checks/test_verdicts.py",
     "checks/report.py": "tests/checks/test_verdicts.py",
     "checks/request.py": "tests/checks/test_verdicts.py",
+    "checks/running.py": "tests/checks/test_verdicts.py",
     "checks/study.py": "tests/checks/test_expectation.py",
     "cli/group.py": "tests/cli/test_checking.py",
     "cli/options.py": "tests/cli/test_checking.py",

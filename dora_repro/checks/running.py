@@ -1,0 +1,223 @@
+"""A request is answered: its sides are run in order, and their evidence goes to the judge.
+
+Whoever needs more than the options of a user (who listens, which interpreters wait) comes in here: the study, the
+command line, the gallery of faults.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from dora_repro.checks import judge
+from dora_repro.checks.control import Controlled, controlled
+from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
+from dora_repro.checks.request import Request
+from dora_repro.comparison.drift import Drift
+from dora_repro.errors import BadInput
+from dora_repro.explain.explaining import Difference, explain, explain_unsteady
+from dora_repro.recording.recorder import VALUES_LIMIT
+from dora_repro.sides.evidence import Evidence, Sides
+from dora_repro.sides.job import Job
+from dora_repro.sides.processes import SideStopped
+from dora_repro.sides.session import Session, threads
+from dora_repro.state.paths import matching, select
+from dora_repro.trace import first_divergence
+
+
+def run_check(request: Request) -> Report:
+    """`check` of a request with one point."""
+    (save_at,) = request.points
+    with request.session() as session:
+        session.expect(2)
+        reference, job = _reference(session, request)
+        return _resume(session, request, reference, job, reference, save_at)[0]
+
+
+def run_every_step(request: Request) -> Reports:
+    """`every_step` of a request."""
+    points = request.points
+    with request.session() as session:
+        session.expect(1 + len(points))
+        reference, job = _reference(session, request)
+        reports: list[Report] = []
+        for index, point in enumerate(points):
+            session.expect(len(points) - index)
+            asked = _once_explained(request, reports)
+            report, _ = _resume(session, asked, reference, job, reference, point)
+            reports.append(replace(report, title=f"resumed at step {point}"))
+        return Reports(request.title, tuple(reports))
+
+
+def run_twice(request: Request) -> Reports:
+    """`twice` of a request with several points, in order."""
+    points = request.points
+    if len(points) < 2 or list(points) != sorted(set(points)):
+        raise BadInput(f"save_at={list(points)}: give two or more steps, each later than the one before")
+    with request.session() as session:
+        session.expect(1 + len(points))
+        reference, job = _reference(session, request)
+        reports: list[Report] = []
+        parent = reference
+        for index, point in enumerate(points):
+            if str(point) not in parent.result["saves"]:
+                break  # the run before it did not get this far; its own report says why
+            session.expect(len(points) - index)
+            asked = _once_explained(request, reports)
+            report, parent = _resume(session, asked, reference, job, parent, point, points[index + 1 : index + 2])
+            reports.append(replace(report, title=f"resume {index + 1}, at step {point}"))
+        return Reports(request.title, tuple(reports))
+
+
+def _once_explained(request: Request, reports: Sequence[Report]) -> Request:
+    """The same request; of several checks of one run, the first that differs is explained, and no other."""
+    return replace(request, explain=request.explain and all(report.explanation is None for report in reports))
+
+
+def _reference(session: Session, request: Request) -> tuple[Evidence, Job]:
+    """The uninterrupted run. Whatever is wrong with it, or with the request, is the user's to mend."""
+    job = Job(session.folder / "reference", request.steps, request.saves, values=request.values, threads=threads())
+    try:
+        evidence = session.run("reference", job)
+    except SideStopped as stopped:
+        raise BadInput(f"the uninterrupted run came to no end: {stopped}") from stopped
+    where, done = evidence.result["where"], evidence.result["step"]
+    if evidence.failure is not None:
+        at = f"{where} after step {done}" if where in ("step", "save") else where
+        raise BadInput(f"the uninterrupted run raised ({at}); mend it first:\n{evidence.failure['traceback'].rstrip()}")
+    for point in request.points:
+        if str(point) not in evidence.result["saves"]:
+            raise BadInput(f"save_at={point}: the run was over after step {done}: choose a step from 0 to {done}")
+    _refuse_strangers("ignore", request.ignore, list(evidence.end), "leaves")
+    if trainable := list(evidence.result["facts"]["trainable"]):
+        _refuse_strangers("values", request.values, trainable, "trainable parameters")
+    return evidence, job
+
+
+def _refuse_strangers(option: str, globs: Iterable[str], paths: Sequence[str], what: str) -> None:
+    """Every glob must match something: a misspelt one would do nothing, and say nothing."""
+    for glob in globs:
+        if not matching(glob, paths):
+            near = difflib.get_close_matches(glob, paths, n=1, cutoff=0.3)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"{option}={glob!r} matches none of {len(paths)} {what}{hint}")
+
+
+def _resume(
+    session: Session,
+    request: Request,
+    reference: Evidence,
+    reference_job: Job,
+    parent: Evidence,
+    save_at: int,
+    saves: tuple[int, ...] = (),
+) -> tuple[Report, Evidence]:
+    """Resume from what `parent` saved after `save_at`, compare with the reference, and report."""
+    folder = session.folder / f"resumed-{save_at}"
+    same = {"values": reference_job.values, "threads": reference_job.threads}
+    job = Job(folder, request.steps, saves, parent.checkpoint(save_at), save_at, **same)
+    try:
+        resumed = session.run("resumed", job)
+    except SideStopped as stopped:
+        reason = f"the resumed side came to no end: {stopped}"
+        return Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title), parent
+    findings = judge.compare_sides(reference, resumed, save_at, request.steps)
+    sides = Sides(reference, reference_job, resumed, job)
+    try:
+        known = controlled(session, sides, findings, request.control, request.explain)
+    except SideStopped as stopped:
+        known = Controlled(findings, notes=(f"the control came to no end: {stopped}",))
+    notes = list(known.notes)
+    if save_at in parent.result["rewritten"]:
+        notes.append("the checkpoint was still being written when save() returned, or was rewritten later")
+    if reference.result["facts"]["values_dropped"]:
+        size = f"more than {VALUES_LIMIT >> 20} MiB"
+        notes.append(f"the values of all steps take {size}, so none were kept: ask for fewer parameters")
+    if resumed.failure is not None:
+        notes.append(f"the resumed side raised {resumed.failure['error']}")
+    report = _report(request, reference, resumed, known.findings, known.control, tuple(notes), save_at)
+    if request.explain and known.repeat is not None:
+        report = _explained(report, session, sides, known)
+    return report, resumed
+
+
+def _explained(report: Report, session: Session, sides: Sides, known: Controlled) -> Report:
+    """A report that says why, where there is something to explain."""
+    if known.unlike:
+        job = sides.reference_job if known.unlike == "reference" else sides.resumed_job
+        return replace(report, explanation=explain_unsteady(session, job, known.control.divergence.step))
+    if report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
+        return report
+    found, findings, aside = report.divergence, known.findings, report.set_aside
+    effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
+    at_end = report.latent
+    if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
+        still = {difference.path for difference in findings.end}
+        wrong = (d for d in findings.lost if d.role in ("parameter", "option") and d.expected != "one digest")
+        at_end = tuple(difference.path for difference in wrong if difference.path in still)
+    difference = Difference(
+        step=found.step if found else report.steps,
+        phase=effects.phase if effects is not None else found.phase if found is not None else "",
+        leaf=found.leaf if found else report.latent[0],
+        lost=findings.lost,
+        changed=report.changed_by_save if found is not None and found.phase == "save" else (),
+        at_end=at_end,
+        # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
+        noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping),
+        raised=sides.resumed.failure is not None,
+    )
+    return replace(report, explanation=explain(session, sides, known.repeat, difference))
+
+
+def _report(
+    request: Request,
+    reference: Evidence,
+    resumed: Evidence,
+    findings: judge.Findings,
+    control: Control,
+    notes: tuple[str, ...],
+    save_at: int,
+) -> Report:
+    at_end = [difference.path for difference in findings.end]
+    ignored = tuple(select(request.ignore, at_end))
+    expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
+    aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed)
+    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
+    latent = ()
+    if findings.divergence is None:
+        latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)
+    empty = judge.vacuous(reference, findings, save_at)
+    verdict, reason = judge.decide(findings, empty, control, latent, request.tolerance, save_at, request.steps)
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        save_at=save_at,
+        steps=request.steps,
+        title=request.title,
+        divergence=findings.divergence,
+        first_memory=judge.first_memory(reference, resumed, save_at, not_counted),
+        comparisons=findings.comparisons,
+        lost=findings.lost,
+        latent=latent,
+        set_aside=aside,
+        changed_by_save=reference.changed_by_save(save_at),
+        control=control,
+        tolerance=request.tolerance,
+        unseen=reference.trace.unseen,
+        uncaptured=reference.end.uncaptured,
+        notes=notes,
+        error=resumed.failure["traceback"] if resumed.failure else None,
+        steps_done={"reference": reference.result["step"], "resumed": resumed.result["step"] - save_at},
+        seconds={"reference": reference.result["seconds"]["all"], "resumed": resumed.result["seconds"]["all"]},
+        environment=resumed.result["environment"],
+        reference=reference.trace,
+        resumed=resumed.trace,
+        histories={"reference": reference.histories, "resumed": resumed.histories},
+        drift=_drift(reference, resumed),
+    )
+
+
+def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:
+    """How far apart both sides are, where values were asked for and there is anything to compare."""
+    if not reference.values or not resumed.values:
+        return None
+    return Drift.between(reference.values, resumed.values) if any(map(len, resumed.values.values())) else None
