@@ -1,7 +1,7 @@
 """What a search found, in words: what became of each part, the lines that would have kept it, the proof."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice.advice import Advice, advise, closed_over, loaders_of
@@ -19,6 +19,7 @@ from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
 
 _BEYOND = {DATA: "other batches were handed out", DRAWS: "generators stood elsewhere at the beginning of a step"}
+_SHOWN = 3  # leaves
 _PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators"}
 
 
@@ -152,8 +153,15 @@ def _few(paths: Iterable[str], limit: int = 3) -> str:
     return ", ".join(words[:limit]) + (f" and {more} kind{'s' if more > 1 else ''} more" if more > 0 else "")
 
 
-def proof(found: Found, left: int, confirmed: bool | None) -> str:
-    """One sentence: what putting the set back came to, over so many remaining steps."""
+def proof(found: Found, left: int, confirmed: bool | None, missing: Mapping[str, str] | None = None) -> str:
+    """One sentence: what putting the set back came to.
+
+    Args:
+        found: what the search found.
+        left: number of steps that remained after the save.
+        confirmed: whether a fresh process did the same; None where it did not finish.
+        missing: leaves that could not be put back in that process, with the reason.
+    """
     steps = f"the remaining {left} steps identical" if left > 1 else "the remaining step identical" if left else ""
     steps = steps or "the state identical"
     alone = "these" if len(found.names) > 1 else "this"
@@ -164,6 +172,15 @@ def proof(found: Found, left: int, confirmed: bool | None) -> str:
         words.append(f"{each} does not")
     elif False in necessary:
         words.append("so does another set")
-    sentence = "; ".join(words)
-    checked = {True: " (confirmed in a fresh process)", False: " (but not in a fresh process)", None: ""}[confirmed]
-    return f"{sentence}{checked}."
+    return f"{'; '.join(words)}{_confirmation(confirmed, missing or {})}."
+
+
+def _confirmation(confirmed: bool | None, missing: Mapping[str, str]) -> str:
+    """Whether a fresh process confirmed it, with the leaves that could not be put back there; empty where it did not
+    finish."""
+    if confirmed is None:
+        return ""
+    words = "confirmed in a fresh process" if confirmed else "but not in a fresh process"
+    reasons = [f"`{path}` could not be put back: {reason}" for path, reason in missing.items()]
+    more = f", and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    return f" ({words}{', where ' if reasons else ''}{', '.join(reasons[:_SHOWN])}{more})"

@@ -136,17 +136,18 @@ def _searched(session: Session, sides: Sides, donor: Evidence, difference: Diffe
     told = {"trials": trials, "steps": sum(outcome.steps for _, outcome in found.trials), "stopped": found.stopped}
     if not found.parts:
         return Explanation(**told, **_unexplained(session, sides, setting, found, difference))
-    confirmed = _confirmed(session, sides, setting, found, difference.at_end)
+    confirmed, missing = _confirmed(session, sides, setting, found, difference.at_end)
     return replace(
         explained,
         keys=keys_told(sides.resumed.loading),
-        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmed),
+        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmed, missing),
         proved=found.proved,
         confirmed=confirmed,
+        confirmation_missing=missing,
         lines_tried=tried,
         other=found.other,
         draws=_draws(session, sides, difference, candidates, found),
-        harmless=tuple(path for leaves in found.candidates.values() for path in leaves if path not in found.names),
+        harmless=found.harmless,
         **told,
     )
 
@@ -189,8 +190,10 @@ class _Asking:
         return Outcome.from_dict(answer)
 
 
-def _confirmed(session: Session, sides: Sides, setting: Setting, found: Found, at_end: tuple[str, ...]) -> bool | None:
-    """Whether a fresh process, with the found set put back, does what the reference did."""
+def _confirmed(
+    session: Session, sides: Sides, setting: Setting, found: Found, at_end: tuple[str, ...]
+) -> tuple[bool | None, dict[str, str]]:
+    """Whether a fresh process, with the set put back, does what the reference did; and what could not be put back."""
     names = found.names
     given = Transplant(
         Path(setting.saved),
@@ -204,10 +207,11 @@ def _confirmed(session: Session, sides: Sides, setting: Setting, found: Found, a
     try:
         again = session.repeat("resumed, with the cause put back", job)
     except SideStopped:
-        return None
+        return None, {}
+    missing = {path: reason for path, reason in again.result["not_transplanted"].items() if path in names}
     if again.failure is not None or first_divergence(sides.reference.trace, again.trace, sides.save_at) is not None:
-        return False
-    return _equal(again.end, sides.reference.end, at_end)
+        return False, missing
+    return _equal(again.end, sides.reference.end, at_end), missing
 
 
 def _equal(one: Snapshot, other: Snapshot, paths: tuple[str, ...]) -> bool:

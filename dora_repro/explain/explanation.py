@@ -62,12 +62,15 @@ class Explanation:
         causes: the parts of one set that heals when it is put back; empty where none was found.
         proof: one sentence: what was tried, and what came of it.
         proved: whether the set is 1-minimal: with any one part left out, it does not heal.
-        confirmed: whether a fresh process with these put back did what the reference did; None where it came to no
-            end.
+        confirmed: whether a fresh process with these put back did what the reference did; None where it did not
+            finish.
+        confirmation_missing: leaves of the causes that could not be put back in that process: path -> reason. Never
+            show `confirmed` without them.
         lines_tried: what came of the lines of save and load, run in the place of a transplant; None where they were
             not: a cause has no lines, or such as need another class.
         other: another set that heals as well, where a part is not necessary.
-        harmless: what was lost too, and had no effect.
+        harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
+            the causes are put back: neither this set nor `other` needs them.
         unexplained: why nothing that was captured explains it; empty where something does.
         look_at: what was ruled out, and where to look next, a sentence each.
         keys: what `load_state_dict` was given and left out, or lacked, a sentence each.
@@ -83,6 +86,7 @@ class Explanation:
     proof: str = ""
     proved: bool = False
     confirmed: bool | None = None
+    confirmation_missing: dict[str, str] = field(default_factory=dict)
     lines_tried: Outcome | None = None
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ class Found:
         candidates: components that differ after loading (`optimizer/*, moment`), with their leaves.
         reproduced: whether the trial with nothing put back did what the resumed run did.
         proved: whether the set is known to be 1-minimal.
-        other: another set that heals, as patterns, where some part is not necessary.
+        others: the leaves of the parts of another set that heals, where some part is not necessary.
         trials: every trial done, in order, with its outcome.
         stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
     """
@@ -81,7 +81,7 @@ class Found:
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reproduced: bool = True
     proved: bool = False
-    other: tuple[str, ...] = ()
+    others: tuple[tuple[str, ...], ...] = ()
     trials: list[tuple[Trial, Outcome]] = field(default_factory=list)
     stopped: str = ""
 
@@ -89,6 +89,17 @@ class Found:
     def names(self) -> frozenset[str]:
         """All that is put back."""
         return frozenset(leaf for part in self.parts for leaf in part.leaves)
+
+    @property
+    def other(self) -> tuple[str, ...]:
+        """The parts of the other set, as patterns."""
+        return tuple(map(_name, self.others))
+
+    @property
+    def harmless(self) -> tuple[str, ...]:
+        """Candidates that neither the set nor the other set needs: lost as well, without effect."""
+        needed = self.names.union(*self.others)
+        return tuple(path for leaves in self.candidates.values() for path in leaves if path not in needed)
 
 
 class Search:
@@ -246,8 +257,7 @@ class Search:
         spare = next((part for part in parts if part.necessary is False), None)
         if spare is not None:
             left = [tuple(leaf for leaf in unit if leaf not in spare.leaves) for unit in self._units(healing)]
-            other = minimal([unit for unit in left if unit], lambda some: self._heals(_all(some)))
-            self.found.other = tuple(map(_name, other))
+            self.found.others = minimal([unit for unit in left if unit], lambda some: self._heals(_all(some)))
 
     def _units(self, healing: tuple[str, ...]) -> list[tuple[str, ...]]:
         extra = [(name,) for name in healing if name in BEYOND]

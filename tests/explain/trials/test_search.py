@@ -42,6 +42,7 @@ def test_one_lost_generator_is_named_alone_and_necessary():
     ]
     assert found.proved and not found.stopped and not found.other
     assert found.parts[0].without.apart == 0.5
+    assert set(found.harmless) == {"epoch", "best", *(each.path for each in moments())}
     assert len(found.trials) <= 8
 
 
@@ -82,6 +83,7 @@ def test_where_two_sets_heal_neither_is_called_necessary_and_the_other_is_shown(
     assert len(found.names) == 1
     assert found.parts[0].necessary is False
     assert set(found.other) | found.names == {"order", "generator"}
+    assert found.harmless == ("epoch",)  # what heals as well is not harmless
 
 
 def test_batches_are_tried_where_all_state_does_not_heal():
