@@ -146,7 +146,7 @@ def test_the_losses_of_both_sides_and_their_difference_are_drawn():
 
 
 def test_without_losses_there_is_nothing_to_draw():
-    with pytest.raises(ValueError, match=r"no losses to draw: step\(\) returned none"):
+    with pytest.raises(ValueError, match=r"no losses to draw: step\(\) returned None"):
         figures.losses(made.report(reference=Trace(), resumed=Trace()))
 
 
@@ -154,7 +154,7 @@ def test_each_part_of_a_cause_is_drawn_as_large_as_it_was_measured():
     axes = figures.causes(made.explained()).axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == [
-        "nothing put back",
+        "nothing restored",
         "only rng/torch.cpu",
         "only optimizer/*/exp_avg",
         "all but rng/torch.cpu",
@@ -169,7 +169,7 @@ def test_each_part_of_a_cause_is_drawn_as_large_as_it_was_measured():
     assert np.allclose(ends, [1.23e-4, 1e-3, 1e-3, 1e-3, 1e-3])
     assert [text.get_text().strip() for text in axes.texts] == ["identical"]
     labels = [label.get_text() for label in figures.causes(ONE_CAUSE).axes[0].get_yticklabels()]
-    assert labels == ["nothing put back", "all but rng/torch.cpu", "only rng/torch.cpu"]
+    assert labels == ["nothing restored", "all but rng/torch.cpu", "only rng/torch.cpu"]
 
 
 def test_without_a_cause_there_is_none_to_draw():
@@ -187,7 +187,7 @@ def test_a_loss_that_drifts_is_a_line_and_what_others_measured_are_marks():
 def test_a_history_that_was_lost_has_its_last_entries():
     (axes,) = figures.history(made.report(histories=HISTORIES), "validation_losses").axes
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 3.0], [2, 2.0], [3, 1.0]], [[3, 1.5]]]
-    with pytest.raises(ValueError, match="no history 'loses': there is validation_losses"):
+    with pytest.raises(ValueError, match="no history 'loses'; recorded: validation_losses"):
         figures.history(made.report(histories=HISTORIES), "loses")
 
 
@@ -216,7 +216,7 @@ def test_a_curve_is_the_largest_difference_of_any_parameter():
     line, none = figures.drift_curves({"one": measured, "two": drift(grow=0.0)}).axes[0].lines
     assert line.get_xdata().tolist() == [0, 1, 2, 3]
     assert np.array_equal(line.get_ydata()[1:], measured.max_abs.max(axis=0)[1:]) and np.isnan(line.get_ydata()[0])
-    assert none.get_label() == "two (equal by bytes)"
+    assert none.get_label() == "two (byte-identical)"
 
 
 def test_a_matrix_is_shown_lying_down_with_its_difference():

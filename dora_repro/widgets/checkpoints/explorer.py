@@ -114,10 +114,10 @@ def shown(view, series, other, both, layers) -> tuple[str, str, object]:
         return "No layer is found: search for part of its name.", "", None
     if view == "courses":
         parted = f"{text.parting_text(both, series.unit)}\n" if both is not None else ""
-        return parted + text.courses_text(series, layers), "", figures.courses(series, other, layers)
+        return parted + text.courses_text(series, layers), "", figures.trajectories(series, other, layers)
     if view == "changes":
         told = "\n".join(text.changes_text(side, layers) for side in sides)
         return told, "", figures.changes(series, other, layers)
     if view == "apart" and both is not None:
-        return text.parting_text(both, series.unit), "", figures.apart(both, series.unit, layers)
+        return text.parting_text(both, series.unit), "", figures.distance(both, series.unit, layers)
     raise BadInput(f"view={view!r}: choose one of {', '.join(VIEWS.values())}; 'apart' needs two folders")

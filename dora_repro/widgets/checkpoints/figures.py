@@ -1,7 +1,7 @@
 """Figures of a series of checkpoints: pure functions, each from a `Series` or a `Parting` to a closed `Figure`.
 
-Lines and columns stand for checkpoints that are there; what is missing or could not be read is left white, and a line
-breaks there.
+Lines and columns stand for checkpoints that exist. Where one is missing or could not be read, a line breaks and a cell
+is blank.
 """
 
 from collections.abc import Sequence
@@ -9,50 +9,64 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import ListedColormap, LogNorm, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from dora_repro.errors import BadInput
 from dora_repro.series.pairs import Parting
 from dora_repro.series.series import MEASURES, Series
-from dora_repro.show.figures import COLOURS, DASHES, EQUAL, LABELS, WIDTH, styled
+from dora_repro.show.figures import LABELS
 from dora_repro.show.names import cut, shortened
+from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, NOT_A_NUMBER, SIZES, WIDTH, styled
 
-APART = 7  # lines that can each have a colour of their own
+DISTINCT = 7  # lines that can each have a colour of their own
 LEGEND = 3  # names in a row
-_NOT_A_NUMBER = "#B2182B"
 
 
-def chosen(known: Sequence[str], layers: Sequence[str] | None) -> list[int]:
-    """The places of some layers (None: all) among those that are known.
+def positions(known: Sequence[str], layers: Sequence[str] | None) -> list[int]:
+    """Return the positions of some layers among those of a series.
+
+    Args:
+        known: layers of the series.
+        layers: those to find; None for all.
 
     Raises:
-        BadInput: there is no low-rank layer, or none of these.
+        BadInput: the series has no low-rank layer, or none of these.
     """
-    found = [at for at, layer in enumerate(known) if layers is None or layer in layers]
-    if not found:
-        asked = "" if not layers else f" of the {len(layers)} asked for"
-        raise BadInput(f"none{asked} of {len(known)} low-rank layers can be drawn: choose layers that the files hold")
-    return found
+    places = [place for place, layer in enumerate(known) if layers is None or layer in layers]
+    if not known:
+        raise BadInput("the files hold no low-rank layer: there is nothing to draw")
+    if not places:
+        raise BadInput(
+            f"none of the {len(layers or ())} layers given is among the {len(known)} low-rank layers of the files: "
+            "choose layers that the files hold"
+        )
+    return places
 
 
 @styled
-def courses(series: Series, other: Series | None = None, layers: Sequence[str] | None = None) -> Figure:
-    """‖m‖, ‖ΔD‖ and the cosine to the first checkpoint over the numbers; dashed, the same of another series.
+def trajectories(series: Series, other: Series | None = None, layers: Sequence[str] | None = None) -> Figure:
+    """Draw ‖m‖, ‖ΔD‖ and the cosine to the first checkpoint over the checkpoints.
 
     Up to 7 layers have a line each in a colour of its own. Of more, the median and the range are drawn.
 
+    Args:
+        series: the checkpoints of a run.
+        other: those of another run, drawn dashed.
+        layers: to draw; None for all.
+
     Raises:
-        BadInput: there is no such layer.
+        BadInput: the series has none of these layers.
     """
-    names = [series.layers[at] for at in chosen(series.layers, layers)]
+    names = [series.layers[at] for at in positions(series.layers, layers)]
     drawn = ("magnitude", "update", "to_first", "to_base")
     shown = [measure for measure in drawn if np.isfinite(series.measures[measure]).any()]
-    many = len(names) > APART
+    many = len(names) > DISTINCT
     lines = -(-((1 if many else len(names)) + (other is not None)) // LEGEND)
     height = 2.9 + 0.18 * lines
-    # Places are set by hand: to find them by drawing takes longer than all the rest.
+    # Axes are placed by hand: solving the layout takes longer than drawing.
     figure, panels = plt.subplots(1, max(len(shown), 1), figsize=(WIDTH, height), squeeze=False, layout="none")
     figure.subplots_adjust(0.07, (0.55 + 0.18 * lines) / height, 0.99, 1 - 0.3 / height, wspace=0.38)
     for axes, measure in zip(panels[0], shown, strict=False):
@@ -69,29 +83,34 @@ def courses(series: Series, other: Series | None = None, layers: Sequence[str] |
 
 
 def _lines(axes: Axes, series: Series, names: Sequence[str], measure: str, which: int, many: bool) -> None:
-    held = [name for name in names if name in series.layers]
+    """Draw one measure of one series: a line for each layer, or of `many` the median and the range."""
+    present = [name for name in names if name in series.layers]
     short = shortened(names) if len(names) > 1 else [cut(names[0])]
-    values = series.measures[measure][[series.layers.index(name) for name in held]]  # (layers, numbers)
-    colour = COLOURS[6] if which else None
+    values = series.measures[measure][[series.layers.index(name) for name in present]]  # (layers, numbers)
+    at, rows = _broken(series, values)
     if many:
-        at, rows = _broken(series, values)
         known = ~np.isnan(rows).all(axis=0)
         low, middle, high = np.full((3, len(at)), np.nan)
         low[known], middle[known], high[known] = np.nanpercentile(rows[:, known], (0, 50, 100), axis=0)
-        axes.fill_between(at, low, high, color=COLOURS[which], alpha=0.2, linewidth=0)
-        label = f"{series.name}: median and range of {len(held)} layers"
+        axes.fill_between(at, low, high, color=COLOURS[which], alpha=0.25, linewidth=0)
+        label = f"{series.name}: median and range of {len(present)} layers"
         axes.plot(at, middle, color=COLOURS[which], linewidth=2.5, linestyle=DASHES[which], label=label)
         return
-    at, rows = _broken(series, values)
-    for name, row in zip(held, rows, strict=True):
+    for name, row in zip(present, rows, strict=True):
         place = names.index(name)
-        label = f"{series.name} (dashed)" if which and name == held[0] else None if which else short[place]
-        style = {"linestyle": DASHES[which], "linewidth": 1.4 if which else 3.0, "color": colour or COLOURS[place]}
-        axes.plot(at, row, marker="." if which else "o", markersize=3, label=label, **style)
+        if which:
+            label = f"{series.name} (dashed)" if name == present[0] else "_"  # the legend leaves such a name out
+            axes.plot(
+                at, row, label=label, marker=".", markersize=3, color=INK, linestyle=DASHES[which], linewidth=1.4
+            )
+        else:
+            axes.plot(
+                at, row, label=short[place], marker="o", markersize=3, color=COLOURS[place], linewidth=3.0
+            )
 
 
 def _broken(series: Series, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and values with a NaN in each gap, so that no line goes over it.  # (n,), (layers, n)"""
+    """Return numbers and values with a NaN in each gap, so that no line crosses it.  # (n,), (layers, n)"""
     places = [series.numbers.index(next(n for n in series.numbers if n > last)) for _, last in series.gaps]
     at = np.insert(np.array(series.numbers, float), places, [first for first, _ in series.gaps])
     return at, np.insert(values, places, np.nan, axis=1)
@@ -99,12 +118,17 @@ def _broken(series: Series, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 @styled
 def changes(series: Series, other: Series | None = None, layers: Sequence[str] | None = None) -> Figure:
-    """Layer × number: how far each checkpoint is from the one before, of one series or of two; outliers marked.
+    """Draw a heat map, layer × number, of the distance of each checkpoint to the one before; outliers are marked.
+
+    Args:
+        series: the checkpoints of a run.
+        other: those of another run, drawn beside it.
+        layers: to draw; None for all.
 
     Raises:
-        BadInput: there is no such layer.
+        BadInput: the series has none of these layers.
     """
-    names = [series.layers[at] for at in chosen(series.layers, layers)]
+    names = [series.layers[at] for at in positions(series.layers, layers)]
     sides = [series, *([other] if other is not None else [])]
     grids = []
     for side in sides:
@@ -128,25 +152,30 @@ def changes(series: Series, other: Series | None = None, layers: Sequence[str] |
     return figure
 
 
-def apart(parting: Parting | None, unit: str = "epoch", layers: Sequence[str] | None = None) -> Figure | None:
-    """Layer × number: how far two series are apart; None where there is one alone.
+def distance(parting: Parting | None, unit: str = "epoch", layers: Sequence[str] | None = None) -> Figure | None:
+    """Draw a heat map, layer × number, of the distance between two series.
+
+    Args:
+        parting: of the two series; if None (there is one series only), nothing is drawn, and None returned.
+        unit: what the numbers count.
+        layers: to draw; None for all.
 
     Raises:
-        BadInput: there is no such layer.
+        BadInput: the series have none of these layers in common.
     """
-    return None if parting is None else _apart(parting, unit, layers)
+    return None if parting is None else _distance(parting, unit, layers)
 
 
 @styled
-def _apart(parting: Parting, unit: str, layers: Sequence[str] | None) -> Figure:
-    places = chosen(parting.layers, layers)
+def _distance(parting: Parting, unit: str, layers: Sequence[str] | None) -> Figure:
+    places = positions(parting.layers, layers)
     names = [parting.layers[at] for at in places]
-    figure, _ = _maps([parting.sizes[places]], [parting.numbers], [[]], names, "apart, of its size", unit)
+    figure, _ = _maps([parting.sizes[places]], [parting.numbers], [[]], names, "distance, relative to size", unit)
     return figure
 
 
 def _gap_places(series: Series) -> list[int]:
-    """Before which columns a gap lies."""
+    """Return the columns that follow a gap."""
     return [next(place for place, n in enumerate(series.numbers) if n > last) for _, last in series.gaps]
 
 
@@ -162,7 +191,16 @@ def _maps(
     label: str,
     unit: str,
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Heat maps side by side on one logarithmic scale, a column for each number and an empty one for each gap."""
+    """Draw heat maps side by side on one logarithmic scale: a column for each number, an empty one for each gap.
+
+    Args:
+        grids: values of each map  # (layers, numbers)
+        numbers: of the columns of each map.
+        gaps: for each map, the columns that follow a gap.
+        names: of the layers.
+        label: of the scale.
+        unit: what the numbers count.
+    """
     count = len(names)
     height = max(2.4, 1.3 + 0.2 * min(count, LABELS))
     short = shortened(names) if count > 1 else [cut(names[0])]
@@ -173,16 +211,16 @@ def _maps(
     positive = every[np.isfinite(every) & (every > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (0.1, 1.0)
     norm = LogNorm(low, high if high > low * 1.01 else low * 10)
-    image = None
+    image: AxesImage | None = None
     for axes, grid, at, before in zip(panels[0], grids, numbers, gaps, strict=True):
         wide = np.insert(grid, before, np.nan, axis=1)
         labels = list(np.insert(np.array([str(n) for n in at], dtype=object), before, "…"))
-        # What has no place on a scale of logarithms: unknown is white, equal grey, not a number red.
+        # What has no place on a logarithmic scale: unknown is blank, equal grey, not a number red.
         kinds = np.where(np.isinf(wide), 2, np.where(wide == 0, 1, 0))
-        plain = ListedColormap(["white", EQUAL, _NOT_A_NUMBER])
+        plain = ListedColormap([to_rgba(colour) for colour in ("none", EQUAL, NOT_A_NUMBER)])
         axes.imshow(kinds, aspect="auto", interpolation="nearest", cmap=plain, vmin=0, vmax=2)
         scaled = np.ma.masked_where(~np.isfinite(wide) | (wide == 0), wide)
-        colours = plt.get_cmap("cividis").with_extremes(bad=(0, 0, 0, 0))
+        colours = plt.get_cmap(SIZES).with_extremes(bad=(0, 0, 0, 0))
         image = axes.imshow(scaled, aspect="auto", interpolation="nearest", cmap=colours, norm=norm)
         step = -(-len(labels) // (16 // len(grids)))
         ticks = range(0, len(labels), step)
@@ -190,9 +228,9 @@ def _maps(
         axes.set_xlabel(unit)
     first = panels[0][0]
     red = ", red: not a number" if np.isinf(every).any() else ""
-    first.set_xlabel(f"{unit} (grey: equal by bytes, white: unknown{red})" if len(grids) == 1 else unit)
+    first.set_xlabel(f"{unit} (grey: byte-identical, blank: unknown{red})" if len(grids) == 1 else unit)
     shown = range(0, count, -(-count // LABELS))
     first.set_yticks(list(shown), [short[row] for row in shown], fontsize=8)
-    if positive.size:
+    if image is not None and positive.size:
         figure.colorbar(image, cax=figure.add_axes((0.87, 0.55 / height, 0.02, 1 - 0.85 / height)), label=label)
     return figure, panels[0]

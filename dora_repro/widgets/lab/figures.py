@@ -1,6 +1,7 @@
-"""What a lab shows, as figures: the losses of both runs, and the batches that they have just seen."""
+"""Figures of a lab: the losses of both runs, and the batches that they have last seen."""
 
 import pickle
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,32 +9,38 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.process import Life
-from dora_repro.show.figures import COLOURS, WIDTH, styled
+from dora_repro.show.style import COLOURS, INK, WIDTH, styled
 
 IMAGES = 8  # of a batch
 
 
 @styled
 def losses(lab: Lab) -> Figure:
-    """The loss of each step: of the uninterrupted run, and of each life of the interrupted one."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
-    told = {step: loss for step, loss in lab.reference.losses.items() if step <= lab.told} if lab.reference else {}
-    axes.plot(list(told), list(told.values()), color=COLOURS[0], linewidth=4, alpha=0.5, label="uninterrupted")
+    """Draw the loss of each step: of the uninterrupted run, and of each process of the interrupted one.
+
+    Args:
+        lab: with both runs.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
+    reference = {} if lab.reference is None else lab.reference.losses
+    shown = {step: loss for step, loss in reference.items() if step <= lab.told}
+    axes.plot(list(shown), list(shown.values()), color=COLOURS[0], linewidth=4, alpha=0.7, label="uninterrupted")
     for index, life in enumerate(lab.lives):
         name = "interrupted" if index == 0 else f"resumed at step {life.begun}"
         axes.plot(
             list(life.losses), list(life.losses.values()), "o--", color=COLOURS[1 + index % 4], markersize=4, label=name
         )
     for life in lab.lives[1:]:
-        axes.axvline(life.begun + 0.5, color="grey", linestyle=":", linewidth=1)
+        axes.axvline(life.begun + 0.5, color=INK, linestyle=":", linewidth=1)
     axes.set_xlabel("step")
     axes.set_ylabel("loss before the update")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not told:
-        axes.text(0.5, 0.5, "no step was done yet", transform=axes.transAxes, ha="center")
+    if not shown:
+        axes.text(0.5, 0.5, "no step has been done yet", transform=axes.transAxes, ha="center")
     else:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -41,49 +48,62 @@ def losses(lab: Lab) -> Figure:
 
 @styled
 def batches(lab: Lab) -> Figure:
-    """The samples that each run saw in the last step of the interrupted one; framed where a sample is another."""
-    seen = [_batch(life, lab.current.done) for life in (lab.reference, lab.current)] if lab.lives else [None, None]
-    count = max((len(batch) for batch in seen if batch is not None), default=0)
+    """Draw the samples that each run saw in the last step of the interrupted one; those that differ are framed.
+
+    Args:
+        lab: with both runs.
+    """
+    lives = (lab.reference, lab.current) if lab.reference is not None and lab.lives else (None, None)
+    step = lab.current.done if lab.lives else 0
+    one, other = (_batch(life, step) for life in lives)
+    count = max(0 if batch is None else len(batch) for batch in (one, other))
     if not count:
         figure, axes = plt.subplots(figsize=(WIDTH, 1.0))
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "no batch of a loader was seen yet", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, "no loader has handed out a batch yet", transform=axes.transAxes, ha="center")
         return figure
-    figure, panels = plt.subplots(2, count, figsize=(WIDTH, 2.6), squeeze=False)
-    for row, (name, batch) in enumerate(zip(("uninterrupted", "interrupted"), seen, strict=True)):
-        for column, axes in enumerate(panels[row]):
-            axes.set_xticks([])
-            axes.set_yticks([])
-            held = batch is not None and column < len(batch)
-            if held:
-                _sample(axes, batch[column])
-            other = seen[1 - row]
-            same = held and other is not None and column < len(other) and torch.equal(batch[column], other[column])
-            for spine in axes.spines.values():
-                spine.set_visible(held and other is not None and not same)
-                spine.set(color=COLOURS[1], linewidth=3)
-        panels[row][0].set_title(name, loc="left", fontsize=9)
-    if any(each is None for each in seen):
-        told = "one of them was fed nothing in this step, or was loaded after it"
+    figure, panels = plt.subplots(2, count, figsize=(WIDTH, 2.5), squeeze=False)
+    _draw_batch(panels[0], one, other)
+    _draw_batch(panels[1], other, one)
+    for row, name in zip(panels, ("uninterrupted", "interrupted"), strict=True):
+        row[0].set_title(name, loc="left", fontsize=9)
+    if one is None or other is None:
+        compared = "one of the runs got no batch in this step, or was loaded after it"
     else:
-        told = "the same samples" if torch.equal(*seen) else "framed samples are others"
-    figure.suptitle(f"step {lab.current.done}: {told}", fontsize=9, x=0.99, ha="right")
+        compared = "the same samples" if torch.equal(one, other) else "framed samples differ"
+    figure.suptitle(f"step {step}: {compared}", fontsize=9, x=0.99, ha="right")
     return figure
 
 
-def _batch(life: Life, step: int) -> torch.Tensor | None:
-    """The first tensor that a loader handed out in a step, up to `IMAGES` samples of it."""
-    handed = life.streams.batches.get(step, ())
+def _draw_batch(panels: Sequence[Axes], batch: Tensor | None, other: Tensor | None) -> None:
+    """Draw samples in a row; framed where the other run's differ."""
+    for column, axes in enumerate(panels):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        framed = False
+        if batch is not None and column < len(batch):
+            _draw_sample(axes, batch[column])
+            framed = other is not None and not (
+                column < len(other) and torch.equal(batch[column], other[column])
+            )
+        for spine in axes.spines.values():
+            spine.set_visible(framed)
+            spine.set(color=COLOURS[1], linewidth=3)
+
+
+def _batch(life: Life | None, step: int) -> Tensor | None:
+    """Return the first tensor that a loader handed out in a step, up to `IMAGES` samples of it."""
+    handed = () if life is None else life.streams.batches.get(step, ())
     if not handed or not handed[0]:
         return None
-    batch = pickle.loads(handed[0])  # kept by this process itself
+    batch = pickle.loads(handed[0])  # pickled by this process itself
     while isinstance(batch, (list, tuple, dict)) and batch:
         batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
-    return batch[:IMAGES] if isinstance(batch, torch.Tensor) and batch.dim() else None
+    return batch[:IMAGES] if isinstance(batch, Tensor) and batch.dim() else None
 
 
-def _sample(axes: Axes, sample: torch.Tensor) -> None:
-    """An image as such, channels first; anything else as a strip of its numbers."""
+def _draw_sample(axes: Axes, sample: Tensor) -> None:
+    """Draw an image as such, channels first; anything else as a strip of its numbers."""
     values = sample.detach().to(torch.float64).numpy()
     if values.ndim == 3 and values.shape[0] in (1, 3):
         low, high = np.nanmin(values), np.nanmax(values)

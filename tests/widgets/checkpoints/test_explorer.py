@@ -60,7 +60,7 @@ def test_a_parameter_that_is_not_a_number_is_told(tmp_path):
 
     series = Series.read(kit(tmp_path / "run", range(1, 5), change=broken))
     assert "epoch 3, vision_model.1.out_proj: not a finite number" in text.outliers_text(series)
-    assert figures.changes(series).axes and figures.courses(series).axes
+    assert figures.changes(series).axes and figures.trajectories(series).axes
 
 
 def test_where_two_runs_part_in_words(tmp_path):
@@ -77,7 +77,7 @@ def test_where_two_runs_part_in_words(tmp_path):
         "Only the second has epoch 8.",
     ]
     assert text.parting_text(parting_of(one, one)).startswith("All parameters are equal by bytes at epoch 1–7.")
-    assert figures.apart(None) is None
+    assert figures.distance(None) is None
     assert text.parting_text(None) == "There is one folder: nothing to lay beside it."
 
 
@@ -87,7 +87,7 @@ def test_where_two_runs_part_in_words(tmp_path):
 @pytest.mark.parametrize("count", [3, 300])
 def test_the_data_of_the_figures_is_that_of_the_series(count):
     series, other = made(count), made(count, (1, 2, 3, 6, 7, 8, 9), 1, "other")
-    axes = figures.courses(series, other).axes
+    axes = figures.trajectories(series, other).axes
     assert [one.get_title() for one in axes] == [MEASURES[m] for m in ("magnitude", "update", "to_first", "to_base")]
     lines = axes[0].get_lines()
     assert len(lines) == (6 if count == 3 else 2)
@@ -107,10 +107,10 @@ def test_the_data_of_the_figures_is_that_of_the_series(count):
 
 def test_chosen_layers_alone_are_drawn_and_none_is_refused():
     series = made(9)
-    assert len(figures.courses(series, layers=series.layers[:2]).axes[0].get_lines()) == 2
+    assert len(figures.trajectories(series, layers=series.layers[:2]).axes[0].get_lines()) == 2
     assert figures.changes(series, layers=series.layers[3:4]).axes[0].get_images()[0].get_array().shape == (1, 10)
-    with pytest.raises(BadInput, match="none of the 1 asked for of 9 low-rank layers can be drawn"):
-        figures.courses(series, layers=["nowhere"])
+    with pytest.raises(BadInput, match="none of the 1 layers given is among the 9 low-rank layers of the files"):
+        figures.trajectories(series, layers=["nowhere"])
 
 
 # --- the widget
@@ -184,7 +184,7 @@ def test_what_a_view_raises_is_shown_and_raised(explorer, monkeypatch):
     def broken(*_):
         raise RuntimeError("<no> picture")
 
-    monkeypatch.setattr(figures, "courses", broken)
+    monkeypatch.setattr(figures, "trajectories", broken)
     with pytest.raises(RuntimeError, match="<no> picture"):
         explorer.view.value = "courses"
     assert "RuntimeError: &lt;no&gt; picture" in explorer.trouble.value

@@ -111,7 +111,7 @@ def test_a_histogram_counts_the_elements_of_the_leaf():
     other[:3] = torch.nextafter(one[:3], torch.full((3,), 2.0))
     figure = figures.leaf_ulp_histogram(one, other, "leaf")
     assert [bar.get_height() for bar in figure.axes[0].patches] == [5, 3]
-    with pytest.raises(BadInput, match="int64 is no floating-point dtype"):
+    with pytest.raises(BadInput, match="int64 is not a floating-point dtype"):
         figures.leaf_ulp_histogram(torch.ones(2).long(), torch.ones(2).long())
 
 
