@@ -1,11 +1,17 @@
 """How one leaf of two runs differs: plain data, and the words for it. `comparison` measures it.
 
-Bytes alone decide whether a leaf differs; sizes only describe how.
+Bytes alone decide whether a leaf differs; sizes only describe how. Every sentence about a leaf is put together from the
+words here, so that a report, a file comparison and a widget name the same size alike.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-KINDS = ("value", "missing", "unexpected", "dtype", "shape", "type")
+from dora_repro.state.draws import in_words
+
+BY_DIGEST = "digest alone"  # stands for a value of which only the digest was stored
+
+Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,21 +19,27 @@ class LeafDifference:
     """How one leaf differs.
 
     Attributes:
-        path: of the leaf.
-        kind: `value` (other bytes), `missing` (only expected), `unexpected` (only there), `dtype`, `shape`, `type`.
-        expected, actual: a tensor as `f32[64]`, anything else as its short text; empty where there is none.
-        total: number of elements compared; differing: how many of them differ in bytes.
+        path: the path of the leaf.
+        kind: `value` (different bytes), `missing` (only expected), `unexpected` (only in the second), `dtype`, `shape`
+            or `type`.
+        expected: the expected value: a tensor as `f32[64]`, anything else as its short text, `BY_DIGEST` where no
+            value is stored; empty where there is none.
+        actual: the value that is there, likewise.
+        total: number of elements compared.
+        differing: number of elements whose bytes differ.
         max_abs: largest absolute difference over elements where both are numbers; `inf` where an infinity is
-            involved; None where no numbers were compared (another shape, other text, kept by digest alone).
-        max_ulp: largest distance in units in the last place, over floating elements that are no NaN; None likewise.
-        nan: elements where exactly one side, or both with other bits, is NaN.
-        at: index of the worst element (or the first that differs), row-major.
-        role: the part that the leaf plays (`parameter`, `moment`, …), where the sides are snapshots.
-        draws: of a generator, how many draws the actual state is ahead (negative: behind); None where it is none.
+            involved; None where no numbers were compared (different shapes, text, stored by digest alone).
+        max_ulp: largest distance in units in the last place, over floating-point elements that are not NaN; None
+            likewise.
+        nan: number of elements where exactly one side is NaN, or both are with different bits.
+        at: index of the worst element (or of the first that differs), row-major.
+        role: what the leaf is to the run (`parameter`, `moment`, …), where the sides are snapshots.
+        draws: for a generator, the number of draws by which the actual state is ahead (negative: behind); None where
+            it is no generator, or no number of draws lies between the states.
     """
 
     path: str
-    kind: str = "value"
+    kind: Kind = "value"
     expected: str = ""
     actual: str = ""
     total: int = 0
@@ -40,31 +52,79 @@ class LeafDifference:
     draws: int | None = None
 
     def within(self, tolerance: float) -> bool:
-        """Whether every element is a number within `tolerance` (absolute) of what was expected; NaN never is."""
+        """Whether every element is a number within `tolerance` (absolute) of the expected one; NaN never is."""
         return self.kind == "value" and self.max_abs is not None and self.nan == 0 and self.max_abs <= tolerance
 
     @property
-    def short(self) -> str:
-        """How much of it differs: `3 of 64 elements, at most 2 ULP`; empty where no elements were compared."""
+    def by_digest(self) -> bool:
+        """Whether the digests alone were compared: of one side, at least, no value is stored."""
+        return self.expected == BY_DIGEST
+
+    @property
+    def elements(self) -> str:
+        """The number of elements that differ: `3/64`; empty where no elements were compared."""
+        return f"{self.differing}/{self.total}" if self.total else ""
+
+    @property
+    def share(self) -> str:
+        """The share of elements that differ: `4.69 %`; empty where no elements were compared."""
+        return f"{100 * self.differing / self.total:.3g} %" if self.total else ""
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """How far apart the elements are, by each measure that was taken; see `sizes`."""
+        return sizes(self.max_abs, self.max_ulp, self.nan)
+
+    @property
+    def how(self) -> str:
+        """How the leaf differs, without its path: all that `str` says of it."""
+        if self.kind == "missing":
+            return f"missing (expected {self.expected})"
+        if self.kind == "unexpected":
+            return f"unexpected ({self.actual})"
+        if self.kind != "value":
+            return f"{self.kind} changed: expected {self.expected}, got {self.actual}"
+        if self.role == "generator":
+            return generator_distance(self.draws)  # its bytes are not numbers that could be close to each other
+        if self.by_digest:
+            return "different bytes (stored by digest alone)"
         if not self.total:
-            return ""
-        ulp = f", at most {self.max_ulp} ULP" if self.max_ulp is not None else ""
-        return f"{self.differing} of {self.total} elements{ulp}"
+            return f"expected {self.expected}, got {self.actual}"
+        return f"{self.expected}  {'  '.join((f'{self.elements} ({self.share})', *self.sizes))} at {list(self.at)}"
+
+    @property
+    def brief(self) -> str:
+        """How the leaf differs, in a few words for the middle of a sentence: `3/64 elements, max 2 ULP`."""
+        if self.kind in ("missing", "unexpected"):
+            return self.kind
+        if self.kind != "value":
+            return f"{self.kind} changed"
+        if not self.total or self.role == "generator":
+            return self.how
+        return ", ".join((f"{self.elements} elements", *sizes(None, self.max_ulp, self.nan)))
 
     def __str__(self) -> str:
-        if self.kind == "missing":
-            return f"{self.path}  missing (expected {self.expected})"
-        if self.kind == "unexpected":
-            return f"{self.path}  unexpected ({self.actual})"
-        if self.kind in ("dtype", "shape", "type"):
-            return f"{self.path}  {self.kind} changed: expected {self.expected}, got {self.actual}"
-        if self.total == 0:
-            return f"{self.path}  expected {self.expected}, got {self.actual}"
-        worst = [f"{self.differing}/{self.total} ({100 * self.differing / self.total:.3g} %)"]
-        if self.max_abs is not None:
-            worst.append(f"max diff = {self.max_abs:.2e}")
-        if self.max_ulp is not None:
-            worst.append(f"max {self.max_ulp} ULP")
-        if self.nan:
-            worst.append(f"{self.nan} NaN")
-        return f"{self.path}  {self.expected}  {'  '.join(worst)} at {list(self.at)}"
+        return f"{self.path}  {self.how}"
+
+
+def sizes(max_abs: float | None, max_ulp: int | None = None, nan: int = 0) -> tuple[str, ...]:
+    """How far apart tensors are: `max diff = 1.23e-04`, `max 2 ULP`, `1 NaN`, each where it was measured.
+
+    Args:
+        max_abs: the largest absolute difference.
+        max_ulp: the largest distance in units in the last place.
+        nan: number of elements that differ in a NaN.
+    """
+    found = []
+    if max_abs is not None:
+        found.append(f"max diff = {max_abs:.2e}")
+    if max_ulp is not None:
+        found.append(f"max {max_ulp} ULP")
+    if nan:
+        found.append(f"{nan} NaN")
+    return tuple(found)
+
+
+def generator_distance(draws: int | None) -> str:
+    """How two states of a generator differ: `4 draws behind`; `different state` where no number of draws is known."""
+    return in_words(draws) if draws else "different state"

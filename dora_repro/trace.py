@@ -87,7 +87,7 @@ class Divergence:
             return f"only in {second}"
         if self.kind == "raised":
             return "raised"
-        return self.difference.short if self.difference is not None else ""
+        return self.difference.brief if self.difference is not None else ""
 
     def __str__(self) -> str:
         how = self.how()

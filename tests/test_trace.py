@@ -309,13 +309,16 @@ WORDS = {
     "an effect": (Divergence(3, "update", "w"), "step 3, phase update, w"),
     "its size": (
         Divergence(3, "update", "w", "value", SIZED),
-        "step 3, phase update, w (3 of 64 elements, at most 2 ULP)",
+        "step 3, phase update, w (3/64 elements, max 2 ULP)",
     ),
     "no ULP": (
         Divergence(3, "batch", "x", "value", LeafDifference("x", differing=1, total=2)),
-        "step 3, phase batch, x (1 of 2 elements)",
+        "step 3, phase batch, x (1/2 elements)",
     ),
-    "no elements": (Divergence(2, "load", "w", "dtype", LeafDifference("w", "dtype")), "step 2, phase load, w"),
+    "no elements": (
+        Divergence(2, "load", "w", "dtype", LeafDifference("w", "dtype")),
+        "step 2, phase load, w (dtype changed)",
+    ),
     "memory": (Divergence(3, "", "m/exp_avg"), "end of step 3, m/exp_avg"),
     "missing": (Divergence(3, "batch", "x", "missing"), "step 3, phase batch, x (missing in the resumed run)"),
     "unexpected": (Divergence(3, "batch", "x", "unexpected"), "step 3, phase batch, x (only in the resumed run)"),

@@ -54,7 +54,7 @@ def controlled(
     keep = _value_wanted(findings.divergence)
     job = replace(sides.reference_job, keep=keep)
     if for_trials:
-        frozen = any(difference.expected == "one digest" for difference in findings.lost)
+        frozen = any(difference.by_digest for difference in findings.lost)
         job = replace(job, streams=sides.save_at, frozen=frozen)
     reference = session.repeat("reference, repeated", job)
     pairs = [("reference", sides.reference, reference)]

@@ -111,7 +111,7 @@ def wrong_from_the_start(
     for difference in lost:
         # Frozen parameters, kept by digest alone, are memory: no update consists of them.
         is_effect = difference.role == "option" or (
-            difference.role == "parameter" and difference.expected != "one digest"
+            difference.role == "parameter" and not difference.by_digest
         )
         if is_effect and not (save_at < steps and _same_when_next_recorded(difference.path, expected, actual, save_at)):
             return Divergence(save_at, "load", difference.path, difference.kind, difference)

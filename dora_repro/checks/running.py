@@ -152,7 +152,7 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
     at_end = report.latent
     if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
         still = {difference.path for difference in findings.end}
-        wrong = (d for d in findings.lost if d.role in ("parameter", "option") and d.expected != "one digest")
+        wrong = (d for d in findings.lost if d.role in ("parameter", "option") and not d.by_digest)
         at_end = tuple(difference.path for difference in wrong if difference.path in still)
     difference = Difference(
         step=found.step if found else report.steps,

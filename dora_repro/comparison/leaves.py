@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dora_repro.checkpoint.reading import leaves_of_file
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.shown import Shown
 from dora_repro.state.digest import digest
@@ -139,9 +139,9 @@ def _compare_leaf(path: str, expected: object, actual: object) -> LeafDifference
     if isinstance(expected, SavedLeaf) and isinstance(actual, SavedLeaf):
         return _compare_saved(path, expected, actual)
     if isinstance(expected, SavedLeaf) and not expected.kept and actual is not _NOTHING:
-        return None if _same_digest(expected, actual) else LeafDifference(path, "value", "one digest", "another")
+        return None if _same_digest(expected, actual) else LeafDifference(path, "value", BY_DIGEST, BY_DIGEST)
     if isinstance(actual, SavedLeaf) and not actual.kept and expected is not _NOTHING:
-        return None if _same_digest(actual, expected) else LeafDifference(path, "value", "one digest", "another")
+        return None if _same_digest(actual, expected) else LeafDifference(path, "value", BY_DIGEST, BY_DIGEST)
     if expected is _NOTHING:
         return LeafDifference(path, "unexpected", actual=describe(actual))
     if actual is _NOTHING:
@@ -153,7 +153,7 @@ def _compare_saved(path: str, expected: SavedLeaf, actual: SavedLeaf) -> LeafDif
     if expected.digest == actual.digest:
         return None
     if not (expected.kept and actual.kept):
-        return LeafDifference(path, "value", "one digest", "another")
+        return LeafDifference(path, "value", BY_DIGEST, BY_DIGEST)
     # The digests have decided: what the values cannot show is a difference all the same.
     found = _compare_values(path, expected.value, actual.value)
     found = found or LeafDifference(path, "value", describe(expected), describe(actual))

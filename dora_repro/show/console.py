@@ -10,7 +10,7 @@ from functools import singledispatch
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
-from dora_repro.show.groups import grouped, grouped_paths, told
+from dora_repro.show.groups import grouped, grouped_paths
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
 from dora_repro.trace import Divergence
@@ -175,7 +175,7 @@ def _findings(report: Report, wording: Wording) -> list[list[str]]:
 
 
 def _divergence(found: Divergence, wording: Wording) -> list[str]:
-    how = told(found.difference) if found.difference is not None else found.how()
+    how = found.difference.how if found.difference is not None else found.how()
     return [f"First difference, in order of execution: {found.where}", f"  {wording.names(found.leaf)}  {how}".rstrip()]
 
 

@@ -4,11 +4,9 @@ Leaves go together that have the same first and last name and differ in the same
 and its measurements.
 """
 
-import math
 from collections.abc import Callable, Iterable
 
-from dora_repro.difference import LeafDifference
-from dora_repro.state.draws import in_words
+from dora_repro.difference import LeafDifference, generator_distance, sizes
 from dora_repro.state.paths import ends, pattern
 
 Names = Callable[[str], str]
@@ -31,37 +29,22 @@ def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
     return [f"{_count(group)}{_name(group, names)}" for group in groups.values()]
 
 
-def told(difference: LeafDifference) -> str:
-    """How one leaf differs, without its path."""
-    if difference.role == "generator" and difference.kind == "value":
-        return another_state(difference.draws)  # its bytes are no numbers that could be close to each other
-    return str(difference).removeprefix(difference.path).strip()
-
-
-def another_state(draws: int | None) -> str:
-    """Where a generator stands that should stand elsewhere."""
-    return f"another state: {in_words(draws)}" if draws else "another state"
-
-
 def _line(group: list[LeafDifference], names: Names) -> str:
     paths = [difference.path for difference in group]
     if len(group) == 1:
-        return f"{names(paths[0])}  {told(group[0])}"
+        return f"{names(paths[0])}  {group[0].how}"
     return f"{_count(paths)}{_name(paths, names)}  {_together(group)}"
 
 
 def _together(group: list[LeafDifference]) -> str:
-    kind, role = group[0].kind, group[0].role
-    if kind in ("missing", "unexpected"):
-        return kind
-    if kind != "value":
-        return f"{kind} changed"
-    if role == "generator":
-        return "another state"
-    sizes = [difference.max_abs for difference in group]
-    if any(size is None or difference.nan for size, difference in zip(sizes, group, strict=True)):
-        return "other values"
-    return f"max diff = {max(sizes, default=math.nan):.2e}"
+    if group[0].kind != "value":
+        return group[0].brief
+    if group[0].role == "generator":
+        return generator_distance(None)
+    measured = [difference.max_abs for difference in group if difference.max_abs is not None and not difference.nan]
+    if len(measured) < len(group):
+        return "different values"
+    return sizes(max(measured))[0]
 
 
 def _count(group: list[str]) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from dora_repro.checks.report import Report, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
-from dora_repro.show.groups import told
 
 SHOWN = 40  # lines, before the rest is counted only
 
@@ -76,13 +75,9 @@ def _parameter_line(path: str, found: LeafDifference | None, accepted: float | N
 
 def _size(found: LeafDifference) -> str:
     if found.kind != "value" or found.max_abs is None or not found.total:
-        return told(found)
-    details = [f"{found.differing}/{found.total}"]
-    if found.max_ulp is not None:
-        details.append(f"max {found.max_ulp} ULP")
-    if found.nan:
-        details.append(f"{found.nan} NaN")
-    return f"max diff = {found.max_abs:.2e}  ({', '.join(details)})"
+        return found.how
+    largest, *others = found.sizes
+    return f"{largest}  ({', '.join((found.elements, *others))})"
 
 
 def _output_lines(comparison: Comparison, accepted: float | None, wording: Wording) -> list[str]:

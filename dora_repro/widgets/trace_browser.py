@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from dora_repro.checks.report import Report
 from dora_repro.comparison.drift import Drift
+from dora_repro.difference import sizes
 from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.show import figures
 from dora_repro.show.html import png
@@ -88,5 +89,5 @@ def finding(drift: Drift, step: int, path: str) -> str:
     share = drift.share[row, column]
     if not share:
         return f"Step {step}: {path} is equal by bytes."
-    size, places = drift.max_abs[row, column], drift.max_ulp[row, column]
-    return f"Step {step}: {share:.1%} of {path} differ, by at most {size:.2e} ({places} ULP)."
+    measured = sizes(drift.max_abs[row, column], drift.max_ulp[row, column])
+    return f"Step {step}: {share:.1%} of {path} differ, {', '.join(measured)}."

@@ -13,7 +13,6 @@ ELSEWHERE = {
     # Types alone: nothing runs.
     "contracts.py": "tests/cli/test_front_door.py",
     # A few lines that everything uses.
-    "difference.py": "tests/comparison/test_leaves.py",
     "errors.py": "tests/cli/test_checking.py",
     "shown.py": "tests/show/test_console.py",
     "study.py": "tests/cli/test_front_door.py",

@@ -57,7 +57,7 @@ First memory that differs: end of step 3
 What the checkpoint lacked (5 leaves differ right after loading):
   2 × optimizer/*/step  missing
   2 × optimizer/*/exp_avg  missing
-  rng/torch.cpu  another state
+  rng/torch.cpu  different state
 
 Control: reference and resumed repeated, deterministic
 Cost: 3 + 1 steps (reference + resumed), 1.2 + 0.5 s

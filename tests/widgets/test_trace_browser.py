@@ -22,7 +22,7 @@ def test_it_opens_at_the_first_difference_and_has_a_short_repr(browser):
     path = browser.parameter.value
     assert path == "model/tower.blocks.0.attn.out_proj.m"
     assert (
-        browser.finding.value.startswith(f"Step 11: 100.0% of {path} differ, by at most 1.")
+        browser.finding.value.startswith(f"Step 11: 100.0% of {path} differ, max diff = 1.")
         and "ULP" in browser.finding.value
     )
 

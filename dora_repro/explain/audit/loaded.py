@@ -7,10 +7,9 @@ from itertools import pairwise
 import torch
 
 from dora_repro.comparison.leaves import describe
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import LeafDifference, generator_distance
 from dora_repro.explain.audit.lookup import says_nothing
 from dora_repro.state.digest import digest
-from dora_repro.state.draws import in_words
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 OTHER = "other values"
@@ -187,7 +186,7 @@ def _tied(kind: str, now: SavedLeaf, was: SavedLeaf | None) -> str:
 
 
 def _moved(difference: LeafDifference) -> str:
-    return in_words(difference.draws) if difference.draws else "another state"
+    return generator_distance(difference.draws)
 
 
 def _type(leaf: SavedLeaf) -> str:

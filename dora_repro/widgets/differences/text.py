@@ -9,6 +9,7 @@ from dora_repro.checks.report import Report
 from dora_repro.comparison.elements import number_text, why_no_picture
 from dora_repro.comparison.leaves import describe
 from dora_repro.comparison.stepwise import Sides
+from dora_repro.difference import generator_distance
 from dora_repro.errors import BadInput
 from dora_repro.show.tables import table
 
@@ -55,17 +56,14 @@ def leaf_sentence(sides: Sides, step: int | None, leaf: str, names: Callable[[st
         return f"{name} has another {found.kind}: {found.expected} in {one}, {found.actual} in {other}."
     if not found.total:
         return f"{name} differs: {found.expected} in {one}, {found.actual} in {other}."
-    said = [f"{found.differing} of {found.total} elements ({100 * found.differing / found.total:.3g} %) differ"]
     if found.max_abs == 0 and not found.nan:
-        said.append("in bytes alone (as numbers they are equal: −0 and +0)")
-    elif found.max_abs is not None:
-        places = "" if found.max_ulp is None else f" ({found.max_ulp} ULP)"
-        said.append(f"by at most {found.max_abs:.2e}{places}")
-    if found.nan:
-        said.append(f"{found.nan} of them in a NaN")
-    where = f"; the worst is at {list(found.at)}" if found.at and found.total > 1 else ""
-    ahead = "" if found.draws is None else f"; the generator is {found.draws} draws from where it should be"
-    return f"{name} ({kind}): {', '.join(said)}{where}{ahead}."
+        measured: tuple[str, ...] = ("in bytes alone (as numbers they are equal: −0 and +0)",)
+    else:
+        measured = found.sizes
+    worst = f"; the worst is at {list(found.at)}" if found.at and found.total > 1 else ""
+    draws = f"; the generator is {generator_distance(found.draws)}" if found.draws else ""
+    differ = f"{found.elements} elements ({found.share}) differ"
+    return f"{name} ({kind}): {', '.join((differ, *measured))}{worst}{draws}."
 
 
 def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
@@ -73,8 +71,10 @@ def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
     found = sides.difference(step, leaf)
     if found is None:
         return f"= {name}  {sides.kind(step, leaf)}"
-    if found.kind != "value" or found.max_abs is None:
-        size = "differs" if found.kind == "value" else found.kind
+    if found.kind != "value":
+        size: str = found.kind
+    elif found.max_abs is None:
+        size = "differs"
     else:
         size = f"{found.max_abs:.1e}" if not found.nan else "NaN"
     return f"≠ {name}  {sides.kind(step, leaf)}  {size}"

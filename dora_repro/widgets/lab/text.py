@@ -2,9 +2,9 @@
 
 import html
 
+from dora_repro.difference import generator_distance
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.ledger import GRADIENTS, Component
-from dora_repro.state.draws import in_words
 
 SHOWN = 12  # leaves of a component
 _TABLE = "border-collapse:collapse; text-align:left"
@@ -104,8 +104,8 @@ def generators_html(lab: Lab) -> str:
 
 def draws_told(draws: int | None) -> str:
     if draws is None:
-        return "another state: no number of draws lies between them"
-    return in_words(draws) if draws else "the same"
+        return f"{generator_distance(None)}: no number of draws lies between them"
+    return generator_distance(draws) if draws else "the same"
 
 
 def phases_html(lab: Lab) -> str:

@@ -202,7 +202,7 @@ def test_generators_and_other_values():
 
     words = told(move)
     assert words["steps"] == words["model/1.weight"] == "other values"
-    assert words["generator"] in ("2 draws ahead", "another state")
+    assert words["generator"] in ("2 draws ahead", "different state")
 
 
 # --- what load_state_dict left out -----------------------------------------------------------------------------------

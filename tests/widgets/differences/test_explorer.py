@@ -39,7 +39,7 @@ def test_minus_zero_is_a_difference_in_bytes_alone():
     one = {"a": torch.tensor([0.0, math.nan])}
     sides = Sides(one, {"a": torch.tensor([-0.0, math.nan])})
     assert text.leaf_sentence(sides, None, "a") == (
-        "a (f32[2]): 1 of 2 elements (50 %) differ, in bytes alone (as numbers they are equal: −0 and +0); "
+        "a (f32[2]): 1/2 elements (50 %) differ, in bytes alone (as numbers they are equal: −0 and +0); "
         "the worst is at [0]."
     )
 
@@ -69,7 +69,7 @@ def test_each_kind_of_difference_has_its_words():
         "dtype": "dtype has another dtype: f32[2] in A, f16[2] in B.",
         "shape": "shape has another shape: f32[2] in A, f32[3] in B.",
         "text": "text differs: 'complete' in A, 'dora' in B.",
-        "one": "one (f32[]): 1 of 1 elements (100 %) differ, by at most 1.00e+00 (1065353216 ULP).",
+        "one": "one (f32[]): 1/1 elements (100 %) differ, max diff = 1.00e+00, max 1065353216 ULP.",
         "new": "new (3) is there in B and missing in A.",
     }
     assert text.label(sides, None, "gone", "gone") == "≠ gone  2  missing"
@@ -141,7 +141,7 @@ def test_it_opens_at_the_first_difference_and_has_a_short_repr(explorer):
     assert repr(explorer) == "DifferenceExplorer(3 leaves, 4 steps)"
     assert (explorer.step.value, explorer.leaf.value) == (2, f"{LAYER}.m")
     assert (
-        "Step 2: 1 of 3 leaves differ by bytes.\nFirst difference: step 2, m.\nm (f32[5]): 1 of 5"
+        "Step 2: 1 of 3 leaves differ by bytes.\nFirst difference: step 2, m.\nm (f32[5]): 1/5 elements (20 %) differ"
         in explorer.finding.value
     )
     assert [label[0] for label, _ in explorer.leaf.options] == ["≠", "=", "="]

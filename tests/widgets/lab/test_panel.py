@@ -222,7 +222,7 @@ def test_samples_that_are_others_are_framed():
 
 @pytest.mark.parametrize(
     ("draws", "words"),
-    [(0, "the same"), (1, "1 draw ahead"), (-98304, "98,304 draws behind"), (None, "another state")],
+    [(0, "the same"), (1, "1 draw ahead"), (-98304, "98,304 draws behind"), (None, "different state")],
 )
 def test_draws_are_told(draws, words):
     assert words in text.draws_told(draws)
