@@ -13,6 +13,7 @@ from pathlib import Path
 from dora_repro.checkpoint import writing
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
+from dora_repro.wording import counted
 
 FORMAT = "dora_repro/trace/1"
 
@@ -114,7 +115,7 @@ class Trace:
         if not self.steps:
             return "Trace(no steps)"
         effects = sum(len(step.effects) for step in self.steps)
-        return f"Trace(steps {self.steps[0].number}–{self.steps[-1].number}, {effects} effects)"
+        return f"Trace(steps {self.steps[0].number}–{self.steps[-1].number}, {counted(effects, 'effect')})"
 
     def step(self, number: int) -> Step | None:
         """The step of that number, or None where it was not recorded."""
@@ -160,7 +161,7 @@ class Trace:
                 raise ValueError(f"format {head['format']!r}, expected {FORMAT!r}")
             steps = [_step_from_json(json.loads(line)) for line in lines[1:] if line]
             if len(steps) != head["steps"]:
-                raise ValueError(f"{len(steps)} steps where {head['steps']} were written")
+                raise ValueError(f"{counted(len(steps), 'step')} where {head['steps']} were written")
             if any(step.number != steps[0].number + index for index, step in enumerate(steps)):
                 raise ValueError("its steps are not numbered one after the other")
             start = {leaf: bytes.fromhex(value) for leaf, value in head["start"].items()}

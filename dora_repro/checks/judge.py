@@ -13,6 +13,7 @@ from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace, first_divergence, first_memory_divergence, without_late_loading
+from dora_repro.wording import counted
 
 # What save() may not change. Of plain values that the run keeps for itself (a counter of saves) an experiment decides.
 _UNTOUCHABLE = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
@@ -176,7 +177,7 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
         return "no trainable parameter changed in the reference"
     values = [step.loss for step in trace.steps if step.loss is not None]
     if len(values) > 1 and len({repr(value) for value in values}) == 1:
-        return f"the loss of the reference never changed ({values[0]!r} at all {len(values)} steps)"
+        return f"the loss of the reference never changed ({values[0]!r} at all {counted(len(values), 'step')})"
     if findings.steps_compared == 0 and save_at < trace.steps[-1].number:
         return "no step was done after resuming"
     return None
@@ -254,12 +255,12 @@ def decide(
         return Verdict.DIFFERENT, f"first differs at {divergence}"
     if latent:
         more = f" and {len(latent) - 1} more" if len(latent) > 1 else ""
-        return Verdict.LATENT, f"{latent[0]}{more} lost, no effect in {findings.steps_compared} steps"
+        return Verdict.LATENT, f"{latent[0]}{more} lost, no effect in {counted(findings.steps_compared, 'step')}"
     if save_at >= steps or findings.steps_compared == 0:
         return Verdict.EXACT, "state alone was compared: the save was after the last step"
     return (
         Verdict.EXACT,
-        f"all effects of {findings.steps_compared} steps are equal by bytes, and so is the state at the end",
+        f"all effects of {counted(findings.steps_compared, 'step')} are equal by bytes, and so is the state at the end",
     )
 
 

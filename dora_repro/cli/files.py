@@ -12,6 +12,7 @@ import click
 
 from dora_repro.errors import BadInput
 from dora_repro.state.paths import matching, select
+from dora_repro.wording import counted
 
 if TYPE_CHECKING:
     from dora_repro.trace import Trace
@@ -105,7 +106,7 @@ def _match(wanted: dict, paths: Iterable[str]) -> frozenset[str]:
             if not matching(glob, known):
                 near = difflib.get_close_matches(glob, known, n=1, cutoff=0.3)
                 hint = f": did you mean {near[0]!r}?" if near else ""
-                raise BadInput(f"{option}={glob!r} matches none of {len(known)} leaves{hint}")
+                raise BadInput(f"{option}={glob!r} matches none of {counted(len(known), 'leaf')}{hint}")
     wanted["only"] = wanted["only"] or ("*",)
     chosen = frozenset(select(wanted["only"], known)).difference(select(wanted["ignore"], known))
     if not chosen:

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.wording import counted
 
 FIRST = "07_lab"
 COPIES = "dora-repro-notebooks"
@@ -124,7 +125,7 @@ def _copied(original: Path, copy: Path) -> str:
 
 def told(copied: Copied) -> str:
     """What was copied, and what was left as it is, in a line each."""
-    lines = [f"{len(copied.new)} notebooks copied to {copied.folder}"] if copied.new else []
+    lines = [f"{counted(len(copied.new), 'notebook')} copied to {copied.folder}"] if copied.new else []
     if copied.same:
         lines.append(f"{len(copied.same)} are in {copied.folder} already, unchanged")
     if copied.changed:

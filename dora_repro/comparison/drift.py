@@ -11,6 +11,7 @@ import torch
 
 from dora_repro.errors import BadInput
 from dora_repro.state.distance import distance
+from dora_repro.wording import counted
 
 Values = Mapping[int, Mapping[str, torch.Tensor]]  # step -> path -> tensor
 
@@ -80,8 +81,10 @@ class Drift:
         """
         wanted = self.steps[0] + steps
         if wanted not in self.steps:
-            raise BadInput(f"steps={steps}: both runs did {self.steps[-1] - self.steps[0]} steps after loading")
+            done = counted(self.steps[-1] - self.steps[0], "step")
+            raise BadInput(f"steps={steps}: both runs did {done} after loading")
         return float(self.max_abs[:, self.steps.index(wanted)].max())
 
     def __repr__(self) -> str:
-        return f"Drift({len(self.leaves)} parameters, steps {self.steps[0]}–{self.steps[-1]}, first at {self.first})"
+        parameters = counted(len(self.leaves), "parameter")
+        return f"Drift({parameters}, steps {self.steps[0]}–{self.steps[-1]}, first at {self.first})"

@@ -23,6 +23,7 @@ from dora_repro.state.draws import draws_apart
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
 from dora_repro.trace import Trace
+from dora_repro.wording import counted
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Comparison(Shown):
         return max((difference.max_abs for difference in self.differences), default=0.0)
 
     def __repr__(self) -> str:
-        return f"Comparison({self.name}: {len(self.differences)} of {len(self.compared)} leaves differ)"
+        return f"Comparison({self.name}: {len(self.differences)} of {counted(len(self.compared), 'leaf')} differ)"
 
 
 def compare(

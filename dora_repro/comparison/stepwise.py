@@ -14,6 +14,7 @@ from dora_repro.comparison.leaves import compare, compare_leaf, describe
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
+from dora_repro.wording import counted
 
 ORDERS = {
     "as they come": "given",
@@ -121,7 +122,7 @@ class Sides:
         return found
 
     def __repr__(self) -> str:
-        return f"Sides({len(self.leaves(self.steps[0]))} leaves, {len(self.steps)} steps)"
+        return f"Sides({counted(len(self.leaves(self.steps[0])), 'leaf')}, {counted(len(self.steps), 'step')})"
 
 
 def _by_step(side: object) -> dict[int | None, Leaves]:

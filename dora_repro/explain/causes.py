@@ -17,6 +17,7 @@ from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import ends, pattern
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
+from dora_repro.wording import counted
 
 _BEYOND = {DATA: "other batches were handed out", DRAWS: "generators stood elsewhere at the beginning of a step"}
 _SHOWN = 3  # leaves
@@ -150,7 +151,7 @@ def _few(paths: Iterable[str], limit: int = 3) -> str:
         kinds.setdefault(ends(path), []).append(path)
     words = [pattern(inside) for inside in kinds.values()]
     more = len(words) - limit
-    return ", ".join(words[:limit]) + (f" and {more} kind{'s' if more > 1 else ''} more" if more > 0 else "")
+    return ", ".join(words[:limit]) + (f" and {counted(more, 'more kind')}" if more > 0 else "")
 
 
 def proof(found: Found, left: int, confirmed: bool | None, missing: Mapping[str, str] | None = None) -> str:

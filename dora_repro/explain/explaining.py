@@ -22,6 +22,7 @@ from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import stand_alike, suspended
 from dora_repro.trace import first_divergence
+from dora_repro.wording import counted
 
 BENCH = "dora_repro.explain.trials.worker:bench"
 RESTARTS = 2  # of an interpreter that a trial has taken down
@@ -244,7 +245,7 @@ def _unexplained(
             "look_at": _OUTSIDE,
         }
     furthest = max((outcome.first[0] for _, outcome in found.trials if outcome.first), default=difference.step)
-    ruled_out = [f"ruled out: all {len(difference.lost)} leaves that differ after loading, put back together"]
+    ruled_out = [f"ruled out: all {counted(len(difference.lost), 'leaf')} that differ after loading, put back together"]
     if any(DATA in trial.names for trial, _ in found.trials):
         ruled_out.append("ruled out: the reference's batches, and its generators at the beginning of each step")
     if any(CONTROL in trial.names and outcome.heals is False for trial, outcome in found.trials):

@@ -17,6 +17,7 @@ from dora_repro.lab.process import Life, digests, forget
 from dora_repro.lab.script import Action
 from dora_repro.sides.job import CHECKPOINT
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.wording import counted
 
 LIMIT = 10_000  # steps
 
@@ -171,7 +172,8 @@ class Story:
         elif not life.alive:
             raise BadInput("the interrupted run was killed: load its checkpoint, or undo")
         if action.name in ("step", "both") and life.finished:
-            raise BadInput(f"the run is over after {life.done} steps: undo, load, or reset and build it anew")
+            done = counted(life.done, "step")
+            raise BadInput(f"the run is over after {done}: undo, load, or reset and build it anew")
 
     def _build(self) -> None:
         reference, other = Life(self._factory, 0), Life(self._factory, 0)

@@ -15,6 +15,7 @@ from dora_repro.recording.replay import Feeding, Keeping, Streams
 from dora_repro.sides.side import made_and_loaded
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace
+from dora_repro.wording import counted
 
 LIMIT = 1 << 28  # bytes of snapshots that one life keeps by value
 
@@ -81,7 +82,7 @@ class Life:
             BadInput: it was killed, or has come to its end.
         """
         if self.finished:
-            raise BadInput(f"the run is over after {self.done} steps: undo, or reset and build it anew")
+            raise BadInput(f"the run is over after {counted(self.done, 'step')}: undo, or reset and build it anew")
         number = self.done + 1
         with self._inside(), ExitStack() as stack:
             if self._fed is not None:

@@ -8,6 +8,7 @@ from typing import TypeVar, get_origin
 
 from dora_repro.checkpoint import writing
 from dora_repro.errors import BadInput
+from dora_repro.wording import counted
 
 Entry = TypeVar("Entry")
 
@@ -33,7 +34,7 @@ def read(path: str | Path, form: str, kind: type[Entry]) -> list[Entry]:
             raise ValueError(f"format {head['format']!r}, expected {form!r}")
         entries = [_entry(kind, json.loads(line)) for line in lines[1:] if line]
         if len(entries) != head["entries"]:
-            raise ValueError(f"{len(entries)} entries where {head['entries']} were written")
+            raise ValueError(f"{counted(len(entries), 'entry')} where {head['entries']} were written")
         return entries
     except FileNotFoundError:
         raise BadInput(f"no such log: {path}") from None

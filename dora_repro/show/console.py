@@ -14,6 +14,7 @@ from dora_repro.show.groups import grouped, grouped_paths
 from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
 from dora_repro.trace import Divergence
+from dora_repro.wording import counted
 
 TRACEBACK = 20  # its last lines
 
@@ -92,7 +93,7 @@ def reports_text(
     parameters: str = "Parameters",
 ) -> str:
     """Several reports: a line each, the first of the worst in full (all of them if `verbose`), the verdict last."""
-    lines = [f"{reports.title}: {len(reports.reports)} resumed runs against one that was not interrupted"]
+    lines = [f"{reports.title}: {counted(len(reports.reports), 'resumed run')} against one that was not interrupted"]
     lines += [f"  {line}" for line in about]
     marks = {Verdict.EXACT: "✓", Verdict.WITHIN_TOLERANCE: "✓", Verdict.INCONCLUSIVE: "⚠"}
     lines += [
@@ -109,7 +110,7 @@ def reports_text(
     if done:
         alone = sum(report.steps_done.get("resumed", 0) for report in reports.reports)
         longest = max(report.steps_done.get("reference", 0) for report in reports.reports)
-        blocks.append(f"Cost: {longest} steps uninterrupted, {alone} resumed")
+        blocks.append(f"Cost: {counted(longest, 'step')} uninterrupted, {alone} resumed")
     blocks.append(verdict_line(reports))
     return "\n\n".join(blocks)
 
@@ -127,7 +128,7 @@ def verdict_line(result: Report | Reports) -> str:
     if report.verdict is Verdict.WITHIN_TOLERANCE:
         return f"✅ TEST PASSED within tolerance {report.tolerance:g}, not exact"
     if report.verdict is Verdict.LATENT:
-        return f"❌ TEST FAILED: state lost, no effect in {resumed_steps(report)} steps"
+        return f"❌ TEST FAILED: state lost, no effect in {counted(resumed_steps(report), 'step')}"
     if report.verdict is Verdict.DIFFERENT:
         return "❌ TEST FAILED: Checkpoint loading has issues"
     return f"⚠ INCONCLUSIVE: {where}{_first_line(report.reason)}"
@@ -136,7 +137,7 @@ def verdict_line(result: Report | Reports) -> str:
 def _head(report: Report) -> list[str]:
     left = report.steps - report.save_at
     rest = f", save, load and {left} more" if left else ", save and load"
-    return [f"{report.title}: {report.steps} steps without a break, against {report.save_at}{rest}"]
+    return [f"{report.title}: {counted(report.steps, 'step')} without a break, against {report.save_at}{rest}"]
 
 
 # --- what is wrong, and where ----------------------------------------------------------------------------------------
@@ -153,21 +154,21 @@ def _findings(report: Report, wording: Wording) -> list[list[str]]:
     if report.error is not None:
         raised = report.error.rstrip().splitlines()
         cut = raised if wording.verbose else raised[-TRACEBACK:]
-        more = [f"  … {len(raised) - len(cut)} lines before"] if len(cut) < len(raised) else []
+        more = [f"  … {counted(len(raised) - len(cut), 'line')} before"] if len(cut) < len(raised) else []
         blocks.append(["The resumed side raised:", *more, *(f"  {line}" for line in cut)])
     if report.changed_by_save:
         lines = _listed(grouped(report.changed_by_save, wording.names), wording)
-        blocks.append([f"Changed by save() itself ({_leaves(report.changed_by_save)}):", *lines])
+        blocks.append([f"Changed by save() itself ({counted(len(report.changed_by_save), 'leaf')}):", *lines])
     if lost := _lost(report):
         lines = _listed(grouped(lost, wording.names), wording)
         blocks.append([f"What the checkpoint lacked ({_differ(lost)} right after loading):", *lines])
     if report.latent:
-        steps = resumed_steps(report)
+        steps = counted(resumed_steps(report), "step")
         by_path = {difference.path: difference for difference in report.lost}
         known = [by_path[path] for path in report.latent if path in by_path]
         unknown = [path for path in report.latent if path not in by_path]
         lines = _listed([*grouped(known, wording.names), *grouped_paths(unknown, wording.names)], wording)
-        blocks.append([f"Lost at the end, with no effect in these {steps} steps:", *lines])
+        blocks.append([f"Lost at the end, with no effect in {steps}:", *lines])
     rest = _first_line(report.reason)
     if report.verdict is Verdict.INCONCLUSIVE and rest != report.reason:
         blocks.append(["What happened:", *(f"  {line}" for line in report.reason.splitlines()[1:])])
@@ -199,12 +200,12 @@ def _lost(report: Report) -> list[LeafDifference]:
 def _footnotes(report: Report, wording: Wording) -> list[str]:
     """What was set aside and why, what the control said, what could not be looked at, what it cost."""
     lines = []
-    steps = resumed_steps(report)
+    steps = counted(resumed_steps(report), "step")
     aside = report.set_aside
     if report.divergence is None or wording.verbose:
         lines += _note("Lost, but ignored as you asked", aside.ignored, wording) if aside.ignored else []
     if report.divergence is None and aside.expected_loss:
-        lines += _note(f"Lost, and never read in these {steps} steps", aside.expected_loss, wording)
+        lines += _note(f"Lost, and never read in {steps}", aside.expected_loss, wording)
     if aside.noise:
         lines += _note("Differs between any two of these runs, and accuses nobody", aside.noise, wording)
     if wording.verbose:
@@ -271,12 +272,8 @@ def _listed(lines: list[str], wording: Wording) -> list[str]:
     return [*(f"  {line}" for line in shown), *more]
 
 
-def _leaves(items: Sequence[object]) -> str:
-    return f"{len(items)} leaf" if len(items) == 1 else f"{len(items)} leaves"
-
-
 def _differ(items: Sequence[object]) -> str:
-    return f"{_leaves(items)} {'differs' if len(items) == 1 else 'differ'}"
+    return f"{counted(len(items), 'leaf')} {'differs' if len(items) == 1 else 'differ'}"
 
 
 def _first_line(text: str) -> str:

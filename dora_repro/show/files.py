@@ -7,6 +7,7 @@ from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.trace import Divergence
+from dora_repro.wording import counted
 
 
 def contents_text(contents: Contents, every: bool = False) -> str:
@@ -17,7 +18,7 @@ def contents_text(contents: Contents, every: bool = False) -> str:
     """
     lines = [
         f"{contents.path}: {contents.description} ({contents.file_format})",
-        f"  {_counted(len(contents.entries), 'entry', 'entries')}, {size(contents.nbytes)} of tensors and arrays",
+        f"  {counted(len(contents.entries), 'entry')}, {size(contents.nbytes)} of tensors and arrays",
     ]
     for name, entries in contents.components.items():
         lines.append(f"{name:<10} {_component(entries)}")
@@ -75,7 +76,7 @@ def summary(comparison: Comparison) -> str:
     """One line: how many leaves differ, in which way, by how much at most."""
     total, wrong = len(comparison.compared), len(comparison.differences)
     if not wrong:
-        return f"✓ Equal by bytes: {_counted(total, 'leaf', 'leaves')}"
+        return f"✓ Equal by bytes: {counted(total, 'leaf')}"
     kinds = Counter(difference.kind for difference in comparison.differences)
     kinds = [f"{count} {_KINDS[kind]}" for kind, count in kinds.items()]
     sizes = [difference.max_abs for difference in comparison.differences if difference.max_abs is not None]
@@ -83,7 +84,7 @@ def summary(comparison: Comparison) -> str:
     within = ""
     if comparison.tolerance is not None:
         within = f"; {'within' if comparison.within_tolerance else 'beyond'} tolerance {comparison.tolerance:g}"
-    return f"✗ {wrong} of {_counted(total, 'leaf', 'leaves')} differ: {', '.join(kinds)}{worst}{within}"
+    return f"✗ {wrong} of {counted(total, 'leaf')} differ: {', '.join(kinds)}{worst}{within}"
 
 
 _KINDS = {
@@ -100,7 +101,7 @@ def trace_text(
     notes: list[str],
 ) -> str:
     """Two traces: the first difference in order of execution, how many effects differ in each phase, and in all."""
-    effects = _counted(len(comparison.compared), "effect", "effects")
+    effects = counted(len(comparison.compared), "effect")
     lines = [f"Compared steps {steps[0]}–{steps[1]}", *(f"Note: {note}" for note in notes)]
     if first is not None:
         lines.append(f"✗ First difference, in order of execution: {_place(first)}")
@@ -108,7 +109,7 @@ def trace_text(
         lines.append(f"✗ First memory that differs: {_place(memory)}")
     phases = Counter(tuple(difference.path.split("/", 2)[:2]) for difference in comparison.differences)
     for (step, phase), count in phases.items():
-        lines.append(f"✗ step {step}, phase {phase}: {_counted(count, 'effect', 'effects')}")
+        lines.append(f"✗ step {step}, phase {phase}: {counted(count, 'effect')}")
     if comparison.differences:
         return "\n".join([*lines, f"✗ {len(comparison.differences)} of {effects} differ"])
     return "\n".join([*lines, f"✓ Equal by digest: {effects}"])
@@ -132,7 +133,7 @@ def _component(entries: tuple[Entry, ...]) -> str:
     kinds = ", ".join(f"{count} × {dtype}" for dtype, count in dtypes.items())
     nbytes = sum(entry.nbytes for entry in entries)
     words = [
-        _counted(len(entries), "entry", "entries"),
+        counted(len(entries), "entry"),
         *([size(nbytes)] if nbytes else []),
         *([kinds] if kinds else []),
     ]
@@ -145,7 +146,3 @@ def _entry(entry: Entry) -> str:
     else:
         words = [entry.kind if entry.shape is None else f"{entry.kind} of {entry.shape[0]}"]
     return "  ".join([entry.path, *words, *([entry.text] if entry.text else [])])
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"

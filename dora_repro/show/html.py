@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, singledispatch
 from pathlib import Path
+from typing import TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,6 +17,8 @@ from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.errors import MissingExtra
 from dora_repro.show.console import report_blocks, reports_text, verdict_line
+
+Cell: TypeAlias = str | int | float | None
 
 ROWS = 20  # of a table in a notebook; the rest is counted
 KINDS = {Verdict.EXACT: "passed", Verdict.WITHIN_TOLERANCE: "passed", Verdict.INCONCLUSIVE: "unsure"}
@@ -53,11 +56,11 @@ def comparison_html(comparison: Comparison) -> str:
         (d.path, d.kind, d.expected, f"{d.differing}/{d.total}" if d.total else "", _size(d.max_abs), d.max_ulp or "")
         for d in comparison.differences[:ROWS]
     ]
-    return _table(
+    return html_table(
         f"{comparison.name}: {equal} of {len(comparison.compared)} equal by bytes",
         ("leaf", "how", "expected", "elements", "max diff", "max ULP"),
         rows,
-        len(comparison.differences),
+        total=len(comparison.differences),
     )
 
 
@@ -125,9 +128,29 @@ def png(figure: object) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]], total: int) -> str:
-    more = f"… and {total - len(rows)} more" if total > len(rows) else ""
-    return _template("table.html").render(title=title, heads=heads, rows=rows, more=more)
+def html_table(
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    total: int | None = None,
+    centred: bool = False,
+    height: int | None = None,
+) -> str:
+    """A table as a fragment of HTML, in the colours of the page it is shown on; everything in it is escaped.
+
+    Args:
+        title: What the table shows, above it; may be empty.
+        heads: The head of each column.
+        rows: The cells of each row. Numbers are set to the right, and None is left empty.
+        total: How many rows there are in all; where it is more than those given, the rest is counted below.
+        centred: Centre all cells, as is best for marks.
+        height: In pixels, at most; a longer table scrolls. By default as high as it is.
+    """
+    more = f"… and {total - len(rows):,} more" if total is not None and total > len(rows) else ""
+    return _template("table.html").render(
+        title=title, heads=heads, rows=rows, more=more, centred=centred, height=height
+    )
 
 
 def _flat(values: Mapping[str, object]) -> list[tuple[str, str]]:

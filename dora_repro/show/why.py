@@ -5,6 +5,7 @@ from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.trials.trial import Outcome
 from dora_repro.show.groups import grouped_paths
 from dora_repro.show.sections import Wording
+from dora_repro.wording import counted
 
 FEW = 6  # causes, before the rest is counted only
 
@@ -114,7 +115,7 @@ def _cost(found: Explanation) -> list[str]:
     if not found.trials:
         return []
     early = {"interrupted": ", interrupted", "budget": ", and no more were allowed"}.get(found.stopped, "")
-    return [f"  Found by {len(found.trials)} trials of {found.steps} steps together{early}"]
+    return [f"  Found by {counted(len(found.trials), 'trial')} of {counted(found.steps, 'step')} together{early}"]
 
 
 def harmless_line(found: Explanation, wording: Wording) -> str:

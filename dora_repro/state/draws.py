@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from dora_repro.state.rng import State
+from dora_repro.wording import counted
 
 WORDS = 624  # of a Mersenne Twister's block
 BLOCKS = 8_000  # looked through in each direction: five million draws, some hundredths of a second
@@ -38,7 +39,7 @@ def draws_apart(expected: State, actual: State) -> int | None:
 
 def in_words(draws: int) -> str:
     """A distance that is not zero: `1 draw ahead`, `49,152 draws behind`."""
-    return f"{abs(draws):,} {'draw' if abs(draws) == 1 else 'draws'} {'ahead' if draws > 0 else 'behind'}"
+    return f"{counted(abs(draws), 'draw')} {'ahead' if draws > 0 else 'behind'}"
 
 
 # --- the Mersenne Twister: (624 words, how many of them are used up) -------------------------------------------------

@@ -21,6 +21,7 @@ from dora_repro.state.paths import matching
 from dora_repro.state.rebuild import Cannot, Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 from dora_repro.state.type_dispatch import key_text
+from dora_repro.wording import counted
 
 MAX_ROUNDS = 12
 
@@ -39,7 +40,7 @@ def choose(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
         selected = [glob] if glob in known else matching(glob, known)
         if not selected and glob != "*":
             raise BadInput(
-                f"no leaf matches {glob!r}: of {len(known)} leaves the first is {next(iter(known), 'none')!r}"
+                f"no leaf matches {glob!r}: of {counted(len(known), 'leaf')} the first is {next(iter(known), 'none')!r}"
             )
         chosen.update(dict.fromkeys(selected))
     return list(chosen)

@@ -22,6 +22,7 @@ from dora_repro.state.plain import from_simple, to_simple
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.type_dispatch import class_state, held_by
+from dora_repro.wording import counted
 
 __all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
 
@@ -63,7 +64,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         return len(self.leaves)
 
     def __repr__(self) -> str:
-        return f"Snapshot({len(self)} leaves, {len(self.uncaptured)} uncaptured)"
+        return f"Snapshot({counted(len(self), 'leaf')}, {len(self.uncaptured)} uncaptured)"
 
     @classmethod
     def capture(

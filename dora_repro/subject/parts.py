@@ -25,6 +25,7 @@ from torch import Tensor
 from dora_repro.checkpoint import layouts, reading, writing
 from dora_repro.errors import BadInput
 from dora_repro.subject.config import PARTS
+from dora_repro.wording import counted
 
 if TYPE_CHECKING:
     from dora_repro.subject.training import TrainingRun
@@ -298,8 +299,9 @@ def _check(run: "TrainingRun", held: Mapping, path) -> None:
     if "progress" in held:
         done = {name: held["progress"][name] for name in PROGRESS}
         if not 0 <= done["steps_done"] - done["epoch"] * len(run.feed) < len(run.feed):
+            steps, epochs = counted(done["steps_done"], "step"), counted(done["epoch"], "epoch")
             raise BadInput(
-                f"{path} has done {done['steps_done']} steps in {done['epoch']} epochs, and an epoch "
+                f"{path} has done {steps} in {epochs}, and an epoch "
                 f"of this run has {len(run.feed)}; use the same data, batch_size and steps_per_epoch"
             )
     if "data" in held and (why := run.feed.check_state(held["data"])):

@@ -26,6 +26,7 @@ from dora_repro.subject.feeding import Feed
 from dora_repro.subject.model import CLIPHBA
 from dora_repro.subject.perturbation import Perturbation, Perturbed
 from dora_repro.subject.sizes import SIZES
+from dora_repro.wording import counted
 
 OUTPUTS = 8  # images in the fixed batch of `outputs()`
 
@@ -111,7 +112,7 @@ class TrainingRun:
             StopIteration: training is over: all epochs are done, or it was stopped early.
         """
         if self.finished:
-            raise StopIteration(f"training is over after {self.steps_done} steps")
+            raise StopIteration(f"training is over after {counted(self.steps_done, 'step')}")
         images, targets = self.feed.next()  # (n, 3, side, side), (n, 66)
         images, targets = images.to(self.device), targets.to(self.device)
         self.optimizer.zero_grad()

@@ -17,6 +17,7 @@ from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.show import figures
 from dora_repro.show.html import png
 from dora_repro.show.names import shortened
+from dora_repro.wording import counted
 
 try:
     import ipywidgets as widgets
@@ -74,7 +75,8 @@ class TraceBrowser(widgets.VBox):
             raise
 
     def __repr__(self) -> str:
-        return f"TraceBrowser({len(self._drift.leaves)} parameters, {len(self._drift.steps)} steps)"
+        parameters, steps = counted(len(self._drift.leaves), "parameter"), counted(len(self._drift.steps), "step")
+        return f"TraceBrowser({parameters}, {steps})"
 
 
 def finding(drift: Drift, step: int, path: str) -> str:

@@ -28,7 +28,7 @@ DEFAULTS = {
         (report(), 0, "✅ TEST PASSED: Checkpoint loading is reproducible!"),
         (tolerated(), 0, "✅ TEST PASSED within tolerance 0.1, not exact"),
         (different(), 1, "❌ TEST FAILED: Checkpoint loading has issues"),
-        (latent(), 1, "❌ TEST FAILED: state lost, no effect in 1 steps"),
+        (latent(), 1, "❌ TEST FAILED: state lost, no effect in 1 step"),
         (inconclusive(reason="why"), 3, "⚠ INCONCLUSIVE: why"),
     ],
     ids=lambda value: str(getattr(value, "verdict", "")),

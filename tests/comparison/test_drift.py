@@ -50,7 +50,7 @@ def test_a_parameter_that_changed_its_shape_or_dtype_or_is_gone_differs_everywhe
 def test_how_far_apart_after_so_many_steps():
     drift = Drift.between(course(A, A), course(A, {"a": [1.0, 2.5], "b": [2.0]}))
     assert [drift.after(0), drift.after(1)] == [0.0, 1.0]
-    with pytest.raises(BadInput, match="steps=2: both runs did 1 steps after loading"):
+    with pytest.raises(BadInput, match="steps=2: both runs did 1 step after loading"):
         drift.after(2)
 
 

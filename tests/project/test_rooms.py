@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 ROOMS = (
     "errors",
     "contracts",
+    "wording",
     "shown",
     "checkpoint",
     "subject",
@@ -41,7 +42,7 @@ ROOMS = (
 )
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
-ONLY = {"subject": {"errors", "contracts", "checkpoint"}}
+ONLY = {"subject": {"errors", "contracts", "wording", "checkpoint"}}
 NEVER = {
     room: {"subject"}
     for room in ("checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain")

@@ -31,7 +31,7 @@ def report(**changes) -> Report:
     """An exact report of 3 steps, resumed after 2; `changes` are its fields."""
     fields = {
         "verdict": Verdict.EXACT,
-        "reason": "all effects of 1 steps are equal by bytes, and so is the state at the end",
+        "reason": "all effects of 1 step are equal by bytes, and so is the state at the end",
         "save_at": 2,
         "steps": 3,
         "comparisons": comparisons(),
@@ -63,7 +63,7 @@ def different(**changes) -> Report:
 
 def latent(**changes) -> Report:
     lost = differs("ema/0.weight", role="buffer")
-    fields = {"verdict": Verdict.LATENT, "reason": "ema/0.weight lost, no effect in 1 steps", "lost": (lost,)}
+    fields = {"verdict": Verdict.LATENT, "reason": "ema/0.weight lost, no effect in 1 step", "lost": (lost,)}
     return report(
         **{**fields, "latent": ("ema/0.weight",), "control": Control(("reference", "resumed"), True), **changes}
     )

@@ -79,13 +79,13 @@ Outputs on the same input in eval mode
 """
 
 LATENT_END = """\
-Lost at the end, with no effect in these 1 steps:
+Lost at the end, with no effect in 1 step:
   ema/0.weight  f32[64]  3/64 (4.69 %)  max diff = 1.23e-04  max 2 ULP at [17]
 
 Control: reference and resumed repeated, deterministic
 Cost: 3 + 1 steps (reference + resumed), 1.2 + 0.5 s
 
-❌ TEST FAILED: state lost, no effect in 1 steps"""
+❌ TEST FAILED: state lost, no effect in 1 step"""
 
 INCONCLUSIVE_END = """\
 Control: reference repeated, not deterministic: first differs at step 1, phase batch, batch/0
@@ -210,7 +210,7 @@ def test_what_was_set_aside_is_listed_by_its_reason():
         )
     )
     assert "Lost, but ignored as you asked: count\n" in text
-    assert "Lost, and never read in these 1 steps: rng/torch.cpu\n" in text
+    assert "Lost, and never read in 1 step: rng/torch.cpu\n" in text
     assert "Differs between any two of these runs, and accuses nobody: started\n" in text
     assert "Phases not seen, their differences fall to the next one seen: batch\n" in text
     assert "Could not be looked into: batches (generator)\n" in text
@@ -284,7 +284,7 @@ def test_several_exact_reports_are_a_table_and_a_verdict():
     ("worst", "line"),
     [
         (tolerated(tolerance=1e-8), "✅ TEST PASSED within tolerance 1e-08, not exact"),
-        (latent(), "❌ TEST FAILED: state lost, no effect in 1 steps"),
+        (latent(), "❌ TEST FAILED: state lost, no effect in 1 step"),
         (inconclusive(title="resumed at step 4", reason="why"), "⚠ INCONCLUSIVE: resumed at step 4: why"),
     ],
     ids=lambda value: str(getattr(value, "verdict", "")),

@@ -8,7 +8,7 @@ import pytest
 from dora_repro.checks.report import Reports
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.show.console import report_blocks
-from dora_repro.show.html import page
+from dora_repro.show.html import html_table, page
 from dora_repro.trace import Divergence
 from tests.show import made
 
@@ -101,6 +101,23 @@ def test_a_comparison_shows_itself():
     many = compare({str(index): index for index in range(30)}, {}, name="load")
     assert "load: 0 of 30 equal by bytes" in text_of(many._repr_html_())
     assert "… and 10 more" in text_of(many._repr_html_())
+
+
+def test_a_table_escapes_sets_numbers_apart_and_counts_what_it_leaves_out():
+    html = html_table(EVIL, ("<b>", "how many"), [(EVIL, 3), ("none", None)], total=1002)
+    parsed = Text(html)
+    assert {"script", "b"}.isdisjoint(parsed.tags)
+    assert parsed.tags.count("th") == 2 and parsed.tags.count("td") == 4
+    assert '<td class="number">3</td>' in html and "<td></td>" in html
+    assert "… and 1,000 more" in text_of(html)
+
+
+def test_a_table_that_is_whole_counts_nothing_and_one_without_rows_is_a_title():
+    whole = html_table("title", ("a",), [("b",)], total=1, centred=True, height=420)
+    assert "more" not in text_of(whole)
+    assert '<table class="centred">' in whole and "max-height: 420px" in whole
+    assert "table" not in Text(html_table("nothing here", ("a",), [])).tags
+    assert "about" not in html_table("", ("a",), [("b",)]).partition("</style>")[2]
 
 
 def test_plain_reprs_are_one_line():

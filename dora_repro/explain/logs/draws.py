@@ -12,6 +12,7 @@ from pathlib import PurePath
 from dora_repro.explain.logs.operators import aligned
 from dora_repro.recording.drawing import Draw
 from dora_repro.state.paths import matching
+from dora_repro.wording import counted
 
 # Library functions that draw, in plain words; the first that fits holds.
 FUNCTIONS = {
@@ -180,7 +181,7 @@ def in_words(draw: Draw) -> str:
     elif draw.draws is None:
         said = "drawn"
     else:
-        said = "1 draw" if draw.draws == 1 else f"{draw.draws:,} draws"
+        said = counted(draw.draws, "draw")
     return f"{what_drew(draw)}: {said}{_at(draw)}"
 
 

@@ -11,6 +11,7 @@ from dora_repro.series.pairs import Parting
 from dora_repro.series.series import LEAST_CHANGES, MEASURES, Series
 from dora_repro.show.names import shortened
 from dora_repro.show.tables import table
+from dora_repro.wording import counted, plural
 
 TOLD = 8  # of troubles and outliers; the rest is counted
 WANTED = ("optimizer", "scheduler", "rng", "data", "progress")  # beside the parameters
@@ -19,12 +20,13 @@ HELD, ABSENT, UNREAD = "✓", "–", "unreadable"
 
 def finding(series: Series) -> str:
     """What the checkpoints of a folder are, and which are missing or cannot be read."""
-    unit, count = series.unit, len(series.numbers)
+    unit = series.unit
+    units = unit if len(series.numbers) == 1 else plural(unit)
     every = f", each {series.spacing}" if series.spacing > 1 else ""
     kinds = list(dict.fromkeys(LAYOUTS[kind] for kinds in series.layouts for kind in kinds))
-    layers = f"{len(series.layers)} low-rank layer{'s' * (len(series.layers) != 1)}"
+    layers = counted(len(series.layers), "low-rank layer")
     lines = [
-        f"{series.name}: {unit}{'s' * (count > 1)} {spans(series.numbers, series.spacing)}{every}; {layers}; "
+        f"{series.name}: {units} {spans(series.numbers, series.spacing)}{every}; {layers}; "
         f"{'; '.join(kinds) or 'nothing could be read'}."
     ]
     missing = ", ".join(_span(*gap) for gap in series.gaps)

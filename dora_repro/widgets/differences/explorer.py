@@ -16,10 +16,11 @@ from dora_repro.comparison import stepwise
 from dora_repro.comparison.elements import why_no_picture, worst_elements
 from dora_repro.comparison.stepwise import ORDERS, Sides
 from dora_repro.dora.layers import Layer, dora_layer, layer_text
-from dora_repro.show.html import _table
+from dora_repro.show.html import html_table
 from dora_repro.show.names import shortened
 from dora_repro.widgets.differences import figures, text
 from dora_repro.widgets.panel import Panel, picture, row, widgets
+from dora_repro.wording import counted
 
 VIEWS = ("both and difference", "ULP histogram", "worst elements", "DoRA layer")
 WORST = 10
@@ -127,8 +128,8 @@ class DifferenceExplorer(Panel):
         return ("", b"") if leaf is None else made(self._of, step, leaf, view, **self._layer_options)
 
     def __repr__(self) -> str:
-        steps = f", {len(self._of.steps)} steps" if len(self._of.steps) > 1 else ""
-        return f"DifferenceExplorer({len(self._names)} leaves{steps})"
+        steps = f", {counted(len(self._of.steps), 'step')}" if len(self._of.steps) > 1 else ""
+        return f"DifferenceExplorer({counted(len(self._names), 'leaf')}{steps})"
 
 
 def made(
@@ -164,8 +165,8 @@ def worst_html(sides: Sides, step: int | None, leaf: str, count: int = WORST) ->
     for one in found:
         size = "no number" if one.difference is None else f"{one.difference:.3e}"
         rows.append((str(list(one.index)), one.expected, one.actual, size, "" if one.ulp is None else one.ulp))
-    title = f"The {len(rows)} worst elements of {leaf}" if found else f"No element of {leaf} differs"
-    return _table(title, ("index", *sides.names, "difference", "ULP"), rows, total)
+    title = f"The {counted(len(rows), 'worst element')} of {leaf}" if found else f"No element of {leaf} differs"
+    return html_table(title, ("index", *sides.names, "difference", "ULP"), rows, total=total)
 
 
 def text_html(text: str) -> str:

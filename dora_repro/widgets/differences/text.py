@@ -12,6 +12,7 @@ from dora_repro.comparison.stepwise import Sides
 from dora_repro.difference import generator_distance
 from dora_repro.errors import BadInput
 from dora_repro.show.tables import table
+from dora_repro.wording import counted
 
 
 def sides_of(report: Report) -> Sides:
@@ -30,12 +31,12 @@ def finding(sides: Sides, step: int | None, leaf: str | None, names: Callable[[s
     found, all_leaves = sides.differing(step), sides.leaves(step)
     at = "" if step is None else f"Step {step}: "
     if found:
-        lines = [f"{at}{len(found)} of {len(all_leaves)} leaves differ by bytes."]
+        lines = [f"{at}{len(found)} of {counted(len(all_leaves), 'leaf')} differ by bytes."]
     else:
-        lines = [f"{at}all {len(all_leaves)} leaves are equal by bytes."]
+        lines = [f"{at}all {counted(len(all_leaves), 'leaf')} are equal by bytes."]
     first = sides.first
     if first is None and len(sides.steps) > 1:
-        lines.append(f"No leaf differs at any of {len(sides.steps)} steps.")
+        lines.append(f"No leaf differs at any of {counted(len(sides.steps), 'step')}.")
     elif first is not None:
         lines.append(f"First difference: {'' if first[0] is None else f'step {first[0]}, '}{names(first[1])}.")
     if leaf is not None:

@@ -175,8 +175,8 @@ def test_every_view_of_every_leaf_can_be_chosen(explorer):
 
 def test_worst_elements_are_a_table(explorer):
     explorer.view.value = "worst elements"
-    assert "The 1 worst elements of model/block.0.out_proj.m" in explorer.told.value
-    assert re.findall(r"<th>(.*?)</th>", explorer.told.value) == [
+    assert "The 1 worst element of model/block.0.out_proj.m" in explorer.told.value
+    assert re.findall(r"<th scope=\"col\">(.*?)</th>", explorer.told.value) == [
         "index",
         "uninterrupted",
         "resumed",
@@ -245,7 +245,7 @@ def test_a_report_with_values_is_opened_by_its_steps():
     explorer = DifferenceExplorer.of(made.different(drift=drift(3, 5)))
     assert repr(explorer) == "DifferenceExplorer(3 leaves, 5 steps)"
     explorer.view.value = "worst elements"
-    assert "<th>uninterrupted</th>" in explorer.told.value
+    assert '<th scope="col">uninterrupted</th>' in explorer.told.value
     explorer.close()
     with pytest.raises(BadInput, match="ask the check for them, as in values='model/\\*'"):
         DifferenceExplorer.of(made.report())

@@ -1,0 +1,28 @@
+"""Counts in words: `1 step`, `3 steps`, `1,024 leaves`. One function, so that no message says "1 steps"."""
+
+_IRREGULAR = {"leaf": "leaves"}
+_VOWELS = "aeiou"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, as `1 step`, `0 leaves`, `2,000 resumed runs`.
+
+    Args:
+        count: How many.
+        noun: In the singular; of several words the last one is declined.
+    """
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of an English noun, by rule: `steps`, `batches`, `entries`; of several words, of the last one."""
+    before, space, last = noun.rpartition(" ")
+    if last in _IRREGULAR:
+        many = _IRREGULAR[last]
+    elif last.endswith("y") and last[-2:-1] not in _VOWELS:
+        many = f"{last[:-1]}ies"
+    elif last.endswith(("s", "x", "ch", "sh")):
+        many = f"{last}es"
+    else:
+        many = f"{last}s"
+    return f"{before}{space}{many}"

@@ -1,0 +1,27 @@
+"""Counts in words."""
+
+import pytest
+
+from dora_repro.wording import counted, plural
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "words"),
+    [
+        (0, "step", "0 steps"),
+        (1, "step", "1 step"),
+        (2, "leaf", "2 leaves"),
+        (1, "leaf", "1 leaf"),
+        (1234, "entry", "1,234 entries"),
+        (3, "batch", "3 batches"),
+        (2, "pass", "2 passes"),
+        (2, "key", "2 keys"),
+        (2, "resumed run", "2 resumed runs"),
+    ],
+)
+def test_a_count_declines_its_noun(count, noun, words):
+    assert counted(count, noun) == words
+
+
+def test_a_noun_of_several_words_declines_the_last():
+    assert plural("differing leaf") == "differing leaves"
