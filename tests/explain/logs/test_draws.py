@@ -26,10 +26,10 @@ def said(expected, actual) -> list[str]:
 
 
 def line_of(text: str) -> str:
-    """`(test_ledger.py:41: text)` of the first line that begins so."""
+    """`(test_draws.py:41: text)` of the first line that begins so."""
     with open(__file__, encoding="utf-8") as file:
         number = next(number for number, line in enumerate(file, 1) if line.strip().startswith(text))
-    return f"(test_ledger.py:{number}: {text})"
+    return f"(test_draws.py:{number}: {text})"
 
 
 def epochs(log, count, workers=0, persistent=False, resumed=False):

@@ -79,10 +79,10 @@ def first_of(plant, other=None) -> tuple[str | None, str | None]:
 
 
 def line_of(text: str) -> str:
-    """`test_drilldown.py:41: text` of the first line that begins so."""
+    """`test_operators.py:41: text` of the first line that begins so."""
     with open(__file__, encoding="utf-8") as file:
         number = next(number for number, line in enumerate(file, 1) if line.strip().startswith(text))
-    return f"test_drilldown.py:{number}: {text}"
+    return f"test_operators.py:{number}: {text}"
 
 
 # --- equal inputs, other output
