@@ -41,16 +41,23 @@ def lab(name: str, port: int | None, no_browser: bool, folder: str | None) -> No
     The copies are yours to run and change: a file that is already there is never overwritten, so the same command
     goes on where you stopped. Ctrl-C ends JupyterLab and its kernels. Exit codes: 0 ended, 2 bad input.
     """
-    from dora_repro.headless import finding
 
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingExtra("jupyterlab", "notebooks", "dora-repro lab")
-    source = finding.folder()
+    source = originals()
     yours = Path(folder) if folder is not None else default_folder(source)
     chosen = chosen_in(name, source, yours)
     port = free_port(port)
     click.echo(told(copy_missing(source, yours)))
     serve(yours, chosen, port, browser=not no_browser)
+
+
+def originals() -> Path:
+    """The folder to copy from: `notebooks` here where that has the lab, as in a checkout, else the kit's own."""
+    from dora_repro.headless import finding
+
+    here = Path.cwd() / finding.FOLDER
+    return here if (here / f"{FIRST}.ipynb").is_file() else finding.own()
 
 
 def default_folder(source: Path) -> Path:

@@ -17,7 +17,7 @@ from dora_repro.cli.options import writable
     "-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
     help="Give a parameter to the notebooks that declare it; a Python literal, or else text. Repeatable.",
 )  # fmt: skip
-@click.option("--folder", metavar="FOLDER", help="Where the notebooks lie; without, 'notebooks' here.")
+@click.option("--folder", metavar="FOLDER", help="Where the notebooks are; without, 'notebooks' here, else the kit's.")
 @click.option("--out", default="out/notebooks", show_default=True, help="Folder of the executed copies and pages.")
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Notebooks at a time.")
 @click.option("--cell-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds a cell.")
@@ -41,6 +41,10 @@ def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **want
         raise click.UsageError("--in-place keeps what the notebooks say with their defaults: leave out -p")
     writable(wanted["junit_file"])
     within = finding.folder(wanted["folder"])
+    if wanted["in_place"] and within == finding.PACKAGE / finding.FOLDER:
+        raise click.UsageError(
+            f"--in-place would change the installed package, {within}: copy the folder, and name the copy with --folder"
+        )
     declared = {path: finding.parameters_of(path) for path in finding.find(names, within)}
     values = {name: _literal(text) for name, text in given}
     finding.refuse_unknown(values, declared)

@@ -1,4 +1,7 @@
-"""Which notebooks there are, and which parameters each declares."""
+"""Which notebooks there are, and which parameters each declares.
+
+A checkout has the kit's notebooks beside the package; a wheel brings them inside it.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -8,6 +11,7 @@ from pathlib import Path
 from dora_repro.errors import BadInput, MissingExtra
 
 FOLDER = "notebooks"
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -20,26 +24,49 @@ class Parameter:
 
 
 def folder(given: str | Path | None = None) -> Path:
-    """The folder of notebooks: the one given, else `notebooks` here, else the one beside the package.
+    """The folder of notebooks: the one given, else `notebooks` here, else the kit's own.
+
+    Args:
+        given: The folder that the user named, if any.
 
     Raises:
-        BadInput: there is none.
+        BadInput: There is none.
     """
     if given is not None:
         if not Path(given).is_dir():
             raise BadInput(f"there is no folder {given}: name the folder that holds the notebooks")
         return Path(given)
-    for place in (Path.cwd(), Path(__file__).parents[2]):
-        if any((place / FOLDER).glob("*.ipynb")):
-            return place / FOLDER
-    raise BadInput("there is no folder 'notebooks' here: go to the checkout, or name the folder with --folder")
+    here = Path.cwd() / FOLDER
+    return here if any(here.glob("*.ipynb")) else own()
+
+
+def own(package: Path = PACKAGE) -> Path:
+    """The folder of the kit's own notebooks: installed with the package, or beside it in a checkout.
+
+    Args:
+        package: The folder of the package `dora_repro`.
+
+    Raises:
+        BadInput: The package was copied from a checkout without them.
+    """
+    if any((package / FOLDER).glob("*.ipynb")):
+        return package / FOLDER
+    checkout = package.parent
+    # Beside an installed package, `notebooks` would be somebody else's.
+    if (checkout / "pyproject.toml").is_file() and any((checkout / FOLDER).glob("*.ipynb")):
+        return checkout / FOLDER
+    raise BadInput("there is no folder 'notebooks' here, and this copy of dora_repro has none: name one with --folder")
 
 
 def find(names: tuple[str, ...], within: Path) -> list[Path]:
-    """The notebooks of these names (`01`, `01_quick_check`, a path), all of the folder's where none is given.
+    """The notebooks of these names, or all of a folder's where no name is given.
+
+    Args:
+        names: Each a number (`01`), a stem (`01_quick_check`) or a path.
+        within: The folder to look in.
 
     Raises:
-        BadInput: no such notebook, with the nearest name.
+        BadInput: There is no such notebook; the message has the nearest name.
     """
     known = {path.stem: path for path in sorted(within.glob("*.ipynb"))}
     if not names:
@@ -64,8 +91,11 @@ def _found(name: str, known: Mapping[str, Path], within: Path) -> Path:
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
     """The parameters that a notebook declares, by name.
 
+    Args:
+        notebook: Path of the notebook.
+
     Raises:
-        BadInput: it is no notebook.
+        BadInput: It is not a notebook.
         MissingExtra: papermill is not installed.
     """
     try:
@@ -83,10 +113,14 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
 
 
 def refuse_unknown(given: Mapping[str, object], notebooks: Mapping[Path, Mapping[str, Parameter]]) -> None:
-    """Every parameter given must be one of some notebook that is to be run: papermill itself only warns.
+    """Refuse a parameter that no notebook to be run declares: papermill itself only warns.
+
+    Args:
+        given: Values by parameter name.
+        notebooks: The parameters that each notebook declares, by path.
 
     Raises:
-        BadInput: a parameter that none of them declares, with the nearest that is.
+        BadInput: No notebook declares the parameter; the message has the nearest name.
     """
     known = {name for declared in notebooks.values() for name in declared}
     for name in given:

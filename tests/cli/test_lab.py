@@ -64,6 +64,16 @@ def test_what_is_there_is_kept_and_that_is_said(call, here, served):
     assert served[-1] == (copies, "mine.ipynb")
 
 
+def test_notebooks_here_that_are_not_the_kits_are_left_alone_and_the_kits_own_are_copied(call, here, served):
+    (here / "notebooks" / "07_lab.ipynb").unlink()
+    done = call("lab")
+    assert done.exit_code == 0, done.output
+    copies = here / "dora-repro-notebooks"
+    own = {path.name: path.read_bytes() for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {path.name: path.read_bytes() for path in copies.glob("*.ipynb")} == own
+    assert served == [(copies, "07_lab.ipynb")]
+
+
 def test_copies_are_no_change_of_the_checkout_and_a_folder_that_was_there_gets_nothing_more(call, here, served):
     call("lab")
     assert (here / "dora-repro-notebooks" / ".gitignore").read_text(encoding="utf-8") == "*\n"

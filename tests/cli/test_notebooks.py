@@ -75,6 +75,16 @@ def test_in_place_keeps_what_passed_and_leaves_alone_what_did_not(call, folder, 
     assert (folder / "02_raises.ipynb").read_bytes() == raises
 
 
+def test_in_place_never_changes_an_installed_package(call, folder, tmp_path, monkeypatch):
+    from dora_repro.headless import finding
+
+    monkeypatch.setattr(finding, "PACKAGE", tmp_path)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    done = call("notebooks", "01", "--folder", folder, "--out", tmp_path / "out", "--in-place")
+    assert done.exit_code == 2 and "--in-place would change the installed package" in done.stderr
+    assert not (tmp_path / "out").exists() and before == {path: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("3", 3), ("1e-3", 1e-3), ("True", True), ("None", None), ("dora-only", "dora-only"), ("'3'", "3")],

@@ -36,6 +36,30 @@ def test_a_folder_without_notebooks_and_one_that_is_not_there_are_refused(tmp_pa
         finding.folder(tmp_path / "gone")
 
 
+def test_the_folder_is_the_one_here_then_the_kits_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert finding.folder() == finding.own() and (finding.own() / "07_lab.ipynb").is_file()
+    (tmp_path / "notebooks").mkdir()
+    assert finding.folder() == finding.own()
+    write(tmp_path / "notebooks" / "mine.ipynb", "x")
+    assert finding.folder() == tmp_path / "notebooks"
+
+
+def test_the_kits_own_are_inside_the_package_or_beside_it_in_a_checkout_and_never_a_neighbour_of_an_installed_one(
+    tmp_path,
+):
+    package = tmp_path / "dora_repro"
+    (tmp_path / "notebooks").mkdir()
+    write(tmp_path / "notebooks" / "somebody_elses.ipynb", "x")
+    with pytest.raises(BadInput, match="no folder 'notebooks' here, and this copy of dora_repro has none"):
+        finding.own(package)
+    (tmp_path / "pyproject.toml").touch()
+    assert finding.own(package) == tmp_path / "notebooks"
+    (package / "notebooks").mkdir(parents=True)
+    write(package / "notebooks" / "07_lab.ipynb", "x")
+    assert finding.own(package) == package / "notebooks"
+
+
 def test_parameters_have_their_defaults_and_comments(folder):
     first, second, third = (finding.parameters_of(path) for path in sorted(folder.glob("*.ipynb")))
     assert first["seed"] == finding.Parameter("seed", "0", "of everything")
