@@ -1,5 +1,4 @@
-"""Torch's two file formats: where the pickle lies, where each storage lies, and whether the bytes are all
-there.
+"""Torch's two file formats: where the pickle lies, where each storage lies, and whether the bytes are all there.
 
 `ZipArchive`: what `torch.save` writes since 1.6, a zip of `data.pkl` and one record per storage. The
 directory is read by the standard library's `zipfile`; everything it claims is checked against the file before
@@ -8,20 +7,16 @@ followed by raw storages; it has no checksums, so a flipped bit in a storage can
 executes anything.
 """
 
-from __future__ import annotations
-
-import io
 import os
 import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import BinaryIO
+from io import BufferedIOBase, RawIOBase
 
 import torch
 
-from dora_repro.checkpoint.tensors import Malformed
+from dora_repro.checkpoint.guard import Malformed, Opener
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -32,10 +27,16 @@ MAX_LINE = 1 << 16
 _CHUNK = 1 << 22
 
 
-class Window(io.RawIOBase):
-    """A read-only part of a file, with the size of every read bounded by the bytes that are there."""
+class Window(RawIOBase):
+    """A read-only part of a file, with the size of every read bounded by the bytes that are there.
 
-    def __init__(self, file: BinaryIO, start: int, length: int):
+    Args:
+        file: open for reading.
+        start: where in it the part begins, in bytes.
+        length: bytes of the part.
+    """
+
+    def __init__(self, file: BufferedIOBase, start: int, length: int) -> None:
         self.file, self.start, self.length, self.position = file, start, length, 0
 
     def readable(self) -> bool:
@@ -62,11 +63,6 @@ class Window(io.RawIOBase):
         self.position += len(data)
         return data
 
-    def readinto(self, buffer) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
     def readline(self, size: int | None = -1) -> bytes:
         # pickletools asks for lines without a limit; no line of a pickle that means anything is long.
         self.file.seek(self.start + self.position)
@@ -76,12 +72,18 @@ class Window(io.RawIOBase):
 
 
 class ZipArchive:
-    """A zip file of torch, or one inside of a longer file (`start`, `length`).
+    """A zip file of torch, or one inside of a longer file.
 
-    `opener` gives the file afresh for each access, so that nothing stays open between them.
+    Args:
+        opener: opens the file afresh for each access, so that nothing stays open between them.
+        start: where in it the zip file begins, in bytes.
+        length: bytes of the zip file.
+
+    Raises:
+        Malformed: the directory claims what the bytes do not bear out; or no checkpoint of torch.
     """
 
-    def __init__(self, opener: Callable[[], BinaryIO], start: int, length: int):
+    def __init__(self, opener: Opener, start: int, length: int) -> None:
         self.opener, self.start, self.length = opener, start, length
         with opener() as file:
             window = Window(file, start, length)
@@ -90,37 +92,24 @@ class ZipArchive:
             self.records = self._checked(infos, window)
             roots = [name for name in self.records if name == "data.pkl" or name.endswith("/data.pkl")]
             if len(roots) != 1:
-                raise Malformed(
-                    f"it is a zip file with {len(roots)} records data.pkl, so no checkpoint of torch"
-                )
+                raise Malformed(f"it is a zip file with {len(roots)} records data.pkl, so no checkpoint of torch")
             self.root = roots[0].removesuffix("data.pkl")
-            if self.root + "constants.pkl" in self.records or any(
-                n.startswith(self.root + "code/") for n in self.records
-            ):
-                raise Malformed(
-                    "it is a TorchScript program, not a checkpoint; save the state_dict() of the module"
-                )
+            code = self.root + "constants.pkl", self.root + "code/"
+            if code[0] in self.records or any(name.startswith(code[1]) for name in self.records):
+                raise Malformed("it is a TorchScript program, not a checkpoint; save the state_dict() of the module")
             # The small records are read here, so that damage in those that nothing refers to is seen as well.
             for name, (info, _) in self.records.items():
-                if (
-                    not name.startswith(self.root + "data/")
-                    and name != roots[0]
-                    and info.file_size <= MAX_SMALL
-                ):
+                small = name != roots[0] and info.file_size <= MAX_SMALL
+                if small and not name.startswith(self.root + "data/"):
                     self._bytes(name, file)
             self.pickle = self._bytes(roots[0], file)
-            order = (
-                self._bytes(self.root + "byteorder", file)
-                if self.root + "byteorder" in self.records
-                else b"little"
-            )
+            byteorder = self.root + "byteorder"
+            order = self._bytes(byteorder, file) if byteorder in self.records else b"little"
         if order not in (b"little", b"big"):
             raise Malformed(f"its byte order is {order[:20]!r}, neither little nor big")
         self.swapped = order.decode() != sys.byteorder
 
-    def _checked(
-        self, infos: list[zipfile.ZipInfo], window: Window
-    ) -> dict[str, tuple[zipfile.ZipInfo, int]]:
+    def _checked(self, infos: list[zipfile.ZipInfo], window: Window) -> dict[str, tuple[zipfile.ZipInfo, int]]:
         """The records by name, each with the place of its bytes, or Malformed."""
         if len(infos) > MAX_RECORDS:
             raise Malformed(f"it lists {len(infos)} records")
@@ -137,23 +126,18 @@ class ZipArchive:
             if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
                 raise Malformed(f"its record {name!r} claims {info.file_size} bytes and {info.compress_size}")
             if info.file_size > max(MAX_SMALL, MAX_RATIO * info.compress_size):
-                raise Malformed(
-                    f"its record {name!r} claims to unpack {info.compress_size} bytes to {info.file_size}"
-                )
+                raise Malformed(f"its record {name!r} claims to unpack {info.compress_size} bytes to {info.file_size}")
             window.seek(info.header_offset)
             header = window.read(30)
             if len(header) < 30 or header[:4] != b"PK\x03\x04":
                 raise Malformed(f"its record {name!r} is not where the directory says")
             name_length, extra_length = struct.unpack("<HH", header[26:30])
-            if window.read(name_length) != info.orig_filename.encode(
-                "utf-8" if info.flag_bits & 0x800 else "cp437"
-            ):
+            encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
+            if window.read(name_length) != info.orig_filename.encode(encoding):
                 raise Malformed(f"its record {name!r} has another name in the file than in the directory")
             start = info.header_offset + 30 + name_length + extra_length
             if start + info.compress_size > self.length:
-                raise Malformed(
-                    f"its record {name!r} ends {start + info.compress_size - self.length} bytes behind it"
-                )
+                raise Malformed(f"its record {name!r} ends {start + info.compress_size - self.length} bytes behind it")
             records[name] = info, start
             places.append((info.header_offset, start + info.compress_size, name))
         # Records that share bytes would let a small file stand for a large one.
@@ -164,7 +148,7 @@ class ZipArchive:
             end = stop
         return records
 
-    def size(self, key: str) -> int | None:
+    def size(self, key: str) -> int:
         """Bytes of a storage, as unpacked."""
         try:
             return self.records[f"{self.root}data/{key}"][0].file_size
@@ -176,18 +160,18 @@ class ZipArchive:
         tensor = torch.empty(size, dtype=torch.uint8)
         if size:
             with self.opener() as file:
-                self._into(f"{self.root}data/{key}", file, memoryview(tensor.numpy()))
+                self._into(f"{self.root}data/{key}", file, tensor.numpy().data)
         storage = tensor.untyped_storage()
         if self.swapped and dtype.itemsize > 1:
             storage.byteswap(dtype)
         return storage
 
-    def _bytes(self, name: str, file: BinaryIO) -> bytes:
+    def _bytes(self, name: str, file: BufferedIOBase) -> bytes:
         data = bytearray(self.records[name][0].file_size)
         self._into(name, file, memoryview(data))
         return bytes(data)
 
-    def _into(self, name: str, file: BinaryIO, buffer: memoryview) -> None:
+    def _into(self, name: str, file: BufferedIOBase, buffer: memoryview) -> None:
         """Fill `buffer` with a record's bytes and check them against its CRC."""
         info, start = self.records[name]
         file.seek(self.start + start)
@@ -201,9 +185,7 @@ class ZipArchive:
         else:
             data = zlib.decompressobj(-15).decompress(file.read(info.compress_size), len(buffer) + 1)
             if len(data) != len(buffer):
-                raise Malformed(
-                    f"its record {name!r} unpacks to {len(data)} bytes or more, not {len(buffer)}"
-                )
+                raise Malformed(f"its record {name!r} unpacks to {len(data)} bytes or more, not {len(buffer)}")
             buffer[:] = data
             crc = zlib.crc32(data)
         if crc != info.CRC:
@@ -211,16 +193,28 @@ class ZipArchive:
 
 
 class LegacyFile:
-    """The storages of a file in torch's older format, found behind its pickles by `place`."""
+    """The storages of a file in torch's older format, found behind its pickles by `place`.
 
-    def __init__(self, opener: Callable[[], BinaryIO], little_endian: bool):
+    Args:
+        opener: opens the file afresh for each access.
+        little_endian: byte order of the elements, as the file says.
+    """
+
+    def __init__(self, opener: Opener, little_endian: bool) -> None:
         self.opener = opener
         self.places: dict[str, tuple[int, int]] | None = None
         self.swapped = little_endian != (sys.byteorder == "little")
 
     def place(self, keys: list[str], dtypes: dict[str, torch.dtype], window: Window) -> None:
-        """Find the storages of `keys`, in that order from where `window` stands: 8 bytes of count, then the
-        elements.
+        """Find the storages, from where the window stands: for each 8 bytes of count, then the elements.
+
+        Args:
+            keys: of the storages, in the order in which they lie.
+            dtypes: of their elements, by key.
+            window: the file, to its end.
+
+        Raises:
+            Malformed: they are not all there, or something else follows.
         """
         self.places = {}
         for key in keys:
@@ -247,12 +241,12 @@ class LegacyFile:
             raise Malformed(f"the storage {key!r} is not in the file") from None
 
     def load(self, key: str, dtype: torch.dtype) -> torch.UntypedStorage:
-        size = self.size(key)
-        tensor = torch.empty(size or 0, dtype=torch.uint8)
-        if size:
+        size = self.size(key) or 0
+        tensor = torch.empty(size, dtype=torch.uint8)
+        if size and self.places is not None:
             with self.opener() as file:
                 file.seek(self.places[key][0])
-                if file.readinto(memoryview(tensor.numpy())) != size:
+                if file.readinto(tensor.numpy().data) != size:
                     raise Malformed(f"it ends inside of storage {key!r}")
         storage = tensor.untyped_storage()
         if self.swapped and dtype.itemsize > 1:

@@ -1,12 +1,9 @@
-"""Which component of a run a leaf belongs to, told by its path, and what an exact resume would lack without
-it.
+"""Which component of a run a leaf belongs to, by its path, and what an exact resume would lack without it.
 
-Components: model (or adapter), optimizer, scheduler, rng, data, progress, ema, scaler, other. A path tells
-what its writer called the thing, no more: for files of unknown layout this is a reading of names, and says
-so. Values are never loaded.
+Components: model (or adapter), optimizer, scheduler, rng, data, progress, ema, scaler, other. A path says what its
+writer called the thing, no more: for files of unknown layout this is a reading of names, and says so. Values are never
+loaded.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable
@@ -30,13 +27,21 @@ PYTHON_STATE = (625,)  # numbers of the state of Python's generator: 624 words a
 
 @dataclass(frozen=True)
 class Entry:
-    """One leaf of a checkpoint, described; `shape` of a list is its length, `text` the value where it is
-    short.
+    """One leaf of a checkpoint, described.
+
+    Attributes:
+        path: of the leaf, its parts joined by "/".
+        component: one of COMPONENTS.
+        kind: "tensor", "array", "list", "text", "int", "float", "bool", "none", "bytes", "set", …
+        dtype: of a tensor or array, without "torch.".
+        shape: of a tensor or array; of a list, its length.
+        nbytes: bytes of its elements.
+        text: the value, where it is short.
     """
 
     path: str
     component: str
-    kind: str  # "tensor", "array", "list", "text", "int", "float", "bool", "none", "bytes", "set", …
+    kind: str
     dtype: str | None
     shape: tuple[int, ...] | None
     nbytes: int
@@ -45,7 +50,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lack:
-    """A part that an exact resume needs and the checkpoint does not hold, and what follows from that."""
+    """A part that an exact resume needs and the checkpoint does not hold.
+
+    Attributes:
+        part: a key of CONSEQUENCES.
+        consequence: what follows, a sentence.
+    """
 
     part: str
     consequence: str
@@ -57,13 +67,12 @@ CONSEQUENCES = {
     "resumed update already differs; without effect only where it keeps none, as SGD without momentum.",
     "scheduler": "A learning-rate schedule starts again from its first step; without effect only if the "
     "rate is constant.",
-    "rng.torch": "Dropout, shuffling and all other draws from torch's generator go on from another place.",
-    "rng.numpy": "Augmentation and sampling that draw from numpy's generator go on from another place.",
-    "rng.python": "Augmentation and sampling that draw from Python's generator go on from another place.",
-    "rng.cuda": "Draws on CUDA devices (dropout there) go on from another place; without effect on a CPU.",
-    "data": "Neither the order of the data nor the place in it is known: the next batches are others, or the "
-    "same again.",
-    "progress": "Step and epoch, and all that counts on them (early stopping, best loss, windows of epochs), "
+    "rng.torch": "Dropout, shuffling and all other draws from torch's generator continue from a different state.",
+    "rng.numpy": "Augmentation and sampling that draw from numpy's generator continue from a different state.",
+    "rng.python": "Augmentation and sampling that draw from Python's generator continue from a different state.",
+    "rng.cuda": "Draws on CUDA devices (dropout there) continue from a different state; without effect on a CPU.",
+    "data": "Neither the order of the data nor the position in it is known: the next batches differ, or are repeated.",
+    "progress": "Step and epoch, and all that depends on them (early stopping, best loss, windows of epochs), "
     "start from zero unless the caller gives them.",
 }
 
@@ -95,8 +104,7 @@ _BY_FILE = (
     (r".*\.json|training_args\.bin", "other"),
 )
 
-# Words in the first part of a path, for everything else; the first that fits. `model_ema` is an average, not
-# the model.
+# Words in the first part of a path, for everything else; the first that fits. `model_ema` is an average, not the model.
 _BY_WORD = (
     (r"ema|swa|shadow|averaged|average", "ema"),
     (r"scaler|amp|loss_scale", "scaler"),
@@ -113,7 +121,14 @@ _BY_WORD = (
 
 
 def component_of(path: str, layout: str, dtype: str | None, shape: tuple[int, ...] | None) -> str:
-    """The component of a leaf in a file of `layout` (see `contents.LAYOUTS`)."""
+    """The component of a leaf.
+
+    Args:
+        path: of the leaf.
+        layout: of its file, a key of `contents.LAYOUTS`.
+        dtype: of a tensor or array, without "torch."; None for anything else.
+        shape: of a tensor, array or list.
+    """
     first, _, rest = path.partition("/")
     table = _BY_LAYOUT.get(layout)
     if table is not None:
@@ -128,17 +143,14 @@ def component_of(path: str, layout: str, dtype: str | None, shape: tuple[int, ..
     if re.fullmatch(r".*\.(pt|pth|bin|ckpt|pkl|safetensors)", first) and rest:
         return component_of(rest, "generic", dtype, shape)
     found = _by_word(first)
-    # What looks like the state of a generator is one, whatever it is called; a loader's own belongs to the
-    # data.
+    # What looks like the state of a generator is one, whatever its name; a loader's own belongs to the data.
     if dtype == "uint8" and shape == TORCH_CPU_STATE and found in ("model", "other"):
         return "rng"
     return found
 
 
 def generators_found(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries, with those that hold numpy's or Python's generator by their looks in rng, whatever they
-    are called.
-    """
+    """The entries, with those that look like the state of numpy's or Python's generator moved to rng."""
     seats = {
         entry.path.rpartition("/")[0] + "/"
         for entry in entries
@@ -163,7 +175,12 @@ def _by_word(first: str) -> str:
 
 
 def lacks(entries: Iterable[Entry], layout: str) -> tuple[Lack, ...]:
-    """What an exact resume would lack, in the order in which a run would miss it."""
+    """What an exact resume would lack, in the order in which a run would miss it.
+
+    Args:
+        entries: of one checkpoint.
+        layout: of its file, a key of `contents.LAYOUTS`.
+    """
     held: set[str] = set()
     for entry in entries:
         if layout == "kit" and entry.path == "rng/cuda":
@@ -173,9 +190,7 @@ def lacks(entries: Iterable[Entry], layout: str) -> tuple[Lack, ...]:
         else:
             held.add("model" if entry.component == "adapter" else entry.component)
     if layout == "trainer" and "progress" in held:
-        held.add(
-            "data"
-        )  # the Trainer finds its place again by its seed and by skipping `global_step` batches
+        held.add("data")  # the Trainer finds its place again by its seed and by skipping `global_step` batches
     return tuple(Lack(part, text) for part, text in CONSEQUENCES.items() if part not in held)
 
 

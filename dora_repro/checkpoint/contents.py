@@ -6,8 +6,6 @@ transformers Trainer and of Accelerate, checkpoints of Lightning, folders of tor
 plain state_dict, an optimizer's, and anything else, read by its names. None of these libraries is imported.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ import numpy
 import torch
 
 from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, component_of, generators_found, lacks
-from dora_repro.checkpoint.formats import open_tree, reading
+from dora_repro.checkpoint.guard import FileValue, guarded
 from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_study_name
-from dora_repro.checkpoint.reading import flatten, json_file, key_text, members
+from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
+from dora_repro.checkpoint.reading import flatten, key_text, members
 from dora_repro.checkpoint.tensors import TensorEntry
 
 LAYOUTS = {
@@ -43,8 +42,16 @@ TEXT_LENGTH = 60
 
 @dataclass(frozen=True)
 class Contents:
-    """What `inspect` found. `layout` is a key of LAYOUTS; `stubs` names what would have been objects, once
-    each.
+    """What a checkpoint holds, as `inspect` lists it.
+
+    Attributes:
+        path: of the file or folder.
+        layout: a key of LAYOUTS.
+        file_format: "torch zip", "torch legacy", "pickle", "safetensors", "dcp", "json" or "folder".
+        entries: its leaves, in the order of the file.
+        stubs: names of what would have been objects, once each.
+        missing: what an exact resume would lack.
+        notes: what else there is to know, one sentence each.
     """
 
     path: str
@@ -62,7 +69,7 @@ class Contents:
     @property
     def components(self) -> dict[str, tuple[Entry, ...]]:
         """The entries by component, in the order of COMPONENTS; components without entries are left out."""
-        groups = {name: tuple(e for e in self.entries if e.component == name) for name in COMPONENTS}
+        groups = {name: tuple(entry for entry in self.entries if entry.component == name) for name in COMPONENTS}
         return {name: group for name, group in groups.items() if group}
 
     @property
@@ -71,30 +78,30 @@ class Contents:
         return sum(entry.nbytes for entry in self.entries)
 
 
-def inspect(path: str | os.PathLike) -> Contents:
+def inspect(path: str | os.PathLike[str]) -> Contents:
     """List a checkpoint file or folder, without reading the bytes of its tensors.
 
     Checksums of tensors are therefore not checked here (`reading.read` does).
 
     Raises:
-        BadInput: missing, empty, truncated, damaged, hostile or foreign.
+        BadInput: missing, empty, truncated, damaged, hostile or no checkpoint.
     """
     path = Path(path)
     stubs: list[str] = []
     notes: tuple[str, ...] = ()
-    if path.is_dir() and not (path / ".metadata").is_file():
+    flat: dict[str, FileValue] = {}
+    if kind_of(path) is Kind.FOLDER:
         files = members(path)
         layout, file_format = _folder_layout({file.name for file in files}), "folder"
-        flat: dict[str, object] = {}
-        for file in files:
-            with reading(file):
-                root = json_file(file) if file.suffix == ".json" else open_tree(file).root
-                flat |= {f"{file.name}/{inner}": value for inner, value in flatten(root, stubs).items()}
-        folders = sorted(f.name for f in path.iterdir() if f.is_dir())
+        for member in files:
+            with guarded(member):
+                inside = flatten(open_tree(member).root, stubs)
+                flat |= {f"{member.name}/{inner}": value for inner, value in inside.items()}
+        folders = sorted(inner.name for inner in path.iterdir() if inner.is_dir())
         if folders:
-            notes += (f"not looked into: the folders {', '.join(map(key_text, folders[:10]))}",)
+            notes += (f"not read: the folders {', '.join(map(key_text, folders[:10]))}",)
     else:
-        with reading(path):
+        with guarded(path):
             tree = open_tree(path)
             flat = flatten(tree.root, stubs)
         layout, file_format = _file_layout(tree.root, tree.kind), tree.kind
@@ -106,7 +113,7 @@ def inspect(path: str | os.PathLike) -> Contents:
     if layout == "trainer":
         notes += ("the Trainer finds its place in the data by its seed, and by skipping global_step steps",)
     if layout in ("generic", "folder"):
-        notes += ("the layout is unknown: components are told by names alone",)
+        notes += ("the layout is unknown: components are inferred from names alone",)
     return Contents(
         str(path), layout, file_format, entries, tuple(dict.fromkeys(stubs)), lacks(entries, layout), notes
     )
@@ -124,7 +131,7 @@ def _folder_layout(names: set[str]) -> str:
     return "folder"
 
 
-def _file_layout(root: object, kind: str) -> str:
+def _file_layout(root: FileValue, kind: str) -> str:
     if kind == "dcp":
         return "dcp"
     if not isinstance(root, Mapping) or not root:
@@ -140,23 +147,20 @@ def _file_layout(root: object, kind: str) -> str:
         return "lightning"
     if keys == {"state", "param_groups"}:
         return "optimizer"
-    if all(isinstance(key, str) for key in keys) and all(_is_tensor(value) for value in root.values()):
-        return "peft weights" if any(".lora_" in key for key in keys) else "state_dict"
+    names = [key for key in keys if isinstance(key, str)]
+    if len(names) == len(keys) and all(isinstance(value, (TensorEntry, torch.Tensor)) for value in root.values()):
+        return "peft weights" if any(".lora_" in name for name in names) else "state_dict"
     return "generic"
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, (TensorEntry, torch.Tensor))
-
-
-def _entry(path: str, value: object, layout: str, file: str) -> Entry:
+def _entry(path: str, value: FileValue, layout: str, file: str) -> Entry:
     kind, dtype, shape, nbytes, text = _described(value)
     return Entry(path, component_of(file + path, layout, dtype, shape), kind, dtype, shape, nbytes, text)
 
 
-def _described(value: object) -> tuple[str, str | None, tuple[int, ...] | None, int, str]:
+def _described(value: FileValue) -> tuple[str, str | None, tuple[int, ...] | None, int, str]:
     """(kind, dtype, shape, bytes, text) of a leaf."""
-    if _is_tensor(value):
+    if isinstance(value, (TensorEntry, torch.Tensor)):
         nbytes = value.nbytes if isinstance(value, TensorEntry) else value.numel() * value.element_size()
         return "tensor", str(value.dtype).removeprefix("torch."), tuple(value.shape), nbytes, ""
     if isinstance(value, (numpy.ndarray, numpy.generic)):
@@ -172,6 +176,6 @@ def _described(value: object) -> tuple[str, str | None, tuple[int, ...] | None, 
     return names.get(type(value), type(value).__name__), None, None, 0, _short(value)
 
 
-def _short(value: object) -> str:
+def _short(value: FileValue) -> str:
     text = key_text(repr(value[: TEXT_LENGTH * 2] if isinstance(value, str) else value))
     return text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"

@@ -6,17 +6,17 @@ converter of CLIP weights; only the three trained parameters of a DoRA layer (`m
 out), `delta_D_B` (in, r)) have names here, and these have the same orientation in both.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy
 import torch
 from torch import Tensor
 
+from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.writing import refuse_unplain, save
 from dora_repro.errors import BadInput
@@ -40,8 +40,7 @@ _MODEL = re.compile(
 
 
 def study_name(name: str) -> str:
-    """The study's (OpenAI CLIP) name of a DoRA parameter of the model; a name that is the study's already is
-    kept.
+    """The study's (OpenAI CLIP) name of a DoRA parameter of the model; a name of the study's is returned as it is.
 
     Raises:
         BadInput: the name is not one of a DoRA parameter.
@@ -52,18 +51,21 @@ def study_name(name: str) -> str:
 def model_name(name: str) -> str:
     """The model's (transformers CLIP) name of a DoRA parameter of the study; the inverse of `study_name`.
 
-    A leading `module.` (DataParallel) is dropped. Raises BadInput for any other name.
+    A leading `module.` (DataParallel) is dropped.
+
+    Raises:
+        BadInput: the name is not one of a DoRA parameter.
     """
     return _rename(name, _STUDY, dict(_TOWERS), "self_attn", _MODEL)
 
 
-def is_study_name(name: object) -> bool:
-    """Whether `name` is the study's name of a DoRA parameter."""
+def is_study_name(name: FileValue) -> TypeGuard[str]:
+    """Whether this is the study's name of a DoRA parameter."""
     return isinstance(name, str) and _STUDY.fullmatch(name) is not None
 
 
 def _rename(
-    name: str, pattern: re.Pattern, towers: dict[str, str], attention: str, already: re.Pattern
+    name: str, pattern: re.Pattern[str], towers: dict[str, str], attention: str, already: re.Pattern[str]
 ) -> str:
     if match := pattern.fullmatch(name):
         tower, block, suffix = match.groups()
@@ -77,23 +79,28 @@ def _rename(
     )
 
 
-def study_files(folder: str | os.PathLike, epoch: int) -> tuple[Path, Path]:
+def study_files(folder: str | os.PathLike[str], epoch: int) -> tuple[Path, Path]:
     """The study's two files of one epoch: DoRA parameters and random states."""
     return Path(folder) / f"epoch{epoch}_dora_params.pth", Path(folder) / f"epoch{epoch}_random_states.pth"
 
 
-def step_in_name(path: str | os.PathLike, steps_per_epoch: int) -> int:
-    """Optimizer steps done, as a file's name tells them: `epoch{N}…` (the study's), `step{N}…`; 0 where it tells
-    none."""
+def step_in_name(path: str | os.PathLike[str], steps_per_epoch: int) -> int:
+    """Optimizer steps done, as a file's name says: `epoch{N}…` (the study's), `step{N}…`; 0 for any other name."""
     match = re.match(r"(epoch|step)(\d+)(?![\d])", Path(path).name)
     if match is None:
         return 0
     return int(match[2]) * (steps_per_epoch if match[1] == "epoch" else 1)
 
 
-def write_dora(path: str | os.PathLike, dora: Mapping[str, Tensor]) -> None:
-    """Write exactly the study's parameter file to `path`: a flat {study's name: tensor}, detached, on the
-    CPU.
+def write_dora(path: str | os.PathLike[str], dora: Mapping[str, Tensor]) -> None:
+    """Write exactly the study's parameter file: a flat {study's name: tensor}, detached, on the CPU.
+
+    Args:
+        path: the file.
+        dora: the model's names, or the study's, to tensors.
+
+    Raises:
+        BadInput: nothing to save, another name, or no tensor; or the file cannot be written.
     """
     if not dora:
         raise BadInput(
@@ -106,14 +113,25 @@ def write_dora(path: str | os.PathLike, dora: Mapping[str, Tensor]) -> None:
 
 
 def write_study(
-    folder: str | os.PathLike, epoch: int, dora: Mapping[str, Tensor], random_states: Mapping | None = None
+    folder: str | os.PathLike[str],
+    epoch: int,
+    dora: Mapping[str, Tensor],
+    random_states: Mapping[str, FileValue] | None = None,
 ) -> tuple[Path, Path | None]:
-    """Write the study's files of one epoch, each atomically; returns their paths (None: no random states
-    given).
+    """Write the study's files of one epoch, each atomically.
 
-    `dora` maps the model's names (or the study's) to tensors. `random_states` holds any of
-    `RANDOM_STATE_KEYS`: torch's state as a uint8 tensor, CUDA's as a tensor or list of them,
-    `numpy.random.get_state()`, `random.getstate()`.
+    Args:
+        folder: that they are written to.
+        epoch: in their names.
+        dora: the model's names, or the study's, to tensors.
+        random_states: any of `RANDOM_STATE_KEYS`: torch's state as a uint8 tensor, CUDA's as a tensor or list of
+            them, `numpy.random.get_state()`, `random.getstate()`.
+
+    Returns:
+        the path of the parameters, and that of the random states; None where none are given.
+
+    Raises:
+        BadInput: as `write_dora`; or an unknown key, or a value that is not plain.
     """
     parameters, states = study_files(folder, epoch)
     if random_states is not None:
@@ -129,7 +147,7 @@ def write_study(
     return parameters, states
 
 
-def read_dora(path: str | os.PathLike) -> dict[str, Tensor]:
+def read_dora(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the study's parameter file: {model's name: tensor}.
 
     Raises:
@@ -149,44 +167,13 @@ def read_dora(path: str | os.PathLike) -> dict[str, Tensor]:
     return result
 
 
-def read_study(
-    folder_or_file: str | os.PathLike, epoch: int | None = None
-) -> tuple[dict[str, Tensor], dict | None]:
-    """Read the study's files of one epoch: ({model's name: tensor}, random states or None).
+def read_random_states(path: str | os.PathLike[str]) -> dict[str, FileValue]:
+    """Read the study's random states: any of `RANDOM_STATE_KEYS`, numpy's and Python's as their tuples.
 
-    A folder needs `epoch`, or holds one epoch only. Beside a named `epoch{N}_dora_params.pth` its random
-    states are looked for; another file name is read as parameters alone.
-    """
-    path = Path(folder_or_file)
-    if path.is_dir():
-        epoch = _only_epoch(path) if epoch is None else epoch
-        parameters, states = study_files(path, epoch)
-    else:
-        parameters = path
-        states = path.with_name(path.name.replace("_dora_params", "_random_states"))
-    random_states = read_random_states(states) if states != parameters and states.exists() else None
-    return read_dora(parameters), random_states
-
-
-def read_random_states(path: str | os.PathLike) -> dict:
-    """Read the study's random states: a dict with any of `RANDOM_STATE_KEYS`, numpy's and Python's as their
-    tuples.
+    Raises:
+        BadInput: the file holds none of them.
     """
     data = read(path)
     if not isinstance(data, dict) or not set(data) & set(RANDOM_STATE_KEYS):
-        raise BadInput(
-            f"{path} holds none of {', '.join(RANDOM_STATE_KEYS)}; it is not a file of random states"
-        )
+        raise BadInput(f"{path} holds none of {', '.join(RANDOM_STATE_KEYS)}; it is not a file of random states")
     return {key: value for key, value in data.items() if key in RANDOM_STATE_KEYS}
-
-
-def _only_epoch(folder: Path) -> int:
-    epochs = sorted(
-        int(match[1])
-        for file in folder.iterdir()
-        if (match := re.fullmatch(r"epoch(\d+)_dora_params\.pth", file.name))
-    )
-    if len(epochs) != 1:
-        found = f"epochs {', '.join(map(str, epochs))}" if epochs else "no epoch{N}_dora_params.pth"
-        raise BadInput(f"{folder} holds {found}; say which epoch")
-    return epochs[0]

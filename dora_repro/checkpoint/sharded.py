@@ -7,44 +7,66 @@ tensor. Source of the format: `torch.distributed.checkpoint.metadata` and `.file
 read: shards that were compressed by an extension.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple, TypeAlias
 
 import torch
 
-from dora_repro.checkpoint.formats import Finish, file_opener, reading, torch_root
-from dora_repro.checkpoint.tensors import Malformed, TensorEntry, checked_sizes
+from dora_repro.checkpoint.guard import FileValue, Malformed, Opener, file_opener, guarded
+from dora_repro.checkpoint.tensors import Finish, TensorEntry, checked_sizes, loaded
+from dora_repro.checkpoint.torch_files import HEAD, torch_root
 from dora_repro.checkpoint.unpickling import Stub
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """Bytes of one shard: a whole torch file inside of a longer one."""
+    """Bytes of one shard: a whole torch file inside of a longer one.
+
+    Attributes:
+        path: the longer file.
+        opener: opens it.
+        start: where in it the shard begins, in bytes.
+        length: bytes of the shard.
+    """
 
     path: Path
-    opener: Callable[[], BinaryIO]
+    opener: Opener
     start: int
     length: int
 
-    def load(self) -> object:
-        with reading(self.path):
+    def load(self) -> FileValue:
+        """What the shard holds.
+
+        Raises:
+            BadInput: it is damaged.
+        """
+        with guarded(self.path):
             with self.opener() as file:
                 file.seek(self.start)
-                head = file.read(min(512, self.length))
-            return torch_root(self.opener, self.start, self.length, head, lambda entry: entry.load(), None)[1]
+                head = file.read(min(HEAD, self.length))
+            return torch_root(self.opener, self.start, self.length, head, loaded, None)[1]
+
+
+class Chunk(NamedTuple):
+    """The part of a tensor that one shard holds: where it lies in the full tensor, its sizes, its bytes."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    item: Item
+
+
+_Items: TypeAlias = dict[tuple[str, tuple[int, ...] | None], Item]  # by (name, offsets)
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedTensor(TensorEntry):
-    """A tensor in chunks: (offsets, sizes, item) each."""
+    """A tensor in chunks, which tile it."""
 
-    chunks: tuple[tuple[tuple[int, ...], tuple[int, ...], Item], ...]
+    chunks: tuple[Chunk, ...]
 
     def load(self) -> torch.Tensor:
         full = torch.empty(self.shape, dtype=self.dtype)
@@ -56,43 +78,48 @@ class ShardedTensor(TensorEntry):
         return full
 
 
-def sharded_root(folder: Path, finish: Finish) -> object:
-    """The values of a DCP folder, nested as they were saved; `finish(entry)` in place of each tensor.
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder is one checkpoint of torch.distributed.checkpoint, rather than a folder of files."""
+    return (folder / ".metadata").is_file()
 
-    Values that are no tensors are small and are loaded at once. Raises Malformed or BadInput.
+
+def sharded_root(folder: Path, finish: Finish) -> FileValue:
+    """The values of a DCP folder, nested as they were saved; what is no tensor is small, and is loaded at once.
+
+    Args:
+        folder: that holds `.metadata`.
+        finish: makes what stands for a tensor, out of its entry.
+
+    Raises:
+        Malformed: the files do not bear the metadata out; or one of `guard.PARSER_ERRORS`, where it is damaged.
+        BadInput: a file of values is damaged.
     """
     path = folder / ".metadata"
     opener = file_opener(path)
     with opener() as file:
-        head = file.read(512)
+        head = file.read(HEAD)
     metadata = torch_root(opener, 0, path.stat().st_size, head, finish, 1)[1]
     kinds = _mapping(_field(metadata, "state_dict_metadata"))
     items = _items(folder, _mapping(_field(metadata, "storage_data")))
-    flat = {}
-    for name, kind in kinds.items():
+    flat: dict[str, FileValue] = {}
+    for key, kind in kinds.items():
+        name = _text(key)
         if isinstance(kind, Stub) and kind.name.endswith(".BytesStorageMetadata"):
             flat[name] = _item(items, name, None).load()
         else:
             flat[name] = finish(_tensor(name, kind, items))
-    planner = getattr(metadata, "state", {}).get("planner_data")
+    state = metadata.state if isinstance(metadata, Stub) else None
+    planner = state.get("planner_data") if isinstance(state, dict) else None
     return _nested(flat, planner if isinstance(planner, dict) else {})
 
 
-def _tensor(name: str, kind: object, items: dict) -> ShardedTensor:
-    properties = _field(kind, "properties")
-    state = properties.state if isinstance(properties, Stub) else None
-    dtype = (
-        state[0]
-        if isinstance(state, tuple) and state
-        else state.get("dtype")
-        if isinstance(state, dict)
-        else None
-    )
-    if not isinstance(dtype, torch.dtype):
+def _tensor(name: str, kind: FileValue, items: _Items) -> ShardedTensor:
+    dtype = _dtype(_field(kind, "properties"))
+    if dtype is None:
         raise Malformed(f"its tensor {name!r} has no dtype")
     shape = checked_sizes(_field(kind, "size"))
     chunks = []
-    for chunk in _field(kind, "chunks"):
+    for chunk in _list(_field(kind, "chunks")):
         offsets, sizes = checked_sizes(_field(chunk, "offsets")), checked_sizes(_field(chunk, "sizes"))
         if len(offsets) != len(shape) or len(sizes) != len(shape):
             raise Malformed(f"a shard of {name!r} has another number of dimensions than the tensor")
@@ -101,12 +128,23 @@ def _tensor(name: str, kind: object, items: dict) -> ShardedTensor:
         item = _item(items, name, offsets)
         if math.prod(sizes) * dtype.itemsize > item.length:
             raise Malformed(f"a shard of {name!r} claims {math.prod(sizes)} elements in {item.length} bytes")
-        chunks.append((offsets, sizes, item))
+        chunks.append(Chunk(offsets, sizes, item))
     _check_tiling(name, shape, chunks)
     return ShardedTensor(dtype, shape, tuple(chunks))
 
 
-def _check_tiling(name: str, shape: tuple[int, ...], chunks: list) -> None:
+def _dtype(properties: FileValue) -> torch.dtype | None:
+    """The dtype in the state of a `TensorProperties`, which is a tuple or a dict by torch's version."""
+    state = properties.state if isinstance(properties, Stub) else None
+    found: FileValue = None
+    if isinstance(state, tuple) and state:
+        found = state[0]
+    elif isinstance(state, dict):
+        found = state.get("dtype")
+    return found if isinstance(found, torch.dtype) else None
+
+
+def _check_tiling(name: str, shape: tuple[int, ...], chunks: list[Chunk]) -> None:
     """As many elements as the tensor has, and no two chunks over each other: then they cover it."""
     if sum(math.prod(sizes) for _, sizes, _ in chunks) != math.prod(shape):
         raise Malformed(f"the shards of {name!r} do not cover it; is the folder complete?")
@@ -120,20 +158,18 @@ def _check_tiling(name: str, shape: tuple[int, ...], chunks: list) -> None:
                 raise Malformed(f"two shards of {name!r} overlap")
 
 
-def _items(folder: Path, storage: Mapping) -> dict[tuple, Item]:
-    """The shards by (name, offset), each checked to lie in its file and over no other."""
-    openers: dict[str, tuple[Callable, int]] = {}
+def _items(folder: Path, storage: Mapping[FileValue, FileValue]) -> _Items:
+    """The shards by (name, offsets), each checked to lie in its file and over no other."""
+    openers: dict[str, tuple[Opener, int]] = {}
     spans: dict[str, list[tuple[int, int]]] = {}
-    items = {}
+    items: _Items = {}
     for index, info in storage.items():
-        name, file = _field(index, "fqn"), _field(info, "relative_path")
+        name, file = _text(_field(index, "fqn")), _field(info, "relative_path")
         start, length = checked_sizes((_field(info, "offset"), _field(info, "length")))
         if not isinstance(file, str) or file != Path(file).name or file in ("", ".", ".."):
             raise Malformed(f"a shard of {name!r} lies outside of the folder: {str(file)[:80]!r}")
-        if info.state.get("transform_descriptors"):
-            raise Malformed(
-                f"the shards of {name!r} were transformed by an extension; save the folder without it"
-            )
+        if _optional(info, "transform_descriptors"):
+            raise Malformed(f"the shards of {name!r} were transformed by an extension; save the folder without it")
         path = folder / file
         if file not in openers:
             if not path.is_file():
@@ -141,12 +177,10 @@ def _items(folder: Path, storage: Mapping) -> dict[tuple, Item]:
             openers[file] = file_opener(path), path.stat().st_size
         opener, size = openers[file]
         if start + length > size:
-            raise Malformed(
-                f"a shard of {name!r} ends at byte {start + length} of {file!r}, which has {size}"
-            )
+            raise Malformed(f"a shard of {name!r} ends at byte {start + length} of {file!r}, which has {size}")
         spans.setdefault(file, []).append((start, start + length))
-        offset = index.state.get("offset") if isinstance(index.state, dict) else None
-        items[name, None if offset is None else tuple(offset)] = Item(path, opener, start, length)
+        offset = _optional(index, "offset")
+        items[name, None if offset is None else checked_sizes(offset)] = Item(path, opener, start, length)
     for file, places in spans.items():
         places.sort()
         if any(stop > start for (_, stop), (start, _) in pairwise(places)):
@@ -154,7 +188,7 @@ def _items(folder: Path, storage: Mapping) -> dict[tuple, Item]:
     return items
 
 
-def _item(items: dict, name: str, offset: tuple | None) -> Item:
+def _item(items: _Items, name: str, offset: tuple[int, ...] | None) -> Item:
     try:
         # A tensor saved whole has no offset in its index.
         return items[name, offset] if (name, offset) in items else items[name, None]
@@ -162,38 +196,55 @@ def _item(items: dict, name: str, offset: tuple | None) -> Item:
         raise Malformed(f"a shard of {name!r} is listed but not stored") from None
 
 
-def _field(stub: object, name: str) -> object:
+def _field(stub: FileValue, name: str) -> FileValue:
     if not isinstance(stub, Stub) or not isinstance(stub.state, dict) or name not in stub.state:
         raise Malformed(f"its metadata has no {name!r} where one belongs")
-    return stub.state[name]
+    found: FileValue = stub.state[name]
+    return found
 
 
-def _mapping(value: object) -> Mapping:
+def _optional(stub: FileValue, name: str) -> FileValue:
+    return stub.state.get(name) if isinstance(stub, Stub) and isinstance(stub.state, dict) else None
+
+
+def _mapping(value: FileValue) -> Mapping[FileValue, FileValue]:
     if not isinstance(value, dict):
         raise Malformed("its metadata is not a mapping")
     return value
 
 
-def _nested(flat: dict[str, object], paths: Mapping) -> object:
+def _list(value: FileValue) -> list[FileValue] | tuple[FileValue, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise Malformed("its metadata has no list where one belongs")
+    return value
+
+
+def _text(value: FileValue) -> str:
+    if not isinstance(value, str):
+        raise Malformed("its metadata has a name that is no text")
+    return value
+
+
+def _nested(flat: dict[str, FileValue], paths: Mapping[FileValue, FileValue]) -> FileValue:
     """Undo DCP's flattening where it noted how: text parts are keys, whole numbers places in lists."""
-    root: dict = {}
+    root: dict[FileValue, FileValue] = {}
     for name, value in flat.items():
-        path = paths.get(name)
-        path = (
-            path if isinstance(path, tuple) and path and all(type(p) in (str, int) for p in path) else (name,)
-        )
+        noted = paths.get(name)
+        known = isinstance(noted, tuple) and noted and all(type(part) in (str, int) for part in noted)
+        path = noted if isinstance(noted, tuple) and known else (name,)
         if len(path) > 100:
             raise Malformed(f"{name[:80]!r} is nested beyond reason")
         place = root
         for part in path[:-1]:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
                 raise Malformed(f"{name!r} lies inside of a value")
+            place = inner
         place[path[-1]] = value
     return _listed(root)
 
 
-def _listed(value: object) -> object:
+def _listed(value: FileValue) -> FileValue:
     if type(value) is not dict:
         return value
     inner = {key: _listed(item) for key, item in value.items()}
@@ -202,5 +253,5 @@ def _listed(value: object) -> object:
     return inner
 
 
-def _described(value: object) -> str:
+def _described(value: FileValue) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__

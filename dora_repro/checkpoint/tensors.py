@@ -1,22 +1,22 @@
 """What a file says about its tensors, checked against the bytes it has, and loaded only on demand.
 
 A `TensorEntry` is the description: dtype, shape, size. `load()` reads the bytes. Nothing here parses a file;
-that is `archive.py` (zip and legacy torch files), `reading.py` (safetensors) and `sharded.py` (folders of
-shards). Loading always copies: a mapped file that another process shortens kills the reader (SIGBUS), and a
-checkpoint folder is just where that happens.
+that is `archive.py` (zip and legacy torch files), `safetensors_files.py` and `sharded.py` (folders of shards). Loading
+always copies: a mapped file that another process shortens kills the reader (SIGBUS), and a checkpoint folder is just
+where that happens.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
+from dora_repro.checkpoint.guard import FileValue, Malformed
+
 MAX_DIMENSIONS = 64
-# A view may repeat its storage (`expand`: stride 0). Up to this size that is taken as meant, above it as a
-# bomb.
+# A view may repeat its storage (`expand`: stride 0). Up to this size that is taken as meant, above it as a bomb.
 MAX_REPEATED_BYTES = 1 << 28
 
 # torch has no plain tensors of these dtypes; their bytes are shown as the integers they are made of.
@@ -27,10 +27,6 @@ QUANTIZED = {
     torch.quint4x2: torch.uint8,
     torch.quint2x4: torch.uint8,
 }
-
-
-class Malformed(ValueError):
-    """A file contradicts itself or its format; readers turn it into BadInput with the file's name."""
 
 
 class Source(Protocol):
@@ -44,11 +40,14 @@ class Source(Protocol):
 
 
 class Keeping:
-    """A source that keeps the last storages it loaded (`keep` of them, None: all), so that views share
-    theirs.
+    """A source that keeps the last storages it loaded, so that views share theirs.
+
+    Args:
+        source: where the storages lie.
+        keep: how many of them; None for all.
     """
 
-    def __init__(self, source: Source, keep: int | None):
+    def __init__(self, source: Source, keep: int | None) -> None:
         self.source, self.keep = source, keep
         self.loaded: dict[tuple[str, torch.dtype], torch.UntypedStorage] = {}
 
@@ -65,7 +64,16 @@ class Keeping:
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A storage of a file, or a window of one: elements of `dtype`, `start` and `nbytes` in bytes."""
+    """A storage of a file, or a window of one.
+
+    Attributes:
+        source: where its bytes lie.
+        key: its name there.
+        dtype: of its elements.
+        nbytes: bytes of the window.
+        start: where in the storage the window begins, in bytes.
+        location: the device that it was saved from, as the file names it.
+    """
 
     source: Source
     key: str
@@ -77,15 +85,18 @@ class Storage:
     def load(self) -> torch.UntypedStorage:
         whole = self.source.load(self.key, self.dtype)
         if self.start + self.nbytes > whole.nbytes():
-            raise Malformed(
-                f"storage {self.key} claims {self.nbytes} bytes at {self.start}, has {whole.nbytes()}"
-            )
+            raise Malformed(f"storage {self.key} claims {self.nbytes} bytes at {self.start}, has {whole.nbytes()}")
         return whole
 
 
 @dataclass(frozen=True, eq=False)
 class TensorEntry:
-    """A tensor that was not loaded. Subclasses say how to."""
+    """A tensor that was not loaded. Subclasses say how to.
+
+    Attributes:
+        dtype: of its elements.
+        shape: its sizes.
+    """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -100,9 +111,31 @@ class TensorEntry:
         raise NotImplementedError
 
 
+Finish: TypeAlias = Callable[[TensorEntry], FileValue]
+"""Makes what stands for a tensor among the values of a file: its entry (`as_entry`), or the tensor, loaded."""
+
+
+def as_entry(entry: TensorEntry) -> FileValue:
+    """Leave a tensor as its entry: nothing is loaded."""
+    return entry
+
+
+def loaded(entry: TensorEntry) -> FileValue:
+    """Load a tensor at once."""
+    return entry.load()
+
+
 @dataclass(frozen=True, eq=False)
 class StoredTensor(TensorEntry):
-    """A strided view of one storage; `stride` and `offset` count elements."""
+    """A strided view of one storage.
+
+    Attributes:
+        storage: that it is a view of.
+        stride: of each dimension, in elements.
+        offset: of its first element in the storage, in elements.
+        requires_grad: as it was saved.
+        is_parameter: whether it was saved as a `torch.nn.Parameter`.
+    """
 
     storage: Storage
     stride: tuple[int, ...]
@@ -121,7 +154,11 @@ class StoredTensor(TensorEntry):
 
 @dataclass(frozen=True, eq=False)
 class MetaTensor(TensorEntry):
-    """A tensor that was saved without bytes (device "meta")."""
+    """A tensor that was saved without bytes (device "meta").
+
+    Attributes:
+        stride: of each dimension, in elements.
+    """
 
     stride: tuple[int, ...]
 
@@ -130,14 +167,22 @@ class MetaTensor(TensorEntry):
 
 
 def stored_tensor(
-    storage: Storage,
-    dtype: torch.dtype,
-    offset: int,
-    shape: tuple,
-    stride: tuple,
-    requires_grad: bool = False,
+    storage: FileValue,
+    dtype: FileValue,
+    offset: FileValue,
+    shape: FileValue,
+    stride: FileValue,
+    requires_grad: FileValue = False,
 ) -> StoredTensor:
-    """A checked view of `storage`.
+    """A checked view of `storage`; the arguments are a file's, and may be anything.
+
+    Args:
+        storage: a `Storage`.
+        dtype: a `torch.dtype`.
+        offset: of the first element, in elements.
+        shape: sizes.
+        stride: as many, in elements.
+        requires_grad: holds for real and complex floats alone.
 
     Raises:
         Malformed: negative or absurd sizes, or elements outside of the storage.
@@ -147,32 +192,34 @@ def stored_tensor(
             f"a tensor needs a storage and a dtype; got {type(storage).__name__} and {type(dtype).__name__}"
         )
     dtype = QUANTIZED.get(dtype, dtype)
-    shape, stride = checked_sizes(shape), checked_sizes(stride)
-    (offset,) = checked_sizes((offset,))
-    if len(shape) != len(stride):
-        raise Malformed(f"a tensor of shape {list(shape)} has {len(stride)} strides")
-    count = math.prod(shape)
+    sizes, strides = checked_sizes(shape), checked_sizes(stride)
+    (first,) = checked_sizes((offset,))
+    if len(sizes) != len(strides):
+        raise Malformed(f"a tensor of shape {list(sizes)} has {len(strides)} strides")
+    count = math.prod(sizes)
     if storage.start % dtype.itemsize:
-        raise Malformed(
-            f"a tensor of {dtype} starts at byte {storage.start} of its storage, between two elements"
-        )
-    last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1 if count else 0
+        raise Malformed(f"a tensor of {dtype} starts at byte {storage.start} of its storage, between two elements")
+    last = first + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + 1 if count else 0
     if last * dtype.itemsize > storage.nbytes:
         raise Malformed(
-            f"a tensor of {dtype}{list(shape)} needs {last * dtype.itemsize} bytes of storage {storage.key}, "
+            f"a tensor of {dtype}{list(sizes)} needs {last * dtype.itemsize} bytes of storage {storage.key}, "
             f"which has {storage.nbytes}"
         )
     if count * dtype.itemsize > max(storage.nbytes, MAX_REPEATED_BYTES):
         raise Malformed(
-            f"a tensor of {dtype}{list(shape)} repeats the {storage.nbytes} bytes of storage {storage.key} "
+            f"a tensor of {dtype}{list(sizes)} repeats the {storage.nbytes} bytes of storage {storage.key} "
             f"to {count * dtype.itemsize}"
         )
     grad = bool(requires_grad) and (dtype.is_floating_point or dtype.is_complex)
-    return StoredTensor(dtype, shape, storage, stride, offset, grad)
+    return StoredTensor(dtype, sizes, storage, strides, first, grad)
 
 
-def checked_sizes(sizes: object) -> tuple[int, ...]:
-    """Sizes, strides or offsets as a tuple of numbers that torch can count with; Malformed otherwise."""
+def checked_sizes(sizes: FileValue) -> tuple[int, ...]:
+    """Sizes, strides or offsets as a tuple of numbers that torch can count with.
+
+    Raises:
+        Malformed: negative or absurd numbers, too many of them, or no numbers.
+    """
     if not isinstance(sizes, (tuple, list)) or len(sizes) > MAX_DIMENSIONS:
         raise Malformed("the sizes of a tensor are not a short list of numbers")
     if any(type(n) is not int or n < 0 for n in sizes):

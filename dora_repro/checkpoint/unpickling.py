@@ -9,14 +9,14 @@ allocates by lengths and memo numbers that the file claims. Opcodes and their ar
 standard library's `pickletools`, which claims nothing beyond the bytes present.
 """
 
-from __future__ import annotations
-
 import pickletools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pickle import UnpicklingError
-from typing import BinaryIO
+from typing import Any, Protocol, TypeAlias
+
+from dora_repro.checkpoint.guard import FileValue
 
 MAX_OPCODES = 20_000_000
 MAX_INTEGER_BITS = 8192
@@ -25,41 +25,71 @@ MAX_KEY_PARTS = 1000
 # What constructors may copy beyond a multiple of the pickle's own length, in elements or bytes.
 FREE_WORK = 1 << 26
 
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2, and protocol 2 of Python 3
+# Python 2, and protocol 2 of Python 3; and where Python 3.13, alone, keeps the classes of pathlib.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "pathlib._local": "pathlib"}
 _DICTS = (dict, OrderedDict, defaultdict, Counter)
 
 
 @dataclass(eq=False, slots=True, repr=False)
 class Stub:
-    """What a name of the file would have been: never imported, never called."""
+    """What a name of the file would have been: never imported, never called.
+
+    Attributes:
+        name: module and qualified name.
+        args: that it was called with; None for the bare name (a class or function as a value).
+        state: that was set on it.
+        items: that were appended to it.
+        entries: (key, value) pairs that were set in it.
+    """
 
     name: str
-    args: tuple | None = None  # None: the bare name (a class or function as a value)
-    state: object = None
-    items: list = field(default_factory=list)
-    entries: list = field(default_factory=list)  # (key, value) pairs
+    args: tuple[FileValue, ...] | None = None
+    state: FileValue = None
+    items: list[FileValue] = field(default_factory=list)
+    entries: list[tuple[FileValue, FileValue]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"Stub({self.name})" if self.args is None else f"Stub({self.name}, {len(self.args)} arguments)"
 
 
+Constructor: TypeAlias = Callable[..., FileValue]
+"""Builds a value from the arguments that a file gives: any number of any values, so each checks its own."""
+
+
+class Stream(Protocol):
+    """What a pickle is read from."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """The next `size` bytes, or as many as there are."""
+
+    def readline(self, size: int | None = ..., /) -> bytes:
+        """The bytes up to the end of the line."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a machine knows: names that stand for constants, names that build, and how a BUILD changes a
-    value.
+    """What a machine knows.
 
-    `build(value, state)` returns the value to go on with, or raises UnpicklingError. `persistent(id)`
-    resolves what lies outside of the pickle (storages).
+    Attributes:
+        constants: names that stand for values.
+        constructors: names that build.
+        build: `build(value, state)` returns the value to go on with after a BUILD, or raises UnpicklingError.
+        persistent: `persistent(id)` resolves what lies outside of the pickle (storages).
     """
 
-    constants: Mapping[str, object]
-    constructors: Mapping[str, Callable]
-    build: Callable[[object, object], object]
-    persistent: Callable[[object], object]
+    constants: Mapping[str, FileValue]
+    constructors: Mapping[str, Constructor]
+    build: Callable[[FileValue, FileValue], FileValue]
+    persistent: Callable[[FileValue], FileValue]
 
 
-def unpickle(stream: BinaryIO, vocabulary: Vocabulary, size: int) -> object:
-    """Execute one pickle from `stream` (left behind its STOP) of at most `size` bytes.
+def unpickle(stream: Stream, vocabulary: Vocabulary, size: int) -> FileValue:
+    """Execute one pickle.
+
+    Args:
+        stream: read from where it stands, and left behind the pickle's STOP.
+        vocabulary: what the pickle may name.
+        size: bytes of the stream; what may be built is limited by it.
 
     Raises:
         UnpicklingError, ValueError, KeyError, IndexError, TypeError, …: the pickle is damaged, hostile or
@@ -69,16 +99,17 @@ def unpickle(stream: BinaryIO, vocabulary: Vocabulary, size: int) -> object:
 
 
 class _Machine:
-    def __init__(self, vocabulary: Vocabulary, size: int):
+    def __init__(self, vocabulary: Vocabulary, size: int) -> None:
         self.know = vocabulary
-        self.stack: list = []
-        self.marks: list[list] = []
-        self.memo: dict[int, object] = {}
+        self.stack: list[FileValue] = []
+        self.marks: list[list[FileValue]] = []
+        self.memo: dict[int, FileValue] = {}
         self.memo_of: dict[int, int] = {}  # id of a value -> the memo number it got last
         self.work = FREE_WORK + 8 * size
 
-    def run(self, stream: BinaryIO) -> object:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+    def run(self, stream: Stream) -> FileValue:
+        # genops reads a stream by read() and readline() alone.
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]  # see above
             if count > MAX_OPCODES:
                 raise UnpicklingError(f"more than {MAX_OPCODES} operations")
             name = opcode.name
@@ -96,70 +127,70 @@ class _Machine:
 
     # --- the stack and the memo
 
-    def mark(self, _):
+    def mark(self, _: None) -> None:
         self.marks.append(self.stack)
         self.stack = []
 
-    def since_mark(self) -> list:
+    def since_mark(self) -> list[FileValue]:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
-    def pop(self, _):
+    def pop(self, _: None) -> None:
         if self.stack:
             self.stack.pop()
         else:
             self.since_mark()
 
-    def duplicate(self, _):
+    def duplicate(self, _: None) -> None:
         self.stack.append(self.stack[-1])
 
-    def get(self, number):
+    def get(self, number: int | str) -> None:
         self.stack.append(self.memo[int(number)])
 
-    def put(self, number):
-        number = len(self.memo) if number is None else int(number)
-        self.memo[number] = self.stack[-1]
-        self.memo_of[id(self.stack[-1])] = number
+    def put(self, number: int | str | None) -> None:
+        place = len(self.memo) if number is None else int(number)
+        self.memo[place] = self.stack[-1]
+        self.memo_of[id(self.stack[-1])] = place
 
     # --- containers
 
-    def tuple_of_marked(self, _):
+    def tuple_of_marked(self, _: None) -> None:
         items = self.since_mark()
         self.stack.append(tuple(items))
 
-    def tuple_of(self, count: int):
+    def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
             raise UnpicklingError("a tuple of more values than there are")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def list_of_marked(self, _):
+    def list_of_marked(self, _: None) -> None:
         items = self.since_mark()
         self.stack.append(items)
 
-    def dict_of_marked(self, _):
+    def dict_of_marked(self, _: None) -> None:
         items = self.since_mark()
         self.stack.append({})
         self.set_all(items)
 
-    def frozenset_of_marked(self, _):
+    def frozenset_of_marked(self, _: None) -> None:
         items = self.since_mark()
         for item in items:
             check_key(item)
         self.stack.append(frozenset(items))
 
-    def append_all(self, items: list):
+    def append_all(self, items: list[FileValue]) -> None:
         target = self.stack[-1]
-        if type(target) in (list, deque):
+        if isinstance(target, (list, deque)) and type(target) in (list, deque):
             target.extend(items)
         elif type(target) is Stub:
             target.items.extend(items)
         else:
             raise UnpicklingError(f"values appended to a {type(target).__name__}")
 
-    def append(self, _):
+    def append(self, _: None) -> None:
         self.append_all([self.stack.pop()])
 
-    def add_all(self, items: list):
+    def add_all(self, items: list[FileValue]) -> None:
         target = self.stack[-1]
         if type(target) is Stub:
             target.items.extend(items)
@@ -170,37 +201,37 @@ class _Machine:
         else:
             raise UnpicklingError(f"values added to a {type(target).__name__}")
 
-    def set_all(self, items: list):
+    def set_all(self, items: list[FileValue]) -> None:
         target = self.stack[-1]
         if len(items) % 2:
             raise UnpicklingError("a key without a value")
         pairs = list(zip(items[::2], items[1::2], strict=True))
         if type(target) is Stub:
             target.entries.extend(pairs)
-        elif type(target) in _DICTS:
+        elif isinstance(target, dict) and type(target) in _DICTS:
             for key, value in pairs:
                 check_key(key)
                 target[key] = value
         else:
             raise UnpicklingError(f"entries set on a {type(target).__name__}")
 
-    def set_item(self, _):
+    def set_item(self, _: None) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_all([key, value])
 
     # --- names and what they build
 
-    def name(self, arg: str):
+    def name(self, arg: str) -> None:
         module, _, qualname = arg.partition(" ")
         self.find(module, qualname)
 
-    def name_on_stack(self, _):
+    def name_on_stack(self, _: None) -> None:
         qualname, module = self.stack.pop(), self.stack.pop()
         if type(module) is not str or type(qualname) is not str:
             raise UnpicklingError("a name that is no text")
         self.find(module, qualname)
 
-    def find(self, module: str, qualname: str):
+    def find(self, module: str, qualname: str) -> None:
         module = _RENAMED.get(module, module)
         if module.startswith("numpy.core."):  # numpy before 2.0
             module = module.replace("numpy.core.", "numpy._core.", 1)
@@ -208,7 +239,7 @@ class _Machine:
         constants = self.know.constants
         self.stack.append(constants[full] if full in constants else Stub(full))
 
-    def construct(self, target: object, args: object) -> object:
+    def construct(self, target: FileValue, args: FileValue) -> FileValue:
         if type(target) is not Stub or not isinstance(args, tuple):
             raise UnpicklingError(f"a call of a {type(target).__name__} with a {type(args).__name__}")
         if target.args is not None:  # the result of a call that was not made, called: still nothing
@@ -221,17 +252,17 @@ class _Machine:
         constructor = self.know.constructors.get(target.name)
         return constructor(*args) if constructor else Stub(target.name, args)
 
-    def call(self, _):
+    def call(self, _: None) -> None:
         args, target = self.stack.pop(), self.stack.pop()
         self.stack.append(self.construct(target, args))
 
-    def call_with_keywords(self, _):
+    def call_with_keywords(self, _: None) -> None:
         keywords, args, target = self.stack.pop(), self.stack.pop(), self.stack.pop()
         if type(target) is not Stub or not isinstance(args, tuple):
             raise UnpicklingError(f"a call of a {type(target).__name__}")
         self.stack.append(Stub(target.name, (*args, keywords) if keywords else args))
 
-    def call_marked(self, name: str | None):
+    def call_marked(self, name: str | None) -> None:
         args = self.since_mark()
         if name is None:
             target = args.pop(0)
@@ -240,7 +271,7 @@ class _Machine:
             target = self.stack.pop()
         self.stack.append(self.construct(target, tuple(args)))
 
-    def build(self, _):
+    def build(self, _: None) -> None:
         state = self.stack.pop()
         value = self.stack[-1]
         if type(value) is Stub:
@@ -253,10 +284,10 @@ class _Machine:
             if number is not None and self.memo.get(number) is value:
                 self.memo[number] = changed
 
-    def persistent(self, arg):
+    def persistent(self, arg: str | None) -> None:
         self.stack.append(self.know.persistent(self.stack.pop() if arg is None else arg))
 
-    def refuse(self, _):
+    def refuse(self, _: None) -> None:
         raise UnpicklingError("it uses extension codes or buffers from outside of the file")
 
 
@@ -267,15 +298,19 @@ _PUSHES = frozenset(
 )
 
 
-def _constant(make: Callable[[], object]) -> Callable:
+# What an opcode does, with the argument that pickletools decodes for it: a number, a text or None, so Any.
+_Operation: TypeAlias = Callable[[_Machine, Any], None]
+
+
+def _constant(make: Callable[[], FileValue]) -> _Operation:
     return lambda machine, _: machine.stack.append(make())
 
 
-def _on_marked(method: Callable) -> Callable:
+def _on_marked(method: Callable[[_Machine, list[FileValue]], None]) -> _Operation:
     return lambda machine, _: method(machine, machine.since_mark())
 
 
-_OPERATIONS: dict[str, Callable[[_Machine, object], None]] = {
+_OPERATIONS: dict[str, _Operation] = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,
     "NONE": _constant(lambda: None),
@@ -287,7 +322,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, object], None]] = {
     "EMPTY_SET": _constant(set),
     "MARK": _Machine.mark,
     "POP": _Machine.pop,
-    "POP_MARK": lambda machine, _: machine.since_mark() and None,
+    "POP_MARK": _on_marked(lambda machine, items: None),
     "DUP": _Machine.duplicate,
     "GET": _Machine.get,
     "BINGET": _Machine.get,
@@ -326,8 +361,12 @@ _OPERATIONS: dict[str, Callable[[_Machine, object], None]] = {
 }
 
 
-def check_key(key: object) -> None:
-    """Refuse keys that are no plain names, and tuples so deep or entangled that hashing one would not end."""
+def check_key(key: FileValue) -> None:
+    """Refuse keys that are no plain names, and tuples so deep or entangled that hashing one would not end.
+
+    Raises:
+        UnpicklingError: such a key.
+    """
     waiting, seen = [(key, 0)], 0
     while waiting:
         part, depth = waiting.pop()

@@ -7,8 +7,6 @@ part. What this is not: a format. `write` is `torch.save` of plain data, so that
 named `.NAME.….partial`; it may be deleted, and is never read as a checkpoint.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import stat
@@ -18,6 +16,7 @@ from typing import BinaryIO
 
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device)
@@ -25,8 +24,8 @@ MAX_DEPTH = 200
 
 
 @contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Yield a binary file in the folder of `path` that becomes `path` when the block ends well.
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a binary file in the folder of `path` that becomes `path` when the block ends without an exception.
 
     The handle's `.name` is the temporary file's path, for writers that want a path. Any exception,
     KeyboardInterrupt included, removes the temporary file and leaves `path` as it was. A symbolic link is
@@ -47,9 +46,8 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         handle = open(partial, "xb")  # closed by the `with` below
     except OSError as error:
-        raise BadInput(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
-        ) from error
+        why = error.strerror or error
+        raise BadInput(f"cannot write {path}: {why}; choose a folder that can be written") from error
     try:
         with handle:
             yield handle
@@ -65,7 +63,7 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(folder)
 
 
-def write(path: str | os.PathLike, data: Mapping) -> None:
+def write(path: str | os.PathLike[str], data: Value) -> None:
     """Save a plain mapping with `torch.save`, atomically.
 
     Plain is: tensors, numbers, strings, bytes, None, torch sizes, dtypes and devices, and lists, tuples and
@@ -81,8 +79,12 @@ def write(path: str | os.PathLike, data: Mapping) -> None:
     save(path, data)
 
 
-def save(path: str | os.PathLike, data: object) -> None:
-    """`torch.save(data, path)`, atomically and without looking at `data`; a full disk is BadInput."""
+def save(path: str | os.PathLike[str], data: Value) -> None:
+    """`torch.save(data, path)`, atomically; `data` is not checked.
+
+    Raises:
+        BadInput: the file cannot be written, as on a full disk.
+    """
     try:
         with atomic(path) as file:
             torch.save(data, file)
@@ -90,32 +92,34 @@ def save(path: str | os.PathLike, data: object) -> None:
         raise BadInput(f"cannot write {path}: {error.strerror or error}; make room and save again") from error
 
 
-def refuse_unplain(data: object, also: tuple[type, ...] = ()) -> None:
-    """Raise BadInput naming the first value in `data` that is not plain (see `write`) nor one of the types
-    `also`.
+def refuse_unplain(data: Value, also: tuple[type, ...] = ()) -> None:
+    """Refuse data that holds anything but plain values (see `write`).
+
+    Args:
+        data: nested lists, tuples and dicts.
+        also: further types that are allowed.
+
+    Raises:
+        BadInput: naming the first value that is not plain.
     """
     _refuse(data, "", 0, also)
 
 
-def _refuse(value: object, where: str, depth: int, also: tuple[type, ...]) -> None:
+def _refuse(value: Value, where: str, depth: int, also: tuple[type, ...]) -> None:
     if depth > MAX_DEPTH:
         raise BadInput(f"cannot save {where[:80]}…: nested deeper than {MAX_DEPTH} (does it contain itself?)")
     if isinstance(value, torch.Tensor):
         # Subclasses would be rebuilt by code of their own; a Parameter is the one that torch itself rebuilds.
         if type(value) not in (torch.Tensor, torch.nn.Parameter):
-            raise BadInput(
-                f"cannot save {where or 'the data'}: it is a {_name(value)}; save a plain tensor of it"
-            )
+            raise BadInput(f"cannot save {where or 'the data'}: it is a {_name(value)}; save a plain tensor of it")
     elif isinstance(value, Mapping):
         if not type(value).__module__.startswith(("builtins", "collections")):
             raise BadInput(f"cannot save {where or 'the data'}: it is a {_name(value)}; save dict(...) of it")
         for key, item in value.items():
             if type(key) not in (str, int, float, bool, tuple, type(None)):
-                raise BadInput(
-                    f"cannot save {where or 'the data'}: its key {key!r} is a {_name(key)}; use a string"
-                )
+                raise BadInput(f"cannot save {where or 'the data'}: its key {key!r} is a {_name(key)}; use a string")
             _refuse(item, f"{where}/{key}" if where else str(key), depth + 1, also)
-    elif type(value) in (list, tuple):
+    elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         for index, item in enumerate(value):
             _refuse(item, f"{where}/{index}" if where else str(index), depth + 1, also)
     elif type(value) not in PLAIN and not isinstance(value, also):
@@ -125,7 +129,7 @@ def _refuse(value: object, where: str, depth: int, also: tuple[type, ...]) -> No
         )
 
 
-def _name(value: object) -> str:
+def _name(value: Value) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -212,7 +212,7 @@ def test_a_file_of_a_plain_loop_is_read_by_its_names(usual, tmp_path):
     }
     torch.save(data, tmp_path / "file.pt")
     found = inspect(tmp_path / "file.pt")
-    assert found.layout == "generic" and "told by names alone" in found.notes[-1]
+    assert found.layout == "generic" and "components are inferred from names alone" in found.notes[-1]
     by_path = {entry.path: entry.component for entry in found.entries}
     assert by_path["model/0.weight"] == "model" and by_path["optimizer/state/0/exp_avg"] == "optimizer"
     assert by_path["model_ema/w"] == "ema" and by_path["gradScaler/scale"] == "scaler"
@@ -276,7 +276,7 @@ def test_every_layout_has_words():
 def test_subfolders_are_named_as_not_looked_into(trained, tmp_path):
     torch.save(trained[1].state_dict(), tmp_path / "optimizer.pt")
     (tmp_path / "pytorch_model_fsdp_0").mkdir()
-    assert "not looked into: the folders pytorch_model_fsdp_0" in inspect(tmp_path).notes
+    assert "not read: the folders pytorch_model_fsdp_0" in inspect(tmp_path).notes
 
 
 def test_a_complete_checkpoint_of_the_kits_training_lacks_nothing(tmp_path):

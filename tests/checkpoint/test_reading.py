@@ -118,6 +118,33 @@ def test_paths_come_back_as_pure_ones_that_touch_no_disk(tmp_path):
     assert read(tmp_path / "file.pt")["path"] == pathlib.PurePosixPath("/a/b")
 
 
+PATHS_OF_PYTHON_3_13 = {  # of Path("/a/b"), PurePosixPath("c"), PureWindowsPath("C:/x") and the class Path, by protocol
+    2: b"\x80\x02}q\x00(X\x04\x00\x00\x00pathq\x01cpathlib._local\nPosixPath\nq\x02"
+    b"X\x04\x00\x00\x00/a/bq\x03\x85q\x04Rq\x05"
+    b"X\x04\x00\x00\x00pureq\x06cpathlib._local\nPurePosixPath\nq\x07X\x01\x00\x00\x00cq\x08\x85q\tRq\n"
+    b"X\x05\x00\x00\x00driveq\x0bcpathlib._local\nPureWindowsPath\nq\x0cX\x04\x00\x00\x00C:/xq\r\x85q\x0eRq\x0f"
+    b"X\x04\x00\x00\x00kindq\x10cpathlib._local\nPath\nq\x11u.",
+    4: b"\x80\x04\x95\x94\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x04path\x94\x8c\x0epathlib._local\x94"
+    b"\x8c\tPosixPath\x94\x93\x94\x8c\x04/a/b\x94\x85\x94R\x94\x8c\x04pure\x94h\x02\x8c\rPurePosixPath\x94\x93\x94\x8c\x01c\x94\x85\x94R\x94"
+    b"\x8c\x05drive\x94h\x02\x8c\x0fPureWindowsPath\x94\x93\x94\x8c\x04C:/x\x94\x85\x94R\x94"
+    b"\x8c\x04kind\x94h\x02\x8c\x04Path\x94\x93\x94u.",
+}
+
+
+@pytest.mark.parametrize("protocol", PATHS_OF_PYTHON_3_13)
+def test_paths_that_python_3_13_wrote_are_those_of_any_other(protocol, tmp_path):
+    (tmp_path / "file.pkl").write_bytes(PATHS_OF_PYTHON_3_13[protocol])
+    found = read(tmp_path / "file.pkl")
+    assert found["path"] == pathlib.PurePosixPath("/a/b") and found["pure"] == pathlib.PurePosixPath("c")
+    assert found["drive"] == pathlib.PureWindowsPath("C:/x") and found["kind"].name == "pathlib.Path"
+
+
+def test_no_other_private_module_is_renamed(tmp_path):
+    (tmp_path / "file.pkl").write_bytes(PATHS_OF_PYTHON_3_13[2].replace(b"pathlib._local", b"pathlib._other"))
+    found = read(tmp_path / "file.pkl")
+    assert isinstance(found["path"], Stub) and found["path"].name == "pathlib._other.PosixPath"
+
+
 def test_meta_and_sparse_tensors_come_back(tmp_path):
     sparse = torch.eye(3).to_sparse().coalesce()
     torch.save({"meta": torch.empty(3, 2, device="meta"), "sparse": sparse}, tmp_path / "file.pt")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dora_repro.checkpoint.formats import open_tree
-from dora_repro.checkpoint.reading import json_file, key_text
+from dora_repro.checkpoint.opening import open_tree
+from dora_repro.checkpoint.reading import key_text
+from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.errors import BadInput
 from dora_repro.explain.advice.expressions import quoted
 from dora_repro.explain.audit.saved import SaveAudit
@@ -119,7 +120,7 @@ class Rereading:
         key = self._audit.leaves[path].keys[0] if path in self._audit.leaves else ""
         parts = key.split("/")
         files = (self._load.parent.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
-        return next((file for file in files if file.is_file() or (file / ".metadata").is_file()), None)
+        return next((file for file in files if file.is_file() or is_sharded(file)), None)
 
     def _keys(self, path: str) -> list[tuple[object, object]] | None:
         """(key, what it is a key of) from the top of the file down to a leaf; None where the way is not found."""
@@ -134,7 +135,7 @@ class Rereading:
     def _tree(self, file: Path) -> object:
         if file not in self._trees:
             try:
-                self._trees[file] = json_file(file) if file.suffix == ".json" else open_tree(file).root
+                self._trees[file] = open_tree(file).root
             except BadInput:
                 self._trees[file] = None
         return self._trees[file]

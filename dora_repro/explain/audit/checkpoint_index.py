@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.checkpoint.formats import reading
-from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, flatten, json_file, leaves_of_file
+from dora_repro.checkpoint.opening import Kind, kind_of
+from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, leaves_of_file
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 
@@ -39,7 +39,7 @@ class Filed:
         self.problems: tuple[str, ...] = ()
         self._forms: dict[str, tuple[object, tuple[int, ...]]] = {}
         self._values: dict[str, tuple[Mapping[str, object], str]] = {}  # key -> (leaves of its file, key there)
-        if not files.is_dir() or _is_sharded(files):
+        if kind_of(files) is not Kind.FOLDER:
             self._add(leaves_of_file(files), "")
         else:
             self._add_folder(files)
@@ -57,7 +57,7 @@ class Filed:
         for path in _parts(folder):
             before = len(self.digests)
             try:
-                self._add(_read(path), f"{path.relative_to(folder).as_posix()}/")
+                self._add(leaves_of_file(path), f"{path.relative_to(folder).as_posix()}/")
             except BadInput as error:
                 # A log or a picture beside the checkpoint is no damage to it.
                 if path.suffix in CHECKPOINT_SUFFIXES or path.is_dir() or len(self.digests) > before:
@@ -90,21 +90,10 @@ def _parts(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.is_dir() and not _is_sharded(path):
+        if path.is_dir() and kind_of(path) is Kind.FOLDER:
             yield from _parts(path)
         else:
             yield path
-
-
-def _is_sharded(folder: Path) -> bool:
-    return (folder / ".metadata").is_file()
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    if path.suffix != ".json":
-        return leaves_of_file(path)
-    with reading(path):
-        return flatten(json_file(path))
 
 
 def _packed(value: object) -> bytes | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.checkpoint.reading import json_file, read
+from dora_repro.checkpoint.reading import read
+from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.explain.trials.trial import Lines
 from dora_repro.state.module_variables import PREFIX, Variable, variables_of
 from dora_repro.state.snapshot import run_roots
@@ -45,9 +46,9 @@ def read_into(run: object, lines: Lines, filled: dict[str, object], load: Path) 
 
 
 def _state(file: Path) -> object:
-    if not file.is_file() and not (file / ".metadata").is_file():
+    if not file.is_file() and not is_sharded(file):
         return {}  # a folder of files: each line that reads one names it
-    return json_file(file) if file.suffix == ".json" else read(file)
+    return read(file)
 
 
 def _names(run: object) -> dict[str, object]:
