@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -48,11 +47,12 @@ def diff(first: str, second: str, every: bool, as_json: bool, **wanted) -> None:
     Exit codes: 0 equal, 1 different, 2 bad input.
     """
     from dora_repro.checks.report import plain
+    from dora_repro.comparison.files import read_side
     from dora_repro.comparison.leaves import compare
 
     if wanted["tolerance"] is not None and not 0 <= wanted["tolerance"] < float("inf"):
         raise BadInput(f"tolerance={wanted['tolerance']}: give a number of 0 or more")
-    one, other = _read(first), _read(second)
+    one, other = read_side(first), read_side(second)
     if type(one) is not type(other):
         raise BadInput(f"{first} is a {_KINDS[type(one).__name__]} and {second} a {_KINDS[type(other).__name__]}: "
                        "give two of a kind")  # fmt: skip  # one sentence
@@ -73,25 +73,6 @@ def diff(first: str, second: str, every: bool, as_json: bool, **wanted) -> None:
 
 
 _KINDS = {"Trace": "trace", "Snapshot": "snapshot", "Leaves": "checkpoint"}
-
-
-def _read(file: str) -> object:
-    """A trace, a snapshot, or the leaves of a checkpoint, told apart by their beginnings.
-
-    Raises:
-        BadInput: as the readers of each.
-    """
-    from dora_repro.checkpoint.reading import leaves_of_file
-    from dora_repro.state.snapshot import FORMAT, Snapshot
-    from dora_repro.trace import Trace
-
-    path = Path(file)
-    if path.is_file():
-        with path.open("rb") as handle:
-            if handle.read(256).startswith(b'{"format": "dora_repro/trace/'):
-                return Trace.read(path)
-    leaves = leaves_of_file(path)
-    return Snapshot.read(path) if leaves.get("format") == FORMAT else leaves
 
 
 def _match(wanted: dict, paths: Iterable[str]) -> frozenset[str]:

@@ -4,7 +4,6 @@ Three separate steps, after `torch.testing`: pair the leaves of both sides by pa
 Bytes alone decide what is equal; the largest absolute difference, ULP distance and share only describe a difference.
 """
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.checkpoint.reading import leaves_of_file
+from dora_repro.comparison.files import read_side
 from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.shown import Shown
@@ -21,7 +20,7 @@ from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_apart
 from dora_repro.state.paths import select
-from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
@@ -103,17 +102,10 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-_TRACE_BEGINS = b'{"format": "dora_repro/trace/'
-
-
 def _leaves(side: object) -> tuple[str, Mapping[str, object]]:
     """What a side is, and its leaves by path. A file is what it says it is; its values are read when asked for."""
     if isinstance(side, (str, Path)):
-        with contextlib.suppress(OSError), open(side, "rb") as file:
-            if file.read(len(_TRACE_BEGINS)) == _TRACE_BEGINS:
-                return _leaves(Trace.read(side))
-        leaves = leaves_of_file(side)
-        return _leaves(Snapshot.read(side)) if leaves.get("format") == FORMAT else ("set of values", leaves)
+        return _leaves(read_side(side))
     if isinstance(side, Trace):
         effects = ((step.number, effect) for step in side.steps for effect in step.effects)
         return "trace", {f"{number}/{effect.phase}/{effect.leaf}": _Digest(effect.digest) for number, effect in effects}

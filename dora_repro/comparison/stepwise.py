@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dora_repro.checkpoint.reading import leaves_of_file
+from dora_repro.comparison.files import read_side
 from dora_repro.comparison.leaves import compare, compare_leaf, describe
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
+from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
 ORDERS = {
@@ -140,8 +141,10 @@ def leaves_of(side: object) -> Leaves:
         BadInput: it is none of these, or cannot be read.
     """
     if isinstance(side, (str, Path)):
-        leaves = leaves_of_file(side)
-        return Snapshot.read(side) if leaves.get("format") == FORMAT else leaves
+        held = read_side(side)
+        if isinstance(held, Trace):
+            raise BadInput(f"{side} is a trace, which holds digests: give a snapshot or a checkpoint file")
+        return held
     if isinstance(side, Mapping):
         return side
     raise BadInput(
