@@ -1,4 +1,4 @@
-"""The control: no accusation before a side, repeated, did the same again."""
+"""The control: a side is repeated before a difference counts against the run."""
 
 from dataclasses import dataclass, replace
 
@@ -14,31 +14,35 @@ NOT_RUN = Control()
 
 @dataclass(frozen=True)
 class Controlled:
-    """What repeating told.
+    """What the repeats showed.
 
     Attributes:
-        findings: with the values at the divergence, which only the repeats keep.
-        control, notes: for the report.
-        repeat: the reference, repeated; None where it was not.
-        unlike: the side that did something else when it was repeated: `reference`, `resumed`, or empty.
+        findings: the findings, with the values at the divergence, which only the repeats keep.
+        control: the result for the report.
+        notes: further findings for the report, a sentence each.
+        repeat: the repeat of the reference; None where it was not repeated.
+        nondeterministic: the side whose repeat differs from its first run: `reference`, `resumed`, or empty.
     """
 
     findings: judge.Findings
     control: Control = NOT_RUN
     notes: tuple[str, ...] = ()
     repeat: Evidence | None = None
-    unlike: str = ""
+    nondeterministic: str = ""
 
 
 def controlled(
     session: Session, sides: Sides, findings: judge.Findings, how: str, for_trials: bool = False
 ) -> Controlled:
-    """Repeat the reference where any byte differs, and the resumed side before it is accused.
+    """Repeat the reference where any byte differs, and the resumed side before a difference counts against it.
 
     Args:
+        session: runs the repeats.
+        sides: both sides, as they ran first.
+        findings: what differs between them.
         how: `auto`, `always` or `never`, as for `check`.
-        for_trials: have the repeat of the reference keep what trials put into a resumed run: what it was fed, and
-            frozen parameters where they differ.
+        for_trials: have the repeat of the reference keep what trials put into a resumed run: the batches and
+            generators of its steps, and frozen parameters where they differ.
 
     Raises:
         SideStopped: a repeat left no result.
@@ -47,7 +51,7 @@ def controlled(
     if how == "never":
         return Controlled(findings)
     if findings.save_changed and findings.divergence is None:
-        findings = _ask_without_saving(session, sides, findings, notes)
+        findings = _compare_without_saving(session, sides, findings, notes)
     if how == "auto" and not findings.any_byte:
         return Controlled(findings, notes=tuple(notes))
     session.expect(2 if findings.any_byte else 1)
@@ -63,38 +67,48 @@ def controlled(
         resumed = session.repeat("resumed, repeated", replace(sides.resumed_job, keep=keep))
         pairs.append(("resumed", sides.resumed, resumed))
         noise = tuple(dict.fromkeys((*noise, *judge.noise_of(sides.resumed, resumed))))
-        if keep and reference.kept is not None and resumed.kept is not None:
-            size = compare_leaf(keep[2], reference.kept, resumed.kept)
-            findings = replace(findings, divergence=replace(findings.divergence, difference=size))
-    unlike: Divergence | None = None
-    side_unlike = ""
+        findings = _measured(findings, reference, resumed)
+    first_found: Divergence | None = None
+    nondeterministic = ""
     for side, first, again in pairs:
-        found = judge.repeat_difference(first, again)
+        found = judge.repeat_divergence(first, again)
         if found is None:
             continue
         if judge.no_later(found, findings.divergence, sides.reference.trace, sides.save_at):
-            side_unlike = side_unlike or side
-            unlike = unlike or found
+            nondeterministic = nondeterministic or side
+            first_found = first_found or found
         else:
             notes.append(f"not deterministic later on: the {side} side, repeated, first differs at {found}")
-    control = Control(tuple(side for side, _, _ in pairs), unlike is None, unlike, noise)
-    return Controlled(findings, control, tuple(notes), reference, side_unlike)
+    control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise)
+    return Controlled(findings, control, tuple(notes), reference, nondeterministic)
+
+
+def _measured(findings: judge.Findings, reference: Evidence, resumed: Evidence) -> judge.Findings:
+    """The findings with the size of the divergence, where both repeats kept its value."""
+    divergence = findings.divergence
+    if divergence is None or not _value_wanted(divergence) or reference.kept is None or resumed.kept is None:
+        return findings
+    size = compare_leaf(divergence.leaf, reference.kept, resumed.kept)
+    return replace(findings, divergence=replace(divergence, difference=size))
 
 
 def _value_wanted(divergence: Divergence | None) -> tuple[int, str, str] | None:
+    """The (step, phase, leaf) whose value the repeats should keep; None where its size is known or has no meaning."""
     if divergence is None or divergence.difference is not None or divergence.kind != "value":
         return None
     return divergence.step, divergence.phase, divergence.leaf
 
 
-def _ask_without_saving(session: Session, sides: Sides, findings: judge.Findings, notes: list[str]) -> judge.Findings:
-    """Whether what `save()` changed of the run's own plain values matters: the reference again, without saving."""
+def _compare_without_saving(
+    session: Session, sides: Sides, findings: judge.Findings, notes: list[str]
+) -> judge.Findings:
+    """Repeat the reference without saving, to see whether the plain values that `save()` changed matter."""
     session.expect(1)
     unsaved = session.repeat("reference, not saving", replace(sides.reference_job, saves=()))
     names = ", ".join(difference.path for difference in findings.save_changed)
-    if judge.repeat_difference(sides.reference, unsaved) is None:
-        notes.append(f"save() changed {names}: the same steps are done without saving")
+    if judge.repeat_divergence(sides.reference, unsaved) is None:
+        notes.append(f"save() changed {names}: the steps are the same without saving")
         return findings
     first = findings.save_changed[0]
-    notes.append(f"save() changed {names}: without saving other steps are done")
+    notes.append(f"save() changed {names}: the steps differ without saving")
     return replace(findings, divergence=Divergence(sides.save_at, "save", first.path, first.kind, first))

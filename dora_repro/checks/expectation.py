@@ -1,6 +1,6 @@
-"""What a choice of checkpoint must come to, told by reasoning alone: notebooks hold their verdicts against it.
+"""The verdict that a choice of checkpoint must lead to, by reasoning alone: notebooks compare their verdicts with it.
 
-The reasoning is the subject's: what does the next step read, and is it in the file? No run is looked at.
+The reasoning is about the subject: what does the next step read, and is it in the file? Nothing is run.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.subject.config import TrainingConfig
 
-MIME = "application/vnd.dora-repro.verdict+json"  # how a notebook says it to who runs it
+MIME = "application/vnd.dora-repro.verdict+json"  # how a notebook reports it to what runs it
 
 
 class UnexpectedVerdict(AssertionError):
@@ -17,16 +17,21 @@ class UnexpectedVerdict(AssertionError):
 
 @dataclass(frozen=True)
 class Expectation:
-    """The verdicts that may come out, and why."""
+    """The verdicts that are possible, and why.
+
+    Attributes:
+        verdicts: any of these is as expected.
+        reason: why, as half a sentence.
+    """
 
     verdicts: tuple[Verdict, ...]
     reason: str
 
     def check(self, result: Report | Reports) -> "Met":
-        """The verdict, held against the expectation.
+        """Compare the verdict with the expectation.
 
         Raises:
-            UnexpectedVerdict: it is another.
+            UnexpectedVerdict: it is not one of `verdicts`.
         """
         if result.verdict not in self.verdicts:
             wanted = " or ".join(self.verdicts)
@@ -36,7 +41,12 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Met:
-    """A verdict that is as expected."""
+    """A verdict that is as expected.
+
+    Attributes:
+        verdict: the verdict.
+        expectation: what it was compared with.
+    """
 
     verdict: Verdict
     expectation: Expectation
@@ -50,7 +60,7 @@ class Met:
 
 
 def expectation(config: TrainingConfig) -> Expectation:
-    """What the study's tests must come to with this configuration, where steps are done after resuming."""
+    """The verdict that the study's tests must have with this configuration, where steps are done after resuming."""
     lost = _missed(config)
     effects = [why for why, shows in lost if shows]
     if effects:
@@ -65,7 +75,7 @@ def expectation(config: TrainingConfig) -> Expectation:
 
 
 def _missed(config: TrainingConfig) -> list[tuple[str, bool]]:
-    """What the next steps read and the file lacks, and whether that shows in a step at once."""
+    """What the next steps read and the file lacks: (what, whether that shows in a step at once)."""
     ordered = config.data == "synthetic" or not config.shuffle
     adaptive = config.optimizer == "adamw"
     found = [

@@ -1,34 +1,38 @@
 """From the evidence of both sides to a verdict: no process is started here, and nothing of the run is called.
 
-`compare_sides` gathers what differs; `decide` applies the order of `Verdict`, with what the control told.
+`compare_sides` gathers what differs; `decide` applies the order of `Verdict`, with the result of the control.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
 from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
+from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace, first_divergence, first_memory_divergence, without_late_loading
 from dora_repro.wording import counted
 
-# What save() may not change. Of plain values that the run keeps for itself (a counter of saves) an experiment decides.
-_UNTOUCHABLE = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
+# Roles of leaves that save() must not change. For plain values that the run keeps for itself (a counter of saves), an
+# experiment decides.
+_PROTECTED = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that differs between a reference and a run resumed from it, before anybody is accused.
+    """Everything that differs between a reference and a run resumed from it, before the control.
 
     Attributes:
-        divergence, first_memory, lost, comparisons: as in `Report`.
-        end: leaves that differ when all is over, without those that only keep books.
+        divergence: as in `Report`.
+        lost: as in `Report`.
+        end: leaves that differ at the end, without `bookkeeping`.
         healed: leaves that differed after loading and are equal at the end.
-        bookkeeping: histories that grew by the same entries on both sides.
-        steps_compared: resumed steps that the reference has too.
+        bookkeeping: histories that grew by the same entries on both sides, and helpers that `save()` made.
+        comparisons: as in `Report`.
+        steps_compared: number of resumed steps that the reference has too.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
 
@@ -43,7 +47,7 @@ class Findings:
 
     @property
     def any_byte(self) -> bool:
-        """Whether any byte differs, memory included: then a control is called for."""
+        """Whether any byte differs, memory included: then a control is needed."""
         return bool(self.divergence or self.end)
 
 
@@ -64,7 +68,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     forbidden = [
         difference
         for difference in changed
-        if (difference.role in _UNTOUCHABLE or difference.total) and not f"{difference.path}/".startswith(made)
+        if (difference.role in _PROTECTED or difference.total) and not f"{difference.path}/".startswith(made)
     ]
     if forbidden:
         divergence = Divergence(save_at, "save", forbidden[0].path, forbidden[0].kind, forbidden[0])
@@ -73,16 +77,18 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     end = compare(reference.end, ended).differences if ended is not None else ()
     if not compared:  # gradients left over from a step that the resumed side never did are nothing that it lost
         end = tuple(difference for difference in end if difference.role != "gradient")
-    grown = (d.path for d in end if _only_grew(d.path, saved, reference.end, loaded, ended, divergence is None))
+    grown: list[str] = []
+    if loaded is not None and ended is not None:
+        lists = saved, reference.end, loaded, ended
+        grown = [d.path for d in end if _only_grew(d.path, *lists, same_entries=divergence is None)]
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     still = {difference.path for difference in end}
+    healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
         divergence=divergence,
         lost=lost,
         end=tuple(difference for difference in end if difference.path not in books),
-        healed=tuple(difference.path for difference in lost if difference.path not in still)
-        if ended is not None
-        else (),
+        healed=healed if ended is not None else (),
         bookkeeping=books,
         comparisons=_three_comparisons(reference, resumed, saved, loaded, ended),
         steps_compared=compared,
@@ -91,8 +97,8 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
 
 
 def _made_by_save(changed: Iterable[LeafDifference], saved: Snapshot) -> tuple[str, ...]:
-    """Where there was None before a save, and is some object after it: a helper that save() makes when it first needs
-    one, as Lightning's Fabric does. It is memory, and what it does to a step is seen in the step."""
+    """Paths of helpers that save() made where there was None, since it needed one for the first time, as Lightning's
+    Fabric does. They are memory: what they do to a step shows in the step."""
     gone = (difference.path for difference in changed if difference.kind == "missing")
     return tuple(f"{path}/" for path in gone if path in saved and saved[path].kept and saved[path].value is None)
 
@@ -129,21 +135,26 @@ def _same_when_next_recorded(path: str, expected: Trace, actual: Trace, save_at:
 
 
 def _only_grew(
-    path: str, saved: Snapshot, end: Snapshot, loaded: Snapshot | None, resumed_end: Snapshot, same_entries: bool
+    path: str, saved: Snapshot, end: Snapshot, loaded: Snapshot, resumed_end: Snapshot, *, same_entries: bool
 ) -> bool:
-    """A history: on both sides a list that kept what it had and grew from unlike beginnings; by the same entries, where
-    the runs did the same steps."""
-    if loaded is None:
+    """Whether a leaf is a history: on both sides a list that kept what it had and grew, from different beginnings; by
+    the same entries, where the runs did the same steps."""
+    before, after, other_before, other_after = (
+        _list_at(path, snapshot) for snapshot in (saved, end, loaded, resumed_end)
+    )
+    if path not in end or before is None or after is None or other_before is None or other_after is None:
         return False
-    values = [snapshot[path].value if path in snapshot else [] for snapshot in (saved, end, loaded, resumed_end)]
-    if path not in end or not all(type(value) is list for value in values):
+    if compare_leaf(path, before, after[: len(before)]):
         return False
-    before, after, other_before, other_after = values
-    if compare_leaf(path, before, after[: len(before)]) or compare_leaf(
-        path, other_before, other_after[: len(other_before)]
-    ):
+    if compare_leaf(path, other_before, other_after[: len(other_before)]):
         return False
     return not same_entries or compare_leaf(path, after[len(before) :], other_after[len(other_before) :]) is None
+
+
+def _list_at(path: str, snapshot: Snapshot) -> list[Value] | None:
+    """The list at a path, empty where there is nothing yet; None where there is something else."""
+    value = snapshot[path].value if path in snapshot else []
+    return value if isinstance(value, list) and type(value) is list else None  # a subclass may hold more than entries
 
 
 def _three_comparisons(
@@ -165,7 +176,7 @@ def _trained(snapshot: Snapshot) -> Mapping[str, SavedLeaf]:
 
 
 def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None:
-    """Why nothing was really tested, or None: judged on the reference as a whole, and on one resumed step."""
+    """Why nothing was really tested, or None; judged by the reference as a whole, and by one resumed step."""
     facts, trace = reference.result["facts"], reference.trace
     if not sum(facts["trainable"].values()):
         return "the run has no trainable parameter"
@@ -183,8 +194,8 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
     return None
 
 
-def repeat_difference(first: Evidence, again: Evidence) -> Divergence | None:
-    """Where a repeated side first did something else than the first time, effects only."""
+def repeat_divergence(first: Evidence, again: Evidence) -> Divergence | None:
+    """Where a repeat of a side first differs from the first run, in effects only."""
     found = first_divergence(first.trace, again.trace)
     if found is not None:
         return found
@@ -195,7 +206,7 @@ def repeat_difference(first: Evidence, again: Evidence) -> Divergence | None:
 
 
 def noise_of(first: Evidence, again: Evidence) -> tuple[str, ...]:
-    """Leaves that differ between two runs of the very same thing: after loading, at a save, at the end."""
+    """Leaves that differ between two identical runs: after loading, at a save, at the end."""
     names = ["end.pt", "load.pt", *(f"save-{step}/before.pt" for step in first.result["saves"])]
     found: dict[str, None] = {}
     for name in names:
@@ -236,8 +247,13 @@ def decide(
     """The verdict and one sentence of why.
 
     Args:
-        empty: what `vacuous` said: it stops a check from passing, and takes nothing from a difference that was seen.
-        latent: leaves lost at the end that nothing excuses.
+        findings: what differs.
+        empty: what `vacuous` returned: it stops a check from passing, but does not undo a difference.
+        control: the result of the control.
+        latent: leaves lost at the end that are not set aside.
+        tolerance: absolute; None accepts no difference.
+        save_at: the step after which the run was saved.
+        steps: the last step.
     """
     divergence = findings.divergence
     if control.deterministic is False:
@@ -250,7 +266,7 @@ def decide(
     if (divergence or latent) and control.deterministic is None:
         return Verdict.INCONCLUSIVE, f"not controlled: it differs at {divergence or f'the end, {latent[0]}'}"
     if divergence is not None:
-        if tolerance is not None and _tolerable(findings, tolerance):
+        if tolerance is not None and _tolerable(divergence, findings.comparisons, tolerance):
             return Verdict.WITHIN_TOLERANCE, f"within {tolerance:g}, but not exact: first differs at {divergence}"
         return Verdict.DIFFERENT, f"first differs at {divergence}"
     if latent:
@@ -264,11 +280,11 @@ def decide(
     )
 
 
-def _tolerable(findings: Findings, tolerance: float) -> bool:
-    trained = [comparison for comparison in findings.comparisons if comparison.name == "parameters"]
+def _tolerable(divergence: Divergence, comparisons: Sequence[Comparison], tolerance: float) -> bool:
+    trained = [comparison for comparison in comparisons if comparison.name == "parameters"]
     return (
-        findings.divergence.kind == "value"
-        and findings.divergence.phase != "save"
+        divergence.kind == "value"
+        and divergence.phase != "save"
         and bool(trained and trained[0].compared)
-        and all(comparison.within(tolerance) for comparison in findings.comparisons)
+        and all(comparison.within(tolerance) for comparison in comparisons)
     )

@@ -1,4 +1,4 @@
-"""What a check found: plain frozen results, the same on a terminal, in JSON and in a notebook."""
+"""The result of a check: plain frozen data, the same on a terminal, in JSON and in a notebook."""
 
 import dataclasses
 import enum
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import Comparison
+from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.shown import Shown
@@ -15,7 +16,7 @@ from dora_repro.trace import Divergence, Trace
 
 
 class Verdict(enum.StrEnum):
-    """The first that holds, in this order."""
+    """The answer of a check: the first of these that holds, in this order."""
 
     INCONCLUSIVE = "INCONCLUSIVE"  # not deterministic, not controlled, or nothing was really tested
     DIFFERENT = "DIFFERENT"  # some effect differs
@@ -31,14 +32,14 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Control:
-    """What repeating a side told.
+    """The result of repeating a side: is it deterministic at all?
 
     Attributes:
-        runs: sides that were repeated: `reference`, `resumed`; empty where it was not needed or not wanted.
-        deterministic: whether the repeats agreed with the first runs at and before the divergence; None where there
-            was no repeat.
-        divergence: where a repeat first differed from its first run.
-        noise: leaves that differ between two uninterrupted runs, and accuse nobody.
+        runs: sides that were repeated: `reference`, `resumed`; empty where no repeat was needed or wanted.
+        deterministic: whether the repeats equal the first runs up to and at the divergence; None where there was no
+            repeat.
+        divergence: where a repeat first differs from its first run.
+        noise: leaves that also differ between two identical runs, and do not count.
     """
 
     runs: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ class Control:
 
     def __str__(self) -> str:
         if not self.runs:
-            return "none was run"
+            return "not run"
         sides = f"{' and '.join(self.runs)} repeated"
         if self.deterministic:
             return f"{sides}, deterministic"
@@ -79,7 +80,10 @@ class Report(Shown):
     """The answer to one question: is the run resumed after `save_at` the run that was not interrupted?
 
     Attributes:
-        verdict, reason: the verdict and one sentence of why.
+        verdict: the answer.
+        reason: one sentence of why.
+        save_at: the run was saved after this step, and resumed from there.
+        steps: the last optimizer step, counted from 1.
         divergence: the first differing effect; None where all are equal.
         first_memory: the first differing memory: where a loss first shows.
         comparisons: the study's three: `load`, `parameters`, `outputs` (the last only for runs with `outputs()`).
@@ -87,17 +91,22 @@ class Report(Shown):
         latent: leaves still different at the end, although every effect was equal.
         set_aside: paths that differed and were not counted against the run, by reason.
         changed_by_save: leaves that `save()` itself changed, those that count against it included.
+        control: the result of repeating both sides.
+        tolerance: the absolute tolerance that was asked for.
         unseen: phases that the recorder could not see.
         uncaptured: path -> type of what could not be captured.
         notes: further findings, a sentence each.
         error: the resumed side's traceback, where it raised.
-        steps_done: by side; seconds: wall time by side, in seconds.
+        title: the name of the check.
+        steps_done: number of steps done, by side.
+        seconds: wall time in seconds, by side.
         environment: versions, threads, device and flags that both sides ran with.
-        histories: by side, the lists of numbers that it held at the end, by path: losses, validation losses.
-        reference, resumed: the traces (not in JSON).
-        explanation: why they differ, proved by transplanting state; None where there was nothing to explain, or it was
-            not asked.
-        drift: how far apart the parameters of both sides are at every step (not in JSON), where `values` asked for it.
+        histories: by side, the lists of numbers that it had at the end, by path: losses, validation losses.
+        reference: the trace of the run that was not interrupted (not in JSON).
+        resumed: the trace of the resumed run (not in JSON).
+        explanation: why they differ, proved by transplanting state; None where there was nothing to explain, or no
+            explanation was asked for.
+        drift: the distance of the parameters of both sides at every step (not in JSON), where `values` asked for it.
     """
 
     verdict: Verdict
@@ -120,8 +129,8 @@ class Report(Shown):
     title: str = "check"
     steps_done: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    environment: dict[str, object] = field(default_factory=dict)
-    histories: dict[str, dict[str, list]] = field(default_factory=dict, repr=False)
+    environment: dict[str, Json] = field(default_factory=dict)
+    histories: dict[str, dict[str, list[float]]] = field(default_factory=dict, repr=False)
     reference: Trace | None = field(default=None, repr=False)
     resumed: Trace | None = field(default=None, repr=False)
     explanation: Explanation | None = field(default=None, repr=False)
@@ -129,11 +138,12 @@ class Report(Shown):
 
     @property
     def causes(self) -> tuple[Cause, ...]:
-        """What made the resumed run another one: the parts of one set that heals when it is put back."""
+        """What made the resumed run differ: the parts of one set of leaves that restores an exact resume."""
         return self.explanation.causes if self.explanation is not None else ()
 
     @property
     def passed(self) -> bool:
+        """Whether the verdict is EXACT, or WITHIN_TOLERANCE where a tolerance was asked for."""
         return self.verdict.exit_code == 0
 
     @property
@@ -147,12 +157,16 @@ class Report(Shown):
         """One of the three comparisons by name."""
         return next((comparison for comparison in self.comparisons if comparison.name == name), None)
 
-    def to_dict(self) -> dict[str, object]:
-        """All of the report but the traces and values, as plain data; losses of both sides by step."""
-        found = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        found.pop("drift")
-        found["losses"] = {side: losses(found.pop(side)) for side in ("reference", "resumed")}
-        return plain(found)
+    def to_dict(self) -> dict[str, Json]:
+        """All of the report but the traces and values, as plain data; losses of both sides by step.
+
+        The keys are the names of the fields; results within the report (`set_aside`, `control`, `divergence`, …) are
+        dicts of their own.
+        """
+        left_out = ("reference", "resumed", "drift")
+        entries = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        data = {name: plain(value) for name, value in entries.items() if name not in left_out}
+        return {**data, "losses": {"reference": losses(self.reference), "resumed": losses(self.resumed)}}
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (a NaN or an infinity is written as a string: JSON has neither)."""
@@ -164,7 +178,12 @@ class Report(Shown):
 
 @dataclass(frozen=True)
 class Reports(Shown):
-    """Several checks of one run: a resume from every step, a resume of a resumed run."""
+    """Several checks of one run: a resume from every step, a resume of a resumed run.
+
+    Attributes:
+        title: the name of the whole.
+        reports: one for each resumed run, in order.
+    """
 
     title: str
     reports: tuple[Report, ...]
@@ -177,6 +196,7 @@ class Reports(Shown):
 
     @property
     def passed(self) -> bool:
+        """Whether all of them passed."""
         return self.verdict.exit_code == 0
 
     @property
@@ -184,7 +204,8 @@ class Reports(Shown):
         """A line for each."""
         return "\n".join(f"{report.title}: {report.summary}" for report in self.reports)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Json]:
+        """All reports as plain data, with the verdict of the whole."""
         return {
             "title": self.title,
             "verdict": str(self.verdict),
@@ -192,18 +213,24 @@ class Reports(Shown):
         }
 
     def to_json(self) -> str:
+        """`to_dict` as JSON text, as `Report.to_json`."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def __repr__(self) -> str:
         return f"Reports({self.verdict}, {len(self.reports)} resumed runs: {self.title})"
 
 
-def losses(trace: Trace | None) -> list[list]:
-    return [] if trace is None else [[step.number, step.loss] for step in trace.steps]
+def losses(trace: Trace | None) -> list[Json]:
+    """[step, loss] of each step of a trace."""
+    return [] if trace is None else [plain((step.number, step.loss)) for step in trace.steps]
 
 
-def plain(value: object) -> object:
-    """Frozen results as dicts, lists, numbers and strings."""
+def plain(value: object) -> Json:
+    """A frozen result as dicts, lists, numbers and strings.
+
+    Raises:
+        TypeError: it contains something else.
+    """
     if isinstance(value, Comparison):
         summary = {"equal": value.equal, "within_tolerance": value.within_tolerance, "max_abs": plain(value.max_abs)}
         return {**summary, **{entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}}
@@ -217,4 +244,6 @@ def plain(value: object) -> object:
         return str(value.value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a {type(value).__name__} is no plain data")

@@ -1,7 +1,7 @@
-"""A request is answered: its sides are run in order, and their evidence goes to the judge.
+"""Answers a request: runs its sides in order, and hands their evidence to the judge.
 
-Whoever needs more than the options of a user (who listens, which interpreters wait) comes in here: the study, the
-command line, the gallery of faults.
+The study, the command line and the gallery of faults come in here, since they give more than a user's options: who
+listens, which interpreters wait.
 """
 
 import difflib
@@ -42,7 +42,7 @@ def run_every_step(request: Request) -> Reports:
         reports: list[Report] = []
         for index, point in enumerate(points):
             session.expect(len(points) - index)
-            asked = _once_explained(request, reports)
+            asked = _explaining_first(request, reports)
             report, _ = _resume(session, asked, reference, job, reference, point)
             reports.append(replace(report, title=f"resumed at step {point}"))
         return Reports(request.title, tuple(reports))
@@ -62,39 +62,43 @@ def run_twice(request: Request) -> Reports:
             if str(point) not in parent.result["saves"]:
                 break  # the run before it did not get this far; its own report says why
             session.expect(len(points) - index)
-            asked = _once_explained(request, reports)
+            asked = _explaining_first(request, reports)
             report, parent = _resume(session, asked, reference, job, parent, point, points[index + 1 : index + 2])
             reports.append(replace(report, title=f"resume {index + 1}, at step {point}"))
         return Reports(request.title, tuple(reports))
 
 
-def _once_explained(request: Request, reports: Sequence[Report]) -> Request:
-    """The same request; of several checks of one run, the first that differs is explained, and no other."""
+def _explaining_first(request: Request, reports: Sequence[Report]) -> Request:
+    """The same request; where several checks are made of one run, only the first that differs is explained."""
     return replace(request, explain=request.explain and all(report.explanation is None for report in reports))
 
 
 def _reference(session: Session, request: Request) -> tuple[Evidence, Job]:
-    """The uninterrupted run. Whatever is wrong with it, or with the request, is the user's to mend."""
+    """Run the uninterrupted side.
+
+    Raises:
+        BadInput: it did not finish, raised or was over too early, or a glob matches nothing.
+    """
     job = Job(session.folder / "reference", request.steps, request.saves, values=request.values, threads=threads())
     try:
         evidence = session.run("reference", job)
     except SideStopped as stopped:
-        raise BadInput(f"the uninterrupted run came to no end: {stopped}") from stopped
+        raise BadInput(f"the uninterrupted run did not finish: {stopped}") from stopped
     where, done = evidence.result["where"], evidence.result["step"]
     if evidence.failure is not None:
         at = f"{where} after step {done}" if where in ("step", "save") else where
-        raise BadInput(f"the uninterrupted run raised ({at}); mend it first:\n{evidence.failure['traceback'].rstrip()}")
+        raise BadInput(f"the uninterrupted run raised ({at}); fix it first:\n{evidence.failure['traceback'].rstrip()}")
     for point in request.points:
         if str(point) not in evidence.result["saves"]:
             raise BadInput(f"save_at={point}: the run was over after step {done}: choose a step from 0 to {done}")
-    _refuse_strangers("ignore", request.ignore, list(evidence.end), "leaves")
+    _require_matches("ignore", request.ignore, list(evidence.end), "leaves")
     if trainable := list(evidence.result["facts"]["trainable"]):
-        _refuse_strangers("values", request.values, trainable, "trainable parameters")
+        _require_matches("values", request.values, trainable, "trainable parameters")
     return evidence, job
 
 
-def _refuse_strangers(option: str, globs: Iterable[str], paths: Sequence[str], what: str) -> None:
-    """Every glob must match something: a misspelt one would do nothing, and say nothing."""
+def _require_matches(option: str, globs: Iterable[str], paths: Sequence[str], what: str) -> None:
+    """Refuse a glob that matches nothing: a misspelt one would do nothing, silently."""
     for glob in globs:
         if not matching(glob, paths):
             near = difflib.get_close_matches(glob, paths, n=1, cutoff=0.3)
@@ -113,19 +117,26 @@ def _resume(
 ) -> tuple[Report, Evidence]:
     """Resume from what `parent` saved after `save_at`, compare with the reference, and report."""
     folder = session.folder / f"resumed-{save_at}"
-    same = {"values": reference_job.values, "threads": reference_job.threads}
-    job = Job(folder, request.steps, saves, parent.checkpoint(save_at), save_at, **same)
+    job = Job(
+        folder,
+        request.steps,
+        saves,
+        load=parent.checkpoint(save_at),
+        start=save_at,
+        values=reference_job.values,
+        threads=reference_job.threads,
+    )
     try:
         resumed = session.run("resumed", job)
     except SideStopped as stopped:
-        reason = f"the resumed side came to no end: {stopped}"
+        reason = f"the resumed side did not finish: {stopped}"
         return Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title), parent
     findings = judge.compare_sides(reference, resumed, save_at, request.steps)
     sides = Sides(reference, reference_job, resumed, job)
     try:
         known = controlled(session, sides, findings, request.control, request.explain)
     except SideStopped as stopped:
-        known = Controlled(findings, notes=(f"the control came to no end: {stopped}",))
+        known = Controlled(findings, notes=(f"the control did not finish: {stopped}",))
     notes = list(known.notes)
     if save_at in parent.result["rewritten"]:
         notes.append("the checkpoint was still being written when save() returned, or was rewritten later")
@@ -136,25 +147,26 @@ def _resume(
         notes.append(f"the resumed side raised {resumed.failure['error']}")
     report = _report(request, reference, resumed, known.findings, known.control, tuple(notes), save_at)
     if request.explain and known.repeat is not None:
-        report = _explained(report, session, sides, known)
+        if known.control.divergence is not None:
+            job = sides.reference_job if known.nondeterministic == "reference" else sides.resumed_job
+            why = explain_unsteady(session, job, known.control.divergence.step)
+            report = replace(report, explanation=why)
+        elif report.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
+            difference = _difference(report, sides, known.findings)
+            report = replace(report, explanation=explain(session, sides, known.repeat, difference))
     return report, resumed
 
 
-def _explained(report: Report, session: Session, sides: Sides, known: Controlled) -> Report:
-    """A report that says why, where there is something to explain."""
-    if known.unlike:
-        job = sides.reference_job if known.unlike == "reference" else sides.resumed_job
-        return replace(report, explanation=explain_unsteady(session, job, known.control.divergence.step))
-    if report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
-        return report
-    found, findings, aside = report.divergence, known.findings, report.set_aside
+def _difference(report: Report, sides: Sides, findings: judge.Findings) -> Difference:
+    """What an explanation has to explain."""
+    found, aside = report.divergence, report.set_aside
     effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
     at_end = report.latent
     if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
         still = {difference.path for difference in findings.end}
         wrong = (d for d in findings.lost if d.role in ("parameter", "option") and not d.by_digest)
         at_end = tuple(difference.path for difference in wrong if difference.path in still)
-    difference = Difference(
+    return Difference(
         step=found.step if found else report.steps,
         phase=effects.phase if effects is not None else found.phase if found is not None else "",
         leaf=found.leaf if found else report.latent[0],
@@ -165,7 +177,6 @@ def _explained(report: Report, session: Session, sides: Sides, known: Controlled
         noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping),
         raised=sides.resumed.failure is not None,
     )
-    return replace(report, explanation=explain(session, sides, known.repeat, difference))
 
 
 def _report(
@@ -182,7 +193,7 @@ def _report(
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
     aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed)
     not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
-    latent = ()
+    latent: tuple[str, ...] = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)
     empty = judge.vacuous(reference, findings, save_at)
@@ -217,7 +228,7 @@ def _report(
 
 
 def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:
-    """How far apart both sides are, where values were asked for and there is anything to compare."""
+    """The distance of both sides at every step, where values were asked for and there is anything to compare."""
     if not reference.values or not resumed.values:
         return None
     return Drift.between(reference.values, resumed.values) if any(map(len, resumed.values.values())) else None

@@ -72,7 +72,7 @@ def _guarded(load: Callable[[], object], place: str) -> object:
         if missing and (place == missing or place.startswith(f"{missing}.")):
             raise
         raised = traceback.format_exc().rstrip()
-        raise BadInput(f"{place} raised when it was imported; mend it first:\n{raised}") from error
+        raise BadInput(f"{place} raised when it was imported; fix it first:\n{raised}") from error
 
 
 def _first_on_path(folder: str) -> None:

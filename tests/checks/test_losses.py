@@ -15,7 +15,7 @@ def test_how_far_a_loss_is_off_epoch_by_epoch():
     )
     histories = {"reference": {"validation_losses": [3.0, 2.0, 1.0]}, "resumed": {"validation_losses": [2.0, 1.5]}}
     report = made.report(save_at=2, steps=6, reference=reference, resumed=resumed, histories=histories)
-    assert losses.losses_apart(report, 2) == [(1, pytest.approx(5.0)), (2, pytest.approx(25.0))]
-    assert losses.validation_apart(report, 2) == [(1, 0.0), (2, 50.0)]
+    assert losses.loss_distances(report, 2) == [(1, pytest.approx(5.0)), (2, pytest.approx(25.0))]
+    assert losses.validation_distances(report, 2) == [(1, 0.0), (2, 50.0)]
     with pytest.raises(ValueError, match="no history 'nothing'"):
-        losses.validation_apart(report, 2, "nothing")
+        losses.validation_distances(report, 2, "nothing")

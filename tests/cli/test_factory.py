@@ -77,7 +77,7 @@ def test_what_is_not_there_is_named(folder, target, message):
 @pytest.mark.parametrize("text", ["1 / 0\n", "import not_installed_anywhere\n", "def (:\n"])
 def test_a_module_that_raises_shows_its_traceback(folder, target, text):
     (folder / "broken.py").write_text(text, encoding="utf-8")
-    with pytest.raises(BadInput, match="raised when it was imported; mend it first:\nTraceback"):
+    with pytest.raises(BadInput, match="raised when it was imported; fix it first:\nTraceback"):
         found(target)
 
 

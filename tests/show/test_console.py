@@ -131,8 +131,8 @@ def test_an_inconclusive_report_ends_with_why():
 
 
 def test_a_reason_of_many_lines_keeps_the_last_line_one_line():
-    text = report_text(inconclusive(reason="the resumed side came to no end: killed by SIGKILL\n  last words"))
-    assert text.splitlines()[-1] == "⚠ INCONCLUSIVE: the resumed side came to no end: killed by SIGKILL"
+    text = report_text(inconclusive(reason="the resumed side did not finish: killed by SIGKILL\n  last words"))
+    assert text.splitlines()[-1] == "⚠ INCONCLUSIVE: the resumed side did not finish: killed by SIGKILL"
     assert "What happened:\n    last words" in text
 
 
@@ -235,7 +235,7 @@ def test_a_save_that_changes_the_run_is_named():
 
 
 def test_a_control_that_was_not_run_is_not_claimed():
-    assert "Control: none was run\n" in report_text(inconclusive(control=Control()))
+    assert "Control: not run\n" in report_text(inconclusive(control=Control()))
 
 
 def test_a_check_at_the_last_step_says_so():
