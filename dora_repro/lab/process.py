@@ -12,7 +12,7 @@ from dora_repro.errors import BadInput
 from dora_repro.lab.global_state import World
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import Feeding, Keeping, Streams
-from dora_repro.sides.side import made_and_loaded
+from dora_repro.sides.building import build_and_load
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
@@ -49,7 +49,7 @@ class Life:
         self._fed: Streams | None = None
         self._world = World(number)
         with self._world.inside():
-            self.run = made_and_loaded(factory, path)
+            self.run = build_and_load(factory, path)
             self.moments = {begun: Snapshot.capture(run_roots(self.run))}
         self._sizes = {begun: _bytes(self.moments[begun])}
 

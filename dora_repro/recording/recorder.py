@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 
@@ -35,6 +36,22 @@ class _Event:
     phase: str
     digests: dict[str, bytes] = field(default_factory=dict)
     kept: dict[str, object] = field(default_factory=dict)
+
+
+class Facts(TypedDict):
+    """What tells a test from an empty one.
+
+    Attributes:
+        trainable: path -> number of elements of each trainable parameter.
+        gradients: whether any gradient was not zero; None where no gradient was seen.
+        changed: whether any trainable parameter changed.
+        values_dropped: whether the values that were asked for took more than `VALUES_LIMIT` bytes, so none were kept.
+    """
+
+    trainable: dict[str, int]
+    gradients: bool | None
+    changed: bool
+    values_dropped: bool
 
 
 class Recorder(AbstractContextManager):
@@ -190,9 +207,8 @@ class Recorder(AbstractContextManager):
         """The phase that the present step had come to, for a step that raised."""
         return self._events[-1].phase if self._events else "batch"
 
-    def facts(self) -> dict[str, object]:
-        """What tells a test from an empty one: how much was trainable, and whether gradients and parameters moved; and
-        whether the values of parameters were too many to be kept."""
+    def facts(self) -> Facts:
+        """What tells a test from an empty one, so far."""
         changed = any(digest_tensor(p) != self._first.get(path) for path, p in self._parameters.items())
         trainable = {path: parameter.numel() for path, parameter in self._parameters.items()}
         dropped = self._kept_bytes > VALUES_LIMIT

@@ -1,11 +1,12 @@
 """What a side left in its folder (`side.py` says what), read when it is asked for."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from dora_repro.checkpoint import reading
+from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
 from dora_repro.recording import drawing, operators
 from dora_repro.recording.drawing import Draw
@@ -13,66 +14,33 @@ from dora_repro.recording.operators import Operator
 from dora_repro.recording.recorder import Values
 from dora_repro.sides import logs
 from dora_repro.sides.job import CHECKPOINT, Job
+from dora_repro.sides.result import Failure, Result, from_fields, read_result
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a side left in its folder, read when it is asked for."""
+    """What a side left in its folder.
+
+    Attributes:
+        folder: the folder; it must stay as long as anything is still to be read.
+    """
 
     folder: Path
 
     @cached_property
-    def result(self) -> dict:
-        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-
-    @cached_property
-    def trace(self) -> Trace:
-        path = self.folder / "trace.jsonl"
-        return Trace.read(path) if path.exists() else Trace()
-
-    @cached_property
-    def loaded(self) -> Snapshot:
-        return Snapshot.read(self.folder / "load.pt")
+    def result(self) -> Result:
+        """How far the side came, what saving changed, what the run raised."""
+        return read_result(self.folder)
 
     @property
-    def loaded_or_none(self) -> Snapshot | None:
-        """None where it raised before it was loaded, or never loaded."""
-        return self.loaded if (self.folder / "load.pt").exists() else None
-
-    @cached_property
-    def end(self) -> Snapshot:
-        return Snapshot.read(self.folder / "end.pt")
-
-    @cached_property
-    def outputs(self) -> Snapshot | None:
-        path = self.folder / "outputs.pt"
-        return Snapshot.read(path) if path.exists() else None
+    def failure(self) -> Failure | None:
+        """What the run raised; None where it did not."""
+        return self.result["failure"]
 
     @property
-    def histories(self) -> dict[str, list]:
-        """The lists of numbers that it held at the end, by path."""
-        if not (self.folder / "end.pt").exists():
-            return {}
-        held = {
-            path: leaf.value for path, leaf in self.end.items() if leaf.role == "memory" and type(leaf.value) is list
-        }
-        return {path: list(value) for path, value in held.items() if value and {*map(type, value)} <= {int, float}}
-
-    @cached_property
-    def values(self) -> Values | None:
-        """Trainable parameters by step and path; None where none were asked for."""
-        path = self.folder / "values.pt"
-        return reading.read(path) if path.exists() else None
-
-    @cached_property
-    def kept(self) -> SavedLeaf | None:
-        path = self.folder / "kept.pt"
-        return Snapshot.read(path).get("kept") if path.exists() else None
-
-    @property
-    def loading(self) -> list[dict]:
+    def loading(self) -> list[dict[str, Json]]:
         """What `load_state_dict` was given and left out (`recording/load_calls.py`)."""
         return self.result["loading"]
 
@@ -81,9 +49,91 @@ class Evidence:
         """The training libraries that the run uses, each with the attribute that shows it."""
         return self.result["libraries"]
 
+    @cached_property
+    def trace(self) -> Trace:
+        """The steps that were recorded; none where the side did not come that far."""
+        path = self.folder / "trace.jsonl"
+        return Trace.read(path) if path.exists() else Trace()
+
+    # --- the state at one moment -------------------------------------------------------------------------------------
+
+    @cached_property
+    def loaded(self) -> Snapshot:
+        """The state right after loading.
+
+        Raises:
+            BadInput: the side raised before, or did not load.
+        """
+        return Snapshot.read(self.folder / "load.pt")
+
+    @property
+    def loaded_or_none(self) -> Snapshot | None:
+        """The state right after loading; None where the side raised before, or did not load."""
+        return self.loaded if (self.folder / "load.pt").exists() else None
+
+    @cached_property
+    def end(self) -> Snapshot:
+        """The state after the last step.
+
+        Raises:
+            BadInput: the side raised before.
+        """
+        return Snapshot.read(self.folder / "end.pt")
+
+    @property
+    def end_or_none(self) -> Snapshot | None:
+        """The state after the last step; None where the side raised before."""
+        return self.end if (self.folder / "end.pt").exists() else None
+
+    def at_save(self, step: int) -> Snapshot:
+        """Everything the side held when it saved after `step`."""
+        return Snapshot.read(self.folder / f"save-{step}" / "before.pt")
+
+    # --- what saving did ---------------------------------------------------------------------------------------------
+
+    def checkpoint(self, step: int) -> Path:
+        """What `save()` had written when it returned."""
+        return self.folder / f"save-{step}" / "first" / CHECKPOINT.format(step)
+
+    def changed_by_save(self, step: int) -> tuple[LeafDifference, ...]:
+        """The leaves that `save()` itself changed."""
+        return tuple(from_fields(fields) for fields in self.result["saves"].get(str(step), []))
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def outputs(self) -> Snapshot | None:
+        """The outputs after the last step; None where the run has none to give."""
+        path = self.folder / "outputs.pt"
+        return Snapshot.read(path) if path.exists() else None
+
+    @property
+    def histories(self) -> dict[str, list[int | float]]:
+        """The lists of numbers that the run held at the end, by path."""
+        found = {}
+        for path, leaf in (self.end_or_none or {}).items():
+            value = leaf.value
+            if leaf.role == "memory" and type(value) is list and value and {*map(type, value)} <= {int, float}:
+                found[path] = list(value)
+        return found
+
+    @cached_property
+    def values(self) -> Values | None:
+        """Trainable parameters by step and path; None where none were asked for."""
+        path = self.folder / "values.pt"
+        return cast(Values, reading.read(path)) if path.exists() else None
+
+    @cached_property
+    def kept(self) -> SavedLeaf | None:
+        """The one effect whose value was asked for; None where it was not met, or none was asked for."""
+        path = self.folder / "kept.pt"
+        return Snapshot.read(path).get("kept") if path.exists() else None
+
+    # --- logs --------------------------------------------------------------------------------------------------------
+
     @property
     def streams(self) -> Path:
-        """Where the batches and generators of its steps are, if they were kept."""
+        """Where the batches and generators of its steps are, if they were stored."""
         return self.folder / "streams.pkl"
 
     @cached_property
@@ -98,27 +148,17 @@ class Evidence:
         path = self.folder / logs.OPERATORS
         return operators.read(path) if path.exists() else []
 
-    def at_save(self, step: int) -> Snapshot:
-        """Everything the side held when it saved after `step`."""
-        return Snapshot.read(self.folder / f"save-{step}" / "before.pt")
-
-    def checkpoint(self, step: int) -> Path:
-        """What `save()` had written when it returned."""
-        return self.folder / f"save-{step}" / "first" / CHECKPOINT.format(step)
-
-    def changed_by_save(self, step: int) -> tuple[LeafDifference, ...]:
-        return tuple(
-            LeafDifference(**{**entry, "at": tuple(entry["at"])}) for entry in self.result["saves"].get(str(step), [])
-        )
-
-    @property
-    def failure(self) -> dict | None:
-        return self.result["failure"]
-
 
 @dataclass(frozen=True)
 class Sides:
-    """A reference and a run resumed from it, each with the job that made it."""
+    """A reference and a run resumed from it.
+
+    Attributes:
+        reference: evidence of the uninterrupted run.
+        reference_job: the job that made it.
+        resumed: evidence of the run that was built anew and loaded.
+        resumed_job: the job that made it.
+    """
 
     reference: Evidence
     reference_job: Job
@@ -127,4 +167,5 @@ class Sides:
 
     @property
     def save_at(self) -> int:
+        """The step after which the checkpoint was saved."""
         return self.resumed_job.start

@@ -1,10 +1,13 @@
 """What one side of a check is asked to do: plain data, which travels as a line of JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-CHECKPOINT = "step{}.pt"  # the name that `save(path)` and `load(path)` are given, in a folder of their own: as with the
-# study's `epoch{N}_dora_params.pth`, it tells a caller what the file itself may not hold
+# The name that `save(path)` and `load(path)` are given, in a folder of their own. As with the study's
+# `epoch{N}_dora_params.pth`, it says what the file itself may not hold.
+CHECKPOINT = "step{}.pt"
 
 
 @dataclass(frozen=True)
@@ -12,13 +15,13 @@ class Transplant:
     """State of another run, put into one that has been loaded, before its first step.
 
     Attributes:
-        state: a snapshot to take leaves from, as `save-5/before.pt` of the reference.
-        leaves: their paths.
-        streams: what another run was fed, step by step (`recording/replay.py`); None to leave this one's own.
-        batches: hand out the other's batches in place of what the loaders give.
-        draws: set all generators to the other's at the beginning of each step.
+        state: the snapshot to take leaves from, such as `save-5/before.pt` of the reference.
+        leaves: paths of the leaves to take.
+        streams: what the other run was fed, step by step (`recording/replay.py`); None where it is not needed.
+        batches: hand out the other run's batches in place of what the loaders give; needs `streams`.
+        draws: set all generators to the other run's at the beginning of each step; needs `streams`.
         around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the
-            save itself, and gets this state around the iterators that it holds; the leaves on top of it.
+            save itself, and gets this state around the iterators that it holds, with the leaves on top of it.
     """
 
     state: Path
@@ -29,10 +32,12 @@ class Transplant:
     around: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
+        """The fields as JSON can hold them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, fields: dict) -> "Transplant":
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Transplant":
+        """The transplant that `to_dict` took apart; lists of JSON become tuples again."""
         paths = {name: fields[name] and Path(fields[name]) for name in ("state", "streams", "around")}
         return cls(**{**fields, **paths, "leaves": tuple(fields["leaves"])})
 
@@ -42,19 +47,21 @@ class Job:
     """One side's work.
 
     Attributes:
-        folder: where the evidence goes; made anew.
-        steps: the last optimizer step to do.
+        folder: where to put the evidence; must not exist yet.
+        steps: number of the last optimizer step to do.
         saves: steps after which to save.
-        load: the checkpoint to resume from, and `start` the step after which it was saved.
-        keep: (step, phase, leaf) of the one effect whose value is wanted.
-        values: globs of trainable parameters whose values at every step are wanted.
+        load: the checkpoint to resume from; None for a run from the beginning.
+        start: the step after which the checkpoint was saved.
+        keep: (step, phase, leaf) of the one effect whose value to store.
+        values: globs of trainable parameters whose values to store at every step.
         threads: number of intra-op threads; None for torch's own choice.
-        streams: keep the batches and the generators of every step after this one, for another run to be fed.
-        frozen: keep frozen parameters by value at the saves, not by digest alone.
+        streams: store the batches and generators of every step after this one, to feed another run with.
+        frozen: store frozen parameters by value at the saves, not by digest alone.
         draws: (first, last) step in which to log who draws random numbers; with 0 as the first, while loading too.
-        operators: log every operator of this step.
-        transplant: what is put into the run after loading.
-        seeded: seed the global generators before the run is built; deterministic: allow torch no algorithm that is not.
+        operators: the step of which to log every operator.
+        transplant: state to put into the run after loading.
+        seeded: seed the global generators before the run is built.
+        deterministic: allow torch deterministic algorithms only.
     """
 
     folder: Path
@@ -74,17 +81,17 @@ class Job:
     deterministic: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it."""
+        """The fields as JSON can hold them."""
         load = str(self.load) if self.load else None
         transplant = self.transplant.to_dict() if self.transplant else None
         return {**vars(self), "folder": str(self.folder), "load": load, "transplant": transplant}
 
     @classmethod
-    def from_dict(cls, fields: dict) -> "Job":
-        keep = tuple(fields["keep"]) if fields["keep"] else None
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Job":
+        """The job that `to_dict` took apart; lists of JSON become tuples again."""
+        tuples = {name: tuple(fields[name]) for name in ("saves", "values")}
+        pairs = {name: tuple(fields[name]) if fields[name] else None for name in ("keep", "draws")}
         load = Path(fields["load"]) if fields["load"] else None
-        folder = Path(fields["folder"])
         transplant = Transplant.from_dict(fields["transplant"]) if fields["transplant"] else None
-        lists = {name: tuple(fields[name]) for name in ("saves", "values")}
-        lists["draws"] = tuple(fields["draws"]) if fields["draws"] else None
-        return cls(**{**fields, **lists, "folder": folder, "load": load, "keep": keep, "transplant": transplant})
+        paths = {"folder": Path(fields["folder"]), "load": load}
+        return cls(**{**fields, **tuples, **pairs, **paths, "transplant": transplant})

@@ -1,8 +1,9 @@
-"""What a side was asked to log beyond its trace: who draws random numbers, and every operator of one step."""
+"""What a side logs beyond its trace, where its job asks for it: who draws random numbers, every operator of a step."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from dora_repro.contracts import Run
 from dora_repro.recording.drawing import DrawLog, Generators
 from dora_repro.recording.operators import OperatorLog, module_names
 from dora_repro.sides.job import Job
@@ -16,8 +17,9 @@ class Logs(AbstractContextManager):
 
     def __init__(self, job: Job):
         self._job, self._stack = job, ExitStack()
-        self._watched = _Watched()
+        self._states = _GeneratorStates()
         self._draws: DrawLog | None = None
+        self._run: Run | None = None
 
     def __enter__(self) -> "Logs":
         if self._job.draws is not None and self._job.draws[0] == 0:
@@ -27,14 +29,13 @@ class Logs(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def watch(self, run: object) -> None:
-        """The run is there: its own generators are watched from the next step on."""
-        self._run = run
-        self._watched.run = run
+    def watch(self, run: Run) -> None:
+        """From the next step on, watch this run's own generators, too."""
+        self._run = self._states.run = run
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Around one step of the run."""
+        """To be open around one step of the run."""
         first, last = self._job.draws or (-1, -1)
         if self._job.draws is not None and first <= number <= last:
             self._open(f"step {number}")
@@ -49,7 +50,7 @@ class Logs(AbstractContextManager):
 
     def _open(self, part: str) -> None:
         if self._draws is None:
-            self._draws = self._stack.enter_context(DrawLog(self._watched))
+            self._draws = self._stack.enter_context(DrawLog(self._states))
         self._draws.mark(part)
 
     def _close(self) -> None:
@@ -59,16 +60,16 @@ class Logs(AbstractContextManager):
             self._draws = None
 
 
-class _Watched:
-    """The states of all generators: the global ones alone until there is a run."""
+class _GeneratorStates:
+    """Called for the states of all generators: the global ones alone until there is a run."""
 
-    run: object = None
+    run: Run | None = None
     _all: Generators | None = None
 
     def look(self) -> None:
         self._all = Generators(self.run) if self.run is not None else None
 
-    def __call__(self) -> dict[str, object]:
+    def __call__(self) -> dict[str, rng.State]:
         if self._all is not None:
             return self._all()
         return {f"rng/{name}": state for name, state in rng.capture_world().items()}

@@ -1,8 +1,8 @@
 """Run a side in a new interpreter: never a fork, with the parent's paths, folder and environment, and a time limit.
 
-The two talk over the child's standard streams: lines of JSON in, lines of JSON out. Whatever the run itself prints goes
-to a log. A child whose parent is gone ends itself. Importing this module loads no torch, so that interpreters get ready
-while their parent imports its own.
+The two talk over the child's standard streams: lines of JSON in, lines of JSON out. What the run itself prints goes to
+a log. A child whose parent is gone ends itself. Importing this module does not load torch, so that interpreters get
+ready while their parent imports its own.
 """
 
 import functools
@@ -16,17 +16,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cloudpickle
 
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 from dora_repro.sides.job import Job
+from dora_repro.sides.protocol import Emit, Event, Question, ignore
 
 _BOOT = (
-    # Byte by byte: what follows the line is read by another.
+    # Byte by byte: what follows the line is for another reader.
     "import json, os, sys; boot = json.loads(b''.join(iter(lambda: os.read(0, 1) or b'\\n', b'\\n')) or 'null'); "
     "sys.path[:] = boot['path']; sys.argv[:] = boot['argv']; "
     "from dora_repro.sides.worker_main import main; main(boot)"
@@ -34,7 +36,7 @@ _BOOT = (
 
 
 class SideStopped(RuntimeError):
-    """A side's process ended without a result: out of time, killed, or crashed."""
+    """A side's process ended without a result: it ran out of time, was killed, or crashed."""
 
 
 class Interpreters(AbstractContextManager):
@@ -42,11 +44,11 @@ class Interpreters(AbstractContextManager):
 
     Args:
         preload: modules to import while they wait, besides the kit's own.
-        environment: variables besides those of this process.
+        environment: environment variables besides those of this process.
 
     Attributes:
         preload: as given.
-        later: sides that will be asked for after those of the present check.
+        later: number of sides to be run after those of the present check.
     """
 
     _READY = 2
@@ -63,7 +65,7 @@ class Interpreters(AbstractContextManager):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def expect(self, sides: int) -> None:
-        """That many sides are still to be run; beyond that no interpreter is started in advance."""
+        """Say how many sides are still to be run: no interpreter is started in advance beyond that."""
         self._expected = sides
         while len(self._waiting) + self._busy < min(self._READY, self._busy + self._expected + self.later):
             self._start()
@@ -75,8 +77,8 @@ class Interpreters(AbstractContextManager):
         self._started += 1
 
     @contextmanager
-    def taken(self) -> Iterator["SideProcess"]:
-        """The interpreter that has waited longest; it ends with the block, and another takes its place."""
+    def acquire(self) -> Iterator["SideProcess"]:
+        """Take the interpreter that has waited longest; it ends with the block, and a new one takes its place."""
         self.expect(max(self._expected, 1))
         if not self._waiting:
             self._start()
@@ -96,9 +98,12 @@ class SideProcess:
     """An interpreter that has imported what the run needs and waits for its job.
 
     Args:
-        folder: for its log; must exist.
+        folder: where to write its log; must exist.
         preload: modules to import while it waits.
-        environment: variables besides those of this process.
+        environment: environment variables besides those of this process.
+
+    Attributes:
+        log: the file with all that the run prints; it is made when the run begins.
     """
 
     def __init__(self, folder: Path, preload: tuple[str, ...] = (), environment: Mapping[str, str] | None = None):
@@ -112,91 +117,111 @@ class SideProcess:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
+        self._stdin, self._stdout = stdin, stdout
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self._say({"path": sys.path, "argv": sys.argv, "log": str(self.log), "preload": preload})
+        self._send({"path": sys.path, "argv": sys.argv, "log": str(self.log), "preload": preload})
 
-    def _say(self, line: object) -> None:
+    def _send(self, line: Mapping[str, object]) -> None:
         try:
-            self._process.stdin.write(json.dumps(line) + "\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(line) + "\n")
+            self._stdin.flush()
         except BrokenPipeError:
             pass  # the reader reports how it ended
 
     def _read(self) -> None:
-        for line in self._process.stdout:
+        for line in self._stdout:
             self._lines.put(line)
         self._lines.put(None)
 
-    def run(
-        self, factory: bytes, job: Job, timeout: float, on_event: Callable[[dict], None] = lambda event: None
-    ) -> None:
+    def run(self, factory: bytes, job: Job, timeout: float, on_event: Emit = ignore) -> None:
         """Do a job, which leaves its evidence in its folder.
 
         Args:
-            factory: pickled by `pickled`.
+            factory: the factory, as `pickled` returns it.
+            job: what to do.
+            timeout: seconds that it may take.
+            on_event: called with each event of the side.
 
         Raises:
-            SideStopped: the time limit (in seconds) was reached, or the process died.
+            SideStopped: the time limit was reached, or the process died.
         """
         self.begin(factory, "dora_repro.sides.side:work", job.to_dict())
         self.wait_for("done", timeout, on_event)
         self.close()
 
-    def begin(self, factory: bytes, work: str, about: dict) -> None:
-        """Have `module:function` called with the factory, `about`, and the means to ask and to say more."""
+    def begin(self, factory: bytes, work: str, about: Mapping[str, object]) -> None:
+        """Have a function called in the interpreter.
+
+        Args:
+            factory: the factory, as `pickled` returns it.
+            work: the function, as `module:name`; called with the factory, `about`, and the two functions by which it
+                gets more lines from here and sends events.
+            about: what the function needs to know, as JSON can hold it.
+        """
         self._factory.write_bytes(factory)
         # The paths once more: what the parent imported meanwhile may have added to them.
-        self._say({"path": sys.path, "factory": str(self._factory), "work": work, "about": about})
+        self._send({"path": sys.path, "factory": str(self._factory), "work": work, "about": about})
 
-    def request(self, question: dict, timeout: float) -> dict:
-        """Put a question to work that answers with an event `answer`.
+    def request(self, question: Question, timeout: float) -> Event:
+        """Ask a side that answers questions, and return its event `answer`.
+
+        Args:
+            question: what to ask.
+            timeout: seconds that the answer may take.
 
         Raises:
-            SideStopped: the time limit (in seconds) was reached, or the process died.
+            SideStopped: the time limit was reached, or the process died.
         """
-        self._say(question)
+        self._send(question)
         return self.wait_for("answer", timeout)
 
-    def wait_for(self, name: str, timeout: float, on_event: Callable[[dict], None] = lambda event: None) -> dict:
-        """Read events until the one of that name comes, and return it.
+    def wait_for(self, name: str, timeout: float, on_event: Emit = ignore) -> Event:
+        """Read events until one of that name comes, and return it.
+
+        Args:
+            name: of the event to wait for.
+            timeout: seconds until it must have come.
+            on_event: called with each event before it.
 
         Raises:
-            SideStopped: the time limit (in seconds) was reached, or the process died.
+            SideStopped: the time limit was reached, or the process died.
         """
         limit = time.monotonic() + timeout
-        said = []
+        printed: list[str] = []
         last = "its start"
         while True:
             try:
                 line = self._lines.get(timeout=max(0.0, limit - time.monotonic()))
             except queue.Empty:
                 self.close()
-                raise SideStopped(f"no end after {timeout:g} s (last seen: {last}){self._printed(said)}") from None
+                raise SideStopped(f"no end after {timeout:g} s (last seen: {last}){self._tail(printed)}") from None
             if line is None:
                 self._lines.put(None)  # for whoever asks again
-                raise SideStopped(self._how_it_ended(said, last))
+                raise SideStopped(self._how_it_ended(printed, last))
             try:
                 event = json.loads(line)
                 event["event"]
             except (ValueError, TypeError, KeyError):
-                said.append(line)  # printed before the log was there: an import error of the interpreter itself
+                printed.append(line)  # printed before the log was there: an import error of the interpreter itself
                 continue
             if event["event"] == name:
                 return event
             last = f"{event['event']} {event.get('step', '')}".strip()
             on_event(event)
 
-    def _how_it_ended(self, said: list[str], last: str) -> str:
+    def _how_it_ended(self, printed: list[str], last: str) -> str:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the process {how} (last seen: {last}){self._printed(said)}"
+        return f"the process {how} (last seen: {last}){self._tail(printed)}"
 
-    def _printed(self, said: list[str]) -> str:
-        """The last that the side printed."""
+    def _tail(self, printed: list[str]) -> str:
+        """The last lines that the side printed."""
         if self.log.exists():
-            said = [*said, self.log.read_text(encoding="utf-8", errors="replace")]
-        return "".join(f"\n  {line}" for line in "".join(said).strip().splitlines()[-15:])
+            printed = [*printed, self.log.read_text(encoding="utf-8", errors="replace")]
+        return "".join(f"\n  {line}" for line in "".join(printed).strip().splitlines()[-15:])
 
     def close(self) -> None:
         """End the process and everything it started."""
@@ -209,15 +234,15 @@ class SideProcess:
             except ProcessLookupError:
                 pass
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self._stdin, self._stdout):
             try:
                 stream.close()
             except (BrokenPipeError, OSError):
                 pass
 
 
-def pickled(factory: Callable[[], object]) -> bytes:
-    """A factory as bytes for another interpreter; classes that it could not import travel by value.
+def pickled(factory: Factory) -> bytes:
+    """A factory as bytes for a new interpreter; classes that it could not import travel by value.
 
     Raises:
         BadInput: it cannot be pickled.
@@ -232,15 +257,16 @@ def pickled(factory: Callable[[], object]) -> bytes:
         ) from error
 
 
-def _module_of(factory: object) -> str | None:
+def _module_of(factory: Factory) -> str:
     while isinstance(factory, functools.partial):
         factory = factory.func
     return getattr(factory, "__module__", None) or type(factory).__module__
 
 
 @contextmanager
-def _by_value(name: str | None) -> Iterator[None]:
-    module = sys.modules.get(name or "")
+def _by_value(name: str) -> Iterator[None]:
+    """Meanwhile, what a module defines is pickled by value, where a new interpreter could not import the module."""
+    module = sys.modules.get(name)
     if module is None or name == "__main__" or _importable(name):
         yield  # cloudpickle sends what is defined in __main__ by value as it is
         return
@@ -253,8 +279,8 @@ def _by_value(name: str | None) -> Iterator[None]:
 
 def _importable(name: str) -> bool:
     """Whether a new interpreter with this `sys.path` would find the module, and the same file for it."""
-    path = None
-    spec = None
+    path: Sequence[str] | None = None
+    origin: str | None = None
     parts = name.split(".")
     for index in range(len(parts)):
         whole = ".".join(parts[: index + 1])
@@ -262,6 +288,6 @@ def _importable(name: str) -> bool:
         spec = next((found for finder in finders if (found := finder.find_spec(whole, path))), None)
         if spec is None:
             return False
-        path = spec.submodule_search_locations
+        path, origin = spec.submodule_search_locations, spec.origin
     loaded = getattr(sys.modules[name], "__file__", None)
-    return loaded is None or spec.origin is None or os.path.realpath(loaded) == os.path.realpath(spec.origin)
+    return loaded is None or origin is None or os.path.realpath(loaded) == os.path.realpath(origin)

@@ -1,21 +1,21 @@
-"""The folder and the interpreters of one check: all of them are gone when it is over."""
+"""The folder and the interpreters of one check; both are gone when it is over."""
 
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from dora_repro.contracts import Factory
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import Interpreters, pickled
+from dora_repro.sides.protocol import Answer, Event, OnEvent
 from dora_repro.sides.side import brief_waits, perform
-from dora_repro.sides.worker_main import found
+from dora_repro.sides.worker_main import resolve
 from dora_repro.state import rng
-
-OnEvent = Callable[[str, dict], None]
 
 
 class Session(AbstractContextManager):
@@ -25,18 +25,19 @@ class Session(AbstractContextManager):
         factory: builds a run, called afresh for each side.
         in_process: run all sides in this interpreter.
         timeout: seconds for each side.
-        on_event: called with (side, event) while the sides run.
-        folder: keep the evidence here; a temporary one that is removed where it is None.
+        on_event: called with the name of a side and its event, while the sides run.
+        folder: where to keep the evidence; None for a temporary folder, which is removed when the session closes.
         preload: modules that a new interpreter imports while it waits.
-        interpreters: some that were started before, in place of `preload`; the caller closes them.
+        interpreters: interpreters that were started before, in place of `preload`; the caller closes them.
 
     Attributes:
+        in_process: as given.
         folder: where the evidence of all sides lies until the session closes.
     """
 
     def __init__(
         self,
-        factory: Callable[[], object],
+        factory: Factory,
         *,
         in_process: bool,
         timeout: float,
@@ -65,39 +66,49 @@ class Session(AbstractContextManager):
         self._stack.close()
 
     def expect(self, sides: int) -> None:
-        """That many sides are still to be run: their interpreters may get ready."""
-        if not self.in_process:
+        """Say how many sides are still to be run: their interpreters may get ready."""
+        if self._interpreters is not None:
             self._interpreters.expect(sides)
 
     @contextmanager
-    def surrounded(self, environment: Mapping[str, str]) -> Iterator[None]:
-        """Sides that are run meanwhile have interpreters with these environment variables besides; two get ready.
+    def with_environment(self, variables: Mapping[str, str]) -> Iterator[None]:
+        """Run the sides of the block in interpreters with these environment variables besides; two get ready.
 
-        There must be such: not `in_process`.
+        Raises:
+            RuntimeError: the sides run in this interpreter.
         """
-        before = self._interpreters
-        with Interpreters(before.preload, environment) as self._interpreters:
+        before = self._others()
+        with Interpreters(before.preload, variables) as self._interpreters:
             try:
                 self.expect(2)
                 yield
             finally:
                 self._interpreters = before
 
+    def _others(self) -> Interpreters:
+        if self._interpreters is None:
+            raise RuntimeError("in_process=True: there are no interpreters besides this one")
+        return self._interpreters
+
     def run(self, side: str, job: Job) -> Evidence:
         """Do one side's work and return its evidence.
+
+        Args:
+            side: its name, for `on_event`.
+            job: what to do.
 
         Raises:
             SideStopped: it left no result.
         """
 
-        def on_event(event: dict) -> None:
+        def on_event(event: Event) -> None:
             self._on_event(side, event)
 
         if self.in_process:
             with rng.undisturbed():
                 perform(self._factory, job, on_event)
             return Evidence(job.folder)
-        with self._interpreters.taken() as process:
+        with self._others().acquire() as process:
             try:
                 process.run(self._pickled, job, self._timeout, on_event)
             finally:
@@ -107,29 +118,43 @@ class Session(AbstractContextManager):
         return Evidence(job.folder)
 
     @contextmanager
-    def answering(self, maker: str, about: dict) -> Iterator[Callable[[dict], dict]]:
-        """An interpreter that answers one question after another, with what `module:name` makes of the factory.
+    def answering(self, maker: str, about: Mapping[str, object]) -> Iterator[Answer]:
+        """An interpreter that answers one question after another.
 
-        Asking raises SideStopped where it took longer than a side may, or died.
+        Args:
+            maker: a function, as `module:name`, that returns what answers; called with the factory and `about`.
+            about: what the function needs to know, as JSON can hold it.
+
+        Yields:
+            what to call with a question. It raises SideStopped where the answer took longer than a side may, or the
+            interpreter died.
         """
         if self.in_process:
-            answer = found(maker)(self._factory, about)
+            answer = resolve(maker)(self._factory, about)
             with rng.undisturbed():
                 yield answer
             return
-        with self._interpreters.taken() as process:
+        with self._others().acquire() as process:
             process.begin(self._pickled, "dora_repro.sides.worker_main:serve", {"maker": maker, "about": about})
             process.wait_for("ready", self._timeout)
             yield lambda question: process.request(question, self._timeout)
 
     def repeat(self, side: str, job: Job) -> Evidence:
-        """Do a job once more, in a folder of its own; the same repeat is not done twice."""
+        """Do a job once more, in a folder of its own; the same repeat is done once only.
+
+        Args:
+            side: the name of the repeat, for `on_event`.
+            job: what to do; its folder is replaced.
+
+        Raises:
+            SideStopped: it left no result.
+        """
         if job not in self._repeats:
             self._repeats[job] = self.run(side, replace(job, folder=self.folder / f"repeat-{len(self._repeats)}"))
         return self._repeats[job]
 
 
 def threads() -> int | None:
-    """The thread count of this process where torch is here already; both sides get the same."""
+    """The number of intra-op threads of this process, which both sides get; None where torch is not loaded yet."""
     torch = sys.modules.get("torch")
     return torch.get_num_threads() if torch is not None else None

@@ -4,51 +4,38 @@ Evidence: `trace.jsonl`, a snapshot per save (`save-5/before.pt`), one after loa
 (`end.pt`), the outputs (`outputs.pt`), a copy of what `save()` wrote (`save-5/first`), and `result.json`.
 """
 
-import contextlib
-import json
-import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
 
 from dora_repro.checkpoint import writing
 from dora_repro.comparison.leaves import compare
-from dora_repro.difference import LeafDifference
+from dora_repro.contracts import Factory, Run, Value
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.recording.replay import Feeding, Keeping, Streams
-from dora_repro.sides.job import CHECKPOINT, Job, Transplant
+from dora_repro.sides.building import build_and_load, build_and_step, transplant
+from dora_repro.sides.environment import environment
+from dora_repro.sides.job import CHECKPOINT, Job
 from dora_repro.sides.libraries import libraries
 from dora_repro.sides.logs import Logs
+from dora_repro.sides.protocol import Emit, Request, ignore
+from dora_repro.sides.result import nothing_done, to_fields, write_result
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
-from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
-from dora_repro.state.suspended import restore_around
+from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
 
-
-@dataclass
-class _Progress:
-    where: str = "build"
-    step: int = 0
-    phase: str = "batch"
-    finished: bool = False
-    saves: dict[str, list] = field(default_factory=dict)
-    rewritten: list[int] = field(default_factory=list)
-    facts: dict[str, object] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    not_transplanted: dict[str, str] = field(default_factory=dict)
-    loading: list[dict] = field(default_factory=list)
-    libraries: dict[str, str] = field(default_factory=dict)
+Begin: TypeAlias = Callable[[int], None]  # called with the number of a step before it is done
 
 
-Emit = Callable[[dict], None]
-
-
-@contextlib.contextmanager
+@contextmanager
 def brief_waits() -> Iterator[None]:
     """Workers of a loader that was let go are waited for half a second, not five: a check drops many loaders.
 
@@ -67,213 +54,202 @@ def brief_waits() -> Iterator[None]:
             _utils.MP_STATUS_CHECK_INTERVAL = before
 
 
-def work(factory: Callable[[], object], about: dict, request: object, emit: Emit) -> None:
-    """One side's work in an interpreter of its own."""
+def work(factory: Factory, about: Mapping[str, Any], request: Request, emit: Emit) -> None:
+    """Do one side's work in an interpreter of its own."""
     with brief_waits():
         perform(factory, Job.from_dict(about), emit)
 
 
-def perform(factory: Callable[[], object], job: Job, emit: Emit = lambda event: None) -> None:
+def perform(factory: Factory, job: Job, emit: Emit = ignore) -> None:
     """Do one side's work. Exceptions of the run are evidence, not raised: `result.json` says where they came from."""
-    import torch
+    _set_up_process(job)
+    job.folder.mkdir(parents=True)
+    side = _Side(factory, job, emit)
+    begun = time.perf_counter()
+    try:
+        side.do()
+    except Exception as error:
+        side.result["failure"] = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    side.result["seconds"]["all"] = time.perf_counter() - begun
+    side.result["environment"] = environment()
+    write_result(job.folder, side.result)
 
+
+def _set_up_process(job: Job) -> None:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     if job.seeded:
         rng.seed_world(0)
     if job.deterministic:
         torch.use_deterministic_algorithms(True)
-    job.folder.mkdir(parents=True)
-    progress = _Progress()
-    begun = time.perf_counter()
-    failure = None
-    try:
-        with contextlib.ExitStack() as stack:
-            _run(factory, job, emit, progress, stack)
-    except Exception as error:
-        failure = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    progress.seconds["all"] = time.perf_counter() - begun
-    result = {**vars(progress), "failure": failure, "environment": environment()}
-    (job.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def made_and_loaded(factory: Callable, load: Path | str | None, begins: Callable[[], None] = lambda: None) -> object:
-    """A run built anew and, where there is a checkpoint, loaded; `begins` is called before its loading is."""
-    if load is not None and callable(getattr(factory, "resume", None)):
-        begins()
-        return factory.resume(str(load))
-    run = factory()
-    if load is not None:
-        begins()
-        run.load(str(load))
-    return run
+class _Side:
+    """One side at work.
 
-
-def made_and_stepped(
-    factory: Callable, steps: int, load: Path | str, begins: Callable[[], None] = lambda: None
-) -> object:
-    """A run built anew that has done so many steps, and holds what they leave half done.
-
-    Another is made and loaded after it and let go, for what loading does to the process: a module's variable, torch's
-    settings, the environment are then as they are where a run is resumed.
+    Attributes:
+        result: how far it has come, at any moment.
     """
-    run = factory()
-    for _ in range(steps):
-        run.step()
-    made_and_loaded(factory, load, begins)
-    return run
 
+    def __init__(self, factory: Factory, job: Job, emit: Emit):
+        self.result = nothing_done()
+        self._factory, self._job, self._emit = factory, job, emit
+        self._lap_begun = time.perf_counter()
 
-def _run(factory: Callable, job: Job, emit: Emit, progress: _Progress, stack: contextlib.ExitStack) -> None:
-    clock = _Clock(progress.seconds)
-    logs = stack.enter_context(Logs(job))
+    def do(self) -> None:
+        """Build or load the run, record its steps, leave the evidence. Whatever the run raises comes out."""
+        job = self._job
+        with Logs(job) as logs, ExitStack() as stack:
+            run = self._build(stack)
+            logs.watch(run)
+            if job.transplant is not None:
+                self.result["not_transplanted"] = transplant(run, job.transplant)
+            self._emit({"event": "loaded" if job.load else "built", "step": job.start})
+            with _streams(run, job) as begin, _recorded(run, job) as recorder:
+                self._lap("capture")
+                self._do_steps(run, recorder, begin, logs)
+                self._leave_end(run, recorder)
+                self.result["rewritten"] = [step for step in job.saves if _was_rewritten(job.folder / f"save-{step}")]
+                self.result["where"] = "done"
 
-    def begins() -> None:
-        progress.where = "load"
-        # Only now: what is loaded while building, as the weights of a backbone, is none of the checkpoint's.
-        progress.loading = stack.enter_context(WatchedLoading()).notes
+    def _build(self, stack: ExitStack) -> Run:
+        """The run, loaded where there is a checkpoint; calls of `load_state_dict` are noted until `stack` closes."""
+        job = self._job
 
-    if job.transplant is not None and job.transplant.around is not None:
-        run = made_and_stepped(factory, job.start, job.load, begins)
-    else:
-        run = made_and_loaded(factory, job.load, begins)
-    clock.lap("build")
-    if job.load is not None:
-        Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
-    progress.libraries = libraries(run_roots(run))
-    logs.watch(run)
-    if job.transplant is not None:
-        progress.not_transplanted = transplant(run, job.transplant)
-    emit({"event": "loaded" if job.load else "built", "step": job.start})
-    begin = stack.enter_context(_fed(run, job))
-    recorder = stack.enter_context(Recorder(run, job.start, job.keep, job.values))
-    stack.callback(lambda: recorder.trace.write(job.folder / "trace.jsonl"))
-    if job.values:
-        stack.callback(lambda: writing.write(job.folder / "values.pt", recorder.values))
-    clock.lap("capture")
-    if job.start in job.saves:
-        _save(run, job, job.start, progress, emit)
-    progress.step = job.start
-    while progress.step < job.steps:
-        progress.where = "step"
-        begin(progress.step + 1)
+        def on_load() -> None:
+            self.result["where"] = "load"
+            # Only now: what is loaded while building, as the weights of a backbone, is not from the checkpoint.
+            self.result["loading"] = stack.enter_context(WatchedLoading()).notes
+
+        if job.transplant is not None and job.transplant.around is not None:
+            run = build_and_step(self._factory, job.start, job.load, on_load)
+        else:
+            run = build_and_load(self._factory, job.load, on_load)
+        self._lap("build")
+        if job.load is not None:
+            Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
+        self.result["libraries"] = libraries(run_roots(run))
+        return run
+
+    def _do_steps(self, run: Run, recorder: Recorder, begin: Begin, logs: Logs) -> None:
+        job = self._job
+        if job.start in job.saves:
+            self._save(run, job.start)
+        self.result["step"] = job.start
+        while self.result["step"] < job.steps and self._step(recorder, begin, logs):
+            if self.result["step"] in job.saves:
+                self._lap("steps")
+                self._save(run, self.result["step"])
+                self._lap("save")
+        self._lap("steps")
+
+    def _step(self, recorder: Recorder, begin: Begin, logs: Logs) -> bool:
+        """Do one step; False where the run said that it is over."""
+        self.result["where"] = "step"
+        number = self.result["step"] + 1
+        begin(number)
         try:
-            with logs.step(progress.step + 1):
-                going = recorder.step()
-            if not going:
-                break
+            with logs.step(number):
+                going_on = recorder.step()
         finally:
-            progress.phase = recorder.reached
-        progress.step += 1
-        emit({"event": "step", "step": progress.step})
-        if progress.step in job.saves:
-            clock.lap("steps")
-            _save(run, job, progress.step, progress, emit)
-            clock.lap("save")
-    clock.lap("steps")
-    progress.where = "end"
-    progress.finished = recorder.trace.finished
-    progress.facts = recorder.facts()
-    Snapshot.capture(run_roots(run)).write(job.folder / "end.pt")
-    _values({"kept": recorder.kept} if recorder.kept is not None else {}).write(job.folder / "kept.pt")
-    progress.where = "outputs"
-    if callable(getattr(run, "outputs", None)):
-        _values({f"outputs{path}": value for path, value in flatten(run.outputs())}).write(job.folder / "outputs.pt")
-    clock.lap("end")
-    for step in job.saves:
-        folder = job.folder / f"save-{step}"
-        if (folder / "first").exists() and _contents(folder / "live") != _contents(folder / "first"):
-            progress.rewritten.append(step)
-    progress.where = "done"
+            self.result["phase"] = recorder.reached
+        if going_on:
+            self.result["step"] = number
+            self._emit({"event": "step", "step": number})
+        return going_on
+
+    def _save(self, run: Run, step: int) -> None:
+        """Save the run, copy what it wrote, and note what saving changed in the run."""
+        self.result["where"] = "save"
+        folder = self._job.folder / f"save-{step}"
+        live = folder / "live"
+        live.mkdir(parents=True)
+        before = Snapshot.capture(run_roots(run), keep_frozen=self._job.frozen)
+        run.save(str(live / CHECKPOINT.format(step)))
+        shutil.copytree(live, folder / "first")
+        after = Snapshot.capture(run_roots(run))
+        self.result["saves"][str(step)] = [
+            to_fields(difference)
+            for difference in compare(before, after).differences
+            if not _names_folder(after.get(difference.path), folder)
+        ]
+        before.write(folder / "before.pt")
+        self._emit({"event": "saved", "step": step})
+
+    def _leave_end(self, run: Run, recorder: Recorder) -> None:
+        """The evidence of the end: the state, the value that was asked for, the outputs."""
+        folder = self._job.folder
+        self.result["where"] = "end"
+        self.result["finished"] = recorder.trace.finished
+        self.result["facts"] = recorder.facts()
+        Snapshot.capture(run_roots(run)).write(folder / "end.pt")
+        _as_snapshot({"kept": recorder.kept} if recorder.kept is not None else {}).write(folder / "kept.pt")
+        self.result["where"] = "outputs"
+        outputs: Callable[[], Value] | None = getattr(run, "outputs", None)
+        if callable(outputs):
+            values = {f"outputs{path}": value for path, value in flatten(outputs())}
+            _as_snapshot(values).write(folder / "outputs.pt")
+        self._lap("end")
+
+    def _lap(self, name: str) -> None:
+        """Count the seconds since the last lap to a part of the work."""
+        now, seconds = time.perf_counter(), self.result["seconds"]
+        seconds[name] = seconds.get(name, 0.0) + now - self._lap_begun
+        self._lap_begun = now
 
 
-def transplant(run: object, given: Transplant) -> dict[str, str]:
-    """Put the leaves of another run in; path -> reason for those that could not be."""
-    saved, roots = Snapshot.read(given.state), run_roots(run)
-    if given.around is not None:
-        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots)
-    return saved.restore(roots, given.leaves) if given.leaves else {}
+@contextmanager
+def _streams(run: Run, job: Job) -> Iterator[Begin]:
+    """What to call before each step: batches and generators of the run are stored, or it gets those of another run.
 
-
-@contextlib.contextmanager
-def _fed(run: object, job: Job) -> Iterator[Callable[[int], None]]:
-    """What is to be called before each step: the run's streams are kept, or it gets those of another."""
+    Raises:
+        ValueError: a transplant of batches or generators that does not say where they are.
+    """
     given = job.transplant
     if given is not None and (given.batches or given.draws):
+        if given.streams is None:
+            raise ValueError("a transplant of batches or draws needs the streams of the other run")
         with Feeding(run, Streams.read(given.streams), given.batches, given.draws) as feeding:
             yield feeding.begin
     elif job.streams is not None:
+        last_left_out = job.streams
         with Keeping(run) as keeping:
-            yield lambda step: keeping.begin(step) if step > job.streams else None
+            yield lambda step: keeping.begin(step) if step > last_left_out else None
         keeping.streams.write(job.folder / "streams.pkl")
     else:
         yield lambda step: None
 
 
-def _save(run: object, job: Job, step: int, progress: _Progress, emit: Emit) -> None:
-    progress.where = "save"
-    folder = job.folder / f"save-{step}"
-    live = folder / "live"
-    live.mkdir(parents=True)
-    before = Snapshot.capture(run_roots(run), keep_frozen=job.frozen)
-    run.save(str(live / CHECKPOINT.format(step)))
-    shutil.copytree(live, folder / "first")
-    after = Snapshot.capture(run_roots(run))
-    changed = compare(before, after).differences
-    progress.saves[str(step)] = [_fields(difference) for difference in changed if not _is_place(difference, folder)]
-    before.write(folder / "before.pt")
-    emit({"event": "saved", "step": step})
+@contextmanager
+def _recorded(run: Run, job: Job) -> Iterator[Recorder]:
+    """A recorder of the run; what it recorded is written, however far the run comes."""
+    with Recorder(run, job.start, job.keep, job.values) as recorder, ExitStack() as at_exit:
+        at_exit.callback(lambda: recorder.trace.write(job.folder / "trace.jsonl"))
+        if job.values:
+            at_exit.callback(lambda: writing.write(job.folder / "values.pt", recorder.values))
+        yield recorder
 
 
-def _is_place(difference: LeafDifference, folder: Path) -> bool:
-    """A path that the run noted when it saved: where, not what."""
-    return str(folder) in difference.actual
+def _names_folder(leaf: SavedLeaf | None, folder: Path) -> bool:
+    """Whether it is a path that the run noted when it saved: where it saved, not what."""
+    return leaf is not None and not isinstance(leaf.value, torch.Tensor) and str(folder) in str(leaf.value)
 
 
-def _fields(difference: LeafDifference) -> dict:
-    return {name: getattr(difference, name) for name in LeafDifference.__slots__}
-
-
-def _values(values: dict[str, object]) -> Snapshot:
-    return Snapshot(
-        {path: SavedLeaf(path, "output", digest(value), _detached(value)) for path, value in values.items()}
-    )
-
-
-def _detached(value: object) -> object:
-    return value.detach().cpu() if hasattr(value, "detach") else value
+def _was_rewritten(folder: Path) -> bool:
+    """Whether the files of a save changed after `save()` had returned."""
+    return (folder / "first").exists() and _contents(folder / "live") != _contents(folder / "first")
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): digest(p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-class _Clock:
-    def __init__(self, seconds: dict[str, float]):
-        self._seconds, self._last = seconds, time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
-        self._last = now
+def _as_snapshot(values: Mapping[str, Value]) -> Snapshot:
+    """Values that are no state of the run, to be stored and compared as state is."""
+    return Snapshot(
+        {path: SavedLeaf(path, "output", digest(value), _detached(value)) for path, value in values.items()}
+    )
 
 
-def environment() -> dict[str, object]:
-    """Versions, processor and accelerator of this process."""
-    import numpy
-    import torch
-
-    from dora_repro.state.flags import capture_flags
-
-    found: dict[str, object] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "flags": capture_flags(),
-    }
-    if torch.cuda.is_available():
-        found["cuda"] = torch.version.cuda
-        found["device"] = torch.cuda.get_device_name()
-    return found
+def _detached(value: Value) -> Value:
+    return value.detach().cpu() if hasattr(value, "detach") else value

@@ -8,46 +8,58 @@ import pickle
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from dora_repro.contracts import Factory
+from dora_repro.sides.protocol import Answer, Emit, Event, Question, Request
 
 KIT = ("dora_repro.sides.side",)  # what every side needs
 
-Request = Callable[[], dict]
-Emit = Callable[[dict], None]
 
+def main(boot: Mapping[str, Any]) -> None:
+    """Redirect what the run prints, import what it needs, wait for the work, do it.
 
-def main(boot: dict) -> None:
-    """Redirect what the run prints, import what it needs, wait for the work, do it."""
+    Args:
+        boot: the first line of the parent: `log` (the file for what is printed) and `preload` (modules to import).
+    """
     emit = _redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
     request = _listen()
-    asked = request()
-    sys.path[:] = asked["path"]
+    line: Mapping[str, Any] = request()
+    sys.path[:] = line["path"]
     # The parent's own pickle, in a folder that it made: not a checkpoint of unknown origin.
-    factory = pickle.loads(Path(asked["factory"]).read_bytes())
+    factory = pickle.loads(Path(line["factory"]).read_bytes())
     sys.stdin = open(os.devnull, encoding="utf-8")  # stays open: it is the run's standard input
-    found(asked["work"])(factory, asked["about"], request, emit)
+    resolve(line["work"])(factory, line["about"], request, emit)
     emit({"event": "done"})
 
 
-def serve(factory: object, about: dict, request: Request, emit: Emit) -> None:
-    """Answer questions until the parent is gone: with what `module:name`, called with the factory, returns."""
-    answer = found(about["maker"])(factory, about["about"])
+def serve(factory: Factory, about: Mapping[str, Any], request: Request, emit: Emit) -> None:
+    """Answer questions until the parent is gone.
+
+    Args:
+        factory: builds a run.
+        about: `maker`, as `module:name`, is called with the factory and `about` to get what answers.
+        request: waits for a question.
+        emit: sends the answer.
+    """
+    answer: Answer = resolve(about["maker"])(factory, about["about"])
     emit({"event": "ready"})
     while True:
         emit({"event": "answer", **answer(request())})
 
 
-def found(name: str) -> Callable:
-    """What `module:name` names."""
+def resolve(name: str) -> Callable[..., Any]:
+    """The function that `module:name` names."""
     place, _, name = name.partition(":")
     return getattr(importlib.import_module(place), name)
 
 
 def preload(names: tuple[str, ...]) -> None:
-    """Import modules that a run will need; one that is missing will be missed later, with its own message."""
-    gc.disable()  # what is imported stays: looking through it again and again is a tenth of the time
+    """Import modules that a run will need; one that is missing raises later, where the run imports it."""
+    gc.disable()  # what is imported stays: collecting again and again meanwhile is a tenth of the time
     try:
         for name in names:
             try:
@@ -65,7 +77,7 @@ def _redirect(log: str) -> Emit:
     os.dup2(sink, 1)
     os.dup2(sink, 2)
 
-    def emit(event: dict) -> None:
+    def emit(event: Event) -> None:
         channel.write(json.dumps(event) + "\n")
         channel.flush()
 
@@ -73,8 +85,8 @@ def _redirect(log: str) -> Emit:
 
 
 def _listen() -> Request:
-    """What the parent says, line by line; where it is gone this process ends itself, in the middle of its work."""
-    heard: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    """Read the parent's lines; where it is gone this process ends itself, in the middle of its work."""
+    lines_read: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
     def listen() -> None:
         # Not by sys.stdin: a worker forked while a thread waits inside it would wait for its lock for ever.
@@ -82,8 +94,8 @@ def _listen() -> Request:
         while more := os.read(0, 1 << 16):
             *lines, rest = (rest + more).split(b"\n")
             for line in lines:
-                heard.put(json.loads(line))
+                lines_read.put(json.loads(line))
         os._exit(1)  # the parent is gone: nobody reads the evidence
 
     threading.Thread(target=listen, daemon=True).start()
-    return heard.get
+    return lines_read.get

@@ -70,15 +70,8 @@ ELSEWHERE = {
     # Blocks of the reports that the tests of the console hold as whole strings.
     "show/files.py": "tests/cli/test_files.py",
     "show/sections.py": "tests/show/test_console.py",
-    # Sides run in interpreters of their own, started by the tests of checks.
-    "sides/evidence.py": "tests/checks/test_processes.py",
-    "sides/job.py": "tests/checks/test_processes.py",
-    "sides/libraries.py": "tests/explain/advice/test_libraries.py",
-    "sides/logs.py": "tests/explain/logs/test_draws.py",
-    "sides/processes.py": "tests/checks/test_processes.py",
-    "sides/session.py": "tests/checks/test_processes.py",
-    "sides/side.py": "tests/checks/test_verdicts.py",
-    "sides/worker_main.py": "tests/checks/test_processes.py",
+    # Types alone: nothing runs.
+    "sides/protocol.py": "tests/sides/test_session.py",
     # Steps of walking and of restoring, tested on whole worlds of objects.
     "state/assign.py": "tests/state/test_restoring.py",
     "state/leaves.py": "tests/state/test_walk_python.py",
@@ -111,7 +104,6 @@ OF_NO_MODULE = {
     "checkpoint/test_damaged_files.py": "every reader, on files that are cut, flipped or foreign",
     "checkpoint/test_hostile_files.py": "every reader, on files that want to run code or take memory",
     "checks/test_cuda.py": "checks on a GPU",
-    "checks/test_processes.py": "what only checks in separate interpreters show",
     "checks/test_verdicts.py": "every verdict, from the question to the report",
     "cli/test_front_door.py": "the package's public names",
     "cli/test_processes.py": "the command as a user runs it, in a process of its own",

@@ -59,7 +59,7 @@ def steadied(session: Session, job: Job) -> str:
         folders = (session.folder / f"steadied-{number}-{turn}" for turn in ("once", "twice"))
         jobs = [replace(job, folder=folder, **experiment.job) for folder in folders]
         try:
-            with session.surrounded(experiment.environment):
+            with session.with_environment(experiment.environment):
                 one, other = (session.run("with its surroundings held still", each) for each in jobs)
         except SideStopped:
             continue

@@ -16,8 +16,9 @@ from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import Feeding, Streams
+from dora_repro.sides.building import build_and_load, build_and_step
 from dora_repro.sides.evidence import Evidence
-from dora_repro.sides.side import brief_waits, made_and_loaded, made_and_stepped
+from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
@@ -117,9 +118,9 @@ class Bench:
         setting, leaves = self._setting, names - BEYOND
         begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
         if names & {ITERATORS, CONTROL}:
-            run = made_and_stepped(self._factory, setting.start, setting.load)
+            run = build_and_step(self._factory, setting.start, setting.load)
         else:
-            run = made_and_loaded(self._factory, setting.load)
+            run = build_and_load(self._factory, setting.load)
         if ITERATORS in names:
             wrong = restore_around(begun_with, run_roots(run))
         else:

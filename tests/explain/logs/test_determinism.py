@@ -34,7 +34,7 @@ class Surroundings:
         self.environment, self.done = {}, []
 
     @contextlib.contextmanager
-    def surrounded(self, environment):
+    def with_environment(self, environment):
         self.environment = environment
         yield
         self.environment = {}

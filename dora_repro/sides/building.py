@@ -1,0 +1,65 @@
+"""From a factory to a run that is ready for its next step: built, loaded, given another run's state."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dora_repro.contracts import Factory, Run
+from dora_repro.sides.job import Transplant
+from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
+from dora_repro.state.suspended import restore_around
+
+
+def _nothing() -> None:
+    pass
+
+
+def build_and_load(factory: Factory, load: Path | str | None, on_load: Callable[[], None] = _nothing) -> Run:
+    """Build a run and, where there is a checkpoint, load it.
+
+    Args:
+        factory: builds the run. Where it has a method `resume(path)`, that one builds and loads at once.
+        load: the checkpoint; None to build only.
+        on_load: called before loading begins.
+    """
+    resume: Callable[[str], Run] | None = getattr(factory, "resume", None)
+    if load is not None and callable(resume):
+        on_load()
+        return resume(str(load))
+    run = factory()
+    if load is not None:
+        on_load()
+        run.load(str(load))
+    return run
+
+
+def build_and_step(
+    factory: Factory, steps: int, load: Path | str | None, on_load: Callable[[], None] = _nothing
+) -> Run:
+    """Build a run and do its first steps, so that it holds what they leave half done: iterators, suspended generators.
+
+    A second run is built and loaded after it and let go, for what loading does to the process: a module's variables,
+    torch's settings and the environment are then as they are where a run is resumed.
+
+    Args:
+        factory: builds the run.
+        steps: number of steps to do.
+        load: the checkpoint for the second run.
+        on_load: called before loading begins.
+    """
+    run = factory()
+    for _ in range(steps):
+        run.step()
+    build_and_load(factory, load, on_load)
+    return run
+
+
+def transplant(run: Run, given: Transplant) -> dict[str, str]:
+    """Put leaves of another run into this one.
+
+    Returns:
+        path -> reason, for those that could not be put in.
+    """
+    saved, roots = Snapshot.read(given.state), run_roots(run)
+    if given.around is not None:
+        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots)
+    return saved.restore(roots, given.leaves) if given.leaves else {}

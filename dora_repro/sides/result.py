@@ -1,0 +1,98 @@
+"""What `result.json` of a side says: how far it came, what its saves changed, how long it took. Plain data."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+from dora_repro.contracts import Json
+from dora_repro.difference import LeafDifference
+from dora_repro.recording.recorder import Facts
+
+NAME = "result.json"
+
+Where: TypeAlias = Literal["build", "load", "save", "step", "end", "outputs", "done"]
+
+
+class Failure(TypedDict):
+    """What the run raised.
+
+    Attributes:
+        error: type and message, in a line.
+        traceback: the whole of it.
+    """
+
+    error: str
+    traceback: str
+
+
+class Result(TypedDict):
+    """What a side did. It is filled as the side works, and written whatever happens.
+
+    Attributes:
+        where: what the side was doing last.
+        step: number of the last finished step.
+        phase: the last phase that the last step reached, finished or not.
+        finished: the run said by StopIteration that it was over.
+        saves: by step (as text), what `save()` changed: leaf differences as dictionaries.
+        rewritten: steps after whose save the files changed once more.
+        facts: what tells a test from an empty one.
+        seconds: wall time of each part, and of `all`.
+        not_transplanted: path -> reason, for leaves that could not be put into the run.
+        loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
+        libraries: training library -> the attribute of the run that shows it.
+        failure: what the run raised; None where it did not.
+        environment: versions, devices and numeric flags of the process.
+    """
+
+    where: Where
+    step: int
+    phase: str
+    finished: bool
+    saves: dict[str, list[dict[str, Json]]]
+    rewritten: list[int]
+    facts: Facts
+    seconds: dict[str, float]
+    not_transplanted: dict[str, str]
+    loading: list[dict[str, Json]]
+    libraries: dict[str, str]
+    failure: Failure | None
+    environment: dict[str, object]
+
+
+def nothing_done() -> Result:
+    """The result of a side that has not begun."""
+    return {
+        "where": "build",
+        "step": 0,
+        "phase": "batch",
+        "finished": False,
+        "saves": {},
+        "rewritten": [],
+        "facts": {"trainable": {}, "gradients": None, "changed": False, "values_dropped": False},
+        "seconds": {},
+        "not_transplanted": {},
+        "loading": [],
+        "libraries": {},
+        "failure": None,
+        "environment": {},
+    }
+
+
+def write_result(folder: Path, result: Result) -> None:
+    (folder / NAME).write_text(json.dumps(result), encoding="utf-8")
+
+
+def read_result(folder: Path) -> Result:
+    """What `write_result` wrote: a side of this very check did, so its shape is not checked again."""
+    return cast(Result, json.loads((folder / NAME).read_text(encoding="utf-8")))
+
+
+def to_fields(difference: LeafDifference) -> dict[str, Json]:
+    """A difference as JSON can hold it."""
+    return {**asdict(difference), "at": list(difference.at)}
+
+
+def from_fields(fields: dict[str, Any]) -> LeafDifference:
+    """The difference that `to_fields` took apart."""
+    return LeafDifference(**{**fields, "at": tuple(fields["at"])})
