@@ -52,6 +52,37 @@ def check(
             uninterrupted run that raises or is over before `save_at`, a glob in `ignore` or `values` that matches
             nothing.
         TypeError: an option that does not exist.
+
+    Example:
+        A run is an object of any class with these three methods. This one does not save its optimizer::
+
+            import torch
+            import dora_repro
+
+            class Run:
+                def __init__(self):
+                    torch.manual_seed(0)
+                    self.model = torch.nn.Linear(4, 1)
+                    self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
+
+                def step(self):
+                    self.optimizer.zero_grad()
+                    loss = (self.model(torch.eye(4)) - 1).square().mean()
+                    loss.backward()
+                    self.optimizer.step()
+                    return loss.item()
+
+                def save(self, path):
+                    torch.save(self.model.state_dict(), path)
+
+                def load(self, path):
+                    self.model.load_state_dict(torch.load(path))
+
+            report = dora_repro.check(Run, steps=6, save_at=3)
+            print(report.summary)
+            # DIFFERENT: first differs at step 4, phase update, model/weight
+            print([cause.name for cause in report.causes])
+            # ['optimizer/*/{step, exp_avg, exp_avg_sq}']
     """
     options: Options = {
         "ignore": ignore,
@@ -81,6 +112,14 @@ def every_step(
     Raises:
         BadInput: as for `check`.
         TypeError: an option that does not exist.
+
+    Example:
+        With the class `Run` of the example of `check`::
+
+            reports = dora_repro.every_step(Run, steps=3, save_at=[0, 2])
+            print(reports.summary)
+            # resumed at step 0: EXACT
+            # resumed at step 2: DIFFERENT: first differs at step 3, phase update, model/weight
     """
     points = range(steps + 1) if save_at is None else save_at
     return run_every_step(request_of(factory, steps, points, options, title="every step"))

@@ -68,6 +68,16 @@ class Recorder(AbstractContextManager):
         trace: what was recorded so far.
         kept: the value that was asked for; None until it was met.
         values: step -> path -> tensor on the host; the first entry is what the run began with.
+
+    Example:
+        With the class `Run` of the example of `check`::
+
+            with dora_repro.Recorder(Run()) as recorder:
+                recorder.step()
+                recorder.step()
+            first = recorder.trace.step(1)
+            print([f"{effect.phase}: {effect.leaf}" for effect in first.effects if effect.phase == "update"])
+            # ['update: model/weight', 'update: model/bias']
     """
 
     def __init__(

@@ -48,6 +48,16 @@ class Snapshot(Mapping[str, SavedLeaf]):
         leaves: by path, in the order of the walk.
         uncaptured: paths of what could not be captured, and its type.
         kinds: what containers were, and what plain values stand for: to make them where they are missing.
+
+    Example:
+        With the class `Run` of the example of `check`::
+
+            run = Run()
+            before = dora_repro.Snapshot.capture({"model": run.model, "optimizer": run.optimizer})
+            run.step()
+            after = dora_repro.Snapshot.capture({"model": run.model, "optimizer": run.optimizer})
+            print([path for path in before if before[path].digest != after[path].digest])
+            # ['model/weight', 'model/bias']
     """
 
     leaves: dict[str, SavedLeaf]
