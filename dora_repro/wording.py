@@ -1,6 +1,6 @@
 """Counts in words: `1 step`, `3 steps`, `1,024 leaves`. One function, so that no message says "1 steps"."""
 
-_IRREGULAR = {"leaf": "leaves"}
+_IRREGULAR = {"leaf": "leaves", "epoch": "epochs"}
 _VOWELS = "aeiou"
 
 

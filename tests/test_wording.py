@@ -14,6 +14,7 @@ from dora_repro.wording import counted, plural
         (1, "leaf", "1 leaf"),
         (1234, "entry", "1,234 entries"),
         (3, "batch", "3 batches"),
+        (2, "epoch", "2 epochs"),
         (2, "pass", "2 passes"),
         (2, "key", "2 keys"),
         (2, "resumed run", "2 resumed runs"),

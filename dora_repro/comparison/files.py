@@ -1,6 +1,6 @@
 """What a file that is to be compared holds: a trace, a snapshot, or the leaves of a checkpoint."""
 
-import os
+from pathlib import Path
 
 from dora_repro.checkpoint.opening import Kind, kind_of
 from dora_repro.checkpoint.reading import Leaves, leaves_of_file
@@ -8,7 +8,7 @@ from dora_repro.state.snapshot import FORMAT, Snapshot
 from dora_repro.trace import Trace
 
 
-def read_side(path: str | os.PathLike[str]) -> Trace | Snapshot | Leaves:
+def read_side(path: str | Path) -> Trace | Snapshot | Leaves:
     """Read a file as what it says it is; a checkpoint's values are loaded when they are asked for.
 
     Raises:

@@ -6,16 +6,19 @@ persistent workers only at the first), from `generator=` or else from the global
 workers or shuffling. Here sampler and loader have a generator each, so nothing else draws from them and they
 draw from nothing else.
 
-What a checkpoint needs for an exact resume is the state of both now, the order of the running epoch and the
-place in
-it, and the state from which living workers have their base seed: `state_dict` has them all.
+What a checkpoint needs for an exact resume is the state of both now, the order of the running epoch and the position
+in it, and the state from which living workers have their base seed: `state_dict` has them all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+
+from dora_repro.errors import BadInput
+from dora_repro.subject.parts import StateDict
+from dora_repro.subject.perturbation import Perturbed
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -27,7 +30,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     Attributes:
         order: samples in the order of the running epoch  # (samples,), int64; empty before the first `draw`
-        epoch: the running epoch, from 1; skip: batches to leave out at the start of the next `iter()`.
+        epoch: the running epoch, from 1.
+        skip: batches to leave out at the start of the next `iter()`.
     """
 
     def __init__(
@@ -61,18 +65,19 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 class Feed:
-    """A loader over epochs, and where in them it stands.
+    """A loader over epochs, and its position in them; the part `data` of a checkpoint.
 
     Attributes:
         loader: the DataLoader.
-        epoch: the running epoch, from 1; taken: batches it has given.
+        epoch: the running epoch, from 1.
+        taken: batches it has given.
         seed_state: the loader's generator before the draw of its workers' base seed.
         workers_drawn: whether persistent workers have that base seed, here or in the run that was saved.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Perturbed,
         batch_size: int,
         *,
         shuffle: bool,
@@ -86,7 +91,7 @@ class Feed:
         self.sampler = EpochBatches(
             len(dataset), batch_size, shuffle=shuffle, limit=limit, generator=self.sampler_generator
         )
-        self.loader = DataLoader(
+        self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             dataset,
             batch_sampler=self.sampler,
             num_workers=workers,
@@ -97,7 +102,7 @@ class Feed:
         self.taken = 0
         self.seed_state = self.loader_generator.get_state()
         self.workers_drawn = False
-        self._iterator = None
+        self._iterator: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -106,7 +111,8 @@ class Feed:
     def next(self) -> tuple[Tensor, Tensor]:
         """The next batch: images (n, 3, side, side) and targets (n, 66)."""
         if self._iterator is None:
-            self._begin()
+            self.sampler.draw(self.epoch)
+            self._iterator = self._iterate()
         batch = next(self._iterator)
         self.taken += 1
         return batch
@@ -117,35 +123,33 @@ class Feed:
         self.epoch += 1
         self.taken = 0
 
-    def _begin(self) -> None:
-        self.sampler.draw(self.epoch)
-        self._iterate()
-
-    def _iterate(self) -> None:
-        """Make an iterator over what is left of the running epoch, whose order is drawn."""
+    def _iterate(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """An iterator over what is left of the running epoch, whose order is drawn."""
         persistent = self.loader.persistent_workers
         self.sampler.skip = self.taken
         if persistent and self.workers_drawn and self.loader._iterator is None:
             # In the run that was saved, workers live on; here they are made again, from the same base seed.
             now = self.loader_generator.get_state()
             self.loader_generator.set_state(self.seed_state)
-            self._iterator = iter(self.loader)
+            iterator = iter(self.loader)
             self.loader_generator.set_state(now)
         else:
             if not (persistent and self.workers_drawn):
                 self.seed_state = self.loader_generator.get_state()
-            self._iterator = iter(self.loader)
+            iterator = iter(self.loader)
             self.workers_drawn = persistent
         self.sampler.skip = 0
+        return iterator
 
     def go_to(self, epoch: int, taken: int) -> None:
         """Stand after `taken` batches of an epoch whose order the sampler's generator is about to draw."""
         self._iterator = None
         self.epoch, self.taken = epoch, taken
         if taken:
-            self._begin()
+            self.sampler.draw(epoch)
+            self._iterator = self._iterate()
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> StateDict:
         """All that the coming batches depend on, as tensors and numbers."""
         return {
             "epoch": self.epoch,
@@ -158,8 +162,10 @@ class Feed:
             "workers_drawn": self.workers_drawn,
         }
 
-    def load_state_dict(self, state: Mapping) -> None:
-        """Stand where another feed over the same samples stood; in the middle of an epoch, begin it there."""
+    def load_state_dict(self, state: StateDict | None) -> None:
+        """Stand where a feed over the same samples stood; in the middle of an epoch, begin it there."""
+        if state is None:
+            raise TypeError("None where the position of a loader belongs")
         self._iterator = None
         self.epoch, self.taken = state["epoch"], state["taken"]
         self.sampler.order, self.sampler.epoch = state["order"].clone(), state["order_epoch"]
@@ -167,12 +173,28 @@ class Feed:
         self.workers_drawn = state["workers_drawn"] and self.loader.persistent_workers
         if self.taken:
             self.loader_generator.set_state(self.seed_state)
-            self._iterate()
+            self._iterator = self._iterate()
         self.sampler_generator.set_state(state["sampler_generator"])
         self.loader_generator.set_state(state["loader_generator"])
 
-    def check_state(self, state: Mapping) -> str | None:
-        """Why `load_state_dict` cannot take a state here, or None where it can; changes nothing."""
+    def check(self, state: StateDict | None, path: str) -> None:
+        """Refuse a state that `load_state_dict` cannot take here; changes nothing.
+
+        Args:
+            state: as it was read from a file.
+            path: of the file, for the message.
+
+        Raises:
+            BadInput: it does not fit, and why.
+        """
+        if state is None:
+            raise TypeError("None where the position of a loader belongs")
+        if why := self._misfit(state):
+            raise BadInput(
+                f"{path}: the loader's place does not fit this run: {why}; use the same data and batch size"
+            )
+
+    def _misfit(self, state: StateDict) -> str | None:
         if not 0 <= state["taken"] < max(1, len(self)):
             return f"it stands after batch {state['taken']} of an epoch, and an epoch has {len(self)} here"
         order = state["order"]

@@ -1,14 +1,16 @@
 """The study's training run: build, step, save, load.
 
-`TrainingRun` is one training, advanced a step at a time. What its checkpoints hold is a choice of its config;
-how the parts are taken and put back is in `parts.py`. Nothing here knows how runs are compared.
+`TrainingRun` is one training, advanced a step at a time. What its checkpoints hold is a choice of its config: the parts
+are in `parts.py`, the files in `checkpoints.py`. Nothing here knows how runs are compared.
 
 Epochs and steps count from 1: `epoch` is the number of epochs done, so `epoch == 1` is "after the first";
 `steps_done` likewise.
 """
 
 import random
+import warnings
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -17,13 +19,17 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from torch.utils.data import DataLoader, Subset, random_split
 
+from dora_repro.checkpoint.layouts import step_in_name
 from dora_repro.errors import BadInput
-from dora_repro.subject import parts
+from dora_repro.subject import checkpoints
 from dora_repro.subject.building import build
-from dora_repro.subject.config import TrainingConfig
+from dora_repro.subject.checkpoints import Loaded
+from dora_repro.subject.config import PARTS, TrainingConfig
 from dora_repro.subject.data import Digits, Samples, Synthetic, Things
 from dora_repro.subject.feeding import Feed
+from dora_repro.subject.generators import GlobalGenerators
 from dora_repro.subject.model import CLIPHBA
+from dora_repro.subject.parts import OptimizerByName, Part, Progress, Schedule, TrainedParameters, trained_parameters
 from dora_repro.subject.perturbation import Perturbation, Perturbed
 from dora_repro.subject.sizes import SIZES
 from dora_repro.wording import counted
@@ -36,16 +42,25 @@ class TrainingRun:
 
     Attributes:
         config: all choices.
-        model, optimizer, scheduler (or None): what is trained, and how.
-        feed: the training loader and its place; `validation_loader`: a DataLoader, or None.
-        epoch: epochs done; steps_done: optimizer steps done; step_in_epoch: steps done in the running epoch.
-        best_validation_loss, epochs_without_improvement: what early stopping goes by.
+        model: what is trained.
+        optimizer: steps the model's trainable parameters.
+        scheduler: steps the optimizer's learning rate; None where it is constant.
+        feed: the training loader and its place.
+        validation_loader: a DataLoader over the held-out samples, or None.
+        epoch: epochs done.
+        steps_done: optimizer steps done.
+        best_validation_loss: the lowest so far; early stopping compares with it.
+        epochs_without_improvement: since then.
         finished: whether training is over.
-        losses, validation_losses: of each step and each epoch.
+        losses: of each step.
+        validation_losses: of each epoch.
     """
 
     def __init__(self, config: TrainingConfig | None = None):
         """Build everything.
+
+        Args:
+            config: all choices; the defaults where it is None.
 
         Raises:
             BadInput: what is asked for is not there or does not fit together.
@@ -75,7 +90,7 @@ class TrainingRun:
             seed=config.seed,
         )
         self.validation_generator = torch.Generator().manual_seed(config.seed)
-        self.validation_loader = None
+        self.validation_loader: DataLoader[tuple[Tensor, Tensor]] | None = None
         if validation:
             held_out = Subset(self.samples, validation)
             self.validation_loader = DataLoader(held_out, batch_size, generator=self.validation_generator)
@@ -90,16 +105,18 @@ class TrainingRun:
         self.validation_losses: list[float] = []
 
     @property
-    def loader(self) -> DataLoader:
+    def loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """The training loader."""
         return self.feed.loader
 
     @property
     def step_in_epoch(self) -> int:
+        """Steps done in the running epoch."""
         return self.feed.taken
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
         return len(self.feed)
 
     def step(self) -> float:
@@ -166,24 +183,74 @@ class TrainingRun:
         with _evaluating(self.model):
             return self.model(images.to(self.device)).cpu()
 
-    def save(self, path) -> None:
-        """Write a checkpoint, atomically: the parts that `config.checkpoint` names, or the study's file."""
-        parts.save(self, path)
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint, atomically: the parts that `config.checkpoint` names, or the study's file.
 
-    def save_study(self, folder) -> tuple[Path, Path]:
-        """Write the study's `epoch{N}_dora_params.pth` and `epoch{N}_random_states.pth` into a folder; their paths."""
-        return parts.save_study(self, folder)
+        Raises:
+            BadInput: the file cannot be written.
+        """
+        if self.config.checkpoint == "dora-only":
+            checkpoints.save_dora_only(path, TrainedParameters(trained_parameters(self.model)).state_dict())
+        else:
+            checkpoints.save(path, self._parts(), self.config.parts)
 
-    def load(self, path) -> parts.Loaded:
-        """Restore what a checkpoint holds, random states last.
+    def save_study(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write the study's `epoch{N}_dora_params.pth` and `epoch{N}_random_states.pth` into a folder; their paths.
 
-        Where it holds no progress, training goes on after `config.resume_step`, or the epoch or step that the
-        name tells; see `parts.load`.
+        Raises:
+            BadInput: the files cannot be written.
+        """
+        dora = {name: parameter.detach() for name, parameter in trained_parameters(self.model).items()}
+        return checkpoints.save_study(folder, self.epoch, dora)
+
+    def load(self, path: str | Path) -> Loaded:
+        """Restore the parts that a checkpoint holds; where it is partial, the rest stays as it was built.
+
+        The global generators come last, since making a loader or a model may draw from them. Without progress,
+        training goes on after `config.resume_step`, or the epoch or step that the file's name begins with. Without
+        data the loader stands at the right place in the epoch, but in the order of a loader newly built: as in the
+        study, the order of samples begins anew.
 
         Raises:
             BadInput: the file cannot be read, or does not fit this run; then nothing was changed.
         """
-        return parts.load(self, path)
+        parts = self._parts()
+        held = checkpoints.read(path, parts)
+        dora = held.get("dora")
+        missing = () if dora is None else tuple(name for name in trained_parameters(self.model) if name not in dora)
+        if missing:
+            warnings.warn(
+                f"{path} lacks {counted(len(missing), 'DoRA parameter')}, left unchanged: {', '.join(missing)}",
+                stacklevel=2,
+            )
+        for name, part in parts.items():
+            if name in held:
+                part.load_state_dict(held[name])
+            elif name == "progress":
+                self._go_to_step_of(path)
+            elif name == "data":
+                self.feed.go_to(self.epoch + 1, self.steps_done - self.epoch * len(self.feed))
+        restored = tuple(part for part in PARTS if part in held)
+        return Loaded(restored, tuple(part for part in PARTS if part not in held), missing)
+
+    def _parts(self) -> dict[str, Part]:
+        """What a checkpoint may hold, in the order in which it is restored."""
+        # Asked for twice: pickle writes a name once where both parts share the string, and files would change.
+        return {
+            "dora": TrainedParameters(trained_parameters(self.model)),
+            "optimizer": OptimizerByName(self.optimizer, trained_parameters(self.model)),
+            "scheduler": Schedule(self.scheduler, self.config.scheduler),
+            "progress": Progress(self, len(self.feed)),
+            "data": self.feed,
+            "rng": GlobalGenerators(),
+        }
+
+    def _go_to_step_of(self, path: str | Path) -> None:
+        """Count on from the step that the configuration gives, or else the file's name."""
+        given = self.config.resume_step
+        self.steps_done = step_in_name(path, len(self.feed)) if given is None else given
+        self.epoch = self.steps_done // len(self.feed)
+        self.finished = self.epoch >= self.config.epochs
 
 
 def seed_everything(seed: int) -> None:
@@ -198,14 +265,16 @@ def seed_everything(seed: int) -> None:
 class _evaluating:
     """Within this block the model is in eval mode; after it every module is in the mode it was in."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
 
     def __enter__(self) -> None:
         self.modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         for module, training in self.modes:
             module.training = training
 
@@ -240,8 +309,8 @@ def _model(config: TrainingConfig) -> CLIPHBA:
 def _samples(config: TrainingConfig, side: int, batch_size: int) -> Samples:
     if config.data == "synthetic":
         return Synthetic(side, batch_size, config.seed)
-    if config.data == "things":
-        return Things(config.images, config.targets, side)
+    if config.data == "things" and config.images is not None and config.targets is not None:
+        return Things(config.images, config.targets, side)  # a config of "things" has both
     return Digits(side)
 
 
@@ -258,7 +327,11 @@ def _split(samples: Samples, config: TrainingConfig) -> tuple[list[int], list[in
 
 
 def batches_per_epoch(config: TrainingConfig) -> int:
-    """Optimizer steps in one epoch of a config's training, told without building its model."""
+    """Optimizer steps in one epoch of a config's training, without building its model.
+
+    Raises:
+        BadInput: data that is not there, or a validation share that leaves no training sample.
+    """
     size = SIZES[config.size]
     batch_size = config.batch_size or size.batch
     training, _ = _split(_samples(config, size.image, batch_size), config)

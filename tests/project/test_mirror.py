@@ -83,6 +83,7 @@ ELSEWHERE = {
     # Parts of one training, tested by training.
     "subject/building.py": "tests/subject/test_model.py",
     "subject/feeding.py": "tests/subject/test_data.py",
+    "subject/generators.py": "tests/subject/test_checkpoints.py",
     "subject/parts.py": "tests/subject/test_checkpoints.py",
     "subject/prompts.py": "tests/subject/test_model.py",
     "subject/sizes.py": "tests/subject/test_model.py",
@@ -110,7 +111,6 @@ OF_NO_MODULE = {
     "lab/test_random_clicks.py": "the lab under a thousand clicks",
     "state/test_walk_python.py": "a walk over Python's objects, through all its modules",
     "state/test_walk_torch.py": "a walk over torch's objects, through all its modules",
-    "subject/test_checkpoints.py": "what a checkpoint of the subject holds, from the run to the file",
     "subject/test_resume.py": "the subject resumes bit for bit",
     "subject/test_weights.py": "real weights, from a folder to a run",
 }

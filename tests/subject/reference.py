@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from dora_repro.subject import parts
 from dora_repro.subject.config import TrainingConfig
+from dora_repro.subject.generators import GlobalGenerators
+from dora_repro.subject.parts import PROGRESS
 from dora_repro.subject.training import TrainingRun
 
 # 3 epochs of 3 steps. The text tower is left alone: it takes most of a step's time, and is like the other
@@ -30,8 +31,8 @@ def end_of(run: TrainingRun) -> dict:
         "optimizer": run.optimizer.state_dict(),
         "scheduler": run.scheduler and run.scheduler.state_dict(),
         "data": run.feed.state_dict(),
-        "progress": {name: getattr(run, name) for name in parts.PROGRESS},
-        "rng": parts.random_states(),
+        "progress": {name: getattr(run, name) for name in PROGRESS},
+        "rng": GlobalGenerators().state_dict(),
         "outputs": run.outputs(),
     }
     return as_bytes(state)

@@ -11,7 +11,7 @@ import torch
 
 from dora_repro.checkpoint import layouts, reading, writing
 from dora_repro.errors import BadInput
-from dora_repro.subject import parts
+from dora_repro.subject.checkpoints import Loaded
 from dora_repro.subject.config import PARTS, TrainingConfig
 from dora_repro.subject.training import TrainingRun
 from tests.subject.reference import as_bytes, end_of, finish
@@ -97,7 +97,7 @@ def test_dora_only_is_exactly_the_study_s_file(tmp_path, run):
     assert content["clip_model.visual.transformer.resblocks.1.attn.out_proj.delta_D_A"].shape == (4, 64)
     assert content["clip_model.visual.transformer.resblocks.1.attn.out_proj.delta_D_B"].shape == (64, 4)
     other = TrainingRun(QUICK)  # told by the name that an epoch is done
-    assert other.load(tmp_path / "epoch1_dora_params.pth") == parts.Loaded(("dora",), PARTS[1:], ())
+    assert other.load(tmp_path / "epoch1_dora_params.pth") == Loaded(("dora",), PARTS[1:], ())
     assert end_of(other)["dora"] == end_of(run)["dora"]
     assert (other.epoch, other.steps_done, other.step_in_epoch) == (1, 1, 0)
 
@@ -134,7 +134,7 @@ def test_a_partial_file_loads_what_it_has_and_says_what_it_lacks(tmp_path, run):
     before = other.model.get_parameter(layouts.model_name(lost)).clone()
     with pytest.warns(
         UserWarning,
-        match=r"lacks 1 DoRA parameters, which stay as they were: .*layers\.2\.self_attn\.out_proj\.m",
+        match=r"lacks 1 DoRA parameter, left unchanged: .*layers\.2\.self_attn\.out_proj\.m",
     ):
         assert other.load(path).missing == (layouts.model_name(lost),)
     assert torch.equal(other.model.get_parameter(layouts.model_name(lost)), before)
