@@ -1,26 +1,37 @@
 """What a run did, step by step, as digests: recorded by `recording/`, written as lines of JSON, aligned and compared.
 
-Effects come in order of execution, each with its phase and leaf; memory is kept as what changed since the step before.
+Effects come in order of execution, each with its phase and leaf; memory is stored as what changed since the step
+before.
 """
 
 import json
+import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
 from operator import attrgetter
 from pathlib import Path
+from typing import Any, TypeVar
 
 from dora_repro.checkpoint import writing
+from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.wording import counted
 
 FORMAT = "dora_repro/trace/1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing a step did: `phase` (repeated ones numbered: `backward[2]`), `leaf`, and the digest of its bytes."""
+    """One thing that a step did.
+
+    Attributes:
+        phase: the phase; repeated ones are numbered: `backward[2]`.
+        leaf: the path of what it gave.
+        digest: the digest of its bytes.
+    """
 
     phase: str
     leaf: str
@@ -32,10 +43,10 @@ class Step:
     """One optimizer step.
 
     Attributes:
-        number: counted from 1.
-        loss: what `step()` returned, as a float; None where it returned none.
-        learning_rates: one a parameter group, at the end of the step.
-        effects: in order of execution.
+        number: the number of the step, counted from 1.
+        loss: what `step()` returned, as a float; None where that was no number.
+        learning_rates: the learning rate of each parameter group, at the end of the step.
+        effects: what the step did, in order of execution.
         memory: digests of the memory that changed in this step, by path; None for what is gone.
     """
 
@@ -97,11 +108,11 @@ class Divergence:
 
 @dataclass
 class Trace:
-    """The recorded steps of one side, and whether and how it came to its end.
+    """The recorded steps of one run, and whether it came to its end.
 
     Attributes:
-        steps: in order, without gaps.
-        start: memory before the first recorded step, by path.
+        steps: the steps in order, without gaps.
+        start: digests of the memory before the first recorded step, by path.
         finished: the run said by StopIteration that it was over.
         unseen: phases that were never seen although steps were done (a hand-made batch loop has no `batch`).
     """
@@ -118,12 +129,15 @@ class Trace:
         return f"Trace(steps {self.steps[0].number}–{self.steps[-1].number}, {counted(effects, 'effect')})"
 
     def step(self, number: int) -> Step | None:
-        """The step of that number, or None where it was not recorded."""
+        """The step with that number; None where it was not recorded."""
         index = number - self.steps[0].number if self.steps else -1
         return self.steps[index] if 0 <= index < len(self.steps) else None
 
     def memory(self) -> Iterator[tuple[int, dict[str, bytes]]]:
-        """(step, all of its memory by path) for every step; the dictionary is the same one, updated."""
+        """For every step: its number, and digests of all memory at its end, by path.
+
+        The dictionary is one and the same, updated from step to step.
+        """
         now = dict(self.start)
         for step in self.steps:
             for path, value in step.memory.items():
@@ -133,8 +147,8 @@ class Trace:
                     now[path] = value
             yield step.number, now
 
-    def write(self, path: str | Path) -> None:
-        """Write one line a step, after a line that describes the whole, atomically."""
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a line that describes the whole and a line for each step, atomically."""
         head = {
             "format": FORMAT,
             "steps": len(self.steps),
@@ -148,7 +162,7 @@ class Trace:
                 file.write(json.dumps(_step_to_json(step)).encode() + b"\n")
 
     @classmethod
-    def read(cls, path: str | Path) -> "Trace":
+    def read(cls, path: str | os.PathLike[str]) -> "Trace":
         """Read a trace written by `write`.
 
         Raises:
@@ -165,7 +179,8 @@ class Trace:
             if any(step.number != steps[0].number + index for index, step in enumerate(steps)):
                 raise ValueError("its steps are not numbered one after the other")
             start = {leaf: bytes.fromhex(value) for leaf, value in head["start"].items()}
-            return cls(steps, start, _of(bool, head["finished"]), tuple(_of(str, name) for name in head["unseen"]))
+            unseen = tuple(_exactly(str, name) for name in head["unseen"])
+            return cls(steps, start, _exactly(bool, head["finished"]), unseen)
         except FileNotFoundError:
             raise BadInput(f"no such trace: {path}") from None
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
@@ -173,29 +188,32 @@ class Trace:
             raise BadInput(f"{path} is not a whole trace of this kit ({problem}): record it again") from error
 
 
-def _step_to_json(step: Step) -> dict:
+def _step_to_json(step: Step) -> dict[str, Json]:
     return {
         "step": step.number,
         "loss": step.loss,
         "learning_rates": list(step.learning_rates),
         "effects": [[effect.phase, effect.leaf, effect.digest.hex()] for effect in step.effects],
-        "memory": {path: value and value.hex() for path, value in step.memory.items()},
+        "memory": {path: None if value is None else value.hex() for path, value in step.memory.items()},
     }
 
 
-def _step_from_json(line: dict) -> Step:
-    effects = ((_of(str, phase), _of(str, leaf), bytes.fromhex(value)) for phase, leaf, value in line["effects"])
+def _step_from_json(line: dict[str, Any]) -> Step:
     return Step(
-        number=_of(int, line["step"]),
+        number=_exactly(int, line["step"]),
         loss=None if line["loss"] is None else float(line["loss"]),
         learning_rates=tuple(float(rate) for rate in line["learning_rates"]),
-        effects=tuple(Effect(*effect) for effect in effects),
-        memory={path: value and bytes.fromhex(value) for path, value in line["memory"].items()},
+        effects=tuple(_effect(*fields) for fields in line["effects"]),
+        memory={path: None if value is None else bytes.fromhex(value) for path, value in line["memory"].items()},
     )
 
 
-def _of(kind: type, value: object) -> object:
-    if type(value) is not kind:
+def _effect(phase: object, leaf: object, digest: str) -> Effect:
+    return Effect(_exactly(str, phase), _exactly(str, leaf), bytes.fromhex(digest))
+
+
+def _exactly(kind: type[T], value: object) -> T:
+    if not isinstance(value, kind) or type(value) is not kind:  # True is an int, and no number of a step
         raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
 
@@ -204,8 +222,16 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
     """The first differing effect of two traces, over the steps after `after`.
 
     Steps are aligned by number, and effects within a step in order of execution. Steps before the first of `actual`
-    (a resumed run) are passed over. A side that says it is over while the other goes on differs at phase `epoch_end`,
+    (a resumed run) are passed over. A run that says it is over while the other goes on differs at phase `epoch_end`,
     leaf `run/finished`; one that was merely not recorded as far does not.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+        after: number of the last step to pass over.
+
+    Returns:
+        the first difference; None where all effects are equal.
     """
     if actual.steps:
         after = max(after, actual.steps[0].number - 1)
@@ -225,8 +251,15 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
 
 
 def without_late_loading(expected: Trace, actual: Trace, step: Step) -> Sequence[Effect]:
-    """The effects of a step of `actual`; where it is the first one, without what a `load()` that waits for it does at
-    its beginning: options set to what they were in `expected`, and batches read to be passed over."""
+    """The effects of a step, without what a `load()` that waits for the first step does at its beginning.
+
+    That is options set to what they were in `expected`, and batches read to be passed over.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+        step: a step of `actual`; the effects of any but its first are returned as they are.
+    """
     if step.number != actual.steps[0].number:
         return step.effects
     effects = _without_late_options(expected.step(step.number - 1), step.effects)
@@ -237,15 +270,17 @@ def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Seq
     early = list(takewhile(lambda effect: effect.phase == "schedule", effects))
     if before is None or not early:
         return effects
-    held = {effect.leaf: effect.digest for effect in before.effects if effect.phase.startswith("schedule")}
-    if any(held.get(effect.leaf) != effect.digest for effect in early):
+    options = {effect.leaf: effect.digest for effect in before.effects if effect.phase.startswith("schedule")}
+    if any(options.get(effect.leaf) != effect.digest for effect in early):
         return effects
     return _renumbered(effects[len(early) :], "schedule", 1)
 
 
 def _without_skipped_batches(theirs: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
-    """Without the batches that come before those of the other side's step, if these are equal: nothing worked on them,
-    and what reading them did to generators and positions shows in what comes after."""
+    """The effects without the batches that come before those of the other run's step, if these are equal.
+
+    Nothing worked on them, and what reading them did to generators and positions shows in what comes after.
+    """
     if theirs is None:
         return effects
     expected, read = _first_batches(theirs.effects), _first_batches(effects)
@@ -256,13 +291,13 @@ def _without_skipped_batches(theirs: Step | None, effects: Sequence[Effect]) -> 
 
 
 def _first_batches(effects: Iterable[Effect]) -> list[list[tuple[str, bytes]]]:
-    """The batches that a step begins with: of each, leaves and digests."""
+    """The leaves and digests of each batch that a step begins with."""
     batches = takewhile(lambda effect: effect.phase.partition("[")[0] == "batch", effects)
     return [[(effect.leaf, effect.digest) for effect in batch] for _, batch in groupby(batches, attrgetter("phase"))]
 
 
 def _renumbered(effects: Iterable[Effect], phase: str, less: int) -> tuple[Effect, ...]:
-    """With the numbers of a phase so much smaller: of `schedule`, `schedule[2]` the second is the first."""
+    """The effects with the numbers of a phase reduced by `less`: `schedule[2]` becomes `schedule`."""
     return tuple(replace(effect, phase=_renamed(effect.phase, phase, less)) for effect in effects)
 
 
@@ -274,7 +309,13 @@ def _renamed(name: str, phase: str, less: int) -> str:
 
 
 def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
-    """The first differing effect of one step."""
+    """The first differing effect of one step; None where all are equal.
+
+    Args:
+        number: the number of the step.
+        expected: effects of the first run.
+        actual: effects of the second run.
+    """
     for one, other in zip(expected, actual, strict=False):
         if one == other:
             continue
@@ -297,7 +338,17 @@ def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effe
 def first_memory_divergence(
     expected: Trace, actual: Trace, after: int = 0, skip: Container[str] = ()
 ) -> Divergence | None:
-    """The first step after `after` at whose end some memory differs, and the leaf (phase is empty)."""
+    """The first step at whose end some memory differs, and the first such leaf; the phase is empty.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+        after: number of the last step to pass over.
+        skip: paths to pass over.
+
+    Returns:
+        the first difference; None where all memory is equal.
+    """
     theirs = actual.memory()
     other_number, other = next(theirs, (None, {}))
     for number, memory in expected.memory():

@@ -1,10 +1,12 @@
-"""How far apart two runs are, parameter by parameter and step by step: from the values that both kept.
+"""How far two runs drift apart, parameter by parameter and step by step, from the values stored of both.
 
 Bytes decide what is equal (`comparison/leaves.py`); this measures how a difference grows.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,20 +15,22 @@ from dora_repro.errors import BadInput
 from dora_repro.state.distance import distance
 from dora_repro.wording import counted
 
-Values = Mapping[int, Mapping[str, torch.Tensor]]  # step -> path -> tensor
+Values: TypeAlias = Mapping[int, Mapping[str, torch.Tensor]]
+"""Step -> path -> tensor."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Two runs over the steps that both did.
+    """How far apart the parameters of two runs are, over the steps that both did.
 
     Attributes:
-        steps: of both, in order; the first is the one after which the second run was loaded.
+        steps: numbers of the steps, in order; the first is the one after which the second run was loaded.
         leaves: paths of the parameters that both have, in the order of the first run.
         max_abs: largest absolute difference; NaN where either side holds a NaN among what differs  # (leaves, steps)
         max_ulp: largest distance in units in the last place; 0 where all bytes are equal  # (leaves, steps), uint64
-        share: of elements that differ in bytes, from 0 to 1  # (leaves, steps)
-        expected, actual: the values of either side, by step and path; `expected` from its own first step on.
+        share: share of elements whose bytes differ, from 0 to 1  # (leaves, steps)
+        expected: values of the first run, by step and path, from its own first step on.
+        actual: values of the second run, likewise.
     """
 
     steps: tuple[int, ...]
@@ -41,6 +45,10 @@ class Drift:
     def between(cls, expected: Values, actual: Values) -> "Drift":
         """Measure two runs.
 
+        Args:
+            expected: values of the first run, by step and path.
+            actual: values of the second run.
+
         Raises:
             BadInput: they have no step or no parameter in common.
         """
@@ -53,20 +61,13 @@ class Drift:
         max_abs, max_ulp, share = np.zeros(shape), np.zeros(shape, np.uint64), np.zeros(shape)
         for row, path in enumerate(leaves):
             for column, step in enumerate(steps):
-                one, other = expected[step].get(path), actual[step].get(path)
-                if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
-                    max_abs[row, column], share[row, column] = np.nan, 1.0
-                    continue
-                found = distance(one, other)
-                if found is not None:
-                    max_abs[row, column] = np.nan if found.nan or found.max_abs is None else found.max_abs
-                    max_ulp[row, column] = found.max_ulp or 0
-                    share[row, column] = found.differing / max(one.numel(), 1)
+                measured = _measure(expected[step].get(path), actual[step].get(path))
+                max_abs[row, column], max_ulp[row, column], share[row, column] = measured
         return cls(steps, leaves, max_abs, max_ulp, share, expected, actual)
 
     @property
     def first(self) -> tuple[int, str] | None:
-        """The first step at whose end some parameter differs, and the first such parameter; None where none does."""
+        """The first step at whose end a parameter differs, and the first such parameter; None where all are equal."""
         rows, columns = np.nonzero(self.share)
         if not len(columns):
             return None
@@ -74,7 +75,10 @@ class Drift:
         return self.steps[column], self.leaves[rows[columns == column].min()]
 
     def after(self, steps: int) -> float:
-        """The largest absolute difference of any parameter, so many steps after loading.
+        """The largest absolute difference of any parameter, `steps` steps after loading.
+
+        Args:
+            steps: number of steps after the one at which the second run was loaded.
 
         Raises:
             BadInput: the runs did not go that far.
@@ -88,3 +92,14 @@ class Drift:
     def __repr__(self) -> str:
         parameters = counted(len(self.leaves), "parameter")
         return f"Drift({parameters}, steps {self.steps[0]}–{self.steps[-1]}, first at {self.first})"
+
+
+def _measure(expected: torch.Tensor | None, actual: torch.Tensor | None) -> tuple[float, int, float]:
+    """Largest absolute difference, largest ULP distance, and share of elements that differ, of one parameter."""
+    if expected is None or actual is None or expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return math.nan, 0, 1.0
+    found = distance(expected, actual)
+    if found is None:
+        return 0.0, 0, 0.0
+    max_abs = math.nan if found.nan or found.max_abs is None else found.max_abs
+    return max_abs, found.max_ulp or 0, found.differing / max(expected.numel(), 1)

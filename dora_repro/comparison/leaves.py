@@ -1,18 +1,21 @@
-"""Compare a snapshot, a trace or a checkpoint file with its like, leaf by leaf, by bytes.
+"""Compare two snapshots, traces or checkpoint files leaf by leaf, by bytes.
 
-Three separate steps, after `torch.testing`: pair the leaves of both sides by path, measure one pair, word the result.
-Bytes alone decide what is equal; the largest absolute difference, ULP distance and share only describe a difference.
+As in `torch.testing`, pairing leaves by path, measuring a pair and wording the result are three separate steps; the
+words are in `difference.py`. Bytes alone decide what is equal; the largest absolute difference, ULP distance and share
+of elements only describe a difference.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import torch
 
 from dora_repro.comparison.files import read_side
+from dora_repro.contracts import Value
 from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.shown import Shown
@@ -24,6 +27,9 @@ from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
+Comparable: TypeAlias = Snapshot | Trace | Mapping[str, Value] | str | Path
+"""What can be compared: a snapshot, a trace, a mapping of path -> value, or the path of a file that holds one."""
+
 
 @dataclass(frozen=True)
 class Comparison(Shown):
@@ -31,9 +37,9 @@ class Comparison(Shown):
 
     Attributes:
         name: what was compared, in a word or two.
-        compared: paths that both sides had or one of them lacked.
-        differences: of those that are not equal by bytes, in the order of the expected side.
-        tolerance: the tier (absolute) that describes the differences, or None.
+        compared: all paths that were compared, those that one side lacks included.
+        differences: one for each leaf whose bytes differ, in the order of the expected side.
+        tolerance: the tolerance (absolute) by which the differences are described; None for none.
     """
 
     name: str
@@ -43,31 +49,31 @@ class Comparison(Shown):
 
     @property
     def equal(self) -> bool:
-        """By bytes, over at least one leaf."""
+        """Whether all bytes are equal, over at least one leaf."""
         return bool(self.compared) and not self.differences
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether all differences are numbers within the tier; True where there is none."""
+        """Whether every difference is one of numbers within the tolerance; without one, whether all are equal."""
         return bool(self.compared) and self.within(self.tolerance or 0.0)
 
     def within(self, tolerance: float) -> bool:
+        """Whether every difference is one of numbers within `tolerance` (absolute); NaN never is."""
         return all(difference.within(tolerance) for difference in self.differences)
 
     @property
     def max_abs(self) -> float:
         """The largest absolute difference; NaN where a leaf is missing, changed its shape or differs in a NaN."""
-        if any(difference.max_abs is None or difference.nan for difference in self.differences):
-            return math.nan
-        return max((difference.max_abs for difference in self.differences), default=0.0)
+        measured = [each.max_abs for each in self.differences if each.max_abs is not None and not each.nan]
+        return max(measured, default=0.0) if len(measured) == len(self.differences) else math.nan
 
     def __repr__(self) -> str:
         return f"Comparison({self.name}: {len(self.differences)} of {counted(len(self.compared), 'leaf')} differ)"
 
 
 def compare(
-    expected: Snapshot | Trace | Mapping | str | Path,
-    actual: Snapshot | Trace | Mapping | str | Path,
+    expected: Comparable,
+    actual: Comparable,
     *,
     only: Iterable[str] = ("*",),
     ignore: Iterable[str] = (),
@@ -79,11 +85,29 @@ def compare(
     Files are compared one leaf at a time, without holding either of them in memory.
 
     Args:
-        only, ignore: globs of paths.
-        tolerance: a tier that describes the differences; bytes decide all the same.
+        expected: the first side.
+        actual: the second side; of the same kind, but a snapshot, a mapping and a checkpoint file go together.
+        only: globs of the paths to compare.
+        ignore: globs of paths to leave out.
+        name: what is compared, in a word or two, for the result.
+        tolerance: describes the differences as within it or not; bytes decide all the same.
 
     Raises:
-        BadInput: a file cannot be read, or the two are not of a kind.
+        BadInput: a file cannot be read, or a trace is compared with something else.
+
+    Example:
+        >>> import torch
+        >>> from dora_repro import compare
+        >>> saved = {"w": torch.tensor([1.0, 2.0]), "step": 3}
+        >>> loaded = {"w": torch.tensor([1.0, 2.5]), "step": 3}
+        >>> comparison = compare(saved, loaded)
+        >>> comparison.equal
+        False
+        >>> comparison.differences[0].max_abs
+        0.5
+        >>> print(comparison)
+        comparison: 1 of 2 equal by bytes
+          w  f32[2]  1/2 (50 %)  max diff = 5.00e-01  max 2097152 ULP at [1]
     """
     (kind, first), (other, second) = _leaves(expected), _leaves(actual)
     if kind != other:
@@ -96,14 +120,14 @@ def compare(
 
 
 class _Nothing:
-    pass
+    """In place of a leaf that one side lacks: None is a value."""
 
 
 _NOTHING = _Nothing()
 
 
-def _leaves(side: object) -> tuple[str, Mapping[str, object]]:
-    """What a side is, and its leaves by path. A file is what it says it is; its values are read when asked for."""
+def _leaves(side: Comparable) -> tuple[str, Mapping[str, Value]]:
+    """What kind of side it is, and its leaves by path; values of a file are read when they are asked for."""
     if isinstance(side, (str, Path)):
         return _leaves(read_side(side))
     if isinstance(side, Trace):
@@ -115,20 +139,26 @@ def _leaves(side: object) -> tuple[str, Mapping[str, object]]:
 
 
 class _Digest(bytes):
-    """A value of which the digest alone is known."""
+    """In place of a value of which the digest alone is known."""
 
     def __repr__(self) -> str:
         return f"digest {self.hex()[:16]}…"
 
 
-def compare_leaf(path: str, expected: object, actual: object) -> LeafDifference | None:
-    """How two values of one leaf differ; None where they are equal by bytes."""
+def compare_leaf(path: str, expected: Value, actual: Value) -> LeafDifference | None:
+    """How two values of one leaf differ; None where they are equal by bytes.
+
+    Args:
+        path: the path of the leaf.
+        expected: its value, or a `SavedLeaf` that holds it.
+        actual: likewise.
+    """
     found = _compare_leaf(path, expected, actual)
     role = getattr(expected, "role", "") or getattr(actual, "role", "")
     return replace(found, role=role) if found is not None and role else found
 
 
-def _compare_leaf(path: str, expected: object, actual: object) -> LeafDifference | None:
+def _compare_leaf(path: str, expected: Value, actual: Value) -> LeafDifference | None:
     if isinstance(expected, SavedLeaf) and isinstance(actual, SavedLeaf):
         return _compare_saved(path, expected, actual)
     if isinstance(expected, SavedLeaf) and not expected.kept and actual is not _NOTHING:
@@ -155,54 +185,68 @@ def _compare_saved(path: str, expected: SavedLeaf, actual: SavedLeaf) -> LeafDif
     return found
 
 
-def _value(side: object) -> object:
+def _value(side: Value) -> Value:
     return side.value if isinstance(side, SavedLeaf) else side
 
 
-def _same_digest(saved: SavedLeaf, value: object) -> bool:
+def _same_digest(saved: SavedLeaf, value: Value) -> bool:
     try:
         return saved.digest == digest(value)
     except TypeError:
         return False
 
 
-def _compare_values(path: str, expected: object, actual: object) -> LeafDifference | None:
+def _compare_values(path: str, expected: Value, actual: Value) -> LeafDifference | None:
     words = describe(expected), describe(actual)
-    if all(isinstance(side, np.ndarray) and not isinstance(side, np.ma.MaskedArray) for side in (expected, actual)):
-        if expected.dtype != actual.dtype:
-            return LeafDifference(path, "dtype", *words)
-        if expected.shape != actual.shape:
-            return LeafDifference(path, "shape", *words)
-        try:
-            expected, actual = (_as_tensor(array) for array in (expected, actual))
-        except TypeError:  # dtypes that torch lacks
-            return None if _same(expected, actual) else LeafDifference(path, "value", *words)
+    if _is_array(expected) and _is_array(actual):
+        return _compare_arrays(path, expected, actual, words)
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
         return _compare_tensors(path, expected, actual, words)
     if type(expected) is not type(actual):
         return LeafDifference(path, "type", *words)
     if _same(expected, actual):
         return None
-    if type(expected) is int:
-        return LeafDifference(path, "value", *words, max_abs=_gap(expected, actual))
-    if type(expected) is float:
-        found = distance(*(torch.tensor(number, dtype=torch.float64) for number in (expected, actual)))
-        return LeafDifference(path, "value", *words, max_abs=found.max_abs, max_ulp=found.max_ulp, nan=found.nan)
+    if type(expected) is int and type(actual) is int:
+        return LeafDifference(path, "value", *words, max_abs=_absolute_difference(expected, actual))
+    if type(expected) is float and type(actual) is float:
+        measured = distance(*(torch.tensor(number, dtype=torch.float64) for number in (expected, actual)))
+        if measured is not None:
+            return LeafDifference(
+                path, "value", *words, max_abs=measured.max_abs, max_ulp=measured.max_ulp, nan=measured.nan
+            )
     return LeafDifference(path, "value", *words)
+
+
+def _is_array(value: Value) -> TypeGuard[np.ndarray]:
+    return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+
+
+def _compare_arrays(
+    path: str, expected: np.ndarray, actual: np.ndarray, words: tuple[str, str]
+) -> LeafDifference | None:
+    if expected.dtype != actual.dtype:
+        return LeafDifference(path, "dtype", *words)
+    if expected.shape != actual.shape:
+        return LeafDifference(path, "shape", *words)
+    try:
+        tensors = _as_tensor(expected), _as_tensor(actual)
+    except TypeError:  # dtypes that torch lacks
+        return None if _same(expected, actual) else LeafDifference(path, "value", *words)
+    return _compare_tensors(path, *tensors, words)
 
 
 def _as_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
 
-def _gap(expected: int, actual: int) -> float:
+def _absolute_difference(expected: int, actual: int) -> float:
     try:
         return float(abs(expected - actual))
     except OverflowError:
         return math.inf
 
 
-def _same(expected: object, actual: object) -> bool:
+def _same(expected: Value, actual: Value) -> bool:
     try:
         return digest(expected) == digest(actual)
     except TypeError:
@@ -219,19 +263,19 @@ def _compare_tensors(
         return LeafDifference(path, "shape", *words)
     if not measurable or expected.is_quantized or expected.is_meta or actual.is_meta:
         return None if digest(expected) == digest(actual) else LeafDifference(path, "value", *words)
-    found = distance(expected, actual)
-    if found is None:
+    measured = distance(expected, actual)
+    if measured is None:
         return None
     return LeafDifference(
-        path, "value", *words, total=expected.numel(), differing=found.differing, nan=found.nan, at=found.at,
-        max_abs=found.max_abs, max_ulp=found.max_ulp,
+        path, "value", *words, total=expected.numel(), differing=measured.differing, nan=measured.nan, at=measured.at,
+        max_abs=measured.max_abs, max_ulp=measured.max_ulp,
     )  # fmt: skip
 
 
 _SHORT = {"float": "f", "bfloat": "bf", "complex": "c", "int": "i", "uint": "u", "bool": "bool"}
 
 
-def describe(value: object) -> str:
+def describe(value: Value) -> str:
     """A tensor as `f32[64]`, anything else as its text, cut to 60 characters."""
     if isinstance(value, SavedLeaf):
         if not value.kept:
