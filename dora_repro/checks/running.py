@@ -14,14 +14,14 @@ from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
 from dora_repro.checks.request import Request
 from dora_repro.comparison.drift import Drift
 from dora_repro.errors import BadInput
-from dora_repro.explain.explaining import Difference, explain, explain_unsteady
+from dora_repro.explain.explaining import Discrepancy, explain, explain_nondeterminism
 from dora_repro.recording.recorder import VALUES_LIMIT
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads
 from dora_repro.state.paths import matching, select
-from dora_repro.trace import first_divergence
+from dora_repro.trace import Divergence, first_divergence
 
 
 def run_check(request: Request) -> Report:
@@ -149,15 +149,15 @@ def _resume(
     if request.explain and known.repeat is not None:
         if known.control.divergence is not None:
             job = sides.reference_job if known.nondeterministic == "reference" else sides.resumed_job
-            why = explain_unsteady(session, job, known.control.divergence.step)
+            why = explain_nondeterminism(session, job, known.control.divergence.step)
             report = replace(report, explanation=why)
         elif report.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
-            difference = _difference(report, sides, known.findings)
-            report = replace(report, explanation=explain(session, sides, known.repeat, difference))
+            discrepancy = _discrepancy(report, sides, known.findings)
+            report = replace(report, explanation=explain(session, sides, known.repeat, discrepancy))
     return report, resumed
 
 
-def _difference(report: Report, sides: Sides, findings: judge.Findings) -> Difference:
+def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Discrepancy:
     """What an explanation has to explain."""
     found, aside = report.divergence, report.set_aside
     effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
@@ -166,10 +166,8 @@ def _difference(report: Report, sides: Sides, findings: judge.Findings) -> Diffe
         still = {difference.path for difference in findings.end}
         wrong = (d for d in findings.lost if d.role in ("parameter", "option") and not d.by_digest)
         at_end = tuple(difference.path for difference in wrong if difference.path in still)
-    return Difference(
-        step=found.step if found else report.steps,
-        phase=effects.phase if effects is not None else found.phase if found is not None else "",
-        leaf=found.leaf if found else report.latent[0],
+    return Discrepancy(
+        divergence=found or Divergence(report.steps, "", report.latent[0]),
         lost=findings.lost,
         changed=report.changed_by_save if found is not None and found.phase == "save" else (),
         at_end=at_end,

@@ -2,24 +2,26 @@
 
 from dataclasses import dataclass, field
 
-from dora_repro.explain.trials.trial import BEYOND, Lines, Outcome
+from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One part of what made the resumed run another one.
+    """One part of what made the resumed run differ.
 
     Attributes:
-        name: what it is: a leaf's path, or what the paths of several have in common (`optimizer/*/exp_avg`);
-            `data/batches`, `data/iterators`, `rng/draws`, `run/exception`.
-        leaves: the paths.
-        role: the part that they play (`moment`, `generator`, …).
+        name: a leaf's path, or what the paths of several have in common (`optimizer/*/exp_avg`); `data/batches`,
+            `data/iterators`, `rng/draws`, `run/exception`.
+        leaves: paths of the leaves.
+        role: role of the leaves (`moment`, `generator`, …); empty for what is no leaf.
         how: what became of them, in words: "not in the checkpoint", "lost; in the checkpoint".
-        necessary: whether nothing heals the run without them; None where that was not tried.
-        without: what came of putting everything back but these: how much they matter by themselves.
-        alone: what came of putting these alone back.
-        save, load: lines of code to add; advice: sentences on what they do not say.
-        file: of a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
+        necessary: whether nothing restores exact resume without them; None where that was not tried.
+        without: result of putting everything back but these: how much they matter by themselves.
+        alone: result of putting these alone back.
+        save: lines of code to add after save().
+        load: lines of code to add after load().
+        advice: sentences on what the lines do not say.
+        file: for a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
     """
 
     name: str
@@ -27,8 +29,8 @@ class Cause:
     role: str = ""
     how: str = ""
     necessary: bool | None = None
-    without: Outcome | None = None
-    alone: Outcome | None = None
+    without: TrialResult | None = None
+    alone: TrialResult | None = None
     save: tuple[str, ...] = ()
     load: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
@@ -45,13 +47,20 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class TrialTold:
-    """One trial as it is shown: what was put back, in words, and what came of it; `aim` is said where it `heals`."""
+class TrialRecord:
+    """One trial as a report shows it.
+
+    Attributes:
+        put_back: what was put back, in words.
+        leaves: number of leaves put back.
+        result: the result of the trial.
+        aim: what the trial did where its outcome is `same`, in words.
+    """
 
     put_back: str
     leaves: int
-    outcome: Outcome
-    aim: str = "heals"
+    result: TrialResult
+    aim: str = "restores exact resume"
 
 
 @dataclass(frozen=True)
@@ -59,26 +68,26 @@ class Explanation:
     """Why a resumed run differs.
 
     Attributes:
-        causes: the parts of one set that heals when it is put back; empty where none was found.
+        causes: the parts of one set that restores exact resume when it is put back; empty where none was found.
         proof: one sentence: what was tried, and what came of it.
-        proved: whether the set is 1-minimal: with any one part left out, it does not heal.
+        proved: whether the set is 1-minimal: with any one part left out, it does not restore exact resume.
         confirmed: whether a fresh process with these put back did what the reference did; None where it did not
             finish.
         confirmation_missing: leaves of the causes that could not be put back in that process: path -> reason. Never
             show `confirmed` without them.
-        lines_tried: what came of the lines of save and load, run in the place of a transplant; None where they were
-            not: a cause has no lines, or such as need another class.
-        other: another set that heals as well, where a part is not necessary.
+        lines_tried: result of running the lines of save and load in place of a transplant; None where they were not
+            run: a cause has no lines, or lines that need another class of loader.
+        other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
             the causes are put back: neither this set nor `other` needs them.
-        unexplained: why nothing that was captured explains it; empty where something does.
+        unexplained: why no captured state explains the difference; empty where `causes` do.
         look_at: what was ruled out, and where to look next, a sentence each.
-        keys: what `load_state_dict` was given and left out, or lacked, a sentence each.
+        keys: what `load_state_dict` was given and ignored, or lacked, a sentence each.
         draws: who drew random numbers in one run and not in the other, a sentence each.
-        operator: the first operator with equal inputs and another output.
-        trials: all that were done, in order.
-        steps: that all trials took together.
-        seconds: wall time.
+        operator: the first operator with equal inputs and different output, in words; empty where there is none.
+        trials: every trial done, in order.
+        steps: number of steps that all trials took together.
+        seconds: wall time, in seconds.
         stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
     """
 
@@ -87,7 +96,7 @@ class Explanation:
     proved: bool = False
     confirmed: bool | None = None
     confirmation_missing: dict[str, str] = field(default_factory=dict)
-    lines_tried: Outcome | None = None
+    lines_tried: TrialResult | None = None
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
     unexplained: str = ""
@@ -95,10 +104,10 @@ class Explanation:
     keys: tuple[str, ...] = ()
     draws: tuple[str, ...] = ()
     operator: str = ""
-    trials: tuple[TrialTold, ...] = ()
+    trials: tuple[TrialRecord, ...] = ()
     steps: int = 0
     seconds: float = 0.0
-    stopped: str = field(default="")
+    stopped: str = ""
 
     @property
     def lines(self) -> Lines:

@@ -73,9 +73,7 @@ def losses(report: Report) -> Figure:
 
 def _mark_steps(axes: Axes, report: Report) -> None:
     """Draw vertical lines where the run was saved and loaded, and where it first differs."""
-    axes.axvline(
-        report.save_at + 0.5, color=COLOURS[2], linestyle=":", linewidth=1.2, label="saved, loaded", zorder=0
-    )
+    axes.axvline(report.save_at + 0.5, color=COLOURS[2], linestyle=":", linewidth=1.2, label="saved, loaded", zorder=0)
     if report.divergence is not None:
         axes.axvline(report.divergence.step, color=COLOURS[1], linewidth=1.2, label="first difference", zorder=0)
 
@@ -120,11 +118,11 @@ def _restored(report: Report) -> list[tuple[str, float]]:
         return []
     several = len(report.causes) > 1
     for cause in measured:
-        if several and cause.alone is not None and cause.alone.apart is not None:
-            rows.append((f"only {cause.name}", cause.alone.apart))
+        if several and cause.alone is not None and cause.alone.parameter_distance is not None:
+            rows.append((f"only {cause.name}", cause.alone.parameter_distance))
     for cause in measured:
-        if cause.without is not None and cause.without.apart is not None:
-            rows.append((f"all but {cause.name}", cause.without.apart))
+        if cause.without is not None and cause.without.parameter_distance is not None:
+            rows.append((f"all but {cause.name}", cause.without.parameter_distance))
     return [*rows, ("all of these" if several else f"only {report.causes[0].name}", 0.0)]
 
 

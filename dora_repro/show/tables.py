@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dora_repro.checks.expectation import expectation
 from dora_repro.checks.report import Report
+from dora_repro.explain.trials.trial import Outcome
 from dora_repro.show.groups import grouped
 from dora_repro.subject.config import TrainingConfig
 
@@ -26,14 +27,14 @@ def trial_table(report: Report) -> str:
     found = report.explanation
     rows = []
     for number, trial in enumerate(found.trials if found is not None else (), 1):
-        outcome = trial.outcome
-        if outcome.heals is None:
-            came = "no verdict"
-        elif outcome.heals:
+        result, divergence = trial.result, trial.result.divergence
+        if result.outcome is Outcome.UNRESOLVED:
+            came = "unresolved"
+        elif result.restores:
             came = trial.aim
         else:
-            came = f"differs at step {outcome.first[0]}, {outcome.first[1]}" if outcome.first else "differs at the end"
-        rows.append((str(number), came, str(outcome.steps), trial.put_back))
+            came = f"differs at step {divergence.step}, {divergence.phase}" if divergence else "differs at the end"
+        rows.append((str(number), came, str(result.steps), trial.put_back))
     return table(("trial", "came of it", "steps", "put back"), rows)
 
 

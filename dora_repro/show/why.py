@@ -2,7 +2,7 @@
 
 from dora_repro.checks.report import Report
 from dora_repro.explain.explanation import Cause, Explanation
-from dora_repro.explain.trials.trial import Outcome
+from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.groups import grouped_paths
 from dora_repro.show.sections import Wording
 from dora_repro.wording import counted
@@ -44,18 +44,18 @@ def _named(cause: Cause, wording: Wording) -> str:
 def _size(cause: Cause, report: Report) -> list[str]:
     """How far apart the runs are at the end where all is put back but this."""
     apart = cause.without
-    if apart is None or apart.heals is not False or len(report.causes) < 2:
+    if apart is None or apart.outcome is not Outcome.DIFFERENT or len(report.causes) < 2:
         return []
     return [f"      all put back but this: {how_far(apart)}"] if how_far(apart) else []
 
 
-def how_far(outcome: Outcome) -> str:
+def how_far(result: TrialResult) -> str:
     """The sizes that a trial measured at its end; empty where it measured none."""
     words = []
-    if outcome.apart is not None:
-        words.append(f"parameters {outcome.apart:.1e} apart")
-    if outcome.loss is not None:
-        words.append(f"loss {outcome.loss:.1e} apart")
+    if result.parameter_distance is not None:
+        words.append(f"parameters {result.parameter_distance:.1e} apart")
+    if result.loss_distance is not None:
+        words.append(f"loss {result.loss_distance:.1e} apart")
     return ", ".join(words)
 
 
@@ -81,14 +81,14 @@ def _mended(found: Explanation) -> list[str]:
 def came_of_lines(found: Explanation) -> str:
     """What running the lines came to, in a sentence; empty where they were not run, or gave no verdict."""
     tried = found.lines_tried
-    if tried is None or (tried.heals is None and not tried.error):
+    if tried is None or (tried.outcome is Outcome.UNRESOLVED and not tried.error):
         return ""
-    if tried.heals:
+    if tried.restores:
         return "Tried: with these lines a resumed run does what the uninterrupted one did."
     if tried.error:
         why = f"they raise {tried.error.splitlines()[0].rstrip(':.')}"
-    elif tried.first:
-        why = f"step {tried.first[0]} still differs in phase {tried.first[1]}"
+    elif tried.divergence:
+        why = f"step {tried.divergence.step} still differs in phase {tried.divergence.phase}"
     else:
         why = "the state at the end still differs"
     return f"Tried: these lines are not all that it takes; {why}."
@@ -98,16 +98,16 @@ def trial_lines(found: Explanation) -> list[str]:
     """A line for each trial."""
     lines = []
     for trial in found.trials:
-        outcome = trial.outcome
-        if outcome.heals is None:
-            came = f"no verdict: {outcome.error}"
-        elif outcome.heals:
+        result = trial.result
+        if result.outcome is Outcome.UNRESOLVED:
+            came = f"unresolved: {result.error}"
+        elif result.restores:
             came = trial.aim
-        elif outcome.first:
-            came = f"differs at step {outcome.first[0]}, phase {outcome.first[1]}"
+        elif result.divergence:
+            came = f"differs at {result.divergence.where}"
         else:
-            came = f"differs: {outcome.error}" if outcome.error else "differs at the end"
-        lines.append(f"  {trial.put_back}: {came}" + (f" ({how_far(outcome)})" if how_far(outcome) else ""))
+            came = f"differs: {result.error}" if result.error else "differs at the end"
+        lines.append(f"  {trial.put_back}: {came}" + (f" ({how_far(result)})" if how_far(result) else ""))
     return lines
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dora_repro import Verdict, check
+from dora_repro.explain.trials.trial import Outcome
 from dora_repro.faults import gallery, plain
 from tests import runs
 
@@ -43,7 +44,7 @@ def test_what_was_not_saved_is_the_cause_and_nothing_else(forgotten, causes):
     found = report.explanation
     assert found.proved and found.confirmed
     assert all(cause.necessary for cause in report.causes)
-    assert all(cause.without.apart > 0 for cause in report.causes)
+    assert all(cause.without.parameter_distance > 0 for cause in report.causes)
     assert "count" not in found.leaves
     assert len(found.trials) <= 15
 
@@ -172,7 +173,7 @@ def test_where_nothing_at_all_is_seen_the_usual_suspects_are_listed():
 
     found = explained(Reset).explanation
     assert found.causes == () and found.unexplained
-    assert found.operator == "" or "other inputs" in found.operator
+    assert found.operator == "" or "different inputs" in found.operator
 
 
 def test_a_split_after_the_generator_was_restored_is_named_with_its_line():
@@ -286,7 +287,7 @@ def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_bat
     assert "`batches` (" in iterators.how and iterators.load and not iterators.is_state
     assert any(trial.put_back == "all that was lost and the iterators" for trial in found.trials)
     # Nothing that stands in an iterator's place is taken away from a trial's run.
-    assert not any("has no attribute" in (trial.outcome.error or "") for trial in found.trials)
+    assert not any("has no attribute" in (trial.result.error or "") for trial in found.trials)
 
 
 def test_two_lost_leaves_that_only_matter_together_are_both_named():
@@ -439,11 +440,11 @@ class Deadly(runs.Forgetful):
         Deadly.resumed = True  # a plain value on the class is no state that is captured
 
 
-def test_a_trial_that_takes_its_interpreter_down_is_no_verdict():
+def test_a_trial_that_takes_its_interpreter_down_is_unresolved():
     report = check(functools.partial(Deadly, "optimizer"), 4, 2)
     found = report.explanation
     assert found.causes == ()
-    assert any(trial.outcome.heals is None and trial.outcome.error for trial in found.trials)
+    assert any(trial.result.outcome is Outcome.UNRESOLVED and trial.result.error for trial in found.trials)
 
 
 class WithBackbone(runs.Forgetful):
@@ -500,5 +501,5 @@ def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
     """Neither can be put back in time: what was drawn stays drawn, and a dataset is kept by digest alone."""
     report = explained(factory, 9, 5)
     (cause,) = report.causes
-    assert cause.name == "data/batches" and cause.how.endswith(f"what they are made of: {leaf}")
-    assert any(line.startswith(f"Restore {leaf} before an iterator is made") for line in cause.advice)
+    assert cause.name == "data/batches" and cause.how.endswith(f"their sources differ right after loading: {leaf}")
+    assert any(line.startswith(f"Restore {leaf} before an iterator of the loader is made") for line in cause.advice)

@@ -137,7 +137,7 @@ def test_a_fault_is_found_where_it_was_declared_to_be_and_its_cause_is_the_decla
     assert found.confirmed or not found.trials
     assert (found.lines_tried is None) == (fault.name in NO_LINES)
     if found.lines_tried is not None:  # the advice is held to what the transplant is: the reference's very bytes
-        assert bool(found.lines_tried.heals) == (fault.name not in NOT_LINES_ALONE), found.lines_tried
+        assert found.lines_tried.restores == (fault.name not in NOT_LINES_ALONE), found.lines_tried
 
 
 LIBRARIES = {"copy": copy, "np": np, "random": random, "torch": torch}

@@ -57,6 +57,20 @@ CIRCLES: set[tuple[str, ...]] = {
     ("state.leaves", "state.python_objects", "state.torch_objects"),
 }
 
+# The floors of `explain`, folders and modules, each of which imports only floors before it. `logs` are as far up as
+# `audit` and `advice` and know neither.
+FLOORS = (
+    "trials",
+    "audit",
+    "advice",
+    "logs",
+    "explanation",
+    "confirmation",
+    "causes",
+    "unexplained",
+    "explaining",
+)
+
 # The core knows no screen and no model.
 CORE = {"checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain", "checks"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
@@ -142,6 +156,30 @@ def trespasses(package: Path) -> list[str]:
     return wrong
 
 
+def climbs(package: Path) -> list[str]:
+    """Every import within `explain` that goes against its floors, each as `file:line: what is wrong`."""
+    wrong, floors = [], {f"{package.name}.explain.{floor}" for floor in FLOORS}
+    for path in sorted((package / "explain").rglob("*.py")):
+        here = room(path, package / "explain")
+        if here != "__init__" and here not in FLOORS:
+            wrong.append(
+                f"{path.relative_to(package.parent).as_posix()}: {here} is no floor yet: give it a place in FLOORS"
+            )
+            continue
+        for line, name in imports(path, package, floors):
+            if not name.startswith(f"{package.name}.explain"):
+                continue
+            there = name.removeprefix(f"{package.name}.explain").removeprefix(".").partition(".")[0]
+            fault = "" if there in FLOORS else f"explain imports {there or 'itself'}: name the floor it lies on"
+            if here == "__init__" or (there in FLOORS and FLOORS.index(there) > FLOORS.index(here)):
+                fault = f"{here} imports {there}, a floor above it"
+            elif here == "logs" and there in ("trials", "audit", "advice"):
+                fault = f"logs imports {there}, of which it knows nothing"
+            if fault:
+                wrong.append(f"{path.relative_to(package.parent).as_posix()}:{line}: {fault}")
+    return wrong
+
+
 def graph(package: Path) -> dict[str, set[str]]:
     """For each module by its name within the package, the modules of the package that it imports anywhere.
 
@@ -165,8 +203,7 @@ def circles(edges: Mapping[str, Collection[str]]) -> set[tuple[str, ...]]:
     """Each largest set of modules of which every one leads to every other by imports, sorted."""
     reached = {module: _reached(module, edges) for module in edges}
     together = {
-        module: tuple(sorted(other for other in there if module in reached[other]))
-        for module, there in reached.items()
+        module: tuple(sorted(other for other in there if module in reached[other])) for module, there in reached.items()
     }
     return {modules for module, modules in together.items() if module in modules}
 
@@ -201,6 +238,12 @@ def test_a_room_imports_only_rooms_to_its_left(root):
     package = root / "dora_repro"
     assert {room(path, package) for path in modules(package)} >= {"errors", "checkpoint", "subject", "state"}
     assert trespasses(package) == []
+
+
+def test_a_floor_of_explain_imports_only_floors_before_it(root):
+    package = root / "dora_repro"
+    assert {room(path, package / "explain") for path in (package / "explain").rglob("*.py")} >= set(FLOORS)
+    assert climbs(package) == []
 
 
 def test_every_room_has_its_place_in_the_row(root):
@@ -258,6 +301,28 @@ def test_a_trespass_is_seen_however_it_is_written(tmp_path):
         "dora_repro/state/rng.py:1: state imports show, a room to its right",
         "dora_repro/subject/model.py:1: subject imports state, a room to its right",
         "dora_repro/trace.py:1: trace imports recording, a room to its right",
+    ]
+
+
+def test_a_floor_that_imports_one_above_it_is_seen(tmp_path):
+    package = plant(
+        tmp_path,
+        explain__trials__worker="def late():\n    from ..causes import proof\n",
+        explain__audit__saved="from dora_repro.explain.advice.advice import Advice\nfrom ..trials.trial import Trial\n",
+        explain__advice__advice="from . import models\nfrom ..audit import saved\nfrom .. import trials\n",
+        explain__logs__draws="from ..trials.trial import Trial\nfrom dora_repro.sides import job\n",
+        explain__causes="from .explanation import Cause\nfrom .explaining import explain\nfrom . import advise\n",
+        explain__attic="from .trials import trial\n",
+    )
+    (package / "explain" / "__init__.py").write_text("from .explaining import explain\n", encoding="utf-8")
+    assert climbs(package) == [
+        "dora_repro/explain/__init__.py:1: __init__ imports explaining, a floor above it",
+        "dora_repro/explain/attic.py: attic is no floor yet: give it a place in FLOORS",
+        "dora_repro/explain/audit/saved.py:1: audit imports advice, a floor above it",
+        "dora_repro/explain/causes.py:2: causes imports explaining, a floor above it",
+        "dora_repro/explain/causes.py:3: explain imports itself: name the floor it lies on",
+        "dora_repro/explain/logs/draws.py:1: logs imports trials, of which it knows nothing",
+        "dora_repro/explain/trials/worker.py:2: trials imports causes, a floor above it",
     ]
 
 

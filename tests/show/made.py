@@ -3,8 +3,8 @@
 from dora_repro.checks.report import Control, Report, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.explanation import Cause, Explanation, TrialTold
-from dora_repro.explain.trials.trial import Outcome
+from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
+from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.trace import Divergence
 
 LEAVES = ("model/a.m", "model/a.delta")
@@ -82,8 +82,8 @@ def tolerated(**changes) -> Report:
 
 def explained(**changes) -> Report:
     """A report that says why: two parts, both needed, and what mends them."""
-    failed = Outcome(False, (3, "update", "model/a.m"), 1, 1e-3, 2e-4)
-    healed = Outcome(True, None, 1)
+    failed = TrialResult(Outcome.DIFFERENT, Divergence(3, "update", "model/a.m"), 1, 1e-3, 2e-4)
+    restored = TrialResult(Outcome.SAME, steps=1)
     moments = tuple(f"optimizer/{name}/exp_avg" for name in ("a.m", "a.delta"))
     explanation = Explanation(
         causes=(
@@ -98,9 +98,9 @@ def explained(**changes) -> Report:
         draws=("random_split: 2 draws (train.py:3: random_split(data, [1, 2]))",),
         keys=("strict=False ignored 2 of 2 keys: all begin with `module.`; strip the prefix",),
         trials=(
-            TrialTold("nothing", 0, failed),
-            TrialTold("all that was lost", 5, healed),
-            TrialTold("rng/torch.cpu", 1, Outcome(None, error="KeyError: 'step'")),
+            TrialRecord("nothing", 0, failed),
+            TrialRecord("all that was lost", 5, restored),
+            TrialRecord("rng/torch.cpu", 1, TrialResult(Outcome.UNRESOLVED, error="KeyError: 'step'")),
         ),
         steps=3,
     )  # fmt: skip

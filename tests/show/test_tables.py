@@ -25,8 +25,8 @@ def test_trials_are_told_with_what_came_of_them():
         "trial  came of it                 steps  put back",
         "-----  -------------------------  -----  --------",
         "1      differs at step 3, update  1      nothing",
-        "2      heals                      1      all that was lost",
-        "3      no verdict                 0      rng/torch.cpu",
+        "2      restores exact resume      1      all that was lost",
+        "3      unresolved                 0      rng/torch.cpu",
     ]
 
 

@@ -28,11 +28,11 @@ def test_the_lines_that_mend_it_restore_generators_last():
 
 
 def test_trials_are_listed_where_that_is_asked():
-    assert "all that was lost: heals" not in report_text(explained())
+    assert "all that was lost: restores exact resume" not in report_text(explained())
     text = report_text(explained(), verbose=True)
     assert "  nothing: differs at step 3, phase update (parameters 1.0e-03 apart, loss 2.0e-04 apart)\n" in text
-    assert "  all that was lost: heals\n" in text
-    assert "  rng/torch.cpu: no verdict: KeyError: 'step'\n" in text
+    assert "  all that was lost: restores exact resume\n" in text
+    assert "  rng/torch.cpu: unresolved: KeyError: 'step'\n" in text
 
 
 def test_what_no_state_explains_is_said_with_the_operator_and_what_was_ruled_out():
@@ -40,12 +40,12 @@ def test_what_no_state_explains_is_said_with_the_operator_and_what_was_ruled_out
         explained().explanation,
         causes=(),
         unexplained="no captured state explains it",
-        operator="aten.mul.Tensor: equal inputs, other output",
+        operator="aten.mul.Tensor: equal inputs, different output",
         look_at=("ruled out: all 4 leaves",),
     )
     text = report_text(explained(explanation=explanation))
     assert "Why: no captured state explains it\n" in text
-    assert "  First operator that differs: aten.mul.Tensor: equal inputs, other output\n" in text
+    assert "  First operator that differs: aten.mul.Tensor: equal inputs, different output\n" in text
     assert "  - ruled out: all 4 leaves\n" in text and "To mend it" not in text
 
 

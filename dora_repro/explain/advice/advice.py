@@ -1,27 +1,35 @@
-"""What to add to save and load, so that a cause is one no more.
+"""What to add to save and load, so that a cause no longer is one.
 
-Which lines those are (`mending.py`) is told by the role of the leaves and by their type, never by where the fault was
-planted; some losses call for a sentence, and not for lines.
+The lines follow from the role of the leaves and from their type, never from where a fault was planted; some losses call
+for a sentence, and not for lines. Lines of save fill a dict `state`, lines of load read it, in plain torch; objects
+have the names that the run gives them.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dora_repro.explain.advice.checkpoint_keys import Rereading
-from dora_repro.explain.advice.expressions import Addresses, quoted
-from dora_repro.explain.advice.lost_state import Advice, Lost
-from dora_repro.explain.advice.mending import LAST, mend
+from dora_repro.explain.advice import expressions
+from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
+from dora_repro.explain.advice.expressions import Kinds, quoted
+from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, saved_value, state_key
+from dora_repro.explain.advice.models import alias, gradients, structure, weights
+from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
+from dora_repro.explain.advice.values import memory, whole
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
-from dora_repro.state.snapshot import SavedLeaf
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 __all__ = ["Advice", "advise", "closed_over", "loaders_of"]
 
-EXCEPTION = "run/exception"
+_LAST = (
+    "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
+    "loader."
+)
+_OPTIMIZER = "Load it after the model was built, and into an optimizer over the same parameters in the same order."
 
 
 def closed_over(function: str, names: Iterable[str]) -> Advice:
-    """For variables that a function closes over: no line of save or load reaches them."""
+    """Advise on variables that a function closes over: no line of save or load reaches them."""
     listed = ", ".join(f"`{name}`" for name in names)
     return Advice(
         sentence=f"{listed}: in the closure of `{function}`, out of reach of save and load. Keep it on the run, or on "
@@ -35,65 +43,80 @@ def advise(
     role: str,
     saved: Mapping[str, SavedLeaf] | None = None,
     *,
-    kinds: Mapping[str, object] | None = None,
-    reread: Rereading | None = None,
+    kinds: Kinds | None = None,
+    keys: CheckpointKeys | None = None,
     how: str = "",
 ) -> Advice:
-    """What to add to save and load, so that a cause is one no more.
+    """Say what to add to save and load, so that a cause no longer is one.
 
     Args:
-        name: of the cause; leaves: their paths; role: of them.
-        saved: the reference's state at the save: its values tell torch's, numpy's and Python's generators apart, and
+        name: name of the cause.
+        leaves: paths of its leaves.
+        role: role of its leaves.
+        saved: the reference's state at the save: its values distinguish torch's, numpy's and Python's generators, and
             name what an alias stands for.
-        kinds: of its containers, by path; by default those of `saved`, where it is a `Snapshot`.
-        reread: how the checkpoint is read, where the values are in it and only the lines of load are lacking.
-        how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not mend.
+        kinds: kinds of its containers, by path; by default those of `saved`, where it is a `Snapshot`.
+        keys: how code reads the checkpoint, where the values are in it and only the lines of load are missing.
+        how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not fix.
     """
     if name in (DATA, ITERATORS):
         return _place_in_the_data(saved or {})
-    if name in _WITHOUT_STATE:
-        return _WITHOUT_STATE[name]
-    paths = leaves or (name,)
-    kinds = getattr(saved, "kinds", {}) if kinds is None else kinds
-    without_any = any(word in how for word in ("lost", "recast", "reshaped"))
-    found = mend(Lost(paths, saved or {}, kinds, reread, without_any), role)
-    found = replace(found, load=tuple(_declared(line, paths) for line in found.load))
-    besides = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
-    if reread is None:
-        return replace(found, further=(*found.further, *besides))
-    told = reread.told(paths[0])
-    load = tuple(f"{line}  # state: {told}" if told else line for line in found.load)
-    return replace(found, save=(), load=load, further=(*found.further, *besides), file=reread.file(paths[0]))
+    if name in _SENTENCES:
+        return Advice(sentence=_SENTENCES[name])
+    paths, saved = leaves or (name,), saved or {}
+    nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
+    advice = _by_role(LostState(paths, saved, _kinds(saved) if kinds is None else kinds, keys, nothing_there), role)
+    load = tuple(_declared(line, paths) for line in advice.load)
+    by_how = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
+    advice = replace(advice, load=load, further=(*advice.further, *by_how))
+    if keys is None:
+        return advice
+    source = keys.source(paths[0])
+    load = tuple(f"{line}  # state: {source}" if source else line for line in load)
+    return replace(advice, save=(), load=load, file=keys.file(paths[0]))
+
+
+def _kinds(saved: Mapping[str, SavedLeaf]) -> Kinds:
+    return saved.kinds if isinstance(saved, Snapshot) else {}
 
 
 def _declared(line: str, paths: Iterable[str]) -> str:
-    """A line that assigns a variable of the module, as it is right in a function."""
+    """A line that assigns a variable of the module, with the declaration that a function needs."""
     name = line.partition(" = ")[0]
     return f"global {name}; {line}" if name.isidentifier() and PREFIX + name in paths else line
 
 
-# Words of the audits -> what they call for.
+# (words of the audits, the sentence that they call for)
 _BY_HOW = (
-    ("with other values than the run had", "Save after the update and the scheduler's step: what is saved is older."),
-    ("with the values of `", "What is saved in its place is another object's: save the one that is trained as well."),
-    ("in another dtype", "Save it in its own dtype: what is rounded away does not come back."),
-    ("rounded to", "Save it in its own dtype: what is rounded away does not come back."),
+    (
+        "with other values than the run had",
+        "Save after the update and the scheduler's step: the saved values are older.",
+    ),
+    (
+        "with the values of `",
+        "What is saved in its place belongs to another object: save the one that is trained as well.",
+    ),
+    ("in another dtype", "Save it in its own dtype: rounding loses bits that loading cannot restore."),
+    ("rounded to", "Save it in its own dtype: rounding loses bits that loading cannot restore."),
     (
         "recast",
-        "load_state_dict keeps the dtype that is there, and an optimizer's casts state to the dtype of its parameters: "
-        "build the run in the dtype it was trained in before loading.",
+        "load_state_dict keeps the dtype of the tensors that are there, and an optimizer's casts state to the dtype of "
+        "its parameters: build the run in the dtype it was trained in before loading.",
     ),
     (
         "reshaped",
-        "load_state_dict changes no shapes: build the model with the shapes that it was trained in before loading.",
+        "load_state_dict changes no shapes: build the model with the shapes that it was trained with before loading.",
     ),
     (
         "that no model has",
-        "Load into the tensors that are there (without assign=True, and with no other model in the model's place), or "
-        "make the optimizer after the model was loaded, and load its state then.",
+        "Load into the tensors that are there (without assign=True, and without replacing the model), or make the "
+        "optimizer after the model was loaded, and load its state then.",
     ),
-    ("misplaced", "Positions tell parameters apart: give the optimizer the same parameters in the same order."),
-    ("re-initialised", "Load after the adapter was made, and make none afterwards: a new one starts from nothing."),
+    ("misplaced", "Parameters are identified by position: give the optimizer the same parameters in the same order."),
+    (
+        "re-initialised",
+        "Load after the adapter was made, and make no adapter afterwards: a new one starts from initial values.",
+    ),
     ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
 )
 
@@ -105,25 +128,69 @@ def loaders_of(saved: Iterable[str]) -> list[str]:
 
 
 def _place_in_the_data(saved: Mapping[str, SavedLeaf]) -> Advice:
-    """For data that goes on elsewhere; told of the run's first loader, which is the one that it trains on."""
+    """Advise on data that continues elsewhere, for the run's first loader, which is the one that it trains on."""
     loader = next(iter(loaders_of(saved)), "loader")
-    code, key = Addresses(getattr(saved, "kinds", {})).code(loader), f"state[{quoted(loader)}]"
+    code, key = expressions.code(loader, _kinds(saved)), f"state[{quoted(loader)}]"
     return Advice(
         (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
         (f"{code}.load_state_dict({key})  # before iter({code})",),
-        "Save and restore where the data stands: the epoch, the state of the sampler or of the loader's generator at "
-        "the epoch's beginning, and how many batches were used. torchdata's StatefulDataLoader does it in place of "
-        "DataLoader; with DataLoader, restore the generator, make the iterator anew and take the used batches from it.",
+        "Save and restore the position in the data: the epoch, the state of the sampler or of the loader's generator "
+        "at the epoch's beginning, and the number of batches used. torchdata's StatefulDataLoader does so in place of "
+        "DataLoader; with DataLoader, restore the generator, make a new iterator and take the used batches from it.",
     )
 
 
-_WITHOUT_STATE = {
-    DRAWS: Advice(
-        sentence="Something draws another number of random numbers after resuming than it did before. " + LAST + " "
-        "Between that and the next step draw nothing (no evaluation, no sample, no new model)."
-    ),
-    EXCEPTION: Advice(
-        sentence="The resumed run raises: make load() run through on a file that save() wrote, without a try that "
-        "swallows what it raises."
-    ),
+_SENTENCES = {
+    DRAWS: f"Something draws a different number of random numbers after resuming than it did before. {_LAST} Between "
+    "that and the next step draw nothing (no evaluation, no sample, no new model).",
+    "run/exception": "The resumed run raises: make load() run through on a file that save() wrote, without a try that "
+    "swallows what it raises.",
 }
+
+
+# --- by role ---------------------------------------------------------------------------------------------------------
+
+
+def _by_role(lost: LostState, role: str) -> Advice:
+    """Advise on leaves of one role."""
+    if lost.root == "flags" or role == "flag":
+        return _flags(lost)
+    if role == "generator" or lost.root == "rng":
+        return _generators(lost)
+    if role == "alias":
+        return alias(lost)
+    if role in ("moment", "option"):
+        return whole(lost, optimizer_of(lost), _OPTIMIZER)
+    if role == "gradient":
+        return gradients(lost)
+    if role in ("parameter", "buffer"):
+        return weights(lost, role)
+    if role == "structure":
+        return structure(lost)
+    return memory(lost)
+
+
+def _generators(lost: LostState) -> Advice:
+    save: list[str] = []
+    load: list[str] = []
+    wide = False
+    for path in lost.paths:
+        key = lost.keys.generator(path) if lost.keys else f"state[{quoted(path)}]"
+        get, put = generator_lines(path, saved_value(lost, path), expression(lost, path), key)
+        save.append(f"{key} = {get}")
+        load.append(put)
+        wide = wide or has_arrays(saved_value(lost, path), get)
+    return Advice(tuple(save), tuple(load), f"{_LAST} {ARRAYS}" if wide else _LAST)
+
+
+def _flags(lost: LostState) -> Advice:
+    save: list[str] = []
+    load: list[str] = []
+    for path in lost.paths:
+        flag, key = path.removeprefix("flags/"), state_key(lost, path)
+        get, put = flag_lines(flag, key)
+        if put:
+            save.append(f"{key} = {get}")
+            load.append(put)
+    sentence = "Better: set it at the start of the program, the same each time."
+    return Advice(tuple(save), tuple(load), sentence if save else f"Set {lost.first} the same in both processes.")

@@ -1,4 +1,4 @@
-"""How code reads a value that a checkpoint has: with the keys, the names and in the file that it has there.
+"""Code that reads a value from a checkpoint: with the keys and names that it has there, from the file it is in.
 
 `state` is what was read of the file: `state["model"]`, or `state` alone where the file is a model's state_dict.
 """
@@ -12,22 +12,25 @@ import numpy as np
 from dora_repro.checkpoint.opening import open_tree
 from dora_repro.checkpoint.reading import key_text
 from dora_repro.checkpoint.sharded import is_sharded
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.explain.advice.expressions import quoted
 from dora_repro.explain.audit.saved import SaveAudit
 from dora_repro.state.snapshot import SavedLeaf
 
 _OF_OPTIMIZER = ("state", "param_groups")
+Way = list[tuple[Value, Value]]  # (key, the container that it is a key of), from the top of a file down
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a file has of a module.
+class ModuleState:
+    """The state of a module in a file.
 
     Attributes:
-        code: an expression for it, with the module's own names; before: lines that make what this names.
+        code: an expression for it, with the module's own names.
         complete: whether the file has all of the module's parameters.
-        named_alike: whether the leaf has the name that the module's state_dict has for it.
+        before: lines that define the names in `code`.
+        named_alike: whether the leaf has the name that the module's state_dict gives it.
     """
 
     code: str
@@ -36,19 +39,19 @@ class Held:
     named_alike: bool = True
 
 
-class Rereading:
-    """Reads one checkpoint.
+class CheckpointKeys:
+    """Expressions that read the leaves of one checkpoint.
 
     Args:
         audit: which leaf is under which key.
         saved: the reference's leaves at the save.
-        load: the file or folder that `save(path)` wrote at its path; alone: whether it wrote this one file only, so
-            that keys do not begin with the name of a file.
+        load: the file or folder that `save(path)` wrote at its path.
+        alone: whether it wrote this one file only, so that keys do not begin with the name of a file.
     """
 
-    def __init__(self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool):
+    def __init__(self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool) -> None:
         self._audit, self._saved, self._load, self._alone = audit, saved, load, alone
-        self._trees: dict[Path, object] = {}
+        self._trees: dict[Path, Value] = {}
 
     def value(self, path: str) -> str:
         """Code for a leaf's own value."""
@@ -64,11 +67,11 @@ class Rereading:
             inside = len(found) - path.removeprefix(f"{owner}/").count("/") - 1
         return _chain(found[:inside]) if inside >= 0 else f"state[{quoted(owner)}]"
 
-    def module(self, path: str, owner: str) -> Held:
-        """Code for the state_dict of a module that a leaf lies in, where its keys begin otherwise with these mended."""
+    def module(self, path: str, owner: str) -> ModuleState:
+        """Code for the state_dict of a module that a leaf lies in; its keys get the prefix that the module's have."""
         found = self._keys(path)
         if not found:
-            return Held(f"state[{quoted(owner)}]", True)
+            return ModuleState(f"state[{quoted(owner)}]", True)
         *above, (key, names) = found
         code, name = _chain(above), path.removeprefix(f"{owner}/")
         before: tuple[str, ...] = ()
@@ -82,10 +85,10 @@ class Rereading:
             before = (f"weights = {{{quoted(prefix)} + n: value for n, value in {code}.items()}}",)
             names = [prefix + each for each in names]
         complete = self._parameters(owner) <= set(names)
-        return Held("weights" if before else code, complete, before, name in names)
+        return ModuleState("weights" if before else code, complete, before, name in names)
 
     def generator(self, path: str) -> str:
-        """Code for a generator's state, as it was taken: the whole tuple or dict that its words lie in."""
+        """Code for a generator's state as it was saved: the whole tuple or dict that its words lie in."""
         found = self._keys(path)
         if found is None:
             return f"state[{quoted(path)}]"
@@ -96,18 +99,18 @@ class Rereading:
         return _chain(found)
 
     def file(self, path: str) -> str:
-        """The file that a leaf is in, as it lies beside the one at `path`; empty where that is the file."""
+        """The file that a leaf is in, relative to the folder of the one at `path`; empty where it is that one."""
         file = self._file(path)
         return "" if file is None or file == self._load else file.relative_to(self._load.parent).as_posix()
 
-    def told(self, path: str) -> str:
-        """The same in words, with `path` for what save() was given."""
+    def source(self, path: str) -> str:
+        """The same in words, with `path` for what save() was given: "what f"{path}.more" holds"."""
         name = self.file(path)
         beside = name.removeprefix(self._load.name)
         return name and (f'what f"{{path}}{beside}" holds' if beside != name else f"what {name} holds")
 
     def _parameters(self, owner: str) -> set[str]:
-        """The names of the parameters of a module. Buffers may be such as no state_dict has."""
+        """The names of the parameters of a module; not those of buffers, which a state_dict may lack."""
         inside = f"{owner}/"
         own = ((path, leaf) for path, leaf in self._saved.items() if path.startswith(inside))
         names = {path.removeprefix(inside) for path, leaf in own if leaf.role == "parameter"}
@@ -122,17 +125,17 @@ class Rereading:
         files = (self._load.parent.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
         return next((file for file in files if file.is_file() or is_sharded(file)), None)
 
-    def _keys(self, path: str) -> list[tuple[object, object]] | None:
-        """(key, what it is a key of) from the top of the file down to a leaf; None where the way is not found."""
-        kept, file = self._audit.leaves.get(path), self._file(path)
-        if kept is None or not kept.keys or file is None:
+    def _keys(self, path: str) -> Way | None:
+        """The keys from the top of the file down to a leaf; None where they cannot be followed."""
+        status, file = self._audit.leaves.get(path), self._file(path)
+        if status is None or not status.keys or file is None:
             return None
-        parts = kept.keys[0].split("/")
+        parts = status.keys[0].split("/")
         if not self._alone:
             parts = parts[len(file.relative_to(self._load.parent).parts) :]
         return _way(self._tree(file), [part for part in parts if part])
 
-    def _tree(self, file: Path) -> object:
+    def _tree(self, file: Path) -> Value:
         if file not in self._trees:
             try:
                 self._trees[file] = open_tree(file).root
@@ -141,32 +144,38 @@ class Rereading:
         return self._trees[file]
 
 
-def _way(root: object, parts: list[str]) -> list[tuple[object, object]] | None:
-    """The keys that lead to where parts of a name do, None where they lead nowhere; a key may itself have slashes."""
-    found: list[tuple[object, object]] = []
+def _way(root: Value, parts: list[str]) -> Way | None:
+    """Follow the parts of a name down from the top of a file; a key may itself have slashes. None where a part leads
+    nowhere."""
+    found: Way = []
     while parts:
+        key: Value
         if isinstance(root, (list, tuple)) and parts[0].isdigit() and int(parts[0]) < len(root):
-            key, used = int(parts[0]), 1
+            index, used = int(parts[0]), 1
+            key, inside = index, root[index]
         elif isinstance(root, dict):
             texts = {key_text(key): key for key in root}
             used = next((n for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in texts), 0)
             if not used:
                 return None
             key = texts["/".join(parts[:used])]
+            inside = root[key]
         else:
             return None
         found.append((key, root))
-        root, parts = root[key], parts[used:]
+        root, parts = inside, parts[used:]
     return found
 
 
-def _is_state(container: object) -> bool:
-    """Whether this is what a generator of Python's or numpy's gave as its state."""
+def _is_state(container: Value) -> bool:
+    """Whether this is the state that a generator of Python's or numpy's returns."""
     if isinstance(container, dict):
         return "bit_generator" in container
-    first = container[0] if isinstance(container, (list, tuple)) and container else None
+    if not isinstance(container, (list, tuple)) or not container:
+        return False
+    first = container[0]
     return (isinstance(first, str) and hasattr(np.random, first)) or (first == 3 and len(container) == 3)
 
 
-def _chain(found: list[tuple[object, object]]) -> str:
+def _chain(found: Way) -> str:
     return "state" + "".join(f"[{quoted(key)}]" for key, _ in found)

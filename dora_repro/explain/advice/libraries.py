@@ -1,4 +1,4 @@
-"""How the library that a run uses would have kept what was lost: a sentence, beside the lines in plain torch.
+"""How the library that a run uses would have saved what was lost: a sentence, beside the lines in plain torch.
 
 From the libraries' documentation and code: Accelerate 1.15 (`checkpointing.py`), peft 0.21 (`utils/save_and_load.py`),
 the Trainer of transformers 5 (`training_args.py`), Lightning 2.6 (`Trainer`, `Fabric`).
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 
-# What was lost: state of a model, an optimizer, a schedule (`trained`), a global generator, the run's own memory, the
-# place in the data.
+# Kinds of what was lost, the keys below: state of a model, an optimizer or a schedule (`trained`), a global generator
+# (`generators`), the run's own memory (`own`), the place in the data (`data`). These roles are `trained`:
 _TRAINED = ("parameter", "buffer", "moment", "option", "alias")
 _PREPARED = (
     "With Accelerate, {at}.save_state(folder) and {at}.load_state(folder) keep every model, optimizer, scheduler and "
@@ -27,7 +27,7 @@ _STATE = (
     "With Fabric, {at}.save(path, state) and {at}.load(path, state) keep whatever the dict `state` names: modules and "
     "optimizers, anything else with state_dict() and load_state_dict(), and plain values."
 )
-_TOLD = {
+_SENTENCES: dict[str, dict[str, str]] = {
     "accelerate": {
         "trained": _PREPARED,
         "generators": _PREPARED,
@@ -65,12 +65,14 @@ _ADAPTER = (
 )
 
 
-def told(libraries: Mapping[str, str], name: str, role: str, leaves: tuple[str, ...]) -> Iterator[str]:
-    """A sentence for each library in use that has something for a cause.
+def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: tuple[str, ...]) -> Iterator[str]:
+    """Yield a sentence for each library in use that offers something for a cause.
 
     Args:
-        libraries: library -> attribute of the run that shows it.
-        name, role, leaves: of the cause.
+        libraries: library -> attribute of the run that shows its use.
+        name: name of the cause.
+        role: role of its leaves.
+        leaves: paths of its leaves.
     """
     what = _what(name, role, leaves)
     for library, attribute in libraries.items():
@@ -79,7 +81,7 @@ def told(libraries: Mapping[str, str], name: str, role: str, leaves: tuple[str, 
             of_adapter = any(leaf.partition("/")[0] == attribute for leaf in leaves)
             sentence = _ADAPTER if role in ("parameter", "structure") and of_adapter else ""
         else:
-            sentence = _TOLD[library].get(what, "")
+            sentence = _SENTENCES[library].get(what, "")
         if sentence:
             yield sentence.format(at=at)
 

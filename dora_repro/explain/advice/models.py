@@ -1,85 +1,95 @@
-"""Lines of code that keep a model: its weights, gradients, modes, which of it trains, and what of it is one object."""
+"""Lines of code that save and load a model: its weights, gradients, modes, what trains, and what is one object."""
 
 import re
 
 import torch
 
 from dora_repro.explain.advice.expressions import common, dotted, quoted
-from dora_repro.explain.advice.lost_state import Advice, Lost
+from dora_repro.explain.advice.lost_state import (
+    Advice,
+    LostState,
+    dotted_expression,
+    expression,
+    optimizer_of,
+    outermost_module,
+    saved_value,
+    state_key,
+)
 from dora_repro.explain.advice.values import in_place, memory
 
 MANY = 8  # lines, of which each copies one tensor
-_REFERENCES = "a state_dict holds references. If it is to be one of its own, take a copy:"
-_STRICT = "strict=True raises where a key is lacking or has another name."
+_REFERENCES = "a state_dict holds references. Where it should be an object of its own, take a copy:"
+_STRICT = "strict=True raises where a key is missing or has another name."
 _WINDOW = "Or save only where an accumulation window has ended, when there are no gradients to keep."
 
 
-def weights(lost: Lost, role: str) -> Advice:
-    """Parameters and buffers."""
+def weights(lost: LostState, role: str) -> Advice:
+    """Advise on parameters and buffers."""
     owner = lost.first.rpartition("/")[0]
-    if role == "buffer" and not lost.reread:  # it may be one that no state_dict has
-        code, key = lost.code(owner), f"state[{quoted(f'{owner} buffers')}]"
+    if role == "buffer" and not lost.keys:  # a state_dict may lack it
+        code, key = expression(lost, owner), f"state[{quoted(f'{owner} buffers')}]"
         return Advice(
             (f"{key} = {{name: b.clone() for name, b in {code}.named_buffers()}}",),
             (f"for name, b in {code}.named_buffers(): b.copy_({key}[name])",),
-            f"{code}.state_dict() has them too, but for buffers registered with persistent=False.",
+            f"{code}.state_dict() has them too, except buffers registered with persistent=False.",
         )
-    # What hangs on an object that is no module has no dots in its name; copying in place is right for both.
+    # A tensor of an object that is no module has no dots in its name; copying in place is right for both.
     if not owner or owner in lost.kinds or (role == "parameter" and not any(map(dotted, lost.paths))):
         return in_place(lost)
     return _module(lost, owner)
 
 
-def _module(lost: Lost, owner: str) -> Advice:
-    code = lost.code(owner)
-    if lost.reread is None:
+def _module(lost: LostState, owner: str) -> Advice:
+    code = expression(lost, owner)
+    if lost.keys is None:
         key = f"state[{quoted(owner)}]"
         return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}, strict=True)",), _STRICT)
-    held = lost.reread.module(lost.first, owner)
-    if not held.named_alike and len(lost.paths) > MANY:
-        name, key = lost.first.removeprefix(f"{owner}/"), lost.key(lost.first)
+    stored = lost.keys.module(lost.first, owner)
+    if not stored.named_alike and len(lost.paths) > MANY:
+        name, key = lost.first.removeprefix(f"{owner}/"), state_key(lost, lost.first)
         return Advice(
-            sentence=f"The file has other names: `{name}` of {code} is {key}. Load it with what belongs to the "
-            "function that wrote it, or rename its keys."
+            sentence=f"The file has other names: `{name}` of {code} is {key}. Load it with the counterpart "
+            "of the function that wrote it, or rename its keys."
         )
-    if not held.named_alike:
+    if not stored.named_alike:
         return in_place(lost)
-    if held.complete:
-        return Advice((), (*held.before, f"{code}.load_state_dict({held.code}, strict=True)"), _STRICT)
-    loaded = f"left_out = {code}.load_state_dict({held.code}, strict=False).unexpected_keys"
+    if stored.complete:
+        return Advice((), (*stored.before, f"{code}.load_state_dict({stored.code}, strict=True)"), _STRICT)
+    loaded = f"left_out = {code}.load_state_dict({stored.code}, strict=False).unexpected_keys"
     return Advice(
         (),
-        (*held.before, loaded, "assert not left_out, left_out"),
-        "strict=False leaves as it is what the file has not, and passes over keys that the model has not: "
-        "no such key may be left.",
+        (*stored.before, loaded, "assert not left_out, left_out"),
+        "strict=False leaves tensors that the file lacks as they are, and ignores keys that the model lacks: "
+        "no such key may be left over.",
     )
 
 
-def alias(lost: Lost) -> Advice:
-    """Names of what was one object, and is not any more."""
-    targets = {path: str(lost.value_of(path) or "").removeprefix("= ") for path in lost.paths}
+def alias(lost: LostState) -> Advice:
+    """Advise on names of what was one object, and no longer is."""
+    targets = {path: str(saved_value(lost, path) or "").removeprefix("= ") for path in lost.paths}
     if not all(targets.values()):
         return Advice(sentence=f"Make {', '.join(lost.paths)} the same object again after loading, as it was.")
     first = targets[lost.first]
-    if f"{(owner := lost.optimizer())}/group.0/params" in lost.saved:
+    if f"{(owner := optimizer_of(lost))}/group.0/params" in lost.saved:
+        one, other = expression(lost, owner), expression(lost, first.rpartition("/")[0].rpartition("/")[0])
         return Advice(
-            sentence=f"{lost.code(owner)} and {lost.code(first.rpartition('/')[0].rpartition('/')[0])} step the "
-            f"very same tensors until the save: {_REFERENCES} load_state_dict(copy.deepcopy(…))."
+            sentence=f"{one} and {other} step the very same tensors until the save: {_REFERENCES} "
+            "load_state_dict(copy.deepcopy(…))."
         )
     sentence = f"`{lost.first}` is the very object `{first}`: tie them after loading, before an optimizer is made."
-    ties = tuple(f"{lost.inside(path)} = {lost.inside(to)}" for path, to in targets.items())
-    kept_apart = lost.first.rpartition("/")[0] in lost.kinds  # in a dict, and not in a model
-    return Advice((), ties, sentence, (f"Or {_REFERENCES} copy.deepcopy(….state_dict()).",) if kept_apart else ())
+    ties = tuple(f"{dotted_expression(lost, path)} = {dotted_expression(lost, to)}" for path, to in targets.items())
+    in_container = lost.first.rpartition("/")[0] in lost.kinds  # in a dict, and not in a model
+    return Advice((), ties, sentence, (f"Or {_REFERENCES} copy.deepcopy(….state_dict()).",) if in_container else ())
 
 
-def gradients(lost: Lost) -> Advice:
-    """Those that were there between two steps."""
+def gradients(lost: LostState) -> Advice:
+    """Advise on gradients that were there between two steps."""
     owner = lost.first.removesuffix("/grad").rpartition("/")[0]
     if not owner or owner in lost.kinds or not any(dotted(path.removesuffix("/grad")) for path in lost.paths):
-        pairs = [(lost.key(path), f"{lost.code(path.removesuffix('/grad'))}.grad") for path in lost.paths]
+        pairs = [(state_key(lost, path), f"{expression(lost, path.removesuffix('/grad'))}.grad") for path in lost.paths]
         save, load = zip(*((f"{key} = {code}", f"{code} = {key}") for key, code in pairs), strict=True)
         return Advice(save, load, _WINDOW)
-    code, key = lost.code(owner), f"state[{quoted(f'{owner} gradients')}]"
+    code, key = expression(lost, owner), f"state[{quoted(f'{owner} gradients')}]"
     return Advice(
         (f"{key} = {{name: p.grad for name, p in {code}.named_parameters() if p.grad is not None}}",),
         (f"for name, p in {code}.named_parameters(): p.grad = {key}.get(name)",),
@@ -87,38 +97,39 @@ def gradients(lost: Lost) -> Advice:
     )
 
 
-def structure(lost: Lost) -> Advice:
-    """Modes, what trains, what an optimizer steps, and other settings."""
+def structure(lost: LostState) -> Advice:
+    """Advise on modes, on what trains, on what an optimizer steps, and on other settings."""
     above, _, last = lost.first.rpartition("/")
     if last == "training":
-        whole = lost.outermost_module(common(path.rpartition("/")[0] for path in lost.paths) or above)
-        code, key = lost.inside(whole), f"state[{quoted(f'{whole} training')}]"
+        whole = outermost_module(lost, common(path.rpartition("/")[0] for path in lost.paths) or above)
+        code, key = dotted_expression(lost, whole), f"state[{quoted(f'{whole} training')}]"
         return Advice(
             (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
             (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
-            f"Or call {code}.train() before the loop goes on, and after every evaluation.",
+            f"Or call {code}.train() before the loop continues, and after every evaluation.",
         )
     if last == "requires_grad":
         owner = above.rpartition("/")[0]
         freeze = "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one."
         if not owner or owner in lost.kinds or not dotted(above):
-            pairs = [(lost.key(path), lost.code(path)) for path in lost.paths]
+            pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
             save = tuple(f"{key} = {code}" for key, code in pairs)
             return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
-        code, key = lost.code(owner), f"state[{quoted(f'{owner} requires_grad')}]"
+        code, key = expression(lost, owner), f"state[{quoted(f'{owner} requires_grad')}]"
         return Advice(
             (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
             (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
             freeze,
         )
     if re.search(r"/group\.\d+/params$", lost.first):
-        where = lost.code(lost.optimizer())
+        where = expression(lost, optimizer_of(lost))
         return Advice(
             sentence=f"Make {where} over the same parameters in the same order before its state is loaded: a "
-            "state_dict tells them by position alone."
+            "state_dict identifies them by position alone."
         )
-    if isinstance(lost.value, (torch.Tensor, list, tuple)) or type(lost.value) in (int, float):
-        kept = memory(lost)
+    value = saved_value(lost, lost.first)
+    if isinstance(value, (torch.Tensor, list, tuple)) or type(value) in (int, float):
+        advice = memory(lost)
         why = "A plain attribute of a module is not in its state_dict(): save it, or register it as a buffer."
-        return Advice(kept.save, kept.load, f"{why} {kept.sentence}".strip())
+        return Advice(advice.save, advice.load, f"{why} {advice.sentence}".strip())
     return Advice(sentence=f"Build the run with the same settings: {', '.join(lost.paths[:3])} differ.")

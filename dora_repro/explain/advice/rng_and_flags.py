@@ -1,8 +1,10 @@
-"""How each generator, and each of torch's numeric switches (`state/flags.py`), is read and set, as lines of code."""
+"""Lines of code that read and set each generator, and each of torch's numeric switches (`state/flags.py`)."""
 
 import re
 
-# Flags that are set by a call: how to read, and how to set.
+from dora_repro.contracts import Value
+
+# Flags that a call sets: (expression that reads, line that sets).
 _BY_CALL = {
     "torch.default_dtype": ("torch.get_default_dtype()", "torch.set_default_dtype({})"),
     "torch.default_device": ("torch.get_default_device()", "torch.set_default_device({})"),
@@ -28,7 +30,12 @@ _NOT_READ = frozenset(
 
 
 def flag_lines(name: str, key: str) -> tuple[str, str]:
-    """How a flag is read, and the line that sets it; an empty line where a running process cannot."""
+    """The expression that reads a flag, and the line that sets it; both empty where a running process cannot set it.
+
+    Args:
+        name: name of the flag, as in its path.
+        key: an expression for the saved value.
+    """
     if name in _NOT_READ:
         return "", ""
     if name in _BY_CALL:
@@ -45,7 +52,7 @@ def flag_lines(name: str, key: str) -> tuple[str, str]:
 
 # torch.load refuses numpy's arrays by default (weights_only=True); numpy takes lists back.
 _LISTED = "[part.tolist() if isinstance(part, np.ndarray) else part for part in {}]"
-ARRAYS = "Its state holds arrays of numpy, which torch.load reads with weights_only=False alone."
+ARRAYS = "Its state has numpy arrays, which torch.load reads only with weights_only=False."
 
 _GLOBAL = {
     "rng/torch.cpu": ("torch.get_rng_state()", "torch.set_rng_state({})"),
@@ -54,12 +61,14 @@ _GLOBAL = {
 }
 
 
-def generator_lines(path: str, value: object, code: str, key: str) -> tuple[str, str]:
-    """How a generator's state is read, and the line that sets it.
+def generator_lines(path: str, value: Value, code: str, key: str) -> tuple[str, str]:
+    """The expression that reads a generator's state, and the line that sets it.
 
     Args:
-        path: of the leaf; value: its saved value, which tells torch's, numpy's and Python's apart.
-        code: an expression for the generator, where it is no global one; key: one for the state that was kept.
+        path: path of the leaf.
+        value: its saved value, which distinguishes torch's, numpy's and Python's generators.
+        code: an expression for the generator, where it is no global one.
+        key: an expression for the saved state.
     """
     if path in _GLOBAL:
         get, put = _GLOBAL[path]
@@ -79,6 +88,6 @@ def generator_lines(path: str, value: object, code: str, key: str) -> tuple[str,
     return f"{code}.get_state()", f"{code}.set_state({key})"
 
 
-def has_arrays(value: object, get: str) -> bool:
-    """Whether the state that is read in this way has arrays in it."""
-    return "bit_generator.state" in get and any(":" in str(name) for name in value[::2])
+def has_arrays(value: Value, get: str) -> bool:
+    """Whether the state that the expression `get` reads has arrays in it."""
+    return "bit_generator.state" in get and isinstance(value, tuple) and any(":" in str(name) for name in value[::2])

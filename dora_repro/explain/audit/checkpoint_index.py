@@ -1,55 +1,60 @@
-"""What a file or folder that `save()` wrote holds: its values by digest and by name, for the save audit."""
+"""An index of a file or folder that `save()` wrote: its values by digest and by name, for the save audit."""
 
 import array
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dora_repro.checkpoint.opening import Kind, kind_of
 from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, leaves_of_file
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 
 Form = tuple[str, ...]  # the parts of a name
-_WORDS = 624  # of a Mersenne twister's state
+TensorForm = tuple[torch.dtype | np.dtype[Any], tuple[int, ...]]  # dtype and shape of a tensor or array
+_WORDS = 624  # 32-bit words of the state of a Mersenne twister
 
 
-class Filed:
-    """The values of a file, or of all files of a folder and of those inside it.
+class CheckpointIndex:
+    """The values of a file, or of all files of a folder and of the folders inside it.
 
     Attributes:
         digests: key -> digest; a key begins with the file's name where it lies in a folder.
-        plain: key -> value that is no tensor; words: key -> the state of a Mersenne twister, packed.
-        by_digest, by_tail: the keys of a tensor's bytes, and of the end of a name.
+        plain: key -> value that is no tensor.
+        words: key -> state of a Mersenne twister, packed.
+        by_digest: digest -> keys of the tensors and arrays with these bytes.
+        by_tail: end of a name -> keys that end so.
         problems: why files of a folder could not be read, one sentence each.
 
     Raises:
         BadInput: nothing could be read.
     """
 
-    def __init__(self, files: Path):
+    def __init__(self, files: Path) -> None:
         self.digests: dict[str, bytes] = {}
-        self.plain: dict[str, object] = {}
+        self.plain: dict[str, Value] = {}
         self.words: dict[str, bytes] = {}
         self.by_digest: dict[bytes, list[str]] = {}
         self.by_tail: dict[Form, list[str]] = {}
         self.problems: tuple[str, ...] = ()
-        self._forms: dict[str, tuple[object, tuple[int, ...]]] = {}
-        self._values: dict[str, tuple[Mapping[str, object], str]] = {}  # key -> (leaves of its file, key there)
+        self._forms: dict[str, TensorForm] = {}
+        self._values: dict[str, tuple[Mapping[str, Value], str]] = {}  # key -> (leaves of its file, key there)
         if kind_of(files) is not Kind.FOLDER:
             self._add(leaves_of_file(files), "")
         else:
             self._add_folder(files)
 
-    def __getitem__(self, key: str) -> object:
+    def __getitem__(self, key: str) -> Value:
         leaves, inside = self._values[key]
         return leaves[inside]
 
-    def form(self, key: str) -> tuple[object, tuple[int, ...]] | None:
-        """(dtype, shape) of a tensor or array; None for a plain value."""
+    def form(self, key: str) -> TensorForm | None:
+        """Dtype and shape of a tensor or array; None for a plain value."""
         return self._forms.get(key)
 
     def _add_folder(self, folder: Path) -> None:
@@ -66,12 +71,12 @@ class Filed:
         if not self.digests:
             raise BadInput(problems[0] if problems else f"cannot read {folder}: no file in it is a checkpoint")
 
-    def _add(self, leaves: Mapping[str, object], above: str) -> None:
+    def _add(self, leaves: Mapping[str, Value], above: str) -> None:
         for inside in leaves:
             value, key = leaves[inside], above + inside if inside else above.rstrip("/")
             try:
                 self.digests[key] = digest(value)
-            except TypeError:  # what no checkpoint needs: arrays of objects
+            except TypeError:  # an array of objects: no checkpoint needs one
                 continue
             self._values[key] = leaves, inside
             if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -96,8 +101,11 @@ def _parts(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _packed(value: object) -> bytes | None:
-    """The words of a Mersenne twister, in any form they are saved in: Python's have their position with them."""
+def _packed(value: Value) -> bytes | None:
+    """The words of a Mersenne twister in any form that they are saved in, packed; None for any other value.
+
+    Python's form has the position as one word more.
+    """
     if isinstance(value, (list, tuple)) and len(value) in (_WORDS, _WORDS + 1):
         if all(type(item) is int and 0 <= item < 1 << 32 for item in value):
             return array.array("I", value).tobytes()
@@ -109,7 +117,7 @@ def _packed(value: object) -> bytes | None:
 
 
 def tails(key: str) -> Iterator[Form]:
-    """The ends of a key by which a leaf may be meant: its last part, what of it follows a dot, its last two parts."""
+    """The ends of a key that may name a leaf: its last part, each rest of that after a dot, its last two parts."""
     *above, last = key.split("/")
     last = last.lstrip("_") or last
     yield (last,)
@@ -120,11 +128,11 @@ def tails(key: str) -> Iterator[Form]:
 
 
 def score(form: Form, key: str, role: str) -> float:
-    """How well the name of a leaf and a key agree: equal parts from the end, then others that both have."""
+    """How well the name of a leaf and a key agree: parts equal from the end count twice, others that both have once."""
     parts = [part.lstrip("_") or part for part in key.split("/")]
     equal = 0
     while equal < min(len(form), len(parts)) and form[-1 - equal] == parts[-1 - equal]:
         equal += 1
     shared = len(set(form[:-1]).intersection(parts[: len(parts) - max(equal, 1)]))
-    # A bare state_dict is the model's sooner than that of an average of it.
+    # A bare state_dict is more likely the model's than that of an average of it.
     return 2 * equal + shared + (0.5 if role in ("parameter", "buffer") else 0)

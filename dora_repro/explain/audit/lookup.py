@@ -1,38 +1,39 @@
 """Where a leaf of a live run is in a file.
 
-Files are read by content: a tensor is in the file when its bytes are, under whatever key. Names only decide where bytes
-do not: for plain values, for tensors that say nothing by themselves (all zeros, a step count), and to tell a value that
-is wrong in the file from one that is not there.
+Files are searched by content: a tensor is in the file when its bytes are, under whatever key. Names only decide where
+bytes do not: for plain values, for tensors that say nothing by themselves (all zeros, a step count), and to tell a
+value that is wrong in the file from one that is not there.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from dora_repro.explain.audit.checkpoint_index import Filed, Form, score, tails
+from dora_repro.contracts import Value
+from dora_repro.explain.audit.checkpoint_index import CheckpointIndex, Form, score, tails
 from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 SAVED, CAST, STALE, MISPLACED, ABSENT = "saved", "cast", "stale", "misplaced", "absent"
 SKIPPED = frozenset({"structure", "alias", "flag", "data", "gradient"})
 _SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "float64": "f64"}
-# Words that a key of a global generator's state has.
+# Words that occur in a key of a global generator's state.
 _GLOBAL_WORDS = frozenset({"rng", "random", "torch", "cpu", "numpy", "np", "python", "cuda", "generator"})
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What became of one leaf.
+class SaveStatus:
+    """What became of one leaf in the file.
 
     Attributes:
         status: `saved`, `cast` (in another dtype), `stale` (other bytes under its name), `misplaced` (another leaf's
             bytes under its name), `absent`.
-        keys: where in the file, the likeliest first.
-        dtype: of the file's tensor, where it was cast.
-        other: the leaf whose bytes lie in its place.
+        keys: keys of the file that hold it, the likeliest first.
+        dtype: dtype of the file's tensor, where it was cast.
+        other: the leaf whose bytes are in its place.
     """
 
     status: str
@@ -52,11 +53,11 @@ class Kept:
         return "not in the checkpoint"
 
 
-class Search:
+class Lookup:
     """Finds the leaves of a state in a file."""
 
-    def __init__(self, live: Snapshot, filed: Filed):
-        self._live, self._filed = live, filed
+    def __init__(self, live: Snapshot, index: CheckpointIndex) -> None:
+        self._live, self._index = live, index
         self._positions = _positions(live)
         self._by_digest: dict[bytes, list[str]] = {}
         self._by_tail: dict[Form, list[str]] = {}
@@ -70,132 +71,140 @@ class Search:
             if leaf.value is None or isinstance(leaf.value, (torch.Tensor, np.ndarray)):
                 self._by_digest.setdefault(leaf.digest, []).append(path)
 
-    def find(self, leaf: SavedLeaf) -> Kept:
-        if leaf.role == "generator" and not isinstance(leaf.value, torch.Tensor):
-            return self._generator(leaf)
+    def find(self, leaf: SavedLeaf) -> SaveStatus:
+        """Say what became of a leaf in the file."""
+        if leaf.role == "generator" and isinstance(leaf.value, tuple):
+            return self._generator(leaf, leaf.value)
         if leaf.kept and not isinstance(leaf.value, (torch.Tensor, np.ndarray)):
             return self._plain(leaf)
         return self._tensor(leaf)
 
-    def _tensor(self, leaf: SavedLeaf) -> Kept:
-        keys = [key for own in _digests(leaf) for key in self._filed.by_digest.get(own, ())]
+    def _tensor(self, leaf: SavedLeaf) -> SaveStatus:
+        keys = [key for own in _digests(leaf) for key in self._index.by_digest.get(own, ())]
         named = self._named(leaf)
         if says_nothing(leaf.value):
             keys = [key for key in keys if key in named]
             if not keys and _number(leaf.value) is not None:  # a step count that is a plain number in the file
-                keys = [k for k in named if _number(self._filed.plain.get(k)) == _number(leaf.value)]
+                keys = [k for k in named if _number(self._index.plain.get(k)) == _number(leaf.value)]
         if keys:
-            return Kept(SAVED, tuple(sorted(keys, key=lambda key: -self._agrees(leaf.path, key))))
-        for key in (key for key in named if self._filed.form(key) is not None):
-            if cast := self._cast(leaf, key):
-                return Kept(CAST, (key,), cast)
-        if leaf.role == "generator":
-            return self._state_of_torch(leaf, named)
-        if not says_nothing(leaf.value) and (cast := self._cast_anywhere(leaf)):
-            return cast
+            return SaveStatus(SAVED, tuple(sorted(keys, key=lambda key: -self._agrees(leaf.path, key))))
         for key in named:
-            if self._filed.form(key) is None or (leaf.kept and self._filed.form(key)[1] != tuple(leaf.value.shape)):
+            if dtype := self._cast(leaf, key):
+                return SaveStatus(CAST, (key,), dtype)
+        if leaf.role == "generator" and isinstance(leaf.value, torch.Tensor):
+            return self._torch_generator(leaf, leaf.value, named)
+        elsewhere = None if says_nothing(leaf.value) else self._cast_anywhere(leaf.value)
+        return elsewhere or self._replaced(leaf, named)
+
+    def _replaced(self, leaf: SavedLeaf, named: list[str]) -> SaveStatus:
+        """What has other bytes under a leaf's name: its own older ones, or those of another leaf."""
+        for key in named:
+            form = self._index.form(key)
+            if form is None or (_shape(leaf.value) is not None and form[1] != _shape(leaf.value)):
                 continue
-            others = [path for path in self._by_digest.get(self._filed.digests[key], ()) if path != leaf.path]
-            if others and not says_nothing(self._filed[key]):
-                return Kept(MISPLACED, (key,), other=others[0])
-            return Kept(STALE, (key,))
-        return Kept(ABSENT)
+            others = [path for path in self._by_digest.get(self._index.digests[key], ()) if path != leaf.path]
+            if others and not says_nothing(self._index[key]):
+                return SaveStatus(MISPLACED, (key,), other=others[0])
+            return SaveStatus(STALE, (key,))
+        return SaveStatus(ABSENT)
 
     def _cast(self, leaf: SavedLeaf, key: str) -> str:
-        """The dtype in which a key holds this leaf's values; empty where it does not."""
-        held = self._filed.form(key)
-        if held is None or not isinstance(leaf.value, torch.Tensor) or held[1] != tuple(leaf.value.shape):
+        """The dtype in which a key has this leaf's values; empty where it does not have them."""
+        form, value = self._index.form(key), leaf.value
+        if form is None or not isinstance(value, torch.Tensor) or form[1] != tuple(value.shape):
             return ""
-        dtype = held[0]
-        plain = isinstance(dtype, torch.dtype) and not leaf.value.is_quantized and leaf.value.layout is torch.strided
-        if not plain or dtype == leaf.value.dtype or digest(leaf.value.to(dtype)) != self._filed.digests[key]:
+        dtype = form[0]
+        if not isinstance(dtype, torch.dtype) or value.is_quantized or value.layout is not torch.strided:
+            return ""
+        if dtype == value.dtype or digest(value.to(dtype)) != self._index.digests[key]:
             return ""
         name = str(dtype).removeprefix("torch.")
         return _SHORT.get(name, name)
 
-    def _cast_anywhere(self, leaf: SavedLeaf) -> Kept | None:
-        """This leaf's values in another dtype, under a key that does not tell: by position, or of another name."""
-        if not isinstance(leaf.value, torch.Tensor) or not leaf.value.is_floating_point():
+    def _cast_anywhere(self, value: Value) -> SaveStatus | None:
+        """A tensor's values in another dtype, under a key that does not name it: by position, or by another name."""
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return None
         for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
-            keys = self._filed.by_digest.get(digest(leaf.value.to(dtype))) if dtype != leaf.value.dtype else None
+            keys = self._index.by_digest.get(digest(value.to(dtype))) if dtype != value.dtype else None
             if keys:
-                return Kept(CAST, tuple(keys), _SHORT[str(dtype).removeprefix("torch.")])
+                return SaveStatus(CAST, tuple(keys), _SHORT[str(dtype).removeprefix("torch.")])
         return None
 
-    def _plain(self, leaf: SavedLeaf) -> Kept:
+    def _plain(self, leaf: SavedLeaf) -> SaveStatus:
         named = self._named(leaf)
         keys = tuple(key for key in named if self._same(leaf.value, key))
         if keys:
-            return Kept(SAVED, keys)
-        return Kept(STALE, tuple(named[:1])) if named else Kept(ABSENT)
+            return SaveStatus(SAVED, keys)
+        return SaveStatus(STALE, tuple(named[:1])) if named else SaveStatus(ABSENT)
 
-    def _same(self, value: object, key: str) -> bool:
-        held = self._filed[key]
-        if isinstance(held, (torch.Tensor, np.ndarray)) or _number(held) is not None:
-            number = _number(held)
+    def _same(self, value: Value, key: str) -> bool:
+        stored = self._index[key]
+        number = _number(stored)
+        if isinstance(stored, (torch.Tensor, np.ndarray)) or number is not None:
             return number is not None and number == _number(value)
-        return _listed(held) == _listed(value)
+        return _listed(stored) == _listed(value)
 
     # --- generators ------------------------------------------------------------------------------------------------
 
-    def _state_of_torch(self, leaf: SavedLeaf, named: list[str]) -> Kept:
-        """A torch generator whose bytes are not in the file: is there a state, of no other generator, in its place?"""
-        wanted = (torch.uint8, tuple(leaf.value.shape))
-        like = [key for key in self._filed.digests if self._filed.form(key) == wanted]
-        return self._older(leaf, [key for key in like if self._filed.digests[key] not in self._by_digest], named)
+    def _torch_generator(self, leaf: SavedLeaf, state: torch.Tensor, named: list[str]) -> SaveStatus:
+        """A torch generator whose bytes are not in the file: does a state of no other generator have its place?"""
+        wanted = (torch.uint8, tuple(state.shape))
+        like = [key for key in self._index.digests if self._index.form(key) == wanted]
+        return self._older(leaf, [key for key in like if self._index.digests[key] not in self._by_digest], named)
 
-    def _generator(self, leaf: SavedLeaf) -> Kept:
-        """One of Python's or numpy's."""
-        like = self._states_like(leaf.value)
+    def _generator(self, leaf: SavedLeaf, state: tuple[Value, ...]) -> SaveStatus:
+        """A generator of Python's or numpy's."""
+        like = self._states_like(state)
         found = [key for key, same in like.items() if same]
         if found:
-            return Kept(SAVED, tuple(sorted(found, key=lambda key: -self._agrees(leaf.path, key))))
+            return SaveStatus(SAVED, tuple(sorted(found, key=lambda key: -self._agrees(leaf.path, key))))
         others = (self._live[path] for path in self._forms if path != leaf.path)
         states = [other.value for other in others if other.role == "generator" and isinstance(other.value, tuple)]
-        theirs = {key for state in states for key, same in self._states_like(state).items() if same}
+        theirs = {key for other in states for key, same in self._states_like(other).items() if same}
         return self._older(leaf, [key for key in like if key not in theirs], [])
 
-    def _states_like(self, state: tuple) -> dict[str, bool]:
+    def _states_like(self, state: tuple[Value, ...]) -> dict[str, bool]:
         """The keys that hold a state of this kind, and whether it is this one."""
         if state[:1] == ("words",):
-            return {key: words == state[2] for key, words in self._filed.words.items() if len(words) == len(state[2])}
-        return dict(self._of_numpy(dict(zip(state[::2], state[1::2], strict=True))))
+            words = state[2]
+            stored = self._index.words.items()
+            return {key: own == words for key, own in stored if isinstance(words, bytes) and len(own) == len(words)}
+        return dict(self._numpy_states(dict(zip(map(str, state[::2]), state[1::2], strict=True))))
 
-    def _of_numpy(self, state: dict[str, object]) -> Iterator[tuple[str, bool]]:
+    def _numpy_states(self, state: Mapping[str, Value]) -> Iterator[tuple[str, bool]]:
         """(key, whether it is this state) of each state of this kind in the file, as a tuple or as a dict."""
-        filed = self._filed
+        index = self._index
         words = state.get("state/key:<u4")
-        if words is not None:
-            for key, held in filed.words.items():
+        if isinstance(words, bytes):
+            for key, stored in index.words.items():
                 above, _, last = key.rpartition("/")
-                if len(held) != len(words):
+                if len(stored) != len(words):
                     continue
-                at = filed.plain.get(f"{above}/pos" if last == "key" else f"{above}/2" if above else "2")
-                yield key, held == words and at in (None, state.get("state/pos"))
+                at = index.plain.get(f"{above}/pos" if last == "key" else f"{above}/2" if above else "2")
+                yield key, stored == words and at in (None, state.get("state/pos"))
             return
         names = [name for name in state if ":" not in name]
         first = next((name for name in names if name.startswith("state/")), None)
         if first is None:
             return
-        for key in filed.plain:
+        for key in index.plain:
             if key == first or key.endswith(f"/{first}"):
                 base = key.removesuffix(first)
-                if filed.plain.get(f"{base}bit_generator", state["bit_generator"]) == state["bit_generator"]:
-                    yield key, all(filed.plain.get(f"{base}{name}", state[name]) == state[name] for name in names)
+                if index.plain.get(f"{base}bit_generator", state["bit_generator"]) == state["bit_generator"]:
+                    yield key, all(index.plain.get(f"{base}{name}", state[name]) == state[name] for name in names)
 
-    def _older(self, leaf: SavedLeaf, like: list[str], named: list[str]) -> Kept:
+    def _older(self, leaf: SavedLeaf, like: list[str], named: list[str]) -> SaveStatus:
         """Another state of such a generator, under a name that fits."""
         own = _words(leaf.path)
         wanted = own & _GLOBAL_WORDS if leaf.path.startswith("rng/") else own
         fitting = [key for key in like if key in named or wanted & _words(key)]
-        return Kept(STALE, tuple(fitting)) if fitting else Kept(ABSENT)
+        return SaveStatus(STALE, tuple(fitting)) if fitting else SaveStatus(ABSENT)
 
     # --- by name ---------------------------------------------------------------------------------------------------
 
     def _forms_of(self, leaf: SavedLeaf) -> tuple[Form, ...]:
-        """The names that a leaf may have in a file: its own, and an optimizer's by position."""
+        """The names that a leaf may have in a file: its own, and for an optimizer's state that by position."""
         parts = leaf.path.split("/")
         own = (*parts[:-1], parts[-1].lstrip("_") or parts[-1])
         for index in range(1, len(parts) - 1) if leaf.role in ("option", "moment") else ():
@@ -214,25 +223,25 @@ class Search:
         """Keys that end like the leaf's name and mean no other leaf, the likeliest first."""
         seen: dict[str, None] = {}
         for form in self._forms[leaf.path]:
-            seen.update(dict.fromkeys(self._filed.by_tail.get(_tail(form, leaf.role), ())))
+            seen.update(dict.fromkeys(self._index.by_tail.get(_tail(form, leaf.role), ())))
         keys = [key for key in seen if self._is_meant(leaf, key)]
         return sorted(keys, key=lambda key: -self._agrees(leaf.path, key))
 
     def _is_meant(self, leaf: SavedLeaf, key: str) -> bool:
         """Whether no other leaf's name agrees better with a key, or as well and with its very value."""
-        mine, held = self._agrees(leaf.path, key), self._filed.digests[key]
-        own = held == leaf.digest
+        mine, stored = self._agrees(leaf.path, key), self._index.digests[key]
+        own = stored == leaf.digest
         for rival in {path for tail in tails(key) for path in self._by_tail.get(tail, ())}:
             if rival == leaf.path:
                 continue
             theirs = self._agrees(rival, key)
-            if theirs > mine or (theirs == mine and not own and self._live[rival].digest == held):
+            if theirs > mine or (theirs == mine and not own and self._live[rival].digest == stored):
                 return False
         return True
 
 
 def _tail(form: Form, role: str) -> Form:
-    """The end of a name that a key must have: of optimizer state the parameter (or group) as well."""
+    """The end of a name that a key must have: for optimizer state the parameter (or group) as well."""
     return form[-2:] if role in ("moment", "option") else form[-1:]
 
 
@@ -253,35 +262,39 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(word for word in re.split(r"[^a-z]+", name.lower()) if word)
 
 
+def _shape(value: Value) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, (torch.Tensor, np.ndarray)) else None
+
+
 def _digests(leaf: SavedLeaf) -> list[bytes]:
-    """Of a leaf, and of the same numbers as an array or a tensor, whichever it is not."""
+    """Digests of a leaf, and of the same numbers as an array or a tensor, whichever it is not."""
     found = [leaf.digest]
     try:
         if isinstance(leaf.value, torch.Tensor):
             found.append(digest(leaf.value.detach().numpy()))
         elif isinstance(leaf.value, np.ndarray):
             found.append(digest(torch.from_numpy(leaf.value.copy())))
-    except (TypeError, RuntimeError, ValueError):  # dtypes that the other lacks
+    except (TypeError, RuntimeError, ValueError):  # a dtype that the other lacks
         pass
     return found
 
 
-def says_nothing(value: object) -> bool:
-    """Whether a tensor could be anything's: one number repeated, or none."""
+def says_nothing(value: Value) -> bool:
+    """Whether a tensor's values identify nothing: one number repeated, or no number."""
     if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
         return False
     return value.numel() < 2 or bool((value == value.reshape(-1)[0]).all())
 
 
-def _number(value: object) -> object:
-    """A number, or what a tensor or array of one holds; None for anything else."""
+def _number(value: Value) -> complex | None:
+    """A number, or that of a tensor or array with one element; None for anything else."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return value.item() if int(np.prod(tuple(value.shape))) == 1 else None
     return value if isinstance(value, (int, float, complex)) and not isinstance(value, bool) else None
 
 
-def _listed(value: object) -> object:
-    """The same value with its tuples as lists, as JSON and others keep it, and with the bits of its floats."""
+def _listed(value: Value) -> list[Value] | tuple[str, str]:
+    """The same value with its tuples as lists, as JSON and other formats store it, and with the bits of its floats."""
     if isinstance(value, (list, tuple)):
         return [_listed(item) for item in value]
     return (type(value).__name__, repr(value))

@@ -1,14 +1,16 @@
-"""Where putting state back does not explain all: who drew random numbers, and which operator made another thing.
+"""Where putting state back does not explain all: who drew random numbers, and which operator differs.
 
 Both sides are done once more, up to the first difference, with a log of every draw or of every operator. A log costs
-several times a step, so it is kept only where it can say something.
+several times a step, so one is recorded only where it can say something.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.logs.draws import extra_draws, in_words, since_set
+from dora_repro.explain.logs.draws import in_words, since_set, unmatched
 from dora_repro.explain.logs.operators import first_input, first_operator
+from dora_repro.recording.drawing import Draw
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job, Transplant
 from dora_repro.sides.processes import SideStopped
@@ -17,43 +19,53 @@ from dora_repro.sides.session import Session
 FEW = 4  # sentences
 
 
-def draws_told(session: Session, sides: Sides, step: int, generators: tuple[LeafDifference, ...]) -> tuple[str, ...]:
-    """Who drew in one run and not in the other, from the save point to a step; a sentence each.
+def unmatched_draws(session: Session, sides: Sides, step: int, generators: Sequence[LeafDifference]) -> tuple[str, ...]:
+    """Say who drew in one run and not in the other, from the save point to a step; a sentence each.
 
     Args:
-        generators: leaves that stand elsewhere right after loading.
+        session: runs both sides once more.
+        sides: the reference and the resumed side.
+        step: the last step to do.
+        generators: generators whose state differs right after loading.
     """
     start = sides.save_at
-    ahead = [found for found in generators if found.draws and found.draws > 0]
     reference, resumed = up_to(sides.reference_job, step), up_to(sides.resumed_job, step)
     try:
         theirs = session.repeat("resumed, with its draws logged", replace(resumed, draws=(0, step)))
+        ours = None
         if step > start:
             ours = session.repeat("reference, with its draws logged", replace(reference, draws=(start + 1, step)))
-        else:
-            ours = None
     except SideStopped:
         return ()
-    sentences = []
-    loading = [draw for draw in theirs.draws if draw.where == "load"]
-    for found in ahead:
-        drawn = since_set(loading, found.path, found.draws)
-        sentences += [f"{found.path} was drawn from while loading: {in_words(draw)}" for draw in drawn[:FEW]]
-    for found in generators:
-        last = [draw for draw in loading if draw.generator == found.path and draw.kind == "set"]
-        if last and found not in ahead:
-            sentences.append(f"{found.path} was last set while loading: {in_words(last[-1])}")
+    sentences = _while_loading([draw for draw in theirs.draws if draw.where == "load"], generators)
     if ours is not None:
         stepped = [draw for draw in theirs.draws if draw.where != "load"]
-        sentences += [str(extra) for extra in extra_draws(ours.draws, stepped)[:FEW]]
+        sentences += [str(draw) for draw in unmatched(ours.draws, stepped)[:FEW]]
     return tuple(dict.fromkeys(sentences))
 
 
-def operator_told(session: Session, sides: Sides, step: int, transplant: Transplant | None) -> str:
-    """The first operator of a step that made another output of equal inputs; empty where none did.
+def _while_loading(loading: Sequence[Draw], generators: Sequence[LeafDifference]) -> list[str]:
+    """What `load()` did to the generators: drew from those that are ahead, set the others."""
+    sentences = []
+    for generator in generators:
+        if generator.draws and generator.draws > 0:
+            drawn = since_set(loading, generator.path, generator.draws)
+            sentences += [f"{generator.path} was drawn from while loading: {in_words(draw)}" for draw in drawn[:FEW]]
+    for generator in generators:
+        sets = [draw for draw in loading if draw.generator == generator.path and draw.kind == "set"]
+        if sets and not (generator.draws and generator.draws > 0):
+            sentences.append(f"{generator.path} was last set while loading: {in_words(sets[-1])}")
+    return sentences
+
+
+def differing_operator(session: Session, sides: Sides, step: int, transplant: Transplant | None) -> str:
+    """The first operator of a step with equal inputs and different output, in words; empty where there is none.
 
     Args:
-        transplant: state put into the resumed run first, so that both begin the step from the same.
+        session: runs both sides once more.
+        sides: the reference and the resumed side.
+        step: the step to log.
+        transplant: state put into the resumed run first, so that both begin the step from the same state.
     """
     reference = up_to(sides.reference_job, step)
     resumed = replace(up_to(sides.resumed_job, step), transplant=transplant)
@@ -65,8 +77,8 @@ def operator_told(session: Session, sides: Sides, step: int, transplant: Transpl
     return _first_of(ours, theirs)
 
 
-def unsteady_operator(session: Session, job: Job, step: int) -> str:
-    """The first operator of a step that made another output of equal inputs, of two runs of one and the same side."""
+def nondeterministic_operator(session: Session, job: Job, step: int) -> str:
+    """The first operator of a step with equal inputs and different output, in two runs of one and the same side."""
     again = replace(up_to(job, step), operators=step)
     session.expect(2)
     try:
@@ -85,10 +97,10 @@ def _first_of(ours: Evidence, theirs: Evidence) -> str:
 
 
 def up_to(job: Job, step: int) -> Job:
-    """The same work, done up to a step, with nothing kept besides."""
+    """The same work, done up to a step, with no values recorded besides."""
     return replace(job, steps=step, saves=tuple(save for save in job.saves if save <= step), values=())
 
 
-def generators_of(differences: tuple[LeafDifference, ...], names: frozenset[str]) -> tuple[LeafDifference, ...]:
+def generators_of(differences: Sequence[LeafDifference], names: frozenset[str]) -> tuple[LeafDifference, ...]:
     """The generators among the leaves of a cause."""
-    return tuple(found for found in differences if found.role == "generator" and found.path in names)
+    return tuple(each for each in differences if each.role == "generator" and each.path in names)

@@ -1,7 +1,7 @@
-"""Which random numbers a resumed run drew that the reference did not, in words: two ledgers of draws, aligned.
+"""Which random numbers a resumed run drew that the reference did not, in words: two logs of draws, aligned.
 
-A ledger is what a `recording.drawing.DrawLog` logged. Draws are told apart by generator, by what drew, by the user's
-line (its text, not its number) and by how many they were.
+A log is the entries of a `recording.drawing.DrawLog`. Two draws are the same where generator, library function, the
+user's line (its text, not its number) and the number of draws are.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from dora_repro.recording.drawing import Draw
 from dora_repro.state.paths import matching
 from dora_repro.wording import counted
 
-# Library functions that draw, in plain words; the first that fits holds.
+# Library functions that draw, in plain words; the first pattern that matches holds.
 FUNCTIONS = {
     "torch.utils.data.dataloader._BaseDataLoaderIter.__init__": "the loader's base seed",
     "torch.utils.data.dataloader._share_dist_seed": "the seed that the loader's workers share",
@@ -41,7 +41,7 @@ FUNCTIONS = {
     "random.Random.rand*": "a random integer of Python's",
     "random.Random.*": "a random number of Python's",
 }
-# Where the user's line called torch itself.
+# Operators, for a user's line that called torch itself.
 OPERATORS = {
     "*.native_dropout.*": "dropout",
     "*.bernoulli*": "a random mask",
@@ -58,15 +58,15 @@ GENERATORS = {"rng/python": "Python's random", "rng/numpy": "numpy's random", "r
 
 
 @dataclass(frozen=True)
-class Extra:
-    """A difference of two ledgers.
+class UnmatchedDraw:
+    """A draw in which two logs differ.
 
     Attributes:
-        draw: the entry: the second ledger's, or where that has none the first's.
-        kind: `extra` (in the second alone), `missing` (in the first alone), `moved` (in both, in another order) or
-            `count` (another number was drawn).
-        times: how often it follows itself.
-        more: whether the same is drawn elsewhere in both, so that this is one more or less of it.
+        draw: the second log's entry, or the first's where the second has none.
+        kind: `extra` (in the second only), `missing` (in the first only), `moved` (in both, in another order) or
+            `count` (a different number was drawn).
+        times: number of such draws in a row.
+        more: whether both logs have the same draw elsewhere, so that this is one more or one less.
         after_set: whether its generator was set before it in the same part of the second run.
         instead_of: the number that the first drew, for `count`.
     """
@@ -80,9 +80,9 @@ class Extra:
 
     def __str__(self) -> str:
         """As `the loader's base seed, drawn once more in the resumed run (train.py:30: for x, y in loader)`."""
-        return f"{self._said()}{_at(self.draw)}"
+        return f"{self._words()}{_at(self.draw)}"
 
-    def _said(self) -> str:
+    def _words(self) -> str:
         draw, often = self.draw, "once" if self.times == 1 else f"{self.times} times"
         if draw.kind == "set":
             return f"{GENERATORS.get(draw.generator, draw.generator)} was set {self._where_set(often)}"
@@ -98,21 +98,21 @@ class Extra:
         if self.after_set and not self.more and draw.draws is not None:
             return f"{what} drew {draw.draws * self.times:,} after the generator was set"
         if self.kind == "moved":
-            return f"{what}, drawn in another place in the resumed run"
+            return f"{what}, drawn at another place in the resumed run"
         after = ", after the generator was set" if self.after_set else ""
         return f"{what}, drawn {f'{often} more in the resumed run' if self.more else 'in the resumed run only'}{after}"
 
     def _where_set(self, often: str) -> str:
         if self.kind == "moved":
-            return "in another place in the resumed run"
+            return "at another place in the resumed run"
         side = "in the reference" if self.kind == "missing" else "in the resumed run"
         return f"{often} more {side}" if self.more else f"{side} only"
 
 
-def extra_draws(expected: Sequence[Draw], actual: Sequence[Draw]) -> tuple[Extra, ...]:
-    """What the second ledger has too much, too little or elsewhere, in order; empty where they are the same."""
-    found: list[Extra] = []
-    for extra in _told_apart(list(_extras(expected, actual)), expected, actual):
+def unmatched(expected: Sequence[Draw], actual: Sequence[Draw]) -> tuple[UnmatchedDraw, ...]:
+    """The draws that only one log has, or has elsewhere, in order; empty where both logs are the same."""
+    found: list[UnmatchedDraw] = []
+    for extra in _classified(list(_differences(expected, actual)), expected, actual):
         last = found[-1] if found else None
         if last is not None and extra.kind != "count" and _alike(last) == _alike(extra):
             found[-1] = replace(last, times=last.times + 1)
@@ -121,24 +121,26 @@ def extra_draws(expected: Sequence[Draw], actual: Sequence[Draw]) -> tuple[Extra
     return tuple(found)
 
 
-def _extras(expected: Sequence[Draw], actual: Sequence[Draw]) -> Iterator[Extra]:
-    position = 0  # in the second ledger
+def _differences(expected: Sequence[Draw], actual: Sequence[Draw]) -> Iterator[UnmatchedDraw]:
+    position = 0  # in the second log
     for one, other in aligned(expected, actual, _key):
         position += other is not None
         if one is not None and other is not None:
             if _key(one) == _key(other):
                 continue
             if _who(one) == _who(other):
-                yield Extra(other, "count", instead_of=one.draws)
+                yield UnmatchedDraw(other, "count", instead_of=one.draws)
                 continue
         if one is not None:
-            yield Extra(one, "missing")
+            yield UnmatchedDraw(one, "missing")
         if other is not None:
-            yield Extra(other, "extra", after_set=_was_set(actual[: position - 1], other))
+            yield UnmatchedDraw(other, "extra", after_set=_was_set(actual[: position - 1], other))
 
 
-def _told_apart(extras: list[Extra], expected: Sequence[Draw], actual: Sequence[Draw]) -> Iterator[Extra]:
-    """What is missing in one place and too much in another has moved, and is told once."""
+def _classified(
+    extras: list[UnmatchedDraw], expected: Sequence[Draw], actual: Sequence[Draw]
+) -> Iterator[UnmatchedDraw]:
+    """A draw that is missing at one place and extra at another has moved, and is reported once."""
     known = {_who(draw) for draw in expected} & {_who(draw) for draw in actual}
     left = Counter(_who(extra.draw) for extra in extras if extra.kind == "missing")
     came = Counter(_who(extra.draw) for extra in extras if extra.kind == "extra")
@@ -153,14 +155,14 @@ def _told_apart(extras: list[Extra], expected: Sequence[Draw], actual: Sequence[
             yield replace(extra, more=who in known)
 
 
-def _alike(extra: Extra) -> tuple:
+def _alike(extra: UnmatchedDraw) -> tuple[object, ...]:
     return extra.kind, extra.more, extra.after_set, _key(extra.draw)
 
 
 def since_set(entries: Sequence[Draw], generator: str, draws: int) -> tuple[Draw, ...]:
-    """The last draws from a generator that are exactly so many together, in order: what a run that is ahead drew.
+    """The last draws from a generator that add up to `draws`, in order: what a run that is ahead drew.
 
-    Empty where the last draws do not add up to the number: some were not logged, or the generator was set in between.
+    Empty where no last draws add up to that number: some were not logged, or the generator was set in between.
     """
     found: list[Draw] = []
     rest = draws
@@ -177,12 +179,12 @@ def since_set(entries: Sequence[Draw], generator: str, draws: int) -> tuple[Draw
 def in_words(draw: Draw) -> str:
     """As `random_split: 7 draws (train.py:12: train, test = random_split(data, [80, 20]))`."""
     if draw.kind == "set":
-        said = "set"
+        number = "set"
     elif draw.draws is None:
-        said = "drawn"
+        number = "drawn"
     else:
-        said = counted(draw.draws, "draw")
-    return f"{what_drew(draw)}: {said}{_at(draw)}"
+        number = counted(draw.draws, "draw")
+    return f"{what_drew(draw)}: {number}{_at(draw)}"
 
 
 def _number(draws: int | None) -> str:
@@ -190,11 +192,11 @@ def _number(draws: int | None) -> str:
 
 
 def what_drew(draw: Draw) -> str:
-    """What drew, in plain words where it is well known; else the function, or the generator."""
+    """What drew, in plain words where it is well known; else the function, the operator or the generator."""
     for name, words in ((draw.function, FUNCTIONS), (draw.operator, OPERATORS)):
-        for pattern, said in words.items():
+        for pattern, plain in words.items():
             if name and matching(pattern, (name,)):
-                return said
+                return plain
     if draw.function:
         return draw.function.rpartition(".")[2]
     if draw.operator:
@@ -202,11 +204,11 @@ def what_drew(draw: Draw) -> str:
     return GENERATORS.get(draw.generator, draw.generator)
 
 
-def _key(draw: Draw) -> tuple:
+def _key(draw: Draw) -> tuple[object, ...]:
     return (*_who(draw), draw.draws)
 
 
-def _who(draw: Draw) -> tuple:
+def _who(draw: Draw) -> tuple[object, ...]:
     return draw.generator, draw.operator or draw.kind, draw.function, draw.file, draw.text
 
 

@@ -1,27 +1,29 @@
-"""Which lost state makes a resumed run another one: found by putting the reference's state back, and proved so.
+"""Which lost state makes a resumed run differ: found by putting the reference's state back, and proved so.
 
 All that differs right after loading is a candidate. If putting all of it back makes the remaining steps the
 reference's, the set is minimised from the coarse to the fine: components (`optimizer`'s moments), kinds of leaves
-(`optimizer/*/exp_avg`), leaves. Each part of what is left is then tried alone and left out alone. Where all the state
-does not heal, the reference's batches and the positions of its generators are tried as well: a loader's iterator can be
-seen but not put back. Where these do not, either, the reference's own iterators are: the trial's run does all the
-reference did up to the save, and then gets the resumed run's state around them.
+(`optimizer/*/exp_avg`), leaves. Each part of the minimal set is then tried alone and left out alone. Where all the
+state does not restore exact resume, the reference's batches and the positions of its generators are tried as well: a
+loader's iterator can be seen but not put back. Where these do not either, the reference's own iterators are tried: the
+trial's run does all the reference did up to the save, and then gets the resumed run's state around them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.state.paths import ends, pattern
 
 BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
-EXACT = 4  # leaves of a kind up to which each is tried; more are halved
+EXACT = 4  # a kind with at most that many leaves is minimised leaf by leaf; a larger one is halved
 
-# What is likely to be behind a first difference in a phase comes first, so that it is found soon.
+Unit = tuple[str, ...]  # leaves that are put back together, or left out together
+
+# Roles that are likely behind a first difference in a phase come first, so that the cause is found soon.
 _LIKELY = {
     "batch": ("generator", "memory", "data"),
     "forward": ("parameter", "buffer", "generator", "structure", "flag"),
@@ -29,14 +31,14 @@ _LIKELY = {
     "update": ("moment", "option", "memory", "gradient"),
     "schedule": ("option", "memory"),
 }
-# What a step works with, for the case that other memory does harm when it is put back.
+# Roles that a step works with, for the case that other memory does harm when it is put back.
 _WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
-# Leaves of which a run has one for each of its parameters: where all of a kind are lost, they are one loss.
+# Roles of leaves that come one per parameter: where all of a kind are lost, they are one loss.
 _BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient"})
 
 
 class OutOfBudget(Exception):
-    """No further trial may be done: what was found so far is the answer."""
+    """No further trial may be done: the best set so far is the answer."""
 
 
 @dataclass(frozen=True)
@@ -44,50 +46,53 @@ class Part:
     """One part of a cause: leaves of one kind.
 
     Attributes:
-        name: their pattern, as `optimizer/*/exp_avg`; leaves: their paths.
-        role: of the leaves; empty for batches and draws.
-        without: the trial with all candidates put back but these: how much they matter by themselves; None where it
-            was not done.
-        alone: the trial with these alone put back; None where it was not done.
+        name: pattern of the leaves' paths, as `optimizer/*/exp_avg`.
+        leaves: paths of the leaves.
+        role: role of the leaves; empty for batches and draws.
+        without: result of putting all candidates back but these: how much they matter by themselves; None where it was
+            not tried.
+        alone: result of putting these alone back; None where it was not tried.
     """
 
     name: str
-    leaves: tuple[str, ...]
+    leaves: Unit
     role: str = ""
-    without: Outcome | None = None
-    alone: Outcome | None = None
+    without: TrialResult | None = None
+    alone: TrialResult | None = None
 
     @property
     def necessary(self) -> bool | None:
-        """Whether nothing heals without it; None where that was not tried."""
-        return None if self.without is None or self.without.heals is None else not self.without.heals
+        """Whether nothing restores exact resume without it; None where that was not tried, or is unresolved."""
+        if self.without is None or self.without.outcome is Outcome.UNRESOLVED:
+            return None
+        return not self.without.restores
 
 
 @dataclass
-class Found:
-    """What a search found.
+class SearchResult:
+    """What a search found; filled while it goes on, so that an interrupted one still has the best set so far.
 
     Attributes:
-        parts: of the set that heals; empty where none was found.
+        parts: parts of the set that restores exact resume; empty where none was found.
         candidates: components that differ after loading (`optimizer/*, moment`), with their leaves.
         reproduced: whether the trial with nothing put back did what the resumed run did.
         proved: whether the set is known to be 1-minimal.
-        others: the leaves of the parts of another set that heals, where some part is not necessary.
-        trials: every trial done, in order, with its outcome.
+        others: units of another set that restores exact resume, where some part is not necessary.
+        trials: every trial done, in order, with its result.
         stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
     """
 
     parts: tuple[Part, ...] = ()
-    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    candidates: dict[str, Unit] = field(default_factory=dict)
     reproduced: bool = True
     proved: bool = False
-    others: tuple[tuple[str, ...], ...] = ()
-    trials: list[tuple[Trial, Outcome]] = field(default_factory=list)
+    others: tuple[Unit, ...] = ()
+    trials: list[tuple[Trial, TrialResult]] = field(default_factory=list)
     stopped: str = ""
 
     @property
     def names(self) -> frozenset[str]:
-        """All that is put back."""
+        """All that the set puts back."""
         return frozenset(leaf for part in self.parts for leaf in part.leaves)
 
     @property
@@ -106,21 +111,21 @@ class Search:
     """One search.
 
     Args:
-        ask: does a trial.
-        differences: of the reference's state at the save and the resumed run's after loading.
+        run_trial: does a trial.
+        differences: differences of the reference's state at the save and the resumed run's after loading.
         roles: role of every leaf of the reference at the save, by path.
-        phase: of the first difference.
-        streams: whether batches and draws of the reference are at hand.
+        phase: phase of the first differing effect.
+        streams: whether batches and draws of the reference were recorded.
         iterators: whether the reference held something half done at the save that the resumed run holds otherwise.
-        resettable: whether the resumed run has nothing half done there, so that the control can be asked.
-        budget: trials that may be done.
+        resettable: whether the resumed run has nothing half done there, so that the control can be run.
+        budget: largest number of trials.
     """
 
     def __init__(
         self,
-        ask: Callable[[Trial], Outcome],
+        run_trial: Callable[[Trial], TrialResult],
         differences: Iterable[LeafDifference],
-        roles: dict[str, str],
+        roles: Mapping[str, str],
         phase: str,
         streams: bool,
         iterators: bool = False,
@@ -128,17 +133,18 @@ class Search:
         budget: int = BUDGET,
     ):
         self._iterators, self._resettable = iterators, resettable
-        self._ask, self._streams, self._budget, self._phase = ask, streams, budget, phase.partition("[")[0]
+        self._run_trial, self._streams, self._budget = run_trial, streams, budget
+        self._phase = phase.partition("[")[0]
         self._differences = {difference.path: difference for difference in differences}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
-        self._done: dict[Trial, Outcome] = {}
-        self.found = Found(candidates=self._components())
+        self._done: dict[Trial, TrialResult] = {}
+        self.result = SearchResult(candidates=self._components())
 
     def _role(self, path: str) -> str:
         return self._differences[path].role if path in self._differences else ""
 
-    def _components(self) -> dict[str, tuple[str, ...]]:
+    def _components(self) -> dict[str, Unit]:
         """Candidates by component and role: the likely ones first."""
         likely = _LIKELY.get(self._phase, ())
         groups: dict[tuple[str, str], list[str]] = {}
@@ -150,125 +156,128 @@ class Search:
 
     # --- trials --------------------------------------------------------------------------------------------------
 
-    def _heals(self, names: Iterable[str]) -> bool | None:
-        return self._trial(names).heals
+    def _restores(self, names: Iterable[str]) -> bool:
+        return self._trial(names).restores
 
-    def _trial(self, names: Iterable[str], to_the_end: bool = False) -> Outcome:
+    def _trial(self, names: Iterable[str], to_the_end: bool = False) -> TrialResult:
         trial = Trial(frozenset(names), to_the_end)
         for known in (trial, Trial(trial.names, True)):
             if known in self._done:
                 return self._done[known]
         if len(self._done) >= self._budget:
             raise OutOfBudget
-        outcome = self._done[trial] = self._ask(trial)
-        self.found.trials.append((trial, outcome))
-        return outcome
+        result = self._done[trial] = self._run_trial(trial)
+        self.result.trials.append((trial, result))
+        return result
 
     # --- the search ----------------------------------------------------------------------------------------------
 
-    def run(self) -> Found:
-        """Search until it is done, out of budget, or interrupted; what was found so far is the answer."""
+    def run(self) -> SearchResult:
+        """Search until it is done, out of budget, or interrupted; the best set so far is the answer."""
         try:
             self._search()
         except OutOfBudget:
-            self.found.stopped = "budget"
+            self.result.stopped = "budget"
         except KeyboardInterrupt:
-            self.found.stopped = "interrupted"
-        return self.found
+            self.result.stopped = "interrupted"
+        return self.result
 
     def _search(self) -> None:
-        if self._heals(()):
-            self.found.reproduced = False
+        if self._restores(()):
+            self.result.reproduced = False
             return
-        healing = self._first_that_heals()
-        if healing is None:
+        sufficient = self._first_sufficient()
+        if sufficient is None:
             return
-        self._set_parts(healing)  # the best so far
-        coarse = minimal(healing, lambda some: self._heals(_all(some)))
+        self._set_parts(sufficient)  # the best so far
+        coarse = minimal(sufficient, lambda some: self._restores(_all(some)))
         self._set_parts(coarse)
         self._set_parts(self._refined(coarse))
-        self.found.proved = True
-        self._try_parts(_all(healing))
+        self.result.proved = True
+        self._try_parts(_all(sufficient))
 
-    def _set_parts(self, units: Iterable[tuple[str, ...]]) -> None:
-        self.found.parts = tuple(Part(_name(leaves), leaves, self._role(leaves[0])) for leaves in units)
+    def _set_parts(self, units: Iterable[Unit]) -> None:
+        self.result.parts = tuple(Part(_name(leaves), leaves, self._role(leaves[0])) for leaves in units)
 
-    def _first_that_heals(self) -> tuple[tuple[str, ...], ...] | None:
-        """Components that heal when all are put back: all that differ, with batches, draws or iterators where that is
-        not enough; then those alone that a step works with."""
-        everything = tuple(self.found.candidates.values())
+    def _first_sufficient(self) -> tuple[Unit, ...] | None:
+        """Components that restore exact resume when all are put back; None where no tried set does.
+
+        Tried are all that differ, with batches, draws or iterators where that is not enough; then only those that a
+        step works with.
+        """
+        everything = tuple(self.result.candidates.values())
         outside = ((DATA,), (DRAWS,)) if self._phase in ("batch", "epoch_end") else ((DRAWS,), (DATA,))
         useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in _WORKED_WITH)
-        more: tuple[tuple[tuple[str, ...], ...], ...] = ((),)
+        more: tuple[tuple[Unit, ...], ...] = ((),)
         if self._streams:
             more += (outside[:1], outside[1:], outside)
         if self._iterators:  # last: such a trial does all steps up to the save
             more += (((ITERATORS,),),)
         for base in dict.fromkeys((everything, useful)):
             for extra in more:
-                if (base or extra) and self._heals(_all((*extra, *base))) and self._controlled(extra):
+                if (base or extra) and self._restores(_all((*extra, *base))) and self._controlled(extra):
                     return (*extra, *base)
         return None
 
-    def _controlled(self, extra: Iterable[tuple[str, ...]]) -> bool:
-        """Whether it is the iterators that heal, and not that the trial's objects were never loaded into."""
-        return (ITERATORS,) not in extra or not self._resettable or self._heals((CONTROL,)) is True
+    def _controlled(self, extra: Iterable[Unit]) -> bool:
+        """Whether the iterators make the difference, and not that the trial's objects were never loaded into."""
+        return (ITERATORS,) not in extra or not self._resettable or self._restores((CONTROL,))
 
-    def _refined(self, units: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """Components taken apart into the kinds of leaves, and these into the leaves, that are needed."""
-        for take_apart in (self._kinds_of, self._leaves_of):
-            done: list[tuple[str, ...]] = []
+    def _refined(self, units: Sequence[Unit]) -> list[Unit]:
+        """Components split into the kinds of leaves that are needed, and these into the leaves."""
+        for divide in (self._kinds_of, self._leaves_of):
+            done: list[Unit] = []
             for index, unit in enumerate(units):
                 rest = _all((*done, *units[index + 1 :]))
-                done += take_apart(unit, rest)
+                done += divide(unit, rest)
             units = done
         return list(units)
 
-    def _kinds_of(self, unit: tuple[str, ...], rest: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+    def _kinds_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
         kinds: dict[tuple[str, str], list[str]] = {}
         for path in unit:
             kinds.setdefault(ends(path), []).append(path)
         if len(kinds) == 1 or self._whole_optimizer(unit):
             return [unit]
-        return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._heals((*rest, *_all(some))))
+        return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *_all(some))))
 
-    def _whole_optimizer(self, unit: tuple[str, ...]) -> bool:
-        """All the moments of an optimizer are lost: one loss, and with a part of them it could not step."""
+    def _whole_optimizer(self, unit: Unit) -> bool:
+        """Whether all the moments of an optimizer are lost: one loss, and with a part of them it could not step."""
         if any(self._differences[path].kind != "missing" for path in unit if path in self._differences):
             return False
         return self._role(unit[0]) == "moment" and len(unit) == self._moments[unit[0].partition("/")[0]]
 
-    def _leaves_of(self, unit: tuple[str, ...], rest: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+    def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
         role = self._role(unit[0])
         whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
         if len(unit) == 1 or whole or self._whole_optimizer(unit):
             return [unit]
         fewest = minimal if len(unit) <= EXACT else halved
-        return [tuple(fewest(unit, lambda some: self._heals((*rest, *some))))]
+        return [tuple(fewest(unit, lambda some: self._restores((*rest, *some))))]
 
-    def _try_parts(self, healing: tuple[str, ...]) -> None:
-        """All but each part, and each part alone."""
-        parts = list(self.found.parts)
+    def _try_parts(self, sufficient: Unit) -> None:
+        """Try all but each part, and each part alone."""
+        parts = list(self.result.parts)
         for index, part in enumerate(parts[:PARTS_TRIED]):
-            without = self._trial(set(healing).difference(part.leaves), to_the_end=True)
+            without = self._trial(set(sufficient).difference(part.leaves), to_the_end=True)
             alone = self._trial(part.leaves, to_the_end=len(parts) > 1)
             parts[index] = Part(part.name, part.leaves, part.role, without, alone)
-            self.found.parts = tuple(parts)
+            self.result.parts = tuple(parts)
         spare = next((part for part in parts if part.necessary is False), None)
         if spare is not None:
-            left = [tuple(leaf for leaf in unit if leaf not in spare.leaves) for unit in self._units(healing)]
-            self.found.others = minimal([unit for unit in left if unit], lambda some: self._heals(_all(some)))
+            left = [tuple(leaf for leaf in unit if leaf not in spare.leaves) for unit in self._units(sufficient)]
+            self.result.others = minimal([unit for unit in left if unit], lambda some: self._restores(_all(some)))
 
-    def _units(self, healing: tuple[str, ...]) -> list[tuple[str, ...]]:
-        extra = [(name,) for name in healing if name in BEYOND]
-        return [*extra, *(leaves for leaves in self.found.candidates.values() if leaves[0] in healing)]
+    def _units(self, sufficient: Unit) -> list[Unit]:
+        extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND]
+        return [*extra, *(leaves for leaves in self.result.candidates.values() if leaves[0] in sufficient)]
 
 
-def _all(units: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+def _all(units: Iterable[Unit]) -> Unit:
     return tuple(leaf for unit in units for leaf in unit)
 
 
-def _name(leaves: tuple[str, ...]) -> str:
+def _name(leaves: Unit) -> str:
     """What paths have in common; the last names of several kinds in braces."""
     kinds: dict[tuple[str, str], list[str]] = {}
     for path in leaves:

@@ -1,6 +1,11 @@
-"""One trial: what is put into a resumed run, and how far it then goes the reference's way. Plain data."""
+"""One trial: what is put into a resumed run, and whether that restores exact resume. Plain data, no process."""
 
+import enum
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dora_repro.trace import Divergence
 
 # Named as leaves are: what can be tried, and is no leaf.
 DATA, DRAWS, ITERATORS = "data/batches", "rng/draws", "data/iterators"
@@ -10,14 +15,22 @@ CONTROL = "data/iterators, begun anew"
 BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL})
 
 
+class Outcome(enum.StrEnum):
+    """What came of a trial, compared with the reference."""
+
+    SAME = "same"  # every remaining effect is the reference's, and so is what had to be at the end
+    DIFFERENT = "different"
+    UNRESOLVED = "unresolved"  # it raised where the resumed run had not, or its process died
+
+
 @dataclass(frozen=True)
 class Lines:
-    """Lines of code that are to bring lost state back, as they are advised.
+    """Advised lines of code that bring lost state back.
 
     Attributes:
-        save: those that fill `state` after save(); load: those that read it after load(), each with the name of the
-            file that is `state` to it: empty for the one at `path` (and what the lines of save filled), else as it
-            lies beside that one.
+        save: lines that fill `state` after save().
+        load: (file, line) of those that read `state` after load(). The file is the one that is `state` to the line:
+            empty for the one at `path` (and what the lines of save filled), else its name relative to that one.
     """
 
     save: tuple[str, ...] = ()
@@ -32,50 +45,59 @@ class Trial:
         names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
             at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
             whether a run does what the resumed one did, not the reference.
-        to_the_end: do all steps, also after one that differs, and measure how far apart the runs are then.
-        lines: code that is to bring the leaves back in the place of a transplant.
+        to_the_end: do all steps, also after one that differs, and measure how far the runs have drifted by then.
+        lines: code that brings the leaves back in place of a transplant.
     """
 
     names: frozenset[str]
     to_the_end: bool = False
     lines: Lines | None = None
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
         return {**asdict(self), "names": sorted(self.names)}
 
     @classmethod
-    def from_dict(cls, fields: dict) -> "Trial":
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
+        """Read what `to_dict` wrote."""
         lines = fields["lines"] and Lines(tuple(fields["lines"]["save"]), tuple(map(tuple, fields["lines"]["load"])))
         return cls(frozenset(fields["names"]), fields["to_the_end"], lines)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a trial.
+class TrialResult:
+    """The result of a trial.
 
     Attributes:
-        heals: every effect of the remaining steps is the reference's, and so is what had to be at the end; None where
-            there is no verdict (the trial raised where the resumed run had not, or its process died).
-        first: (step, phase, leaf) of the first differing effect.
-        steps: that were done.
-        apart: the largest absolute difference between a trained parameter and the reference's at the end, loss that
-            of the last step's losses; None unless it went to the end.
-        failed: leaves that could not be put in, and why.
-        error: what it raised.
+        outcome: whether the trial's run did what the reference did.
+        divergence: the first differing effect; None where there is none, or the trial raised before one.
+        steps: number of steps done.
+        parameter_distance: largest absolute difference between a trained parameter and the reference's at the end;
+            None unless the trial went to the end.
+        loss_distance: absolute difference of the last step's losses; None likewise.
+        failed: leaves that could not be put in: path -> reason.
+        error: what the trial raised; None where it did not.
     """
 
-    heals: bool | None
-    first: tuple[int, str, str] | None = None
+    outcome: Outcome
+    divergence: Divergence | None = None
     steps: int = 0
-    apart: float | None = None
-    loss: float | None = None
+    parameter_distance: float | None = None
+    loss_distance: float | None = None
     failed: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
-    def to_dict(self) -> dict[str, object]:
+    @property
+    def restores(self) -> bool:
+        """Whether what was put back restores exact resume."""
+        return self.outcome is Outcome.SAME
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: dict) -> "Outcome":
-        first = tuple(fields["first"]) if fields["first"] else None
-        return cls(**{**{name: fields[name] for name in cls.__dataclass_fields__}, "first": first})
+    def from_dict(cls, fields: Mapping[str, Any]) -> "TrialResult":
+        """Read what `to_dict` wrote."""
+        divergence = fields["divergence"] and Divergence(**fields["divergence"])
+        return cls(**{**fields, "outcome": Outcome(fields["outcome"]), "divergence": divergence})

@@ -1,43 +1,49 @@
-"""Where trials are done: one interpreter, and for each trial a run built anew, loaded, and given what is tried.
+"""The interpreter that runs trials: for each, a run is built anew, loaded, and given what is tried.
 
-Every trial begins in the same world. The generators and switches are those that this interpreter began with; and once
-the run has been loaded, whatever is not as it was in the resumed side (an unseeded generator, a counter that hangs on a
-class and was changed by the trial before) is put back from that side's snapshot, so that only what is tried differs.
+Every trial begins in the same global state. The generators and switches are those that this interpreter began with; and
+once the run has been loaded, whatever is not as it was in the resumed side (an unseeded generator, a counter that hangs
+on a class and was changed by the trial before) is put back from that side's snapshot, so that only what is tried
+differs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dora_repro.contracts import Factory, Run
 from dora_repro.explain.trials.run_lines import fill, read_into
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import Feeding, Streams
 from dora_repro.sides.building import build_and_load, build_and_step
 from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.protocol import Answer
 from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
-from dora_repro.state.snapshot import SavedLeaf, Snapshot, overlaid, run_roots
+from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Divergence, Trace, first_divergence, first_in_step, without_late_loading
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialSetup:
     """What all trials of an explanation have in common.
 
     Attributes:
-        load: the checkpoint; start: the step after which it was saved; steps: the last to do.
-        reference, resumed: folders of their evidence.
+        load: path of the checkpoint.
+        start: the step after which it was saved.
+        steps: the last step to do.
+        reference: folder of the reference's evidence.
+        resumed: folder of the resumed side's evidence.
         saved: snapshot of the reference at the save point, frozen parameters included where they matter.
-        streams: what the reference was fed; None where it was not kept.
-        threads: of torch.
+        streams: what the reference was fed; None where it was not recorded.
+        threads: number of intra-op threads; None for torch's own choice.
         at_end: leaves that must be the reference's at the end as well.
-        forgotten: leaves that differ between any two runs.
         raised: whether the resumed side raised, so that a trial that raises is no surprise.
     """
 
@@ -50,135 +56,167 @@ class Setting:
     streams: str | None = None
     threads: int | None = None
     at_end: tuple[str, ...] = ()
-    forgotten: tuple[str, ...] = ()
     raised: bool = False
 
 
-def bench(factory: Callable[[], object], about: dict) -> Callable[[dict], dict]:
-    """What answers trials, in whatever interpreter: a `Trial` as a dict with an `Outcome` as a dict."""
-    made = Bench(factory, Setting(**{**about, "at_end": tuple(about["at_end"])}))
-    return lambda asked: made.outcome(Trial.from_dict(asked)).to_dict()
+@dataclass
+class _Progress:
+    """How far a trial has come, for the result of one that raises."""
+
+    steps: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
 
-class Bench:
-    """Does the trials of one explanation."""
+def answer_trials(factory: Factory, about: Mapping[str, Any]) -> Answer:
+    """Return what runs a trial: takes a `Trial` as a dict, returns its `TrialResult` as a dict.
 
-    def __init__(self, factory: Callable[[], object], setting: Setting):
-        self._factory, self._setting = factory, setting
+    Args:
+        factory: builds a run.
+        about: a `TrialSetup` as a dict.
+    """
+    runner = TrialRunner(factory, TrialSetup(**{**about, "at_end": tuple(about["at_end"])}))
+    return lambda trial: runner.result(Trial.from_dict(trial)).to_dict()
+
+
+class TrialRunner:
+    """Runs the trials of one explanation."""
+
+    def __init__(self, factory: Factory, setup: TrialSetup) -> None:
+        self._factory, self._setup = factory, setup
         self._waits = brief_waits()
         self._waits.__enter__()  # for as long as trials are done here
-        if setting.threads is not None:
-            torch.set_num_threads(setting.threads)
-        self._world, self._flags = rng.capture_world(), flags.capture_flags()
-        self._reference, self._resumed = Evidence(Path(setting.reference)), Evidence(Path(setting.resumed))
+        if setup.threads is not None:
+            torch.set_num_threads(setup.threads)
+        self._generators, self._flags = rng.capture_world(), flags.capture_flags()
+        self._reference, self._resumed = Evidence(Path(setup.reference)), Evidence(Path(setup.resumed))
         self._loaded = self._resumed.loaded_or_none
-        self._saved = Snapshot.read(setting.saved)
-        self._streams = Streams.read(Path(setting.streams)) if setting.streams else None
+        self._saved = Snapshot.read(setup.saved)
+        self._streams = Streams.read(Path(setup.streams)) if setup.streams else None
 
-    def outcome(self, trial: Trial) -> Outcome:
-        """Do one trial. Whatever the run raises is told, not raised."""
-        state = {"where": "load", "steps": 0, "failed": {}}
+    def result(self, trial: Trial) -> TrialResult:
+        """Run one trial. Whatever its run raises is part of the result."""
+        progress = _Progress()
         try:
-            return self._tried(trial, state)
+            return self._compared(trial, self._prepared(trial, progress), progress)
         except Exception as error:
-            return Outcome(
-                heals=False if self._setting.raised else None,
-                steps=state["steps"],
-                failed=state["failed"],
+            return TrialResult(
+                Outcome.DIFFERENT if self._setup.raised else Outcome.UNRESOLVED,
+                steps=progress.steps,
+                failed=progress.failed,
                 error=f"{type(error).__name__}: {error}",
             )
 
-    def _begin_anew(self) -> None:
-        rng.restore_world(self._world)
-        flags.restore_flags(self._flags)
-
-    def _tried(self, trial: Trial, state: dict) -> Outcome:
-        setting, names, to_the_end = self._setting, trial.names, trial.to_the_end
+    def _prepared(self, trial: Trial, progress: _Progress) -> Run:
+        """A resumed run with what the trial puts into it, by transplant or by lines of code."""
         if trial.lines is None:
-            run = self._given(names, state)
-        else:
-            filled = fill(trial.lines, self._given(names, state)) if trial.lines.save else {}
-            run = self._given(frozenset(), state)
-            read_into(run, trial.lines, filled, Path(setting.load))
-        with ExitStack() as stack:
-            begin = self._feeding(stack, run, names)
-            recorder = stack.enter_context(Recorder(run, setting.start))
-            expected = self._resumed.trace if CONTROL in names else self._reference.trace
-            first = self._steps(expected, recorder, begin, to_the_end, state)
-            found = first and (first.step, first.phase, first.leaf)
-            heals = first is None and self._ended_as_it_should(run, setting.at_end)
-            apart = loss = None
-            if to_the_end:
-                apart, loss = self._apart(run), self._losses_apart(recorder.trace)
-        return Outcome(heals, found, state["steps"], apart, loss, state["failed"])
-
-    def _given(self, names: frozenset[str], state: dict) -> object:
-        """A run as the resumed one was after loading, with these leaves from the reference in their place."""
-        self._begin_anew()
-        setting, leaves = self._setting, names - BEYOND
-        begun_with = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
-        if names & {ITERATORS, CONTROL}:
-            run = build_and_step(self._factory, setting.start, setting.load)
-        else:
-            run = build_and_load(self._factory, setting.load)
-        if ITERATORS in names:
-            wrong = restore_around(begun_with, run_roots(run))
-        else:
-            wrong = begun_with.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
-        state["failed"] = {path: reason for path, reason in wrong.items() if path in leaves}
+            return self._transplanted(trial.names, progress)
+        filled = fill(trial.lines, self._transplanted(trial.names, progress)) if trial.lines.save else {}
+        run = self._transplanted(frozenset(), progress)
+        read_into(run, trial.lines, filled, Path(self._setup.load))
         return run
 
-    def _feeding(self, stack: ExitStack, run: object, names: frozenset[str]) -> Callable[[int], None]:
+    def _compared(self, trial: Trial, run: Run, progress: _Progress) -> TrialResult:
+        """Do the remaining steps, and compare them with what is expected."""
+        with ExitStack() as stack:
+            begin = self._feeding(stack, run, trial.names)
+            recorder = stack.enter_context(Recorder(run, self._setup.start))
+            expected = self._resumed.trace if CONTROL in trial.names else self._reference.trace
+            first = self._steps(expected, recorder, begin, trial.to_the_end, progress)
+            same = first is None and self._ends_alike(run, self._setup.at_end)
+            parameters = loss = None
+            if trial.to_the_end:
+                parameters, loss = self._parameter_distance(run), self._loss_distance(recorder.trace)
+        outcome = Outcome.SAME if same else Outcome.DIFFERENT
+        return TrialResult(outcome, first, progress.steps, parameters, loss, progress.failed)
+
+    def _reset_globals(self) -> None:
+        rng.restore_world(self._generators)
+        flags.restore_flags(self._flags)
+
+    def _transplanted(self, names: frozenset[str], progress: _Progress) -> Run:
+        """A run as the resumed one was after loading, with these leaves from the reference in their place."""
+        self._reset_globals()
+        setup, leaves = self._setup, names - BEYOND
+        state = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
+        if names & {ITERATORS, CONTROL}:
+            run = build_and_step(self._factory, setup.start, setup.load)
+        else:
+            run = build_and_load(self._factory, setup.load)
+        if ITERATORS in names:
+            wrong = restore_around(state, run_roots(run))
+        else:
+            wrong = state.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
+        progress.failed = {path: reason for path, reason in wrong.items() if path in leaves}
+        return run
+
+    def _feeding(self, stack: ExitStack, run: Run, names: frozenset[str]) -> Callable[[int], None]:
         if self._streams is None or not names & {DATA, DRAWS}:
             return lambda step: None
         return stack.enter_context(Feeding(run, self._streams, DATA in names, DRAWS in names)).begin
 
     def _steps(
-        self, expected: Trace, recorder: Recorder, begin: Callable[[int], None], to_the_end: bool, state: dict
+        self,
+        expected: Trace,
+        recorder: Recorder,
+        begin: Callable[[int], None],
+        to_the_end: bool,
+        progress: _Progress,
     ) -> Divergence | None:
         """The first difference from what is expected; steps are done up to it, or all of them."""
         found = None
-        for number in range(self._setting.start + 1, self._setting.steps + 1):
+        for number in range(self._setup.start + 1, self._setup.steps + 1):
             begin(number)
             if not recorder.step():
                 break
-            state["steps"] += 1
+            progress.steps += 1
             theirs = expected.step(number)
             if found is None and theirs is not None:
                 ours = without_late_loading(expected, recorder.trace, recorder.trace.steps[-1])
                 found = first_in_step(number, theirs.effects, ours)
             if found is not None and not to_the_end:
                 return found
-        return found or first_divergence(expected, recorder.trace, self._setting.start)
+        return found or first_divergence(expected, recorder.trace, self._setup.start)
 
-    def _ended_as_it_should(self, run: object, paths: tuple[str, ...]) -> bool:
-        if not paths:
-            return True
-        now, expected = Snapshot.capture(run_roots(run)), self._reference.end
-        return all(_digest(now, path) == _digest(expected, path) for path in paths)
+    def _ends_alike(self, run: Run, paths: Sequence[str]) -> bool:
+        """Whether these leaves are at the end as they were in the reference."""
+        return not paths or same_leaves(Snapshot.capture(run_roots(run)), self._reference.end, paths)
 
-    def _apart(self, run: object) -> float | None:
+    def _parameter_distance(self, run: Run) -> float | None:
+        """Largest difference of a trained parameter from the reference's; None where they cannot be compared."""
         expected, largest = self._reference.end, 0.0
         for path, leaf in Snapshot.capture(run_roots(run)).items():
             other = expected.get(path)
             if leaf.role != "parameter" or not leaf.kept or other is None or leaf.digest == other.digest:
                 continue
-            if not isinstance(other.value, torch.Tensor) or other.value.shape != leaf.value.shape:
+            size = _largest_difference(other.value, leaf.value)
+            if size is None:
                 return None
-            found = distance(other.value, leaf.value) if other.value.dtype == leaf.value.dtype else None
-            if found is None or found.max_abs is None:
-                return None
-            largest = max(largest, found.max_abs)
+            largest = max(largest, size)
         return largest
 
-    def _losses_apart(self, trace: Trace) -> float | None:
+    def _loss_distance(self, trace: Trace) -> float | None:
         if not trace.steps:
             return None
-        theirs = self._reference.trace.step(trace.steps[-1].number)
-        if theirs is None or theirs.loss is None or trace.steps[-1].loss is None:
+        theirs, ours = self._reference.trace.step(trace.steps[-1].number), trace.steps[-1].loss
+        if theirs is None or theirs.loss is None or ours is None:
             return None
-        return abs(theirs.loss - trace.steps[-1].loss)
+        return abs(theirs.loss - ours)
 
 
-def _digest(snapshot: Mapping[str, SavedLeaf], path: str) -> bytes | None:
+def same_leaves(one: Snapshot, other: Snapshot, paths: Iterable[str]) -> bool:
+    """Whether two snapshots have the same bytes at all these paths, or both have nothing there."""
+    return all(_digest(one, path) == _digest(other, path) for path in paths)
+
+
+def _digest(snapshot: Snapshot, path: str) -> bytes | None:
     return snapshot[path].digest if path in snapshot else None
+
+
+def _largest_difference(expected: object, actual: object) -> float | None:
+    """Largest absolute difference of two tensors of one form; None for anything else."""
+    if not isinstance(expected, torch.Tensor) or not isinstance(actual, torch.Tensor):
+        return None
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return None
+    size = distance(expected, actual)
+    return None if size is None else size.max_abs

@@ -12,7 +12,7 @@ from torch import nn
 
 from dora_repro.explain.advice import models
 from dora_repro.explain.advice.advice import advise
-from dora_repro.explain.advice.checkpoint_keys import Rereading
+from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.state.snapshot import Snapshot, run_roots
 
@@ -139,8 +139,8 @@ def line_of(run, leaves, load, alone=True):
     saved = Snapshot.capture(run_roots(run))
     audit = audit_save(saved, load if alone else load.parent)
     assert all(audit.in_file(path) for path in leaves)
-    reread = Rereading(audit, saved, load, alone)
-    return advise(leaves[0], leaves, saved[leaves[0]].role, saved, reread=reread)
+    keys = CheckpointKeys(audit, saved, load, alone)
+    return advise(leaves[0], leaves, saved[leaves[0]].role, saved, keys=keys)
 
 
 def loaded(lines, run, leaves, state):

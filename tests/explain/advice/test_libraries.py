@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro import check
-from dora_repro.explain.advice.libraries import told
+from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.trials.trial import DATA, DRAWS
 from tests import runs
 
@@ -25,7 +25,7 @@ from tests import runs
     ],
 )
 def test_what_a_library_keeps_is_told_by_what_was_lost(library, cause, words):
-    (sentence,) = told({library: "it"}, *cause)
+    (sentence,) = library_advice({library: "it"}, *cause)
     assert words in sentence
 
 
@@ -39,7 +39,7 @@ def test_what_a_library_keeps_is_told_by_what_was_lost(library, cause, words):
     ],
 )
 def test_where_a_library_has_nothing_for_it_nothing_is_said(library, cause):
-    assert list(told({library: "it"}, *cause)) == []
+    assert list(library_advice({library: "it"}, *cause)) == []
 
 
 class Accelerated(runs.Forgetful):

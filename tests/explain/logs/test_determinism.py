@@ -1,5 +1,4 @@
-"""What is held still when a run is not deterministic: each experiment changes what it says, and the one that helps is
-told."""
+"""Experiments on a run that is not deterministic: each fixes what it says, and the first that helps is the finding."""
 
 import contextlib
 import types
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from dora_repro.explain.logs import determinism
-from dora_repro.explain.logs.determinism import EXPERIMENTS, steadied
+from dora_repro.explain.logs.determinism import EXPERIMENTS, source_of_nondeterminism
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
@@ -24,7 +23,7 @@ def trace_of(value: int) -> Trace:
 
 
 class Surroundings:
-    """A session whose sides differ from each other unless what `helps` says is held still."""
+    """A session whose sides differ from each other unless the condition that `helps` tests is fixed."""
 
     in_process = False
     folder = Path("nowhere")
@@ -55,9 +54,9 @@ HELPS = {
 
 
 @pytest.mark.parametrize(("index", "name"), list(enumerate(HELPS)), ids=HELPS)
-def test_the_experiment_that_makes_a_run_come_again_is_told_and_those_after_it_are_not_done(index, name):
+def test_the_experiment_that_makes_a_run_reproducible_is_the_finding_and_later_ones_are_not_done(index, name):
     session = Surroundings(HELPS[name])
-    assert steadied(session, Job(Path("job"), 3, threads=2)) == EXPERIMENTS[index].told
+    assert source_of_nondeterminism(session, Job(Path("job"), 3, threads=2)) == EXPERIMENTS[index].finding
     assert len(session.done) == 2 * (index + 1)
     assert len({job.folder for job, _ in session.done}) == len(session.done)
     # One thing at a time.
@@ -65,13 +64,13 @@ def test_the_experiment_that_makes_a_run_come_again_is_told_and_those_after_it_a
     assert all(sum(things) == 1 for things in held)
 
 
-def test_where_nothing_helps_nothing_is_told():
-    assert steadied(Surroundings(lambda job, environment: False), Job(Path("job"), 3)) == ""
+def test_where_nothing_helps_there_is_no_finding():
+    assert source_of_nondeterminism(Surroundings(lambda job, environment: False), Job(Path("job"), 3)) == ""
 
 
-def test_two_sides_that_raise_alike_are_no_run_that_comes_again():
+def test_two_sides_that_raise_alike_are_not_reproducible():
     raising = Surroundings(HELPS["algorithms"], fails=lambda job: job.deterministic)
-    assert steadied(raising, Job(Path("job"), 3)) == ""
+    assert source_of_nondeterminism(raising, Job(Path("job"), 3)) == ""
 
 
 def test_a_side_that_is_stopped_ends_its_experiment_alone(monkeypatch):
@@ -84,16 +83,16 @@ def test_a_side_that_is_stopped_ends_its_experiment_alone(monkeypatch):
         return run(side, job)
 
     monkeypatch.setattr(session, "run", stopped)
-    assert steadied(session, Job(Path("job"), 3)) == EXPERIMENTS[1].told
+    assert source_of_nondeterminism(session, Job(Path("job"), 3)) == EXPERIMENTS[1].finding
 
 
 def test_one_interpreter_has_its_hashes_already(tmp_path):
     with Session(runs.Plain, in_process=True, timeout=60, on_event=lambda *_: None, folder=tmp_path) as session:
-        assert steadied(session, Job(tmp_path / "job", 2)) == ""
+        assert source_of_nondeterminism(session, Job(tmp_path / "job", 2)) == ""
 
 
 class OrderOfASet(runs.Plain):
-    """Its loss hangs on the order of a set of strings."""
+    """Its loss depends on the order of a set of strings."""
 
     def __init__(self):
         super().__init__()
@@ -104,8 +103,8 @@ class OrderOfASet(runs.Plain):
 
 def test_the_order_of_a_set_is_found_in_interpreters_of_their_own(tmp_path):
     with Session(OrderOfASet, in_process=False, timeout=120, on_event=lambda *_: None, folder=tmp_path) as session:
-        told = steadied(session, Job(tmp_path / "job", 2))
-    assert told == EXPERIMENTS[1].told and "PYTHONHASHSEED" in told
+        finding = source_of_nondeterminism(session, Job(tmp_path / "job", 2))
+    assert finding == EXPERIMENTS[1].finding and "PYTHONHASHSEED" in finding
 
 
 def test_a_side_seeds_and_asks_for_deterministic_algorithms_before_it_builds(tmp_path, monkeypatch):
@@ -125,4 +124,5 @@ def test_a_side_seeds_and_asks_for_deterministic_algorithms_before_it_builds(tmp
 
 
 def test_each_experiment_changes_something():
-    assert all(experiment.job or experiment.environment for experiment in determinism.EXPERIMENTS)
+    job = Job(Path("job"), 3)
+    assert all(each.fix(job) != job or each.environment for each in determinism.EXPERIMENTS)

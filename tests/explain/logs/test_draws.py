@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from dora_repro.explain.logs.draws import extra_draws, in_words, since_set, what_drew
+from dora_repro.explain.logs.draws import in_words, since_set, unmatched, what_drew
 from dora_repro.recording.drawing import Draw, DrawLog
 from tests import runs
 
@@ -22,7 +22,7 @@ def ledger(function, *args) -> list[Draw]:
 
 
 def said(expected, actual) -> list[str]:
-    return [str(extra) for extra in extra_draws(expected, actual)]
+    return [str(draw) for draw in unmatched(expected, actual)]
 
 
 def line_of(text: str) -> str:
@@ -136,7 +136,7 @@ def test_a_draw_that_has_moved_is_told_once():
     assert said(ledger(splitting, True), ledger(splitting, True)) == []
     (moved,) = said(ledger(splitting, False), ledger(splitting, True))
     assert (
-        moved == f"random_split, drawn in another place in the resumed run {line_of('random_split(range(8), [7, 1])')}"
+        moved == f"random_split, drawn at another place in the resumed run {line_of('random_split(range(8), [7, 1])')}"
     )
 
 

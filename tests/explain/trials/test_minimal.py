@@ -1,4 +1,4 @@
-"""Minimising a set that heals: the answer heals, nothing can be left out of it, and few tests are asked."""
+"""Minimising a sufficient set: the answer is sufficient, nothing can be left out of it, and few tests are run."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from dora_repro.explain.trials.minimal import ddmin, halved, minimal, quickxplai
 
 
 class Counted:
-    """A test that heals where all of `needed` are there, and counts how often it is asked."""
+    """A test that passes where all of `needed` are there, and counts how often it is run."""
 
     def __init__(self, *needed, harmful=()):
         self.needed, self.harmful, self.asked = set(needed), set(harmful), 0
@@ -24,48 +24,48 @@ def test_exactly_the_causes_are_found(needed, method):
 
 
 @given(st.lists(st.sets(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=3))
-def test_of_several_sets_that_heal_one_is_found_of_which_nothing_can_be_left_out(sets):
-    def heals(items):
+def test_of_several_sufficient_sets_one_is_found_of_which_nothing_can_be_left_out(sets):
+    def restores(items):
         return any(needed <= set(items) for needed in sets)
 
     for method in (minimal, ddmin, quickxplain):
-        found = method(range(10), heals)
-        assert heals(found)
-        assert not any(heals([item for item in found if item != one]) for one in found)
+        found = method(range(10), restores)
+        assert restores(found)
+        assert not any(restores([item for item in found if item != one]) for one in found)
 
 
 def test_what_is_not_needed_and_does_harm_in_small_sets_is_left_to_delta_debugging():
-    # 3 heals only where 7 is there too or 5 is not: more does not always heal more.
-    def heals(items):
+    # 3 suffices only where 7 is there too or 5 is not: more is not always better.
+    def restores(items):
         return 3 in items and (7 in items or 5 not in items)
 
-    assert minimal(range(10), heals) == (3,)
+    assert minimal(range(10), restores) == (3,)
 
 
-def test_no_verdict_counts_as_not_healing():
-    def heals(items):
-        return None if len(items) == 1 else {1, 2} <= set(items)
+def test_a_test_that_fails_for_every_single_item_leaves_the_pair_that_is_needed():
+    def restores(items):
+        return len(items) > 1 and {1, 2} <= set(items)
 
-    assert minimal((1, 2, 3), heals) == (1, 2)
+    assert minimal((1, 2, 3), restores) == (1, 2)
 
 
 @pytest.mark.parametrize(("count", "most"), [(8, 6), (64, 9), (500, 12)])
 def test_one_cause_among_the_first_takes_about_the_logarithm_of_tests(count, most):
-    heals = Counted(0)
-    assert minimal(range(count), heals) == (0,)
-    assert heals.asked <= most
+    restores = Counted(0)
+    assert minimal(range(count), restores) == (0,)
+    assert restores.asked <= most
 
 
 def test_three_causes_among_many_take_far_fewer_tests_than_there_are_items():
-    heals = Counted(3, 200, 411)
-    assert minimal(range(500), heals) == (3, 200, 411)
-    assert heals.asked <= 64
+    restores = Counted(3, 200, 411)
+    assert minimal(range(500), restores) == (3, 200, 411)
+    assert restores.asked <= 64
 
 
-def test_halving_stops_where_neither_half_heals():
-    heals = Counted(4, 60)
-    assert halved(range(64), heals) == tuple(range(64))
-    assert heals.asked == 2
+def test_halving_stops_where_neither_half_suffices():
+    restores = Counted(4, 60)
+    assert halved(range(64), restores) == tuple(range(64))
+    assert restores.asked == 2
     assert halved(range(64), Counted(5)) == (5,)
 
 

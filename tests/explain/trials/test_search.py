@@ -1,10 +1,11 @@
-"""The search, with trials that are answered by a rule: what heals, and what the search makes of it."""
+"""The search, with trials answered by a rule: which sets restore exact resume, and what the search makes of it."""
 
 import pytest
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search import Search
-from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome
+from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome, TrialResult
+from dora_repro.trace import Divergence
 
 PARAMETERS = [f"layer.{index}.weight" for index in range(6)]
 
@@ -18,15 +19,17 @@ def moments(kind="missing", names=("step", "exp_avg", "exp_avg_sq"), parameters=
 
 
 class Rule:
-    """Heals where one of the sets of names was put back; what is put back besides does no harm, unless it is named."""
+    """Restores exact resume where one of the sets was put back; what else is put back does no harm, unless named."""
 
     def __init__(self, *sets, harmful=()):
         self.sets, self.harmful, self.asked = [set(one) for one in sets], set(harmful), []
 
     def __call__(self, trial):
         self.asked.append(trial)
-        heals = any(one <= trial.names for one in self.sets) and not self.harmful & trial.names
-        return Outcome(heals, None if heals else (3, "forward", "loss"), 1, 0.5 if trial.to_the_end else None)
+        distance = 0.5 if trial.to_the_end else None
+        if any(one <= trial.names for one in self.sets) and not self.harmful & trial.names:
+            return TrialResult(Outcome.SAME, steps=1, parameter_distance=distance)
+        return TrialResult(Outcome.DIFFERENT, Divergence(3, "forward", "loss"), 1, distance)
 
 
 def searched(rule, differences, phase="forward", streams=False, **options):
@@ -41,7 +44,7 @@ def test_one_lost_generator_is_named_alone_and_necessary():
         ("rng/torch.cpu", ("rng/torch.cpu",), True)
     ]
     assert found.proved and not found.stopped and not found.other
-    assert found.parts[0].without.apart == 0.5
+    assert found.parts[0].without.parameter_distance == 0.5
     assert set(found.harmless) == {"epoch", "best", *(each.path for each in moments())}
     assert len(found.trials) <= 8
 
@@ -52,7 +55,7 @@ def test_a_generator_and_all_moments_are_two_parts():
     found = searched(Rule({"rng/torch.cpu", *names}), differences, "update")
     assert {part.name for part in found.parts} == {"rng/torch.cpu", "optimizer/*/{step, exp_avg, exp_avg_sq}"}
     assert all(part.necessary for part in found.parts)
-    assert all(part.alone.heals is False for part in found.parts)
+    assert all(part.alone.outcome is Outcome.DIFFERENT for part in found.parts)
 
 
 def test_moments_of_one_parameter_are_found_among_all_that_are_wrong():
@@ -77,16 +80,16 @@ def test_of_some_counters_exactly_those_needed_are_named():
     assert {part.name for part in found.parts} == {"feed/position", "feed/seed"}
 
 
-def test_where_two_sets_heal_neither_is_called_necessary_and_the_other_is_shown():
+def test_where_two_sets_suffice_neither_is_called_necessary_and_the_other_is_shown():
     differences = [lost("order", "memory"), lost("generator", "generator"), lost("epoch")]
     found = searched(Rule({"order"}, {"generator"}), differences, "batch")
     assert len(found.names) == 1
     assert found.parts[0].necessary is False
     assert set(found.other) | found.names == {"order", "generator"}
-    assert found.harmless == ("epoch",)  # what heals as well is not harmless
+    assert found.harmless == ("epoch",)  # what restores exact resume as well is not harmless
 
 
-def test_batches_are_tried_where_all_state_does_not_heal():
+def test_batches_are_tried_where_all_state_does_not_suffice():
     found = searched(Rule({DATA}), [lost("epoch"), lost("rng/torch.cpu", "generator")], "batch", streams=True)
     assert found.names == {DATA}
     assert searched(Rule({DATA}), [lost("epoch")], "batch", streams=False).parts == ()
@@ -104,17 +107,17 @@ def test_memory_that_does_harm_when_it_is_put_back_is_left_out():
     assert found.names == {"rng/numpy"}
 
 
-def test_a_difference_that_does_not_come_again_is_said_to_be_none_of_the_state():
+def test_a_difference_that_does_not_reproduce_is_said_to_be_none_of_the_state():
     found = searched(Rule(set()), [lost("epoch")])
     assert found.reproduced is False and found.parts == () and len(found.trials) == 1
 
 
-def test_nothing_is_named_where_nothing_heals():
+def test_nothing_is_named_where_nothing_restores_the_run():
     found = searched(Rule({"elsewhere"}), [lost("epoch"), *moments()], streams=True)
     assert found.parts == () and found.reproduced
 
 
-def test_no_more_trials_are_done_than_allowed_and_the_best_so_far_is_told():
+def test_no_more_trials_are_done_than_allowed_and_the_best_so_far_is_reported():
     differences = [lost(f"part{index}/x") for index in range(40)]
     found = searched(Rule({"part3/x", "part17/x", "part31/x"}), differences, budget=10)
     assert len(found.trials) == 10 and found.stopped == "budget" and not found.proved

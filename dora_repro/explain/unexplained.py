@@ -1,0 +1,111 @@
+"""Where no lost state restores exact resume: what was ruled out, who drew, and which operator differs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dora_repro.difference import LeafDifference
+from dora_repro.explain.audit.load_calls import describe_load_calls
+from dora_repro.explain.explanation import Explanation
+from dora_repro.explain.logs.compared import differing_operator, unmatched_draws
+from dora_repro.explain.trials.search import SearchResult
+from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome
+from dora_repro.explain.trials.worker import TrialSetup
+from dora_repro.sides.evidence import Sides
+from dora_repro.sides.job import Transplant
+from dora_repro.sides.session import Session
+from dora_repro.trace import Divergence
+from dora_repro.wording import counted
+
+OUTSIDE = (
+    "look at what is no state of the run: time and dates, the order of sets (PYTHONHASHSEED), environment variables, "
+    "thread counts, files read at start, module globals, other processes and services"
+)
+_SHOWN = 3  # leaves
+
+
+def unexplained(
+    session: Session,
+    sides: Sides,
+    setup: TrialSetup,
+    found: SearchResult,
+    divergence: Divergence,
+    lost: Sequence[LeafDifference],
+) -> Explanation:
+    """Say why nothing was found, and look beyond the state: at draws and operators.
+
+    Args:
+        session: runs both sides once more, with logs.
+        sides: the reference and the resumed side.
+        setup: what the trials had in common.
+        found: what the search found: no set.
+        divergence: the first difference that the report names.
+        lost: what differs right after loading.
+    """
+    if found.stopped:
+        return Explanation(
+            unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found"
+        )
+    if not found.reproduced:
+        return Explanation(
+            unexplained="resumed once more in another interpreter, the run does not differ: what differs lies outside "
+            "its state",
+            look_at=(OUTSIDE,),
+        )
+    reached = [result.divergence.step for _, result in found.trials if result.divergence]
+    step = max(divergence.step, *reached) if reached else divergence.step
+    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost)]
+    if step > divergence.step:
+        look_at.append(f"with them the runs agree up to step {step - 1}")
+    everything = tuple(sorted(_candidates(found)))
+    draws = unmatched_draws(session, sides, step, ())
+    operator = differing_operator(session, sides, step, Transplant(Path(setup.saved), everything))
+    return Explanation(
+        unexplained="no captured state explains it",
+        look_at=tuple(look_at) if operator or draws else (*look_at, OUTSIDE),
+        draws=draws,
+        operator=operator,
+    )
+
+
+def ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> list[str]:
+    """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result."""
+    sentences = _state_ruled_out(found, lost)
+    different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
+    if any({DATA, DRAWS} <= names for names in different):
+        sentences.append("ruled out: the reference's batches, and its generators at the beginning of each step")
+    if any(CONTROL in names for names in different):
+        sentences.append(
+            "a run that did the steps up to the save itself differs from the resumed one, even with all of its state: "
+            "something that load() changes is no state"
+        )
+    elif any(ITERATORS in names for names in different):
+        sentences.append("ruled out: the reference's iterators, with all else put back around them")
+    return sentences
+
+
+def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> list[str]:
+    """Which of the lost leaves were put back without effect, and which could not be put back."""
+    everything = _candidates(found)
+    results = [result for trial, result in found.trials if everything <= trial.names]
+    if not everything or not results:
+        return []
+    failed = {path: reason for result in results for path, reason in result.failed.items()}
+    whole = len(everything) == len(lost) and not failed
+    number = "all" if whole else f"{len(everything) - len(failed)} of"
+    leaves = f"{number} {counted(len(lost), 'leaf')} that differ after loading"
+    put_back = "put back together"
+    if len(lost) == 1:
+        leaves, put_back = "the one leaf that differs after loading", "put back"
+    if any(result.outcome is Outcome.DIFFERENT for result in results):
+        sentences = [f"ruled out: {leaves}, {put_back}"] if len(failed) < len(everything) else []
+    else:
+        sentences = [f"not ruled out: with {leaves} {put_back}, the trial did not finish: {results[0].error}"]
+    if failed:
+        some = ", ".join(f"`{path}` ({reason})" for path, reason in list(failed.items())[:_SHOWN])
+        more = f", and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        sentences.append(f"not ruled out, since it could not be put back: {some}{more}")
+    return sentences
+
+
+def _candidates(found: SearchResult) -> frozenset[str]:
+    return frozenset(leaf for leaves in found.candidates.values() for leaf in leaves)

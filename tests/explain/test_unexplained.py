@@ -1,0 +1,70 @@
+"""What is called ruled out: only what was put back, in a trial that gave a result."""
+
+import pytest
+
+from dora_repro.difference import LeafDifference
+from dora_repro.explain.trials.search import SearchResult
+from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.explain.unexplained import ruled_out
+from dora_repro.trace import Divergence
+
+LOST = (LeafDifference("epoch"), LeafDifference("best"), LeafDifference("optimizer/w/exp_avg"))
+CANDIDATES = {"epoch, memory": ("epoch", "best"), "optimizer, moment": ("optimizer/w/exp_avg",)}
+ALL = frozenset(difference.path for difference in LOST)
+DIFFERENT = TrialResult(Outcome.DIFFERENT, Divergence(4, "forward", "loss"), 1)
+DIED = TrialResult(Outcome.UNRESOLVED, error="ValueError: no such epoch")
+STATE = "ruled out: all 3 leaves that differ after loading, put back together"
+
+
+def sentences(*trials, candidates=CANDIDATES, lost=LOST):
+    found = SearchResult(candidates=candidates, trials=[(Trial(frozenset(names)), result) for names, result in trials])
+    return ruled_out(found, lost)
+
+
+def test_what_was_put_back_without_effect_is_ruled_out():
+    assert sentences(((), DIFFERENT), (ALL, DIFFERENT)) == [STATE]
+    assert sentences((ALL, DIFFERENT), (ALL | {DATA, DRAWS}, DIFFERENT)) == [
+        STATE,
+        "ruled out: the reference's batches, and its generators at the beginning of each step",
+    ]
+    assert sentences((ALL, DIFFERENT), (ALL | {ITERATORS}, DIFFERENT))[1] == (
+        "ruled out: the reference's iterators, with all else put back around them"
+    )
+
+
+def test_one_leaf_is_the_one():
+    assert sentences((("epoch",), DIFFERENT), candidates={"epoch, memory": ("epoch",)}, lost=LOST[:1]) == [
+        "ruled out: the one leaf that differs after loading, put back"
+    ]
+
+
+def test_a_trial_that_did_not_finish_rules_nothing_out():
+    assert sentences((ALL, DIED), (ALL | {DATA, DRAWS}, DIED), (ALL | {ITERATORS}, DIED)) == [
+        "not ruled out: with all 3 leaves that differ after loading put back together, the trial did not finish: "
+        "ValueError: no such epoch"
+    ]
+
+
+def test_a_leaf_that_could_not_be_put_back_is_named_and_not_counted():
+    result = TrialResult(Outcome.DIFFERENT, failed={"best": "kept by digest alone"})
+    assert sentences((ALL, result)) == [
+        "ruled out: 2 of 3 leaves that differ after loading, put back together",
+        "not ruled out, since it could not be put back: `best` (kept by digest alone)",
+    ]
+
+
+def test_leaves_that_no_trial_put_back_are_not_counted():
+    names = {"epoch, memory": ("epoch",)}
+    assert sentences((("epoch",), DIFFERENT), candidates=names) == [
+        "ruled out: 1 of 3 leaves that differ after loading, put back together"
+    ]
+
+
+@pytest.mark.parametrize("trials", [(), (((), DIFFERENT),), ((("epoch",), DIFFERENT),)])
+def test_where_not_all_was_put_back_nothing_is_ruled_out(trials):
+    assert sentences(*trials) == []
+
+
+def test_a_control_that_fails_says_that_loading_changes_something_else():
+    (_, words) = sentences((ALL, DIFFERENT), ((CONTROL,), DIFFERENT), (ALL | {ITERATORS}, DIFFERENT))
+    assert words.startswith("a run that did the steps up to the save itself differs from the resumed one")
