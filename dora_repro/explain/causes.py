@@ -176,7 +176,9 @@ def proof(found: SearchResult, steps: int, confirmation: Confirmation) -> str:
         steps: number of steps that remained after the save.
         confirmation: what a fresh process did.
     """
-    remaining = f"the remaining {steps} steps" if steps > 1 else "the remaining step" if steps else "the state"
+    remaining = "the state"
+    if steps:
+        remaining = "the remaining step" if steps == 1 else f"the remaining {counted(steps, 'step')}"
     alone = "these" if len(found.names) > 1 else "this"
     words = [f"Restoring {alone} alone makes {remaining} identical"]
     necessary = [part.necessary for part in found.parts]
