@@ -153,11 +153,11 @@ class Walker:
             self.leaf(path, value, role, hold, hold)
         elif way == type_dispatch.TENSOR:
             self.tensor(value, path, hold, role)
-        elif way == type_dispatch.TOLD:
-            tell, again = reader
-            put = None if hold is None or again is None else lambda plain: hold(again(type(value), plain))
+        elif way == type_dispatch.ENCODED:
+            encode, decode = reader
+            put = None if hold is None or decode is None else lambda plain: hold(decode(type(value), plain))
             try:
-                self.leaf(path, tell(value), role, put, hold)
+                self.leaf(path, encode(value), role, put, hold)
             except Exception as error:
                 self.found.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
             if not self.moving_only:

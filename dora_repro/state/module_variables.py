@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from dora_repro.state import type_dispatch
+from dora_repro.state.codecs import codec_of
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
 
 PREFIX = "globals."  # of their names among a run's objects
@@ -68,7 +69,7 @@ def _is_stateful(value: object) -> bool:
     kind = type(value)  # of a lazy proxy, which isinstance would wake, the proxy's own
     if issubclass(kind, _STATEFUL):
         return global_name(value) is None
-    if issubclass(kind, types.ModuleType) or type_dispatch.told(kind) is not None:
+    if issubclass(kind, types.ModuleType) or codec_of(kind) is not None:
         return False
     return not callable(value) and _is_users(kind)
 

@@ -87,7 +87,7 @@ def read_set(walker: Walker, value: set | frozenset, path: str, hold: Setter, ro
     items = base(base.__iter__(value))
     if is_plain(items):
         _plain_or_listed(walker, value, items, path, hold, role)
-    elif all(type_dispatch.way(type(item))[0] in (type_dispatch.SCALAR, type_dispatch.TOLD) for item in items):
+    elif all(type_dispatch.way(type(item))[0] in (type_dispatch.SCALAR, type_dispatch.ENCODED) for item in items):
         walker.leaf(path, {"members": sorted(map(key_text, items))}, role)
     else:
         walker.found.uncaptured[path] = f"{type_name(value)} of {len(items)} items"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dora_repro.state.codecs import made
+from dora_repro.state.codecs import decode
 from dora_repro.state.digest import is_plain
 from dora_repro.state.paths import ancestors
 from dora_repro.state.type_dispatch import key_text, type_name
@@ -131,7 +131,7 @@ def _made(kind: Kind | None, plain: object) -> object:
     if kind.name in _BY_NAME:
         return deque(plain, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](plain)
     try:
-        return made(kind.name, plain)
+        return decode(kind.name, plain)
     except KeyError:
         raise Cannot(f"a {kind.name} cannot be made from what was kept of it") from None
 

@@ -14,11 +14,11 @@ import torch
 
 from dora_repro.checkpoint import reading, writing
 from dora_repro.errors import BadInput
+from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.leaves import Leaf, walk
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
-from dora_repro.state.plain import from_simple, to_simple
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.type_dispatch import class_state, held_by
@@ -141,9 +141,9 @@ class Snapshot(Mapping[str, SavedLeaf]):
                 else:
                     entry["kept"] = False
             elif leaf.kept:
-                entry["value"] = to_simple(leaf.value)
+                entry["value"] = to_json(leaf.value)
             entries.append(entry)
-        kinds = {at: to_simple(astuple(kind)) for at, kind in self.kinds.items()}
+        kinds = {at: to_json(astuple(kind)) for at, kind in self.kinds.items()}
         content = {"leaves": entries, "tensors": tensors, "uncaptured": self.uncaptured, "kinds": kinds}
         writing.write(path, {"format": FORMAT, **content})
 
@@ -161,7 +161,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             )
         try:
             leaves = {entry["path"]: _read_leaf(entry, content["tensors"]) for entry in content["leaves"]}
-            kinds = {str(at): _read_kind(from_simple(entry)) for at, entry in content.get("kinds", {}).items()}
+            kinds = {str(at): _read_kind(from_json(entry)) for at, entry in content.get("kinds", {}).items()}
             uncaptured = {str(at): str(name) for at, name in content["uncaptured"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
@@ -176,7 +176,7 @@ def _read_leaf(entry: dict, tensors: dict) -> SavedLeaf:
     known = bytes.fromhex(entry["digest"])
     value = None
     if kept:
-        value = tensors[entry["digest"]] if entry.get("tensor") else from_simple(entry["value"])
+        value = tensors[entry["digest"]] if entry.get("tensor") else from_json(entry["value"])
         if digest(value) != known:
             raise ValueError(f"the value of {path} is not the one that was written")
     return SavedLeaf(path, role, known, value, kept)

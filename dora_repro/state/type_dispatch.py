@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from dora_repro.state import rng
-from dora_repro.state.codecs import told
+from dora_repro.state.codecs import codec_of
 from dora_repro.state.digest import PLAIN_SCALARS, digest, is_plain
 
 MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and told from others by its digest
 
 # What a walk does with a value: at once (a leaf, or listed), or when its turn comes (taken apart by a reader).
-SCALAR, TENSOR, GENERATOR, ARRAY, TOLD, LISTED, SHARED, UNSHARED = range(8)
+SCALAR, TENSOR, GENERATOR, ARRAY, ENCODED, LISTED, SHARED, UNSHARED = range(8)
 
 READERS: list[tuple[type, Callable]] = []  # type -> reader(walker, value, path, hold, role); the first match wins
 PLUMBING: list[type] = []  # listed as uncaptured: locks, files, modules
@@ -32,7 +32,7 @@ MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *GENERATORS)
 
 @lru_cache(maxsize=4096)
 def way(kind: type) -> tuple[int, object]:
-    """What to do with values of a type, and for TOLD how they are told, for SHARED and UNSHARED their reader if any."""
+    """What to do with values of a type, and for ENCODED their codec, for SHARED and UNSHARED their reader if any."""
     if kind in PLAIN_SCALARS:
         return SCALAR, None
     if issubclass(kind, torch.Tensor):
@@ -41,9 +41,9 @@ def way(kind: type) -> tuple[int, object]:
         return GENERATOR, None
     if issubclass(kind, np.ndarray):
         return ARRAY, None
-    how = told(kind)
-    if how is not None:
-        return TOLD, how
+    codec = codec_of(kind)
+    if codec is not None:
+        return ENCODED, codec
     reader = next((reader for base, reader in READERS if issubclass(kind, base)), None)
     if reader is None and (issubclass(kind, tuple(PLUMBING)) or comes_from(kind, PLUMBING_MODULES)):
         return LISTED, None
@@ -129,9 +129,9 @@ def key_text(key: object) -> str:
     The same in every process: a key that has no text of its own is given by its type alone.
     """
     if type(key) is not str:
-        how = told(type(key))
-        if how is not None:
-            key = how[0](key)
+        codec = codec_of(type(key))
+        if codec is not None:
+            key = codec.encode(key)
         if issubclass(type(key), (types.FunctionType, type)):
             key = f"{key.__module__}.{key.__qualname__}"
         elif is_plain(key):
