@@ -117,6 +117,8 @@ OPTIMIZER_MACHINERY = frozenset(
 SCHEDULER_COUNTERS = frozenset({"_step_count", "_last_lr"})
 SCHEDULER_MACHINERY = SCHEDULER_COUNTERS | {"_is_initial", "_get_lr_called_within_step"}
 
+LIVE_ITERATOR = "_iterator"  # of a loader with persistent workers
+
 SCALER_SCALE = ("_init_scale", "_scale")  # before first use, and after
 SCALER_COUNT = ("_init_growth_tracker", "_growth_tracker")
 

@@ -34,9 +34,9 @@ from dora_repro.recording.user_frames import (
 )
 from dora_repro.state import rng
 from dora_repro.state.draws import draws_apart
-from dora_repro.state.leaves import walk
 from dora_repro.state.rng_fingerprint import LastRead
 from dora_repro.state.snapshot import run_roots
+from dora_repro.state.walk import walk
 
 FORMAT = "dora_repro/draws/1"
 COUNTED = 1 << 16

@@ -17,8 +17,10 @@ import torch
 
 from dora_repro.state import rng
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
-from dora_repro.state.leaves import Leaf, Leaves, key_text, walk
+from dora_repro.state.keys import key_text
+from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.snapshot import run_roots
+from dora_repro.state.walk import walk
 
 # What a leaf may be made from without being it, and that cannot change in place.
 _IMMUTABLE = (tuple, np.generic, torch.dtype, torch.device, enum.Enum, pathlib.PurePath)

@@ -34,9 +34,9 @@ from dora_repro.recording.operands import (
 )
 from dora_repro.recording.user_frames import Caller, Dispatched, caller
 from dora_repro.state.digest import digest_plain
-from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
+from dora_repro.state.walk import walk
 
 FORMAT = "dora_repro/operators/1"
 

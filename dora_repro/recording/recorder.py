@@ -18,10 +18,11 @@ import torch
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.memory import Memory
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
-from dora_repro.state.leaves import Leaves, walk
+from dora_repro.state.leaves import Leaves
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
+from dora_repro.state.walk import walk
 from dora_repro.trace import Effect, Step, Trace
 
 Values = dict[int, dict[str, torch.Tensor]]  # by step and path

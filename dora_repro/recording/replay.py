@@ -14,9 +14,9 @@ from pathlib import Path
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dora_repro.state import rng
-from dora_repro.state.leaves import walk
 from dora_repro.state.rebuild import copied
 from dora_repro.state.snapshot import run_roots
+from dora_repro.state.walk import walk
 
 LIMIT = 1 << 29  # bytes of batches that are kept
 

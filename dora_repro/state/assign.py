@@ -4,60 +4,73 @@ set (inside a frame, a set, a partial)."""
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-Setter = Callable[[object], None] | None
+from dora_repro.contracts import Value
+
+Setter: TypeAlias = Callable[[Any], object] | None
+"""Sets a new value; what it returns does not count. `Any`: a setter for a number raises where it is given a list."""
 
 
-def _to_holder(hold: Setter, value: object) -> None:
+def _replace(hold: Setter, value: Value) -> None:
     if hold is None:
         raise TypeError("its holder takes no other object")
     hold(value)
 
 
-def put_tensor(live: torch.Tensor, hold: Setter, value: object) -> None:
-    """Set a live tensor's elements; where dtype, shape or layout differ, it gets new data or is replaced."""
+def put_tensor(live: torch.Tensor, hold: Setter, value: Value) -> None:
+    """Set a live tensor's elements; where dtype, shape or layout differ, it gets new data or is replaced.
+
+    Args:
+        live: the tensor to write to.
+        hold: makes its holder hold another object; None where that cannot be.
+        value: what it is to be: a tensor, or anything else that its holder takes in its place.
+    """
     if not isinstance(value, torch.Tensor):
-        _to_holder(hold, value)
+        _replace(hold, value)
         return
     value = value.detach()
     strided = live.layout is torch.strided is value.layout and not (live.is_quantized or value.is_quantized)
-    uninitialized = torch.nn.parameter.is_lazy(live)
-    if not uninitialized and strided and value.shape == live.shape and value.dtype == live.dtype:
+    if torch.nn.parameter.is_lazy(live):
+        lazy: Any = live  # torch's stubs know no class for parameters and buffers without a shape
+        lazy.materialize(value.shape, dtype=value.dtype)
+        put_tensor(live, hold, value)
+    elif strided and value.shape == live.shape and value.dtype == live.dtype:
         with torch.no_grad():
             live.detach().copy_(value)
-    elif uninitialized:
-        live.materialize(value.shape, dtype=value.dtype)
-        put_tensor(live, hold, value)
     elif isinstance(live, torch.nn.Parameter) or hold is None:
         live.data = value.clone().to(live.device)
     else:
         hold(value.clone().to(live.device).requires_grad_(live.requires_grad))
 
 
-def put_array(live: np.ndarray, hold: Setter, value: object) -> None:
+def put_array(live: np.ndarray, hold: Setter, value: Value) -> None:
     """Set a live array's elements; where dtype or shape differ, its holder gets a new array."""
     same = isinstance(value, np.ndarray) and value.shape == live.shape and value.dtype == live.dtype
     if same and live.flags.writeable:
         live[...] = value
     else:
-        _to_holder(hold, value)
+        _replace(hold, value)
 
 
-def put_plain(live: object, hold: Setter, value: object) -> None:
-    """Set a plain container's items, or give its holder a new one (of the same type, where that was told as a list)."""
+def put_plain(live: Value, hold: Setter, value: Value) -> None:
+    """Set a plain container's items, or give its holder a new one: of the same type, where a list stands for it."""
     if isinstance(live, list) and type(value) is list:
         live[:] = value
     elif isinstance(live, deque) and type(value) is list:
         live.clear()
         live.extend(value)
-    elif (isinstance(live, dict) and type(value) is dict) or (isinstance(live, set) and type(value) is set):
+    elif isinstance(live, dict) and type(value) is dict:
+        live.clear()
+        live.update(value)
+    elif isinstance(live, set) and type(value) is set:
         live.clear()
         live.update(value)
     elif isinstance(live, tuple) and type(value) is list and type(live) is not tuple:
         kind = type(live)
-        _to_holder(hold, kind(*value) if hasattr(kind, "_fields") else kind(value))
+        _replace(hold, kind(*value) if hasattr(kind, "_fields") else kind(value))
     else:
-        _to_holder(hold, value)
+        _replace(hold, value)

@@ -20,7 +20,6 @@ import re
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,6 +27,7 @@ import torch
 
 from dora_repro.contracts import Json, Plain, Value
 from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.per_type import per_type
 
 Encoded: TypeAlias = "Plain | np.ndarray"
 
@@ -118,7 +118,7 @@ _CODECS: tuple[tuple[type, Codec], ...] = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
+@per_type
 def codec_of(kind: type) -> Codec | None:
     """The codec for values of a type; None for plain types, containers, and classes without one."""
     if kind in PLAIN_SCALARS:

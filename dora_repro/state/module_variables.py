@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dora_repro.state import type_dispatch
+from dora_repro.state.attributes import LIBRARIES, module_of
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
 
@@ -52,7 +52,7 @@ def _named_by(kind: type) -> dict[str, Variable]:
         if function.__code__ in seen:
             continue
         seen.add(function.__code__)
-        module = "" if function.__module__ == type_dispatch.module_of(kind) else f"{function.__module__}."
+        module = "" if function.__module__ == module_of(kind) else f"{function.__module__}."
         for name, kept in _used(function.__code__).items():
             value = function.__globals__.get(name)
             if issubclass(type(value), types.FunctionType):
@@ -81,7 +81,7 @@ def _is_users(thing: types.FunctionType | type) -> bool:
         return True
     file = getattr(sys.modules.get(top), "__file__", None) or ""
     installed = "site-packages" in file or "dist-packages" in file
-    return not (installed or top in type_dispatch.LIBRARIES)
+    return not (installed or top in LIBRARIES)
 
 
 def _functions_of(kind: type) -> Iterator[types.FunctionType]:

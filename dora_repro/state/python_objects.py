@@ -23,19 +23,25 @@ import types
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 
-from dora_repro.state import type_dispatch
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
+from dora_repro.state.attributes import MUTABLE, type_name
 from dora_repro.state.digest import is_plain
-from dora_repro.state.leaves import MAX_ITEMS, Walker
-from dora_repro.state.type_dispatch import key_text, type_name
+from dora_repro.state.keys import key_text
+from dora_repro.state.type_dispatch import Way
+from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
+
+PythonGenerator: TypeAlias = "types.GeneratorType[Any, Any, Any]"
 
 
-def read_mapping(walker: Walker, value: Mapping, path: str, hold: Setter, role: str) -> None:
+def read_mapping(walker: Walker, value: Mapping[Any, Value], path: str, hold: Setter, role: str) -> None:
     items = list(dict.items(value) if isinstance(value, dict) else value.items())
     if len(items) > MAX_ITEMS:
         _plain_or_listed(walker, value, dict(items), path, hold, role)
@@ -58,8 +64,8 @@ def _unique(name: str, taken: set[str]) -> str:
     return name
 
 
-def read_sequence(walker: Walker, value: list | tuple | deque, path: str, hold: Setter, role: str) -> None:
-    base = next(kind for kind in (list, tuple, deque) if isinstance(value, kind))
+def read_sequence(walker: Walker, value: Sequence[Value], path: str, hold: Setter, role: str) -> None:
+    base: Any = next(kind for kind in (list, tuple, deque) if isinstance(value, kind))
     items = list(base.__iter__(value))
     if is_plain(items) or len(items) > MAX_ITEMS:
         _plain_or_listed(walker, value, value if type(value) in (list, tuple) else items, path, hold, role)
@@ -67,7 +73,7 @@ def read_sequence(walker: Walker, value: list | tuple | deque, path: str, hold: 
         fields = getattr(type(value), "_fields", None) if base is tuple else None
         for index, item in enumerate(items):
             put = None if base is tuple else walker.setter(base.__setitem__, value, index)
-            if base is tuple and hold is not None:
+            if isinstance(value, tuple) and hold is not None:
                 put = partial(_replace_item, value, index, hold)
             name = fields[index] if fields else index
             walker.visit(item, f"{path}/{name}", put, role)
@@ -75,38 +81,38 @@ def read_sequence(walker: Walker, value: list | tuple | deque, path: str, hold: 
         _of_subclass(walker, value, path, role)
 
 
-def _replace_item(value: tuple, index: int, hold: Setter, item: object) -> None:
+def _replace_item(value: tuple[Value, ...], index: int, hold: Callable[[Any], object], item: Value) -> None:
     """A tuple with one other item, in the place of the first."""
     items = (*value[:index], item, *value[index + 1 :])
-    kind = type(value)
+    kind: Any = type(value)
     hold(kind(*items) if hasattr(kind, "_fields") else kind(items))
 
 
-def read_set(walker: Walker, value: set | frozenset, path: str, hold: Setter, role: str) -> None:
-    base = set if isinstance(value, set) else frozenset
-    items = base(base.__iter__(value))
+def read_set(walker: Walker, value: set[Value] | frozenset[Value], path: str, hold: Setter, role: str) -> None:
+    items = {*(set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value))}
     if is_plain(items):
-        _plain_or_listed(walker, value, items, path, hold, role)
-    elif all(type_dispatch.way(type(item))[0] in (type_dispatch.SCALAR, type_dispatch.ENCODED) for item in items):
+        plain = items if isinstance(value, set) else frozenset(items)
+        _plain_or_listed(walker, value, plain, path, hold, role)
+    elif all(walker.way(type(item))[0] in (Way.SCALAR, Way.ENCODED) for item in items):
         walker.leaf(path, {"members": sorted(map(key_text, items))}, role)
     else:
-        walker.found.uncaptured[path] = f"{type_name(value)} of {len(items)} items"
+        walker.result.uncaptured[path] = f"{type_name(value)} of {len(items)} items"
     _of_subclass(walker, value, path, role)
 
 
-def _plain_or_listed(walker: Walker, value: object, plain: object, path: str, hold: Setter, role: str) -> None:
+def _plain_or_listed(walker: Walker, value: Value, plain: Sized, path: str, hold: Setter, role: str) -> None:
     if is_plain(plain):
         walker.leaf(path, plain, role, walker.setter(put_plain, value, hold), hold)
     else:
-        walker.found.uncaptured[path] = f"{type_name(value)} of {len(plain)} items"
+        walker.result.uncaptured[path] = f"{type_name(value)} of {len(plain)} items"
 
 
-def _of_subclass(walker: Walker, value: object, path: str, role: str) -> None:
+def _of_subclass(walker: Walker, value: Value, path: str, role: str) -> None:
     if type(value) not in _CONTAINERS:
         walker.attributes(value, path, role)
 
 
-def read_partial(walker: Walker, value: functools.partial, path: str, hold: Setter, role: str) -> None:
+def read_partial(walker: Walker, value: functools.partial[Value], path: str, hold: Setter, role: str) -> None:
     for name, part in (("func", value.func), ("args", value.args), ("keywords", value.keywords)):
         walker.visit(part, f"{path}/{name}", None, role)
     walker.attributes(value, path, role)
@@ -117,8 +123,8 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     if (value.__closure__ or value.__dict__) and walker.alias(value, path, hold):
         return  # its closure may hold itself
     walker.leaf(f"{path}/name", f"{value.__module__}.{value.__qualname__}", "structure")
-    if "_torchdynamo_orig_callable" in value.__dict__:  # around it lies the compiler
-        walker.visit(value.__dict__["_torchdynamo_orig_callable"], f"{path}/compiled", None, role)
+    if COMPILED_FUNCTION in value.__dict__:  # around it lies the compiler
+        walker.visit(value.__dict__[COMPILED_FUNCTION], f"{path}/compiled", None, role)
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
         try:
@@ -132,7 +138,7 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     defaults = value.__defaults__ or ()
     arguments = value.__code__.co_varnames[: value.__code__.co_argcount]
     for name, default in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
-        if issubclass(type(default), type_dispatch.MUTABLE):
+        if issubclass(type(default), MUTABLE):
             walker.visit(default, f"{path}/{name}=", None, role)
 
 
@@ -150,7 +156,7 @@ def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, ho
         walker.visit(value.__self__, f"{path}/self", None, role)
 
 
-def read_generator(walker: Walker, value: types.GeneratorType, path: str, hold: Setter, role: str) -> None:
+def read_generator(walker: Walker, value: PythonGenerator, path: str, hold: Setter, role: str) -> None:
     """A suspended Python generator: where it stands and its local variables can be read, not put back."""
     frame = value.gi_frame
     if frame is None:
@@ -168,11 +174,11 @@ def read_generator(walker: Walker, value: types.GeneratorType, path: str, hold: 
         walker.visit(thing, f"{path}/loop.{index}", None, role)
 
 
-def _is_iterator(thing: object) -> bool:
+def _is_iterator(thing: Value) -> bool:
     return any("__next__" in base.__dict__ for base in type(thing).__mro__)
 
 
-def read_position(walker: Walker, value: Iterator, path: str, hold: Setter, role: str) -> None:
+def read_position(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """An iterator over a sequence: the sequence, and how many items are left of it."""
     over, *_ = value.__reduce__()[1] or ((),)
     left = operator.length_hint(value)
@@ -186,24 +192,24 @@ def read_position(walker: Walker, value: Iterator, path: str, hold: Setter, role
         walker.visit(over, f"{path}/over", None, role)
 
 
-def _set_left(iterator: Iterator, over: object, left: object) -> None:
+def _set_left(iterator: Any, over: Sized, left: int) -> None:
     if not operator.length_hint(iterator):
         raise ValueError("an iterator that is used up stays so")
     iterator.__setstate__(left - 1 if isinstance(iterator, _BACKWARDS) else len(over) - left)
 
 
-def read_dict_iterator(walker: Walker, value: Iterator, path: str, hold: Setter, role: str) -> None:
+def read_dict_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     walker.leaf(f"{path}/left", operator.length_hint(value), role)
 
 
-def read_nested_iterator(walker: Walker, value: Iterator, path: str, hold: Setter, role: str) -> None:
+def read_nested_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """`enumerate`, `zip`, `itertools.cycle`, …: what they are made of."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns, 3.14 has no such method any more
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns; 3.14 has no such method
         try:
             _, parts, *state = value.__reduce__()
         except TypeError:
-            walker.found.uncaptured[path] = type_name(value)
+            walker.result.uncaptured[path] = type_name(value)
             return
     for index, part in enumerate((*parts, *state)):
         walker.visit(part, f"{path}/{index}", None, role)
@@ -213,13 +219,17 @@ _CONTAINERS = frozenset(
     {dict, collections.OrderedDict, collections.defaultdict, collections.Counter, types.MappingProxyType}
     | {list, tuple, deque, set, frozenset, torch.Size}
 )
-_BACKWARDS = type(reversed([]))
-_POSITIONS = tuple(type(it) for it in (iter([]), iter(()), iter(range(0)), iter(""), iter("é"), iter(b"")))
-_DICT_ITERATORS = tuple(type(iter(view)) for view in ({}.keys(), {}.values(), {}.items(), set()))
+_NO_ITEMS: list[Value] = []
+_BACKWARDS: type = type(reversed(_NO_ITEMS))
+_SEQUENCES: tuple[Iterable[Any], ...] = ([], (), range(0), "", "é", b"")
+_POSITIONS = dict.fromkeys(type(iter(sequence)) for sequence in _SEQUENCES)  # both texts may have one type of iterator
+_EMPTY: dict[str, int] = {}
+_VIEWS: tuple[Iterable[Any], ...] = (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items(), set())
+_DICT_ITERATORS = tuple(type(iter(view)) for view in _VIEWS)
 _ITERTOOLS = (kind for kind in vars(itertools).values() if isinstance(kind, type) and kind is not itertools.count)
 _NESTED = (enumerate, zip, map, filter, *_ITERTOOLS)
 
-type_dispatch.READERS += [
+READERS: tuple[tuple[type, Reader], ...] = (
     (dict, read_mapping),
     (types.MappingProxyType, read_mapping),
     (list, read_sequence),
@@ -235,9 +245,11 @@ type_dispatch.READERS += [
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),
     *((kind, read_nested_iterator) for kind in _NESTED),
-]
-type_dispatch.UNSHARED_TYPES += [tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType]
-type_dispatch.PLUMBING += [
+)
+UNSHARED_TYPES: tuple[type, ...] = (
+    tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
+)  # fmt: skip
+PLUMBING: tuple[type, ...] = (
     types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, types.CoroutineType,
     types.AsyncGeneratorType, types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
@@ -247,8 +259,7 @@ type_dispatch.PLUMBING += [
     weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
     weakref.WeakSet, weakref.finalize, multiprocessing.process.BaseProcess, multiprocessing.queues.Queue,
     concurrent.futures.Executor, concurrent.futures.Future,
-]  # fmt: skip
-type_dispatch.PLUMBING_MODULES += [
-    "multiprocessing", "asyncio", "selectors", "tempfile", "tqdm", "tensorboard", "torch.utils.tensorboard", "wandb",
-    "mlflow", "rich", "torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx", "torch._C",
-]  # fmt: skip
+)  # fmt: skip
+PLUMBING_MODULES = (
+    "multiprocessing", "asyncio", "selectors", "tempfile", "tqdm", "tensorboard", "wandb", "mlflow", "rich",
+)  # fmt: skip

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dora_repro.state.attributes import type_name
 from dora_repro.state.codecs import decode
 from dora_repro.state.digest import is_plain
+from dora_repro.state.keys import key_text
 from dora_repro.state.paths import ancestors
-from dora_repro.state.type_dispatch import key_text, type_name
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
 _BY_NAME = {kind.__name__: kind for kind in BUILT}

@@ -15,12 +15,14 @@ import torch
 
 from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
+from dora_repro.state.attributes import set_attribute
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import Leaf, Leaves, set_attribute, walk
+from dora_repro.state.keys import key_text, unescaped
+from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.paths import matching
 from dora_repro.state.rebuild import Cannot, Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
-from dora_repro.state.type_dispatch import key_text
+from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
 MAX_ROUNDS = 12
@@ -233,17 +235,17 @@ class _Round:
         """A new item, attribute, buffer or parameter of the live object that holds it."""
         parent_path, _, name = path.rpartition("/")
         if not parent_path:
-            self.roots[_unescaped(path)] = value
+            self.roots[unescaped(path)] = value
             return
         parent = self.live.objects.get(parent_path)
         if isinstance(parent, AbsentState):
-            parent.put(_unescaped(name), value)
+            parent.put(unescaped(name), value)
         elif isinstance(parent, dict):
             kind = self.kinds.get(parent_path)
             try:
-                key = self._make_anew.key(kind, name) if kind is not None else _unescaped(name)
+                key = self._make_anew.key(kind, name) if kind is not None else unescaped(name)
             except KeyError:
-                key = _unescaped(name)
+                key = unescaped(name)
             parent[key] = value
         elif isinstance(parent, (list, deque)):
             if not (name.isdigit() and int(name) == len(parent)):
@@ -259,7 +261,7 @@ class _Round:
         elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
             raise Cannot(f"there is no object {parent_path!r} to hold it")
         else:
-            set_attribute(parent, _unescaped(name), value)
+            set_attribute(parent, unescaped(name), value)
 
     # --- what is too much ------------------------------------------------------------------------------------------
 
@@ -273,7 +275,7 @@ class _Round:
         tensor = self.live.leaves[parent_path].value if parent_path in self.live.leaves else None
         parent = self.live.objects.get(parent_path)
         if not parent_path:
-            del self.roots[_unescaped(path)]
+            del self.roots[unescaped(path)]
         elif isinstance(tensor, torch.Tensor) and name == "grad":
             tensor.grad = None
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
@@ -297,7 +299,7 @@ class _Round:
         elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState)):
             raise Cannot("it cannot be taken out of what holds it")
         else:
-            object.__delattr__(parent, _unescaped(name))
+            object.__delattr__(parent, unescaped(name))
 
     def _with_its_container(self, path: str) -> str:
         """The highest container around an extra leaf of which nothing is wanted, and all is chosen."""
@@ -309,10 +311,6 @@ class _Round:
             if self._make_anew.is_above_wanted(above) or not self.chosen.issuperset(inside):
                 return path
             path = above
-
-
-def _unescaped(name: str) -> str:
-    return name.replace("~1", "/").replace("~0", "~")
 
 
 def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str]:

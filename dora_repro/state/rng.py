@@ -11,6 +11,7 @@ import array
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ PRIVATE_GENERATORS = (
     np.random.RandomState,
     np.random.BitGenerator,
     random.Random,
+)
+
+Generator: TypeAlias = (
+    torch.Generator | np.random.Generator | np.random.RandomState | np.random.BitGenerator | random.Random
 )
 
 State = object  # a uint8 tensor for torch's generators; plain data (tuples, numbers, bytes) for the others

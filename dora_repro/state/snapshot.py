@@ -14,14 +14,15 @@ import torch
 
 from dora_repro.checkpoint import reading, writing
 from dora_repro.errors import BadInput
+from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
-from dora_repro.state.leaves import Leaf, walk
+from dora_repro.state.leaves import Leaf
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restoring import choose, restore, world
-from dora_repro.state.type_dispatch import class_state, held_by
+from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
 __all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
@@ -247,7 +248,7 @@ def run_roots(run: object) -> dict[str, object]:
                 f"{type(run).__name__}.components() returned a {type(roots).__name__}: return a dict of name -> object"
             )
         return _Roots(None, roots, {}, {})
-    roots = held_by(run)
+    roots = attributes_of(run)
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
     return _Roots(run, roots, class_state(type(run)), variables_of(type(run)))

@@ -5,10 +5,10 @@ They can be had by doing what the run did, from its beginning; all state around 
 
 from collections.abc import Collection, Mapping
 
-from dora_repro.state.leaves import walk
 from dora_repro.state.restoring import world
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.torch_objects import LOADER_ITERATOR
+from dora_repro.state.walk import walk
 
 
 def suspended(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:

@@ -6,43 +6,51 @@ on purpose. Optimizer state is named by parameter, never by position.
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from dora_repro.state import type_dispatch
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import (
+    COMPILER,
+    COMPILER_PACKAGES,
+    LIVE_ITERATOR,
+    MODULE_CACHES,
+    MODULE_HOOKS,
+    OPTIMIZER_MACHINERY,
+    SCALER_COUNT,
+    SCALER_SCALE,
+    SCHEDULER_COUNTERS,
+    SCHEDULER_MACHINERY,
+    LoaderIterator,
+    batches_yielded,
+    buffers_of,
+    modules_of,
+    parameters_of,
+)
 from dora_repro.state.assign import Setter
-from dora_repro.state.leaves import Walker
-from dora_repro.state.type_dispatch import comes_from, held_by, key_text
+from dora_repro.state.attributes import GENERATORS, attributes_of, comes_from
+from dora_repro.state.keys import key_text
+from dora_repro.state.walker import Reader, Walker
+
+Group: TypeAlias = dict[str, Any]
+"""One of an optimizer's groups: `params`, and options by name."""
 
 LOADER_ITERATOR = "loader iterator"  # as it is listed among what cannot be captured
 
 # Attributes of every Module that hold the machinery, or are read below by other means.
-_MODULE_PLUMBING = frozenset(vars(Module())) | {"_flat_weights", "_flat_weight_refs", "_graph", "_code"}
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-# Making an optimizer to look at would import torch's compiler: three seconds. A test holds the list against one.
-_OPTIMIZER_PLUMBING = frozenset(
-    {
-        "state", "param_groups", "defaults", "step", "_opt_called", "_zero_grad_profile_name",
-        "_warned_capturable_if_run_uncaptured", "_need_device_dtype_check_for_fused", "_step_supports_amp_scaling",
-        "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",
-        "_optimizer_state_dict_post_hooks", "_optimizer_load_state_dict_pre_hooks",
-        "_optimizer_load_state_dict_post_hooks",
-    }
-)  # fmt: skip
-# The counters of a scheduler that only serve its warnings, its logs and its own construction.
-_SCHEDULER_PLUMBING = frozenset(
-    {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose", "optimizer"}
-)
+_MODULE_PLUMBING = frozenset(vars(Module())) | MODULE_CACHES
+_OPTIMIZER_PLUMBING = OPTIMIZER_MACHINERY | {"state", "param_groups", "defaults", "step"}
+_SCHEDULER_PLUMBING = SCHEDULER_MACHINERY | {"verbose", "optimizer"}
 _LOADER_STATE = (
     "generator", "sampler", "batch_sampler", "batch_size", "drop_last", "num_workers", "persistent_workers",
     "prefetch_factor", "collate_fn", "worker_init_fn", "dataset",
 )  # fmt: skip
-_EMPTY_LOADER = DataLoader([0])
+_EMPTY_LOADER: DataLoader[int] = DataLoader([0])  # type: ignore[arg-type]  # any sequence will do
 
 
 # --- modules -----------------------------------------------------------------------------------------------------
@@ -50,43 +58,45 @@ _EMPTY_LOADER = DataLoader([0])
 
 def read_module(walker: Walker, module: Module, path: str, hold: Setter, role: str) -> None:
     """A root module with everything below it, named as `named_parameters` names it."""
-    walker.found.modules[path] = module
+    walker.result.modules[path] = module
     _module(walker, module, path, "", path, "structure" if role == "memory" else role)
 
 
 def _module(walker: Walker, module: Module, root: str, prefix: str, at: str, role: str) -> None:
     """`prefix` is the dotted name below the root with a dot at its end, `at` the module's own path."""
-    held = module.__dict__
-    for name, parameter in held["_parameters"].items():
+    for name, parameter in parameters_of(module).items():
         if parameter is not None:
             path = f"{root}/{prefix}{key_text(name)}"
-            walker.found.parameter_names.setdefault(id(parameter), path)
+            walker.result.parameter_names.setdefault(id(parameter), path)
             walker.tensor(parameter, path, walker.setter(_hold_parameter, module, name), "parameter")
-    for name, buffer in held["_buffers"].items():
+    buffers = buffers_of(module)
+    for name, buffer in buffers.items():
         if buffer is not None:
-            put = walker.setter(held["_buffers"].__setitem__, name)
+            put = walker.setter(buffers.__setitem__, name)
             walker.visit(buffer, f"{root}/{prefix}{key_text(name)}", put, "buffer")
     if not walker.moving_only:
         walker.leaf(f"{at}/training", module.training, "structure", partial(setattr, module, "training"))
-        if not comes_from(type(module), ("torch._dynamo",)):  # a compiled module: what it compiled is below it
+        if not comes_from(type(module), (COMPILER,)):  # a compiled module: what it compiled is below it
             walker.attributes(module, at, role, _MODULE_PLUMBING)
-        for kind in _HOOKS:
-            for index, hook in enumerate(held.get(kind, {}).values()):
+        for kind in MODULE_HOOKS:
+            for index, hook in enumerate(module.__dict__.get(kind, {}).values()):
                 walker.visit(hook, f"{at}/{kind.strip('_')}.{index}", None, "structure")
-    for name, inner in held["_modules"].items():
+    modules = modules_of(module)
+    for name, inner in modules.items():
         if inner is None:
             continue
         below = f"{prefix}{key_text(name)}"
         at = f"{root}/{below}"
-        put = walker.setter(held["_modules"].__setitem__, name)
+        put = walker.setter(modules.__setitem__, name)
         if not walker.alias(inner, at, put):
-            walker.found.objects[at] = inner
+            walker.result.objects[at] = inner
             _module(walker, inner, root, f"{below}.", at, role)
 
 
-def _hold_parameter(module: Module, name: str, value: object) -> None:
+def _hold_parameter(module: Module, name: str, value: Value) -> None:
     if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
-        value = torch.nn.Parameter(value, value.is_floating_point() and module._parameters[name].requires_grad)
+        before = parameters_of(module)[name]
+        value = torch.nn.Parameter(value, value.is_floating_point() and before is not None and before.requires_grad)
     setattr(module, name, value)
 
 
@@ -99,11 +109,11 @@ def read_optimizer(walker: Walker, optimizer: Optimizer, path: str, hold: Setter
     # Seen through a wrapper or a scheduler, the groups and the state may be the live ones or an old copy.
     own_groups = not walker.alias(groups, f"{path}/param_groups", walker.setter(setattr, optimizer, "param_groups"))
     own_state = not walker.alias(state, f"{path}/state", walker.setter(setattr, optimizer, "state"))
-    walker.found.others.update({f"{path}/param_groups": groups, f"{path}/state": state})
-    walker.found.optimizers[path] = optimizer
+    walker.result.others.update({f"{path}/param_groups": groups, f"{path}/state": state})
+    walker.result.optimizers[path] = optimizer
     walker.attributes(optimizer, path, skip=_OPTIMIZER_PLUMBING)
     if own_groups or own_state:
-        known = walker.found.parameter_names
+        known = walker.result.parameter_names
         work = partial(_optimizer_by_name, walker, optimizer, path, own_groups, own_state)
         if all(id(parameter) in known for group in groups for parameter in group["params"]):
             work()
@@ -117,10 +127,10 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
         at = f"{path}/group.{index}"
         if walker.alias(group, at, walker.setter(optimizer.param_groups.__setitem__, index)):
             continue
-        walker.found.objects[at] = group
-        held = [names[id(parameter)] for parameter in group["params"]]
-        put = partial(_put_params, walker.found.modules, walker.found.parameter_names, optimizer, group)
-        walker.leaf(f"{at}/params", held, "structure", put)
+        walker.result.objects[at] = group
+        stepped = [names[id(parameter)] for parameter in group["params"]]
+        step = partial(_put_params, walker.result.modules, walker.result.parameter_names, optimizer, group)
+        walker.leaf(f"{at}/params", stepped, "structure", step)
         for option, value in group.items():
             if option != "params":
                 put = walker.setter(group.__setitem__, option)
@@ -138,7 +148,7 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
         for parameter in group["params"]:
             if parameter not in optimizer.state:
                 at = f"{path}/{names[id(parameter)]}"
-                walker.found.objects.setdefault(at, AbsentState(optimizer, parameter))
+                walker.result.objects.setdefault(at, AbsentState(optimizer, parameter))
 
 
 class AbsentState:
@@ -147,7 +157,7 @@ class AbsentState:
     def __init__(self, optimizer: Optimizer, parameter: torch.Tensor):
         self._optimizer, self._parameter = optimizer, parameter
 
-    def put(self, name: str, value: object) -> None:
+    def put(self, name: str, value: Value) -> None:
         """Add one entry; a tensor goes to the parameter's device, but for a step count that is kept on the host."""
         groups = self._optimizer.param_groups
         group = next(group for group in groups if any(p is self._parameter for p in group["params"]))
@@ -159,11 +169,12 @@ class AbsentState:
 
 def name_parameters(walker: Walker, optimizer: Optimizer, path: str) -> dict[int, str]:
     """id -> name of each of an optimizer's parameters: in its model where that is unique, else in the run."""
-    full, short = {}, {}
+    full: dict[int, str] = {}
+    short: dict[int, str] = {}
     for index, group in enumerate(optimizer.param_groups):
         for position, parameter in enumerate(group["params"]):
             key = id(parameter)
-            in_module = walker.found.parameter_names.get(key)
+            in_module = walker.result.parameter_names.get(key)
             name = in_module or walker.path_of(parameter)
             if name is None:  # stepped by this optimizer, and found nowhere else
                 name = f"group.{index}.params.{position}"
@@ -179,23 +190,27 @@ def _in_model(path: str) -> str:
 
 
 def _put_params(
-    modules: dict[str, Module], parameter_names: dict[int, str], optimizer: Optimizer, group: dict, names: Iterable[str]
+    modules: dict[str, Module],
+    parameter_names: dict[int, str],
+    optimizer: Optimizer,
+    group: Group,
+    names: Iterable[str],
 ) -> None:
     """Make a group step the parameters of these names, the state of each position going with it."""
-    by_name = {}
+    by_name: dict[str, torch.nn.Parameter] = {}
     for module in modules.values():
         for parameter in module.parameters():
             full = parameter_names[id(parameter)]
             by_name.setdefault(_in_model(full), parameter)
             by_name[full.replace("/", ".")] = parameter
-    wanted = [by_name.get(name) for name in names]
-    if any(parameter is None for parameter in wanted) or len(wanted) != len(group["params"]):
+    wanted = list(names)
+    if len(wanted) != len(group["params"]) or any(name not in by_name for name in wanted):
         raise ValueError("the run has no module with parameters of these names for it")
-    for position, parameter in enumerate(wanted):
-        _replace_parameter(optimizer, group, position, parameter)
+    for position, name in enumerate(wanted):
+        _replace_parameter(optimizer, group, position, by_name[name])
 
 
-def _replace_parameter(optimizer: Optimizer, group: dict, position: int, parameter: object) -> None:
+def _replace_parameter(optimizer: Optimizer, group: Group, position: int, parameter: torch.Tensor) -> None:
     old = group["params"][position]
     group["params"][position] = parameter
     if old in optimizer.state and old is not parameter:
@@ -209,13 +224,13 @@ def read_scheduler(
     walker: Walker, scheduler: LRScheduler | ReduceLROnPlateau, path: str, hold: Setter, role: str
 ) -> None:
     """Its counters, base rates and functions, and which optimizer it drives."""
-    held = scheduler.__dict__
-    if "optimizer" in held:
+    attributes = scheduler.__dict__
+    if "optimizer" in attributes:
         put = walker.setter(setattr, scheduler, "optimizer")
-        walker.visit(held["optimizer"], f"{path}/optimizer", put)
+        walker.visit(attributes["optimizer"], f"{path}/optimizer", put)
     # CosineAnnealingLR computes with a counter that elsewhere only serves a warning.
     code = getattr(getattr(type(scheduler), "get_lr", None), "__code__", None)
-    used = frozenset(code.co_names if code is not None else ()) & {"_step_count", "_last_lr"}
+    used = frozenset(code.co_names if code is not None else ()) & SCHEDULER_COUNTERS
     walker.attributes(scheduler, path, skip=_SCHEDULER_PLUMBING - used)
 
 
@@ -223,17 +238,17 @@ def read_scaler(walker: Walker, scaler: torch.amp.GradScaler, path: str, hold: S
     """Its scale and counters; before first use they live in other attributes, and the state is the same."""
     walker.leaf(f"{path}/enabled", scaler.is_enabled(), "structure")
     for name, value in scaler.state_dict().items():
-        if name == "_growth_tracker":
-            put = walker.setter(_put_scaler, scaler, "_init_growth_tracker", "_growth_tracker")
+        if name == SCALER_COUNT[1]:
+            put = walker.setter(_put_scaler, scaler, *SCALER_COUNT)
             walker.visit(value, f"{path}/growth_tracker", put)
         elif name == "scale":
-            put = walker.setter(_put_scaler, scaler, "_init_scale", "_scale")
+            put = walker.setter(_put_scaler, scaler, *SCALER_SCALE)
             walker.visit(value, f"{path}/scale", put)
         else:
             walker.visit(value, f"{path}/{name}", walker.setter(setattr, scaler, f"_{name}"))
 
 
-def _put_scaler(scaler: torch.amp.GradScaler, before: str, after: str, value: object) -> None:
+def _put_scaler(scaler: torch.amp.GradScaler, before: str, after: str, value: float) -> None:
     live = getattr(scaler, after)
     if live is None:
         setattr(scaler, before, value)
@@ -244,31 +259,32 @@ def _put_scaler(scaler: torch.amp.GradScaler, before: str, after: str, value: ob
 # --- data ----------------------------------------------------------------------------------------------------------
 
 
-def read_loader(walker: Walker, loader: DataLoader, path: str, hold: Setter, role: str) -> None:
+def read_loader(walker: Walker, loader: DataLoader[Any], path: str, hold: Setter, role: str) -> None:
     """Its generator, samplers, dataset and settings; iterators and workers are plumbing."""
-    held = loader.__dict__
+    attributes = loader.__dict__
     for name in _LOADER_STATE:
-        if held.get(name) is not None:
+        if attributes.get(name) is not None:
             put = walker.setter(object.__setattr__, loader, name)
-            walker.visit(held[name], f"{path}/{name}", put, "data" if name == "dataset" else "memory")
-    walker.attributes(loader, path, skip=frozenset(_LOADER_STATE) | vars(_EMPTY_LOADER).keys() | {"_iterator"})
+            walker.visit(attributes[name], f"{path}/{name}", put, "data" if name == "dataset" else "memory")
+    walker.attributes(loader, path, skip=frozenset(_LOADER_STATE) | vars(_EMPTY_LOADER).keys() | {LIVE_ITERATOR})
 
 
-def read_loader_iterator(walker: Walker, iterator: _BaseDataLoaderIter, path: str, hold: Setter, role: str) -> None:
+def read_loader_iterator(walker: Walker, iterator: LoaderIterator, path: str, hold: Setter, role: str) -> None:
     """Workers, queues, a half-used order of samples: seen, not put back. What it gives next is an effect."""
-    walker.found.uncaptured[path] = f"{LOADER_ITERATOR} after {iterator._num_yielded} batches"
+    walker.result.uncaptured[path] = f"{LOADER_ITERATOR} after {batches_yielded(iterator)} batches"
 
 
-def read_sampler(walker: Walker, sampler: Sampler, path: str, hold: Setter, role: str) -> None:
+def read_sampler(walker: Walker, sampler: Sampler[Any], path: str, hold: Setter, role: str) -> None:
     """Its epoch, generator and order; the samples it points to are the dataset's."""
     for name in ("data_source", "dataset"):
-        if name in (held_by(sampler) or ()):
+        attributes = attributes_of(sampler) or {}
+        if name in attributes:
             put = walker.setter(setattr, sampler, name)
-            walker.visit(held_by(sampler)[name], f"{path}/{name}", put, "data")
+            walker.visit(attributes[name], f"{path}/{name}", put, "data")
     walker.attributes(sampler, path, role, skip={"data_source", "dataset"})
 
 
-def read_dataset(walker: Walker, dataset: Dataset, path: str, hold: Setter, role: str) -> None:
+def read_dataset(walker: Walker, dataset: Dataset[Any], path: str, hold: Setter, role: str) -> None:
     """What it holds is data: numbers and generators of its own may move, samples do not."""
     if not walker.moving_only:
         walker.attributes(dataset, path, "data")
@@ -279,24 +295,25 @@ def read_dataset(walker: Walker, dataset: Dataset, path: str, hold: Setter, role
 class _Still:
     """The names of a dataset's attributes that hold samples: all but numbers, generators and datasets inside it."""
 
-    def __init__(self, dataset: Dataset):
-        self._held = held_by(dataset) or {}
+    def __init__(self, dataset: Dataset[Any]):
+        self._attributes = attributes_of(dataset) or {}
 
     def __contains__(self, name: object) -> bool:
-        return not issubclass(type(self._held.get(name)), _MOVING_IN_DATA)
+        return not (isinstance(name, str) and issubclass(type(self._attributes.get(name)), _MOVING_IN_DATA))
 
 
-_MOVING_IN_DATA = (int, float, Dataset, IterableDataset, *type_dispatch.GENERATORS)
+_MOVING_IN_DATA = (int, float, Dataset, IterableDataset, *GENERATORS)
 
-type_dispatch.READERS[:0] = [  # before Python's own, for classes that are both
+READERS: tuple[tuple[type, Reader], ...] = (
     (Module, read_module),
     (Optimizer, read_optimizer),
     (LRScheduler, read_scheduler),
     (ReduceLROnPlateau, read_scheduler),
     (torch.amp.GradScaler, read_scaler),
     (DataLoader, read_loader),
-    (_BaseDataLoaderIter, read_loader_iterator),
+    (LoaderIterator, read_loader_iterator),
     (Sampler, read_sampler),
     (Dataset, read_dataset),
-]
-type_dispatch.PLUMBING += [torch.utils.hooks.RemovableHandle, torch.cuda.Stream, torch.cuda.Event]
+)
+PLUMBING: tuple[type, ...] = (torch.utils.hooks.RemovableHandle, torch.cuda.Stream, torch.cuda.Event)
+PLUMBING_MODULES = ("torch.utils.tensorboard", *COMPILER_PACKAGES)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
+from dora_repro.state.attributes import attributes_of
 from dora_repro.state.digest import is_plain
-from dora_repro.state.type_dispatch import held_by, key_text
+from dora_repro.state.keys import key_text
 
 _MAX_DEPTH = 20
 
@@ -35,7 +36,7 @@ def _inside(value: object) -> list[tuple[str, object]]:
         return [(key_text(key), item) for key, item in value.items()]
     if issubclass(kind, (list, tuple)):
         return [(str(index), item) for index, item in enumerate(value)]
-    held = {} if issubclass(kind, type) or callable(value) else held_by(value) or {}
+    held = {} if issubclass(kind, type) or callable(value) else attributes_of(value) or {}
     if dataclasses.is_dataclass(kind):
         names = [entry.name for entry in dataclasses.fields(kind) if entry.name in held]
         return [(name, held[name]) for name in names]

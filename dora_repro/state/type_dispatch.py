@@ -1,156 +1,79 @@
-"""What a walk does with a value, told by its type alone; how objects of a type hold attributes; keys as text.
+"""What a walk does with a value, decided by its type alone: one table, filled where it is made (`walk.py`).
 
-`isinstance` would ask a value for its `__class__`, `hasattr` for its attributes: lazy proxies and objects that
-raise are common in training scripts, and looking must not wake them.
+After torch's `_pytree.register_pytree_node`: what is known of a type is said explicitly, and twice is refused. A value
+itself is not asked: `isinstance` would look at its `__class__`, and lazy proxies are common in training scripts.
 """
 
-import sys
-import types
-from collections import deque
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+import enum
+from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from dora_repro.state import rng
-from dora_repro.state.codecs import codec_of
-from dora_repro.state.digest import PLAIN_SCALARS, digest, is_plain
+from dora_repro.state.attributes import GENERATORS, comes_from
+from dora_repro.state.codecs import Codec, codec_of
+from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.per_type import per_type
 
-MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and told from others by its digest
-
-# What a walk does with a value: at once (a leaf, or listed), or when its turn comes (taken apart by a reader).
-SCALAR, TENSOR, GENERATOR, ARRAY, ENCODED, LISTED, SHARED, UNSHARED = range(8)
-
-READERS: list[tuple[type, Callable]] = []  # type -> reader(walker, value, path, hold, role); the first match wins
-PLUMBING: list[type] = []  # listed as uncaptured: locks, files, modules
-PLUMBING_MODULES: list[str] = []  # the same, by the module or package that a class comes from
-UNSHARED_TYPES: list[type] = []  # whose identity means nothing (a tuple, a function): no alias is made of them
-GENERATORS = rng.PRIVATE_GENERATORS
-MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *GENERATORS)
+Reader = TypeVar("Reader")
 
 
-@lru_cache(maxsize=4096)
-def way(kind: type) -> tuple[int, object]:
-    """What to do with values of a type, and for ENCODED their codec, for SHARED and UNSHARED their reader if any."""
-    if kind in PLAIN_SCALARS:
-        return SCALAR, None
-    if issubclass(kind, torch.Tensor):
-        return TENSOR, None
-    if issubclass(kind, rng.PRIVATE_GENERATORS):
-        return GENERATOR, None
-    if issubclass(kind, np.ndarray):
-        return ARRAY, None
-    codec = codec_of(kind)
-    if codec is not None:
-        return ENCODED, codec
-    reader = next((reader for base, reader in READERS if issubclass(kind, base)), None)
-    if reader is None and (issubclass(kind, tuple(PLUMBING)) or comes_from(kind, PLUMBING_MODULES)):
-        return LISTED, None
-    return UNSHARED if issubclass(kind, tuple(UNSHARED_TYPES)) else SHARED, reader
+@enum.unique
+class Way(enum.Enum):
+    """What a walk does with a value: at once (a leaf, or listed), or when its turn comes (taken apart by a reader)."""
+
+    SCALAR = "a leaf"
+    TENSOR = "a leaf, or an alias of one over the same bytes"
+    GENERATOR = "a leaf: its state"
+    ARRAY = "a leaf, or listed where its items are objects"
+    ENCODED = "a leaf: what its codec makes of it"
+    LISTED = "listed as uncaptured: a lock, a file, a module"
+    SHARED = "taken apart, or an alias of one that was"
+    UNSHARED = "taken apart wherever it is: its identity means nothing (a tuple, a function)"
 
 
-def module_of(kind: type) -> str:
-    """The module a class was defined in, whatever the class makes of `__module__`."""
-    module = kind.__dict__.get("__module__", "builtins")
-    return module if type(module) is str else ""
+class Table(Generic[Reader]):
+    """The way of every type, and its reader where it has one.
 
+    Args:
+        readers: (type, reader); the first whose type a value's is or derives from reads it. A type without a reader is
+            read by its attributes.
+        unshared: types whose identity means nothing, so that no alias is made of them.
+        plumbing: types that are listed as uncaptured, if no reader takes them.
+        plumbing_modules: modules and packages whose classes are such.
 
-def comes_from(kind: type, modules: Iterable[str]) -> bool:
-    """Whether a class was defined in one of these modules or packages."""
-    return f"{module_of(kind)}.".startswith(tuple(f"{module}." for module in modules))
-
-
-def type_name(value: object) -> str:
-    """`module.Class` of a value; with its own name where it is a class or module."""
-    kind = type(value)
-    name = kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
-    return f"{name} {value.__name__}" if issubclass(kind, (types.ModuleType, type)) else name
-
-
-def held_by(value: object) -> dict[str, object] | None:
-    """What an object's own attributes and slots hold, no property among them; None where it can have neither.
-
-    May be the live dictionary: not to be written to.
+    Raises:
+        ValueError: two readers for one type.
     """
-    has_dict, slots = _storage_of(type(value))
-    held = object.__getattribute__(value, "__dict__") if has_dict else {} if slots else None
-    if not slots:
-        return held
-    held = dict(held)
-    for name, slot in slots:
-        try:
-            held[name] = slot.__get__(value)
-        except AttributeError:  # not set
-            continue
-    return held
 
+    def __init__(
+        self,
+        readers: Iterable[tuple[type, Reader]],
+        unshared: Iterable[type] = (),
+        plumbing: Iterable[type] = (),
+        plumbing_modules: Iterable[str] = (),
+    ):
+        self._readers: dict[type, Reader] = {}
+        for kind, reader in readers:
+            if kind in self._readers:
+                raise ValueError(f"two readers for {kind.__module__}.{kind.__qualname__}")
+            self._readers[kind] = reader
+        self._unshared, self._plumbing = tuple(unshared), tuple(plumbing)
+        self._plumbing_modules = tuple(plumbing_modules)
+        self.way = per_type(self._way)
 
-_REAL_DICT = (types.GetSetDescriptorType, types.MemberDescriptorType)
-
-
-@lru_cache(maxsize=4096)
-def _storage_of(kind: type) -> tuple[bool, tuple[tuple[str, object], ...]]:
-    """Whether objects of a type have a real `__dict__`, and their slots as (name, descriptor)."""
-    slots = {}
-    has_dict = kind.__dictoffset__ != 0
-    for base in reversed(kind.__mro__):
-        if "__dict__" in base.__dict__ and type(base.__dict__["__dict__"]) not in _REAL_DICT:
-            has_dict = False  # made up by a property
-        if "__slots__" in base.__dict__:
-            slots.update((n, d) for n, d in base.__dict__.items() if type(d) is types.MemberDescriptorType)
-    return has_dict, tuple(sorted(slots.items()))
-
-
-def class_state(kind: type) -> dict[str, tuple[type, object]]:
-    """Lists, dicts, tensors, generators that hang on the user's classes of a type: a common place for state to hide."""
-    found: dict[str, tuple[type, object]] = {}
-    for base in _own_bases(kind):
-        for name, item in sorted(base.__dict__.items()):
-            if issubclass(type(item), MUTABLE) and not name.startswith("__"):
-                found.setdefault(name, (base, item))
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _own_bases(kind: type) -> tuple[type, ...]:
-    return tuple(base for base in kind.__mro__ if module_of(base).partition(".")[0] not in LIBRARIES)
-
-
-LIBRARIES = {
-    "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
-    "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL",
-} | sys.stdlib_module_names  # fmt: skip
-
-
-def key_text(key: object) -> str:
-    """A dictionary's key as one component of a path (`/` and `~` are escaped as in JSON pointers).
-
-    The same in every process: a key that has no text of its own is given by its type alone.
-    """
-    if type(key) is not str:
-        codec = codec_of(type(key))
+    def _way(self, kind: type) -> tuple[Way, Codec | None, Reader | None]:
+        """What to do with values of a type, with the codec of ENCODED and the reader of SHARED and UNSHARED."""
+        if kind in PLAIN_SCALARS:
+            return Way.SCALAR, None, None
+        for base, way in ((torch.Tensor, Way.TENSOR), (GENERATORS, Way.GENERATOR), (np.ndarray, Way.ARRAY)):
+            if issubclass(kind, base):
+                return way, None, None
+        codec = codec_of(kind)
         if codec is not None:
-            key = codec.encode(key)
-        if issubclass(type(key), (types.FunctionType, type)):
-            key = f"{key.__module__}.{key.__qualname__}"
-        elif is_plain(key):
-            key = _stable(key)
-        else:
-            key = type(key).__name__
-    if len(key) > MAX_KEY:
-        key = f"{key[:MAX_KEY]}…{digest(key).hex()[:16]}"
-    return key.replace("~", "~0").replace("/", "~1") if "/" in key or "~" in key else key
-
-
-def _stable(key: object) -> str:
-    """`repr` of a plain key, where a set's order is not that of the hash seed."""
-    if type(key) is frozenset:
-        return f"{{{', '.join(sorted(map(_inside, key)))}}}"
-    if type(key) is tuple:
-        return f"({', '.join(map(_inside, key))}{',' if len(key) == 1 else ''})"
-    return key if type(key) is str else repr(key)
-
-
-def _inside(key: object) -> str:
-    return repr(key) if type(key) is str else _stable(key)
+            return Way.ENCODED, codec, None
+        reader = next((reader for base, reader in self._readers.items() if issubclass(kind, base)), None)
+        if reader is None and (issubclass(kind, self._plumbing) or comes_from(kind, self._plumbing_modules)):
+            return Way.LISTED, None, None
+        return Way.UNSHARED if issubclass(kind, self._unshared) else Way.SHARED, None, reader

@@ -62,6 +62,8 @@ ELSEWHERE = {
     "lab/ledger.py": "tests/lab/test_lab.py",
     "lab/process.py": "tests/lab/test_lab.py",
     "lab/script.py": "tests/lab/test_lab.py",
+    # Names, each looked up by one parametrized test.
+    "private_names/of_*.py": "tests/private_names/test_names.py",
     # Parts of one recorder, tested by what it records.
     "recording/hooks.py": "tests/recording/test_recorder.py",
     "recording/jsonl.py": "tests/recording/test_operators.py",
@@ -73,12 +75,15 @@ ELSEWHERE = {
     "sides/protocol.py": "tests/sides/test_session.py",
     # Steps of walking and of restoring, tested on whole worlds of objects.
     "state/assign.py": "tests/state/test_restoring.py",
+    "state/attributes.py": "tests/state/test_walk_python.py",
     "state/leaves.py": "tests/state/test_walk_python.py",
+    "state/per_type.py": "tests/state/test_type_dispatch.py",
     "state/python_objects.py": "tests/state/test_walk_python.py",
     "state/rebuild.py": "tests/state/test_restoring.py",
     "state/rng_fingerprint.py": "tests/state/test_rng.py",
     "state/torch_objects.py": "tests/state/test_walk_torch.py",
-    "state/type_dispatch.py": "tests/state/test_codecs.py",
+    "state/walk.py": "tests/state/test_walk_python.py",
+    "state/walker.py": "tests/state/test_walk_python.py",
     # Parts of one training, tested by training.
     "subject/building.py": "tests/subject/test_model.py",
     "subject/feeding.py": "tests/subject/test_data.py",

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from dora_repro.state.codecs import codec_of, decode, from_json, kind_name, to_json
 from dora_repro.state.digest import digest, is_plain
-from dora_repro.state.type_dispatch import key_text
+from dora_repro.state.keys import key_text
 
 
 class Mode(enum.Enum):
@@ -152,29 +152,6 @@ def test_the_name_of_a_type_is_the_same_wherever_python_defines_it(monkeypatch):
     assert decode("pathlib.PosixPath", "PosixPath a/b") == pathlib.Path("a/b")
     with pytest.raises(KeyError):
         decode("pathlib._local.PosixPath", "PosixPath a/b")
-
-
-# --- keys --------------------------------------------------------------------------------------------------------
-
-
-def test_keys_read_well_and_are_escaped():
-    keys = ["lr", 1, (1, "a"), None, True, 1.5, b"x", "a/b", "a~b", frozenset({"b", "a"}), Mode.A, torch.float32]
-    texts = ["lr", "1", "(1, 'a')", "None", "True", "1.5", "b'x'", "a~1b", "a~0b", "{'a', 'b'}", "Mode.A"]
-    assert [key_text(key) for key in keys] == [*texts, "dtype torch.float32"]
-    assert key_text(pathlib.PurePosixPath("a/b")) == "PurePosixPath a~1b"
-    assert key_text(test_keys_read_well_and_are_escaped).endswith(".test_keys_read_well_and_are_escaped")
-    assert key_text(dict) == "builtins.dict"
-
-
-def test_keys_without_text_are_given_by_type_and_long_ones_are_cut_apart():
-    class Thing:
-        def __repr__(self):
-            raise RuntimeError
-
-    assert key_text(Thing()).endswith("Thing")
-    assert key_text(torch.zeros(3)) == "Tensor"
-    long = key_text("x" * 1000), key_text("x" * 1000 + "y")
-    assert max(map(len, long)) < 250 and long[0] != long[1] and key_text("x" * 1000) == long[0]
 
 
 def test_a_count_that_hangs_on_a_run_is_put_back():

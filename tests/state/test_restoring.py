@@ -13,8 +13,8 @@ from torch import nn
 
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
 from tests import runs
 
 # Whose next step depends on nothing that cannot be put back (a half-used loader, a suspended generator).

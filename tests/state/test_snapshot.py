@@ -13,8 +13,8 @@ from torch import nn
 
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot, choose, run_roots
+from dora_repro.state.walk import walk
 from tests import runs
 
 EVERY_RUN = [

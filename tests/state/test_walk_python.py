@@ -24,7 +24,8 @@ import pytest
 import torch
 
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import MAX_DEPTH, MAX_ITEMS, walk
+from dora_repro.state.walk import walk
+from dora_repro.state.walker import MAX_DEPTH, MAX_ITEMS
 from tests.state.worlds import changed, digests, look
 
 

@@ -11,8 +11,8 @@ from torch.optim import lr_scheduler as lrs
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils import data
 
-from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.walk import walk
 from tests import runs
 from tests.state.worlds import changed, digests, look
 

@@ -1,7 +1,7 @@
 """What the tests of walks share: leaves by path, and what two walks differ in."""
 
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import walk
+from dora_repro.state.walk import walk
 
 
 def look(**roots) -> dict[str, object]:

@@ -11,8 +11,8 @@ from torch import nn
 
 from dora_repro.explain.advice.advice import advise
 from dora_repro.state.flags import capture_flags, restore_flag
-from dora_repro.state.leaves import walk
 from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
 
 
 class Holder:

@@ -1,0 +1,109 @@
+"""What objects hold and what their classes are called, asked without waking them.
+
+No property, `__getattr__`, `__class__` or `__eq__` of a value is called: lazy proxies and objects that raise are common
+in training scripts, and looking must not change what it looks at.
+"""
+
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from dora_repro.contracts import Value
+from dora_repro.state import rng
+from dora_repro.state.per_type import per_type
+
+GENERATORS = rng.PRIVATE_GENERATORS
+MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *GENERATORS)
+
+LIBRARIES = {
+    "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
+    "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL",
+} | sys.stdlib_module_names  # fmt: skip
+
+
+def module_of(kind: type) -> str:
+    """The module a class was defined in, whatever the class makes of `__module__`."""
+    module = kind.__dict__.get("__module__", "builtins")
+    return module if type(module) is str else ""
+
+
+def comes_from(kind: type, modules: Iterable[str]) -> bool:
+    """Whether a class was defined in one of these modules or packages."""
+    return f"{module_of(kind)}.".startswith(tuple(f"{module}." for module in modules))
+
+
+def type_name(value: Value) -> str:
+    """`module.Class` of a value; with its own name where it is a class or module."""
+    kind = type(value)
+    name = kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
+    if issubclass(kind, (types.ModuleType, type)) and isinstance(value, (types.ModuleType, type)):
+        return f"{name} {value.__name__}"
+    return name
+
+
+def attributes_of(value: Value) -> Mapping[str, Value] | None:
+    """An object's own attributes and slots by name, no property among them; None where it can have neither.
+
+    May be the live dictionary: not to be written to.
+    """
+    has_dict, slots = _storage_of(type(value))
+    attributes: dict[str, Value] | None = {} if slots else None
+    if has_dict:
+        attributes = object.__getattribute__(value, "__dict__")
+    if not slots:
+        return attributes
+    attributes = dict(attributes or {})
+    for name, slot in slots:
+        try:
+            attributes[name] = slot.__get__(value)
+        except AttributeError:  # not set
+            continue
+    return attributes
+
+
+_REAL_DICT = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+@per_type
+def _storage_of(kind: type) -> tuple[bool, tuple[tuple[str, Any], ...]]:
+    """Whether objects of a type have a real `__dict__`, and their slots as (name, descriptor)."""
+    slots: dict[str, Any] = {}
+    has_dict = kind.__dictoffset__ != 0
+    for base in reversed(kind.__mro__):
+        if "__dict__" in base.__dict__ and type(base.__dict__["__dict__"]) not in _REAL_DICT:
+            has_dict = False  # made up by a property
+        if "__slots__" in base.__dict__:
+            slots.update((n, d) for n, d in base.__dict__.items() if type(d) is types.MemberDescriptorType)
+    return has_dict, tuple(sorted(slots.items()))
+
+
+def set_attribute(holder: Value, name: str, value: Value) -> None:
+    """Set an attribute past `__setattr__` of frozen dataclasses, but by a module's own (it registers parameters)."""
+    if isinstance(holder, torch.nn.Module):
+        setattr(holder, name, value)
+    else:
+        object.__setattr__(holder, name, value)
+
+
+def class_state(kind: type) -> dict[str, tuple[type, Value]]:
+    """Lists, dicts, tensors, generators that hang on the user's classes of a type: a common place for state to hide.
+
+    Returns:
+        name -> (the class that has it, the object).
+    """
+    state: dict[str, tuple[type, Value]] = {}
+    for base in _own_bases(kind):
+        for name, item in sorted(base.__dict__.items()):
+            if issubclass(type(item), MUTABLE) and not name.startswith("__"):
+                state.setdefault(name, (base, item))
+    return state
+
+
+@per_type
+def _own_bases(kind: type) -> tuple[type, ...]:
+    return tuple(base for base in kind.__mro__ if module_of(base).partition(".")[0] not in LIBRARIES)

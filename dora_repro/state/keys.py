@@ -1,0 +1,47 @@
+"""Keys of dictionaries as components of paths: readable, escaped, and the same in every process."""
+
+import types
+
+from dora_repro.contracts import Value
+from dora_repro.state.codecs import codec_of
+from dora_repro.state.digest import digest, is_plain
+
+MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and its digest tells it from others
+
+
+def key_text(key: Value) -> str:
+    """A dictionary's key as one component of a path (`/` and `~` are escaped as in JSON pointers).
+
+    The same in every process: a key that has no text of its own is given by its type alone.
+    """
+    text = key if type(key) is str else _text(key)
+    if len(text) > MAX_KEY:
+        text = f"{text[:MAX_KEY]}…{digest(text).hex()[:16]}"
+    return text.replace("~", "~0").replace("/", "~1") if "/" in text or "~" in text else text
+
+
+def unescaped(text: str) -> str:
+    """A component of a path without its escapes: the key itself, where that is a string and not too long."""
+    return text.replace("~1", "/").replace("~0", "~")
+
+
+def _text(key: Value) -> str:
+    codec = codec_of(type(key))
+    if codec is not None:
+        key = codec.encode(key)
+    if issubclass(type(key), (types.FunctionType, type)) and isinstance(key, (types.FunctionType, type)):
+        return f"{key.__module__}.{key.__qualname__}"
+    return _repr(key) if is_plain(key) else type(key).__name__
+
+
+def _repr(key: Value) -> str:
+    """`repr` of a plain key, where a set's order is not that of the hash seed; a string as it is."""
+    if isinstance(key, frozenset):
+        return f"{{{', '.join(sorted(map(_inside, key)))}}}"
+    if isinstance(key, tuple):
+        return f"({', '.join(map(_inside, key))}{',' if len(key) == 1 else ''})"
+    return key if isinstance(key, str) else repr(key)
+
+
+def _inside(key: Value) -> str:
+    return repr(key) if isinstance(key, str) else _repr(key)

@@ -1,0 +1,290 @@
+"""The walker: meets objects breadth first, names each by its shortest path, and makes leaves of what is state.
+
+An object reached by several ways is named by the shortest, and the others become *alias* leaves: identity is state
+(whether the optimizer steps the very tensors that the model uses). The walker knows leaves, tensors and attributes; its
+table says what to do with each type, and who reads it (`type_dispatch.py`).
+
+Objects are told apart by their type alone, and no property, `__getattr__`, `__eq__`, `__len__` or `__bool__` of theirs
+is called.
+"""
+
+from collections import deque
+from collections.abc import Callable, Container, Mapping, MutableMapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from dora_repro.contracts import Value
+from dora_repro.state import rng
+from dora_repro.state.assign import Setter, put_array, put_tensor
+from dora_repro.state.attributes import attributes_of, class_state, set_attribute, type_name
+from dora_repro.state.codecs import Codec, kind_name
+from dora_repro.state.digest import is_plain
+from dora_repro.state.keys import key_text
+from dora_repro.state.leaves import Leaf, Leaves
+from dora_repro.state.module_variables import PREFIX
+from dora_repro.state.type_dispatch import Table, Way
+
+MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
+MAX_DEPTH = 60  # a chain of attributes longer than this is a linked structure, not a training run
+
+Reader: TypeAlias = Callable[["Walker", Any, str, Setter, str], None]
+"""`reader(walker, value, path, hold, role)` visits what a value holds; `Any`: a value of the type it is listed for."""
+
+# Looked up for every value of a walk, where an attribute of the class would be slower.
+_SCALAR, _TENSOR, _GENERATOR, _ARRAY = Way.SCALAR, Way.TENSOR, Way.GENERATOR, Way.ARRAY
+_ENCODED, _LISTED, _SHARED, _UNSHARED = Way.ENCODED, Way.LISTED, Way.SHARED, Way.UNSHARED
+
+
+class Walker:
+    """One walk.
+
+    Args:
+        table: what to do with each type.
+        moving_only: as of `walk.walk`.
+
+    Attributes:
+        result: leaves, and what was met on the way.
+    """
+
+    def __init__(self, table: Table[Reader], moving_only: bool = False):
+        self.moving_only = moving_only
+        self.result = Leaves()
+        self.way = table.way
+        self._queue: deque[tuple[Value, str, Setter, str, int, Reader]] = deque()
+        self._last: list[Callable[[], None]] = []  # work put off until all parameters have their names
+        self._names: dict[int, str] = {}  # id -> path of the first way to an object
+        self._storages: dict[int, list[tuple[torch.Tensor, str]]] = {}  # address -> tensors that begin there
+        self._alive: list[Value] = []  # so that no id is given twice during a walk
+        self._depth = 0
+
+    def walk(self, roots: Mapping[str, Value]) -> None:
+        """Visit all that is reachable from some named objects."""
+        for name in sorted(roots, key=lambda name: (*_rank(str(name), roots[name]), str(name))):
+            value, self._depth = roots[name], 0
+            self.visit(value, key_text(name), self.setter(_set_root, roots, name))
+            if issubclass(type(value), (torch.nn.Module, torch.optim.Optimizer)):
+                self._drain()
+        self._drain()
+        for work in self._last:
+            work()
+        self._drain()
+        # No circle through this walk may keep what it met: a loader's iterator has workers that end with it.
+        self._last.clear()
+
+    def _drain(self) -> None:
+        while self._queue:
+            value, path, hold, role, self._depth, reader = self._queue.popleft()
+            self.result.objects[path] = value
+            if hold is not None:
+                self.result.holds[path] = hold
+            try:
+                reader(self, value, path, hold, role)
+            except Exception as error:  # whatever a class that nobody here knows may raise
+                self._list(path, value, error)
+
+    def _list(self, path: str, value: Value, error: Exception) -> None:
+        self.result.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do `work` when every module has been met, so that parameters have names."""
+        self._last.append(work)
+
+    def setter(self, function: Callable[..., object], *arguments: Value) -> Setter:
+        """A setter, made only where leaves may be put back."""
+        return None if self.moving_only else partial(function, *arguments)
+
+    # --- meeting an object -------------------------------------------------------------------------------------
+
+    def visit(self, value: Any, path: str, hold: Setter = None, role: str = "memory") -> None:
+        """Meet an object at a path: a leaf at once, an alias, or queued to be taken apart."""
+        way, codec, reader = self.way(type(value))
+        if way is _SCALAR:
+            self.leaf(path, value, role, hold, hold)
+        elif way is _TENSOR:
+            self.tensor(value, path, hold, role)
+        elif codec is not None:
+            self._encoded(value, codec, path, hold, role)
+        elif way is _LISTED:
+            self.result.uncaptured[path] = type_name(value)
+        elif way is _UNSHARED:
+            self._put_in_line(value, path, hold, role, reader)
+        elif self.alias(value, path, hold):
+            return
+        elif way is _SHARED:
+            self._put_in_line(value, path, hold, role, reader)
+        elif way is _ARRAY:
+            self.array(value, path, hold, role)
+        else:
+            self.generator(value, path, hold)
+
+    def _put_in_line(self, value: Value, path: str, hold: Setter, role: str, reader: Reader | None) -> None:
+        if self._depth >= MAX_DEPTH:
+            self.result.uncaptured[path] = f"{type_name(value)} ({MAX_DEPTH} levels deep)"
+        else:
+            self._queue.append((value, path, hold, role, self._depth + 1, reader or Walker.read_object))
+
+    def _encoded(self, value: Value, codec: Codec, path: str, hold: Setter, role: str) -> None:
+        encode, decode = codec
+        put = None if hold is None or decode is None else lambda plain: hold(decode(type(value), plain))
+        try:
+            self.leaf(path, encode(value), role, put, hold)
+        except Exception as error:
+            self._list(path, value, error)
+        if not self.moving_only:
+            self.result.kinds[path] = kind_name(value) or type_name(value)
+
+    def leaf(self, path: str, value: Value, role: str = "memory", put: Setter = None, hold: Setter = None) -> None:
+        """Add a leaf. A path that is taken (of keys 1 and "1", which read the same) gets a number."""
+        if self.moving_only and role in _AT_REST:
+            return
+        leaves = self.result.leaves
+        if path in leaves:
+            path = next(p for n in range(2, len(leaves) + 3) if (p := f"{path}#{n}") not in leaves)
+        leaves[path] = Leaf(path, value, role, put, hold)
+
+    def path_of(self, value: Value) -> str | None:
+        """The name of an object that was met before."""
+        return self._names.get(id(value))
+
+    def key(self, key: Value, path: str) -> str:
+        """A key of the dict at a path as text: a tensor's or module's is the name that it was met by."""
+        at = self.path_of(key) if issubclass(type(key), (torch.Tensor, torch.nn.Module)) else None
+        if at is None:
+            return key_text(key)
+        text = at.replace("/", ".")
+        self.result.keyed.setdefault(path, {})[text] = at
+        return text
+
+    def alias(self, value: Value, path: str, hold: Setter = None) -> bool:
+        """Whether this very object was met before; if so it becomes an alias leaf."""
+        first = self._names.setdefault(id(value), path)
+        if first is path:
+            self._alive.append(value)
+            return False
+        self.leaf(path, f"= {first}", "alias", hold, hold)
+        return True
+
+    def tensor(self, value: torch.Tensor, path: str, hold: Setter = None, role: str = "memory") -> None:
+        """A tensor leaf, or an alias of a tensor over the same bytes."""
+        try:
+            self._tensor(value, path, hold, role)
+        except Exception as error:  # of a subclass that computes its own attributes
+            self._list(path, value, error)
+
+    def _tensor(self, value: torch.Tensor, path: str, hold: Setter, role: str) -> None:
+        if role == "memory" and value.requires_grad and value.is_leaf:
+            role = "parameter"
+        first = self._names.setdefault(id(value), path)
+        if first is path:
+            self._alive.append(value)
+            if torch.nn.parameter.is_lazy(value):
+                self.leaf(path, f"uninitialized {type(value).__name__}", role, partial(put_tensor, value, hold), hold)
+                return
+            first = self._same_storage(value, path)
+        if first is not path:
+            if not (self.moving_only and role in _AT_REST):
+                self.leaf(path, f"= {first}", "alias", hold, hold)
+            return
+        if not (self.moving_only and role in _AT_REST):
+            self.leaf(path, value, role, self.setter(put_tensor, value, hold), hold)
+            if role == "parameter":
+                self.leaf(f"{path}/requires_grad", value.requires_grad, "structure", value.requires_grad_)
+                if value.is_leaf and value.grad is not None:
+                    self.tensor(value.grad, f"{path}/grad", partial(setattr, value, "grad"), "gradient")
+
+    def _same_storage(self, value: torch.Tensor, path: str) -> str:
+        """The path of a tensor met before that is a view of the very same elements, else this one's own."""
+        try:
+            if value.layout is not torch.strided or not (address := value.data_ptr()):
+                return path
+        except RuntimeError:  # wrapper subclasses and meta tensors without storage
+            return path
+        others = self._storages.setdefault(address, [])
+        for other, first in others:
+            if _form(other) == _form(value):
+                return first
+        others.append((value, path))
+        return path
+
+    def array(self, value: np.ndarray, path: str, hold: Setter, role: str) -> None:
+        """An array: a leaf, its items as a list where they are plain Python objects, or listed."""
+        if not value.dtype.hasobject:
+            self.leaf(path, value, role, self.setter(put_array, value, hold), hold)
+            return
+        items = value.tolist() if value.size <= MAX_ITEMS else None
+        if items is not None and is_plain(items):
+            self.leaf(path, items, role)
+        else:
+            self.result.uncaptured[path] = f"numpy array of {value.size} Python objects"
+
+    def generator(self, value: rng.Generator, path: str, hold: Setter) -> None:
+        """A private random number generator: its state. A global one is captured as such, whoever holds it."""
+        if (name := rng.global_name(value)) is not None:
+            self.leaf(path, f"the global generator rng/{name}", "structure")
+            return
+        try:
+            state = rng.state_of(value)
+        except Exception as error:  # `random.SystemRandom` has none
+            self._list(path, value, error)
+            return
+        self.leaf(path, state, "generator", self.setter(rng.set_state, value), hold)
+        self.result.others[path] = value
+        if isinstance(value, np.random.Generator):  # what `spawn()` gives next is no part of a generator's state
+            seeds = value.bit_generator.seed_seq
+            if isinstance(seeds, np.random.SeedSequence) and (seeds.n_children_spawned or not self.moving_only):
+                self.leaf(f"{path}/spawned", seeds.n_children_spawned, "memory", partial(_spawn, seeds))
+
+    # --- taking it apart ---------------------------------------------------------------------------------------
+
+    def attributes(self, value: Value, path: str, role: str = "memory", skip: Container[str] = ()) -> bool:
+        """Visit what an object's own attributes and slots hold and its class keeps for all, in order of their names.
+
+        Returns:
+            False where it can have neither attributes nor slots.
+        """
+        attributes = attributes_of(value)
+        if attributes is None:
+            return False
+        for name in sorted(name for name in attributes if type(name) is str and name not in skip):
+            self.visit(attributes[name], f"{path}/{key_text(name)}", self.setter(set_attribute, value, name), role)
+        for name, (kind, item) in class_state(type(value)).items():
+            if name not in attributes and name not in skip:
+                self.visit(item, f"{path}/{key_text(name)}", self.setter(setattr, kind, name), role)
+        return True
+
+    def read_object(self, value: Value, path: str, hold: Setter, role: str) -> None:
+        """An object of a class that nobody here knows."""
+        if not self.attributes(value, path, role):
+            self.result.uncaptured[path] = type_name(value)
+
+
+_AT_REST = frozenset({"parameter", "gradient", "structure", "data"})
+
+
+def _rank(name: str, value: Value) -> tuple[int, bool, int]:
+    """Modules first, the widest before those inside it, then optimizers: they give the others their names. What is a
+    run's own is named as such, and not as the variable of a module that it may be as well."""
+    of_module = name.startswith(PREFIX)
+    if issubclass(type(value), torch.nn.Module) and isinstance(value, torch.nn.Module):
+        try:
+            return 0, of_module, -sum(1 for _ in value.modules())
+        except Exception:  # never initialised
+            return 0, of_module, 0
+    return (1 if issubclass(type(value), torch.optim.Optimizer) else 2), of_module, 0
+
+
+def _set_root(roots: MutableMapping[str, Value], name: str, value: Value) -> None:
+    roots[name] = value  # `vars(run)` and dictionaries allow it
+
+
+def _form(tensor: torch.Tensor) -> tuple[object, ...]:
+    return tensor.dtype, tensor.shape, tensor.stride(), tensor.device
+
+
+def _spawn(seeds: np.random.SeedSequence, count: int) -> None:
+    if count < seeds.n_children_spawned:
+        raise ValueError("a seed sequence cannot take back what it has spawned")
+    seeds.spawn(count - seeds.n_children_spawned)
