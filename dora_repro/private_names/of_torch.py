@@ -4,13 +4,14 @@ from typing import Any
 
 import torch
 from torch.nn import Module, Parameter
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.data import _utils as loader_utils
 from torch.utils.data.dataloader import _BaseDataLoaderIter as LoaderIterator
 
 from dora_repro.private_names.names import listed
 
-__all__ = ["LoaderIterator", "loader_utils"]
+__all__ = ["LoaderIterator", "TorchDispatchMode", "loader_utils"]
 
 NAMES = listed(
     "torch 2.13",
@@ -32,6 +33,7 @@ NAMES = listed(
         "torch.nn.Module._forward_hooks": "likewise",
         "torch.nn.Module._backward_pre_hooks": "likewise",
         "torch.nn.Module._backward_hooks": "likewise",
+        "torch.nn.Module.state_dict._metadata": "kept with a state dict that is read from a file",
         "torch.nn.RNNBase._flat_weights": "left out of a walk: the parameters once more",
         "torch.nn.RNNBase._flat_weight_refs": "likewise",
         "torch.fx.GraphModule._graph": "left out of a walk: code, not state",
@@ -100,6 +102,7 @@ OPERATORS_WRITING_OVER = ("_foreach_copy_", "_foreach_zero_")
 OPERATORS_RESERVING = ("empty", "new_empty", "_empty")
 
 MODULE_CACHES = frozenset({"_flat_weights", "_flat_weight_refs", "_graph", "_code"})
+METADATA = "_metadata"  # of a state dict: the versions of its modules
 MODULE_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 # Listed by hand, for making an optimizer to look at would import torch's compiler: three seconds.

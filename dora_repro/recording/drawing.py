@@ -22,6 +22,7 @@ from types import FrameType
 import numpy as np
 import torch
 
+from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import jsonl
 from dora_repro.recording.user_frames import (
     Caller,
@@ -140,7 +141,7 @@ class DrawLog(AbstractContextManager):
         self._mode.__enter__()
         self._patch_numpy()
         self._outer: list[tuple[FrameType, object]] = []
-        frame = sys._getframe(1)
+        frame = get_frame(1)
         while frame is not None:
             if is_user(frame):
                 self._outer.append((frame, frame.f_trace))
@@ -158,7 +159,7 @@ class DrawLog(AbstractContextManager):
         for module, name, real in self._patched:
             setattr(module, name, real)
         self._mode.__exit__(*error)
-        frame = innermost_user(sys._getframe(1))
+        frame = innermost_user(get_frame(1))
         self._look(_at(frame, self._lines.get(frame)))
         self._lines.clear()
         self._outer.clear()
@@ -166,7 +167,7 @@ class DrawLog(AbstractContextManager):
     def mark(self, where: str) -> None:
         """Begin another part, as `load` or `step 21`: what is drawn from now on is filed under it."""
         self._looking = True
-        here = _at(innermost_user(sys._getframe(1)))
+        here = _at(innermost_user(get_frame(1)))
         self._look(here)
         look = getattr(self._generators, "look", None)
         if callable(look):
@@ -217,7 +218,7 @@ class DrawLog(AbstractContextManager):
     # --- torch ---------------------------------------------------------------------------------------------------
 
     def _run(self, func: object, args: tuple, kwargs: dict) -> object:
-        here = caller(sys._getframe()) if draws_random_numbers(func) else None
+        here = caller(get_frame(0)) if draws_random_numbers(func) else None
         if here is None:
             return func(*args, **kwargs)
         self._quietly(Caller(here.file, here.line, here.text))

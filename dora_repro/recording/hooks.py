@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch.nn.modules import module as torch_module
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from dora_repro.private_names.of_torch import LoaderIterator, global_forward_pre_hooks
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Hooks(AbstractContextManager):
 
     def __enter__(self) -> "Hooks":
         self._real_backward = torch.autograd.backward
-        self._real_next = _BaseDataLoaderIter.__next__
+        self._real_next = LoaderIterator.__next__
         torch.autograd.backward = self._around_backward()
-        _BaseDataLoaderIter.__next__ = self._around_next()
+        LoaderIterator.__next__ = self._around_next()
         self._optimizers = register_optimizer_step_post_hook(self._after_optimizer)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.listening = False
         torch.autograd.backward = self._real_backward
-        _BaseDataLoaderIter.__next__ = self._real_next
+        LoaderIterator.__next__ = self._real_next
         self._optimizers.remove()
         self.watch_gradients(())
 
@@ -88,9 +88,9 @@ class Hooks(AbstractContextManager):
 
     def _watch_modules(self, on: bool) -> None:
         if on:
-            torch_module._global_forward_pre_hooks[id(self)] = self._before_module
+            global_forward_pre_hooks()[id(self)] = self._before_module
         else:
-            torch_module._global_forward_pre_hooks.pop(id(self), None)
+            global_forward_pre_hooks().pop(id(self), None)
 
     def _before_module(self, module: torch.nn.Module, args: object) -> None:
         if self._mine():

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from dora_repro.private_names.of_torch import buffers_of, version_of
 from dora_repro.state import rng
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
 from dora_repro.state.keys import key_text
@@ -124,7 +125,7 @@ class Memory:
         if isinstance(container, torch.nn.Module):
             root = next((root for root in found.modules if path == root or path.startswith(f"{root}/")), path)
             prefix = f"{root}/" if path == root else f"{path}."
-            held: Mapping | list = container._buffers
+            held: Mapping | list = buffers_of(container)
         elif isinstance(container, (dict, list)):
             held = container
         else:
@@ -194,8 +195,8 @@ class BufferDigests:
         if value.nbytes < self.LARGE or value.is_inference():
             return digest_tensor(value)
         known = self._known.get(id(value))
-        if known is not None and known[0] is value and known[1:3] == (value._version, value.data_ptr()):
+        if known is not None and known[0] is value and known[1:3] == (version_of(value), value.data_ptr()):
             return known[3]
         result = digest_tensor(value)
-        self._known[id(value)] = (value, value._version, value.data_ptr(), result)
+        self._known[id(value)] = (value, version_of(value), value.data_ptr(), result)
         return result

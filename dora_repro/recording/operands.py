@@ -11,6 +11,12 @@ from functools import cache
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from dora_repro.private_names.of_torch import (
+    OPERATORS_RESERVING,
+    OPERATORS_WRITING_OVER,
+    identity_of_storage,
+    schema_of,
+)
 from dora_repro.recording.user_frames import draws_random_numbers
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_plain, digest_tensor
 from dora_repro.state.tree import flatten
@@ -18,7 +24,7 @@ from dora_repro.state.tree import flatten
 # What writes over all of its first argument, whose bytes before do not matter.
 _OVERWRITING = {
     *("copy_", "fill_", "zero_", "random_", "uniform_", "normal_", "bernoulli_", "exponential_", "geometric_"),
-    *("cauchy_", "log_normal_", "_foreach_copy_", "_foreach_zero_"),
+    *("cauchy_", "log_normal_", *OPERATORS_WRITING_OVER),
 }
 # What changes arguments of which its schema says nothing: the running statistics.
 _WRITING_UNSAID = {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
@@ -43,10 +49,11 @@ def known_of(func: object) -> Known:
     """What is known of an operator, asked once for each."""
     name = str(func)
     base = name.split(".")[1] if "." in name else name
-    reserves = base.startswith(("empty", "new_empty", "_empty"))
+    reserves = base.startswith(OPERATORS_RESERVING)
     left_out = reserves or name.startswith(_NO_COMPUTATION) or bool(getattr(func, "is_view", False))
     ways: dict[int | str, str] = {}
-    for index, argument in enumerate(func._schema.arguments if hasattr(func, "_schema") else ()):
+    schema = schema_of(func)
+    for index, argument in enumerate(schema.arguments if schema is not None else ()):
         if argument.alias_info is not None and argument.alias_info.is_write:
             over = argument.kwarg_only or (index == 0 and base in _OVERWRITING)
             ways[index] = ways[argument.name] = "over" if over else "in"
@@ -116,18 +123,18 @@ class Blank:
     def reserved(self, tensors: Iterator[torch.Tensor]) -> None:
         for tensor in tensors:
             if (storage := _storage(tensor)) is not None and storage.nbytes():
-                self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                self._storages[identity_of_storage(storage)] = StorageWeakRef(storage), storage.nbytes()
 
     def holds(self, value: object) -> bool:
         if not self._storages or not isinstance(value, torch.Tensor):
             return False
         storage = _storage(value)
-        return storage is not None and storage._cdata in self._storages
+        return storage is not None and identity_of_storage(storage) in self._storages
 
     def written(self, tensor: torch.Tensor) -> None:
         """All of a tensor was written over, which may be a part of its storage."""
         if self.holds(tensor):
-            address = _storage(tensor)._cdata
+            address = identity_of_storage(_storage(tensor))
             storage, rest = self._storages.pop(address)
             if rest > tensor.nbytes:
                 self._storages[address] = storage, rest - tensor.nbytes

@@ -8,7 +8,6 @@ Not seen: what runs without torch's dispatcher (numpy, `torch.from_numpy`, a ker
 on threads that Python code starts, and inside an operator, a scripted or a compiled function.
 """
 
-import sys
 import threading
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from pathlib import Path
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from dora_repro.private_names.of_cpython import get_frame
+from dora_repro.private_names.of_torch import current_autograd_node, next_node_number, node_number, parameters_of
 from dora_repro.recording import jsonl
 from dora_repro.recording.memory import BufferDigests
 from dora_repro.recording.operands import (
@@ -139,7 +140,7 @@ class OperatorLog(AbstractContextManager):
 
     def _run(self, func: object, args: tuple, kwargs: dict) -> object:
         known = known_of(func)
-        called_by = None if known.left_out else caller(sys._getframe())
+        called_by = None if known.left_out else caller(get_frame(0))
         if called_by is None:
             result = func(*args, **kwargs)
             if known.reserves:
@@ -169,7 +170,7 @@ class OperatorLog(AbstractContextManager):
     def _place(self, called_by: Caller, args: tuple) -> tuple[str, str]:
         """The phase, and the module that is running or whose forward made the node that is."""
         running = self._running[-1][1] if self._running else ""
-        node = torch._C._current_autograd_node()
+        node = current_autograd_node()
         if node is not None:
             # A forward pass done once more for its activations has modules running of its own.
             return "backward", running if called_by.phase == "forward" else self._module_of(node)
@@ -184,13 +185,13 @@ class OperatorLog(AbstractContextManager):
     def _module_of(self, node: object) -> str:
         if hasattr(node, "variable"):  # where a gradient is accumulated
             return self._owner(node.variable)
-        place = bisect_right(self._numbers, node._sequence_nr()) - 1
+        place = bisect_right(self._numbers, node_number(node)) - 1
         return self._paths[place] if place >= 0 else ""
 
     def _owner(self, parameter: torch.Tensor) -> str:
         while self._outermost:
             for module in self._outermost.pop().modules():
-                for held in module._parameters.values():
+                for held in parameters_of(module).values():
                     self._owners.setdefault(id(held), self._name(module))
         return self._owners.get(id(parameter), "")
 
@@ -214,13 +215,13 @@ class OperatorLog(AbstractContextManager):
             pass  # one that raised before its own hook was reached
         self._turn()
         _, path, inputs, state = begun
-        by = replace(caller(sys._getframe()) or Caller(), function="")
-        phase = "forward" if torch._C._current_autograd_node() is None else "backward"
+        by = replace(caller(get_frame(0)) or Caller(), function="")
+        phase = "forward" if current_autograd_node() is None else "backward"
         entry = ("module", type(module).__name__, path, phase, (*inputs, *digests_in(rest[:-1])), digests_in(rest[-1]))
         self._note((*entry, state, "", False), by)
 
     def _turn(self) -> None:
-        self._numbers.append(torch.autograd._get_sequence_nr())
+        self._numbers.append(next_node_number())
         self._paths.append(self._running[-1][1] if self._running else "")
 
     def _name(self, module: torch.nn.Module) -> str:

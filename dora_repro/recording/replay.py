@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch.utils.data.dataloader import _BaseDataLoaderIter
-
+from dora_repro.private_names.of_torch import LoaderIterator
 from dora_repro.state import rng
 from dora_repro.state.rebuild import copied
 from dora_repro.state.snapshot import run_roots
@@ -56,12 +55,12 @@ class _Around(AbstractContextManager):
     """Something done around the `__next__` of every loader's iterator while the context is open."""
 
     def __enter__(self):
-        self._real = real = _BaseDataLoaderIter.__next__
-        _BaseDataLoaderIter.__next__ = lambda iterator: self._next(real, iterator)
+        self._real = real = LoaderIterator.__next__
+        LoaderIterator.__next__ = lambda iterator: self._next(real, iterator)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _BaseDataLoaderIter.__next__ = self._real
+        LoaderIterator.__next__ = self._real
 
 
 class Keeping(_Around):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from dora_repro.private_names.of_torch import COMPILER, FRAMES_BETWEEN, MODULE_CALL, TorchDispatchMode
 
 _KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -25,18 +26,8 @@ _LOOKING = (f"state{os.sep}", f"recording{os.sep}")
 _PASSING = {f"recording{os.sep}{name}.py" for name in ("hooks", "replay", "operators", "drawing", "user_frames")}
 _USERS = (f"subject{os.sep}", f"faults{os.sep}")
 
-# Between an operator and the function that asked for it; names that tell nobody anything.
-_PLUMBING = {
-    "torch._tensor",
-    "torch._ops",
-    "torch.overrides",
-    "torch._compile",
-    "torch.utils._contextlib",
-    "torch.utils._device",  # every call goes through it where a default device was set
-}
-
 _PHASES = {
-    ("torch.nn.modules.module", "Module._call_impl"): "forward",
+    MODULE_CALL: "forward",
     ("torch.autograd", "backward"): "backward",
     ("torch.autograd", "grad"): "backward",
     ("torch.optim.optimizer", "Optimizer.profile_hook_step.<locals>.wrapper"): "update",
@@ -115,7 +106,7 @@ def _place(frame: FrameType) -> _Place:
     code = frame.f_code
     module = str(frame.f_globals.get("__name__", ""))
     owner = _owner(code.co_filename, module, code.co_qualname)
-    named = owner in ("library", "package") and module not in _PLUMBING and not module.startswith("torch._dynamo")
+    named = owner in ("library", "package") and module not in FRAMES_BETWEEN and not module.startswith(COMPILER)
     phase = _PHASES.get((module, code.co_qualname), "batch" if module == "torch.utils.data.dataloader" else "")
     return _places.setdefault(code, _Place(owner, f"{module}.{code.co_qualname}" if named else "", phase))
 

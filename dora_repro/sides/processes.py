@@ -24,6 +24,7 @@ import cloudpickle
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
+from dora_repro.private_names.of_cpython import interpreter_flags
 from dora_repro.sides.job import Job
 from dora_repro.sides.protocol import Emit, Event, Question, ignore
 
@@ -109,7 +110,7 @@ class SideProcess:
     def __init__(self, folder: Path, preload: tuple[str, ...] = (), environment: Mapping[str, str] | None = None):
         self.log = folder / "log.txt"
         self._factory = folder / "factory.pkl"
-        flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -O, -W, -X of the parent
+        flags = interpreter_flags()  # as multiprocessing does: -O, -W, -X of the parent
         # Threads that wait for each other leave their core alone: on it, the next side is importing.
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ, **(environment or {})}
         self._process = subprocess.Popen(

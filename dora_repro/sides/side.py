@@ -16,7 +16,12 @@ import torch
 
 from dora_repro.checkpoint import writing
 from dora_repro.comparison.leaves import compare
+<<<<<<< HEAD
 from dora_repro.contracts import Factory, Run, Value
+=======
+from dora_repro.difference import LeafDifference
+from dora_repro.private_names.of_torch import loader_utils
+>>>>>>> b13df9e (Use private names of torch, numpy and Python in one room alone)
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.recording.replay import Feeding, Keeping, Streams
@@ -42,16 +47,14 @@ def brief_waits() -> Iterator[None]:
     The end that torch sends its workers is lost where the loader is found by garbage collection, and then it waits for
     this long before it ends them.
     """
-    from torch.utils.data import _utils
-
-    before = getattr(_utils, "MP_STATUS_CHECK_INTERVAL", None)
+    before = getattr(loader_utils, "MP_STATUS_CHECK_INTERVAL", None)
     if before is not None:
-        _utils.MP_STATUS_CHECK_INTERVAL = min(before, 0.5)
+        loader_utils.MP_STATUS_CHECK_INTERVAL = min(before, 0.5)
     try:
         yield
     finally:
         if before is not None:
-            _utils.MP_STATUS_CHECK_INTERVAL = before
+            loader_utils.MP_STATUS_CHECK_INTERVAL = before
 
 
 def work(factory: Factory, about: Mapping[str, Any], request: Request, emit: Emit) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from xxhash import xxh3_128, xxh3_128_digest
 
+from dora_repro.private_names.of_torch import DisableTorchFunctionSubclass, parts_of_coo
+
 PLAIN_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 MAX_DEPTH = 100  # plain data nested deeper than this is a linked structure or contains itself: not plain
 MAX_ITEMS = 20_000_000  # lists inside lists count each time they are met, so that a small one cannot stand for many
@@ -88,7 +90,7 @@ def digest_tensor(tensor: torch.Tensor) -> bytes:
     shape counts.
     """
     if type(tensor) not in _ORDINARY:
-        with torch._C.DisableTorchFunctionSubclass():
+        with DisableTorchFunctionSubclass():
             return _digest_subclass(tensor)
     return _digest_any(tensor)
 
@@ -186,7 +188,7 @@ def _digest_sparse(tensor: torch.Tensor) -> bytes:
     shape = list(tensor.shape)
     if tensor.layout is torch.sparse_coo:
         # An uncoalesced tensor may list an index twice, in any order: its bytes are those of the lists.
-        return _join("sparse_coo", shape, tensor.is_coalesced(), tensor._indices(), tensor._values())
+        return _join("sparse_coo", shape, tensor.is_coalesced(), *parts_of_coo(tensor))
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
         return _join(str(tensor.layout), shape, tensor.crow_indices(), tensor.col_indices(), tensor.values())
     if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):

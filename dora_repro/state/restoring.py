@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from dora_repro.errors import BadInput
+from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import flags, rng
 from dora_repro.state.attributes import set_attribute
 from dora_repro.state.digest import digest
@@ -255,7 +256,7 @@ class _Round:
             module, name = _module_of(self.live, parent_path, name)
             role = self.wanted[path].role if path in self.wanted else ""
             if role == "buffer":
-                module.register_buffer(name, value) if name not in module._buffers else setattr(module, name, value)
+                module.register_buffer(name, value) if name not in buffers_of(module) else setattr(module, name, value)
             else:
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
         elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
@@ -291,7 +292,7 @@ class _Round:
             parent.pop()
         elif isinstance(parent, torch.nn.Module):
             module, name = _module_of(self.live, parent_path, name)
-            for held in (module._buffers, module._parameters):
+            for held in (buffers_of(module), parameters_of(module)):
                 if name in held:
                     held[name] = None
                     return

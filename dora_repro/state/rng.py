@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from dora_repro.private_names import of_cpython, of_numpy
 from dora_repro.state.rng_fingerprint import LastRead
 
 PRIVATE_GENERATORS = (
@@ -75,8 +76,8 @@ _read_python, _read_numpy = LastRead(state_of), LastRead(state_of)
 def capture_world() -> dict[str, State]:
     """The state of all global generators by name: `python`, `numpy`, `torch.cpu`, `torch.cuda:0`, …"""
     world: dict[str, State] = {
-        "python": _read_python(random._inst),
-        "numpy": _read_numpy(np.random.mtrand._rand),
+        "python": _read_python(of_cpython.global_random),
+        "numpy": _read_numpy(of_numpy.global_random),
         "torch.cpu": torch.get_rng_state(),
     }
     for device in _devices():
@@ -86,9 +87,9 @@ def capture_world() -> dict[str, State]:
 
 def global_name(generator: object) -> str | None:
     """The name of a global generator, which some hold as if it were their own; None for a private one."""
-    if generator is random._inst:
+    if generator is of_cpython.global_random:
         return "python"
-    if generator is np.random.mtrand._rand:
+    if generator is of_numpy.global_random:
         return "numpy"
     return "torch.cpu" if generator is torch.default_generator else None
 
@@ -102,9 +103,9 @@ def restore_world(world: Mapping[str, State]) -> None:
 def restore_global(name: str, state: State) -> None:
     """Put back one global generator by its name in `capture_world`."""
     if name == "python":
-        set_state(random._inst, state)
+        set_state(of_cpython.global_random, state)
     elif name == "numpy":
-        set_state(np.random.mtrand._rand, state)
+        set_state(of_numpy.global_random, state)
     elif name == "torch.cpu":
         torch.set_rng_state(state)
     else:

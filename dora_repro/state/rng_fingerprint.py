@@ -16,6 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from dora_repro.private_names.of_numpy import bit_generator_of
+
 _MT19937_BYTES = 4 * 624 + 4  # numpy's `struct s_mt19937_state { uint32_t key[624]; int pos; }`
 
 
@@ -43,8 +45,8 @@ def memory_of(generator: object) -> tuple | None:
         # What is not in the struct: the second of two normal numbers, by identity, since an equal float may be another.
         spare = generator.gauss_next
         return _own_bytes(generator), spare, id(spare)
-    if kind is np.random.RandomState and type(generator._bit_generator) is np.random.MT19937:
-        address = generator._bit_generator.ctypes.state_address
+    if kind is np.random.RandomState and type(bits := bit_generator_of(generator)) is np.random.MT19937:
+        address = bits.ctypes.state_address
         return _own_bytes(generator), ctypes.string_at(address, _MT19937_BYTES)
     return None
 

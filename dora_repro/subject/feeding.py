@@ -20,6 +20,8 @@ from dora_repro.errors import BadInput
 from dora_repro.subject.parts import StateDict
 from dora_repro.subject.perturbation import Perturbed
 
+from dora_repro.private_names.of_torch import live_iterator
+
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of keys (epoch, sample) for one epoch, in an order that is drawn by `draw`, before it is read.
@@ -127,7 +129,7 @@ class Feed:
         """An iterator over what is left of the running epoch, whose order is drawn."""
         persistent = self.loader.persistent_workers
         self.sampler.skip = self.taken
-        if persistent and self.workers_drawn and self.loader._iterator is None:
+        if persistent and self.workers_drawn and live_iterator(self.loader) is None:
             # In the run that was saved, workers live on; here they are made again, from the same base seed.
             now = self.loader_generator.get_state()
             self.loader_generator.set_state(self.seed_state)

@@ -39,6 +39,7 @@ EXAMPLES = {
     "torch.Tensor": lambda: torch.zeros(1),
     "torch.UntypedStorage": lambda: torch.zeros(1).untyped_storage(),
     "torch.nn.Module": nn.Module,
+    "torch.nn.Module.state_dict": lambda: nn.ReLU().state_dict(),
     "torch.nn.RNNBase": lambda: nn.LSTM(1, 1),
     "torch.fx.GraphModule": lambda: torch.fx.symbolic_trace(nn.ReLU()),
     "torch.optim.Optimizer": optimizer,
