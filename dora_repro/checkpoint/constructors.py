@@ -18,6 +18,7 @@ from dora_repro.checkpoint.python_values import PYTHON
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, as_entry
 from dora_repro.checkpoint.torch_values import DTYPES, TORCH, tensor_constructors
 from dora_repro.checkpoint.unpickling import Vocabulary
+from dora_repro.private_names.of_torch import METADATA
 
 
 def vocabulary(
@@ -40,9 +41,8 @@ def _build(value: FileValue, state: FileValue) -> FileValue:
         return build_array(state)
     if isinstance(value, numpy.dtype):
         return build_dtype(value, state)
-    if type(value) is OrderedDict and isinstance(state, dict) and isinstance(state.get("_metadata"), dict):
-        # torch's own attribute of the OrderedDict that `state_dict` returns.
-        value._metadata = state["_metadata"]  # type: ignore[attr-defined]  # see above
+    if type(value) is OrderedDict and isinstance(state, dict) and isinstance(state.get(METADATA), dict):
+        setattr(value, METADATA, state[METADATA])  # torch's own attribute of the OrderedDict that `state_dict` returns
         return value
     if isinstance(value, (dict, list, set, deque, torch.Tensor, TensorEntry)):
         return value

@@ -16,12 +16,8 @@ import torch
 
 from dora_repro.checkpoint import writing
 from dora_repro.comparison.leaves import compare
-<<<<<<< HEAD
 from dora_repro.contracts import Factory, Run, Value
-=======
-from dora_repro.difference import LeafDifference
 from dora_repro.private_names.of_torch import loader_utils
->>>>>>> b13df9e (Use private names of torch, numpy and Python in one room alone)
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.recording.replay import Feeding, Keeping, Streams

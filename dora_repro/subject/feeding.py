@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from dora_repro.errors import BadInput
+from dora_repro.private_names.of_torch import live_iterator
 from dora_repro.subject.parts import StateDict
 from dora_repro.subject.perturbation import Perturbed
-
-from dora_repro.private_names.of_torch import live_iterator
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
