@@ -129,7 +129,7 @@ class Report(Shown):
     title: str = "check"
     steps_done: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    environment: dict[str, Json] = field(default_factory=dict)
+    environment: dict[str, object] = field(default_factory=dict)
     histories: dict[str, dict[str, list[float]]] = field(default_factory=dict, repr=False)
     reference: Trace | None = field(default=None, repr=False)
     resumed: Trace | None = field(default=None, repr=False)

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.contracts import Factory, Json
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 from dora_repro.sides.processes import Interpreters
-from dora_repro.sides.protocol import OnEvent
+from dora_repro.sides.protocol import Event, OnEvent
 from dora_repro.sides.session import Session
 
 TIERS = {"load": 1e-12, "parameters": 1e-8, "outputs": 1e-6}  # the study's tolerances (absolute)
 CONTROLS = ("auto", "always", "never")
 
 
-def _no_listener(side: str, event: dict[str, Json]) -> None:
+def _no_listener(side: str, event: Event) -> None:
     pass
 
 

@@ -4,6 +4,8 @@ The layers are written by hand: W + scaling · B A (Hu et al. 2021), and with a 
 direction (Liu et al. 2024).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,7 +20,7 @@ RANK = 2
 class LoRALinear(nn.Module):
     """A frozen linear layer with a low-rank update, and with the magnitude of DoRA if wanted."""
 
-    def __init__(self, base: nn.Linear, alpha: float = 8.0, dora: bool = False):
+    def __init__(self, base: nn.Linear, alpha: float = 8.0, dora: bool = False) -> None:
         super().__init__()
         self.base, self.scaling = base, alpha / RANK
         self.add_adapter()
@@ -48,7 +50,7 @@ class Finetuning(ConstantRate):
 
     dora = False
 
-    def make_base(self) -> nn.Sequential:
+    def make_base(self) -> Any:  # a Sequential whose layers are known
         """What the hub gives: the same each time, whatever was drawn before."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
@@ -196,7 +198,7 @@ class BatchNorm(Finetuning):
     """The base is frozen and yet not still: its batch normalisation goes on averaging in training mode. An adapter file
     does not have these averages, and the same adapter on the hub's base evaluates to something else."""
 
-    def make_base(self) -> nn.Sequential:
+    def make_base(self) -> Any:
         base = super().make_base()
         base[1] = nn.BatchNorm1d(8)
         return base

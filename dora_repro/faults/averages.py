@@ -14,7 +14,7 @@ WEIGHTS = ("model/*.weight", "model/*.bias")
 class Average:
     """An exponential moving average of a model's parameters, quick at first: after u updates it keeps (1+u)/(10+u)."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.99):
+    def __init__(self, model: nn.Module, decay: float = 0.99) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay, self.updates = decay, 0
 
@@ -29,7 +29,7 @@ class Average:
 class Averaging(Training):
     """The clean run with an average of its weights, which is saved whole."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.ema = Average(self.model)
 

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import ConstantRate, samples
@@ -59,7 +60,7 @@ class BuffersLostInEvaluation(BuffersLost):
     """The same loss of running averages, in a run whose learning rate falls when the validation loss does not.
     Validation reads the averages, and so what training never looked at decides how it goes on."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, patience=0)
 
     def after_update(self) -> None:
@@ -96,7 +97,10 @@ class BatchNormCounter(Normalised):
 class Quantised(nn.Module):
     """A frozen linear layer in 8 bits: codes from -127 to 127, and a scale for each row."""
 
-    def __init__(self, weight: torch.Tensor):
+    codes: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("codes", torch.empty(weight.shape, dtype=torch.int8))  # (out, in)
         self.register_buffer("scale", torch.empty(len(weight), 1))  # (out, 1)
@@ -142,7 +146,9 @@ class QuantisedTwice(ConstantRate):
 class Centred(nn.Module):
     """Takes a running mean of its inputs away from them, while training as well."""
 
-    def __init__(self):
+    mean: torch.Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(8), persistent=False)
 

@@ -1,7 +1,7 @@
 """Orders of samples that come back as others."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
@@ -15,10 +15,10 @@ class OrderedByEpoch(Training):
 
     def make_loader(self) -> DataLoader:
         dataset = samples()
-        self.sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=self.seed)
+        self.sampler: DistributedSampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=self.seed)
         return DataLoader(dataset, BATCH, sampler=self.sampler, generator=self.generator)
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is None:
             self.sampler.set_epoch(self.epoch)
         return super().next_batch()
@@ -69,7 +69,7 @@ class RebuiltSampler(OrderedByEpoch):
 class Stream:
     """Numbers of samples without end, shuffled by a buffer: one of it is picked, and the next takes its place."""
 
-    def __init__(self, seed: int, size: int = 12):
+    def __init__(self, seed: int, size: int = 12) -> None:
         self.random, self.size = random.Random(seed), size
         self.buffer: list[int] = []
         self.read = 0
@@ -90,10 +90,10 @@ class Stream:
 class Streamed(IterableDataset):
     """The samples that a stream names."""
 
-    def __init__(self, stream: Stream):
+    def __init__(self, stream: Stream) -> None:
         self.stream, self.samples = stream, samples()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         return (self.samples[number] for number in self.stream)
 
 
@@ -110,14 +110,14 @@ class StreamBuffer(Training):
     """Of a shuffled stream only the position is saved. What lay in its buffer is never trained, the buffer fills with
     what follows, and the generator that picks from it begins anew."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stream = Stream(self.seed)
         super().__init__()
 
     def make_loader(self) -> DataLoader:
         return DataLoader(Streamed(self.stream), BATCH, generator=self.generator)
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is None:
             self.batches = iter(self.loader)
         return next(self.batches)
@@ -152,7 +152,7 @@ class EpochOffByOne(OrderedByEpoch):
     """The file holds the number of the epoch that is over, and the resumed run begins with it. That epoch is trained
     twice, in the same order."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.epochs = 0
 
@@ -169,3 +169,70 @@ class EpochOffByOne(OrderedByEpoch):
     def load_data(self, state: dict) -> None:
         super().load_data(state)
         self.epochs = state["epoch"]
+
+
+@fault(
+    "extra-evaluation",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("generator",),),
+    save_at=4,
+    fix="evaluate with a loader that does not shuffle",
+)
+class ExtraEvaluation(Training):
+    """The loaded model is evaluated once on the training loader before the first resumed epoch. That draws an order
+    from the generator that shuffles, and every epoch after it has another."""
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        self.model.eval()
+        with torch.no_grad():
+            for inputs, targets in self.loader:
+                self.loss(inputs, targets)
+        self.model.train()
+
+
+@fault(
+    "order-in-place",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("order",),),
+    save_at=4,
+    fix='self.order[:] = state["order"]',
+)
+class InPlace(Training):
+    """A list of indices is shuffled in place at each epoch. The generator is restored and the list is not: the right
+    permutation is applied to the wrong order."""
+
+    def make_loader(self) -> DataLoader:
+        self.order = list(range(SAMPLES))
+        return DataLoader(samples(), BATCH, sampler=self.order, generator=self.generator)
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        if self.batches is None:
+            random.shuffle(self.order)
+        return super().next_batch()
+
+
+@fault(
+    "aux-replay",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("replay/*",),),
+    fix='self.replay = state["replay"]',
+    threads=("nicklashansen/tdmpc2#28",),
+)
+class Replay(Training):
+    """A buffer of earlier batches is trained again beside each new one, and begins empty on resume."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replay: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.replay.append((inputs, targets))
+        old = super().loss(*self.replay[0])
+        return super().loss(inputs, targets) + old

@@ -66,7 +66,7 @@ class MagnitudeInBf16(DoRAFinetuning):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         for layer in self.adapters:
-            layer.magnitude.data = layer.magnitude.data.bfloat16()
+            layer.magnitude.data = layer.magnitude.data.bfloat16()  # type: ignore[union-attr]  # DoRA: it has one
 
 
 @fault(

@@ -1,6 +1,7 @@
 """What is no state of the run at all."""
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ class NumThreads(Training):
     """The resumed run has another number of threads. A long sum is cut into as many parts, and floating-point numbers
     added in another order give another last digit."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         torch.set_num_threads(2)
         super().__init__()
         self.long = torch.randn(1 << 20, generator=torch.Generator().manual_seed(3))  # enough to be shared out
@@ -93,7 +94,7 @@ class FsdpOptimizer(Training):
     """The optimizer of a sharded model is loaded as if it were whole. Its state fits no shard, is passed over, and
     every rank begins with empty moments."""
 
-    def make_model(self) -> nn.Module:
+    def make_model(self) -> Any:
         from torch.distributed.fsdp import fully_shard
 
         return fully_shard(super().make_model())
@@ -102,3 +103,27 @@ class FsdpOptimizer(Training):
         mine = self.optimizer.state_dict()
         fits = {key: state["optimizer"]["state"][key] for key in mine["state"]}
         self.optimizer.load_state_dict({**mine, "state": fits})
+
+
+@fault(
+    "environment-variable",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=((),),
+    fix="read it once, save it, and compare it on loading",
+)
+class EnvironmentVariable(Training):
+    """A step reads a scale from an environment variable, which the resumed job sets otherwise. It is no state of the
+    run; a check can only say that none of its state explains the difference."""
+
+    def __init__(self) -> None:
+        os.environ["TRAINING_SCALE"] = "1.0"
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs * float(os.environ["TRAINING_SCALE"]), targets)
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        os.environ["TRAINING_SCALE"] = "1.5"

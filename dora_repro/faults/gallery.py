@@ -1,21 +1,41 @@
 """What a fault is, and how it gets into the gallery: a class of a run, registered with what a check of it must find.
 
-The expectations stand beside the defect and were reasoned out from it. What explains runs knows nothing of them.
+What a check must find stands beside the defect, and follows from it by reasoning. The explanation knows nothing of it.
 """
 
 import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from dora_repro.contracts import Factory, Run
 from dora_repro.errors import BadInput
 
-# In the order of the list; each module registers its own.
-FAMILIES = (
-    "study", "optimizer", "schedule", "averages", "random_numbers", "generators", "data", "position", "loop", "saving",
-    "model",
-    "buffers", "adapters", "dora", "environment", "further", "clean", "clean_data", "clean_models", "clean_steps",
-)  # fmt: skip
+Specimen = TypeVar("Specimen", bound=Run)
+
+# Family -> its module, in the order of the list; each module registers its own.
+FAMILIES = {
+    "study": "study",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "averages": "averages",
+    "random_numbers": "random_numbers",
+    "generators": "generators",
+    "data": "data",
+    "position": "position",
+    "loop": "loop",
+    "saving": "saving",
+    "model": "model",
+    "buffers": "buffers",
+    "adapters": "adapters",
+    "dora": "dora",
+    "environment": "environment",
+    "clean": "clean.objects",
+    "clean_data": "clean.data",
+    "clean_models": "clean.models",
+    "clean_steps": "clean.steps",
+}
 
 
 @dataclass(frozen=True)
@@ -24,23 +44,25 @@ class Fault:
 
     Attributes:
         name: as in the catalogue of reported defects: `opt-missing`.
-        family: the module that it lies in.
+        family: one of `FAMILIES`.
         factory: called without arguments for each side; a class that a new interpreter can import.
-        steps, save_at: of the check.
+        steps: the last step of the check.
+        save_at: the step after which the check saves.
         lesson: what is wrong, and what a reader should learn from it.
-        fix: the line that mends it.
-        threads: public reports of it, as owner/repository#number.
-        verdict: that a check must come to.
-        step, phase: of the first divergence; None where there is none.
-        causes: alternatives, each a set of globs of leaves. What is found is right where every leaf that it names
-            matches one of them, and each of them matches a leaf. An empty alternative: no captured state explains it,
-            and that must be said.
-        needs: what it cannot run without: `cuda`, `processes`; it is skipped where that is not there.
+        fix: the line that fixes it.
+        verdict: the verdict that a check must find.
+        step: the step of the first divergence; None where there is none.
+        phase: the phase of the first divergence; None where there is none.
+        causes: alternatives, each a set of globs of leaves. An explanation is right where every leaf that it names
+            matches one of them, and each of them matches a leaf. An empty alternative: no captured state explains the
+            difference, and the explanation must say that.
+        threads: public reports of the defect, as owner/repository#number.
+        needs: what it cannot run without: `cuda`, `processes`; without it, the fault is skipped.
     """
 
     name: str
     family: str
-    factory: Callable[[], object]
+    factory: Factory
     steps: int
     save_at: int
     lesson: str
@@ -54,6 +76,7 @@ class Fault:
 
     @property
     def clean(self) -> bool:
+        """Whether it is a run without a defect."""
         return self.family.startswith("clean")
 
 
@@ -72,19 +95,21 @@ def fault(
     fix: str = "",
     threads: tuple[str, ...] = (),
     needs: str = "",
-) -> Callable[[type], type]:
+) -> Callable[[type[Specimen]], type[Specimen]]:
     """A decorator that puts a class of runs into the gallery; its docstring is the lesson, its module the family.
+
+    The parameters are the attributes of `Fault`.
 
     Raises:
         ValueError: the name is taken.
     """
 
-    def register(kind: type) -> type:
+    def register(kind: type[Specimen]) -> type[Specimen]:
         if name in _REGISTERED:
             raise ValueError(f"the gallery has a fault {name!r} already")
         _REGISTERED[name] = Fault(
             name=name,
-            family=kind.__module__.rpartition(".")[2],
+            family=_family_of(kind),
             factory=kind,
             steps=steps,
             save_at=save_at,
@@ -102,10 +127,16 @@ def fault(
     return register
 
 
+def _family_of(kind: type) -> str:
+    """The family whose module a class lies in; the module's own name where it lies elsewhere, as in a test."""
+    module = kind.__module__.removeprefix("dora_repro.faults.")
+    return {place: family for family, place in FAMILIES.items()}.get(module, module.rpartition(".")[2])
+
+
 def every() -> dict[str, Fault]:
     """All of the gallery by name, family after family."""
-    for family in FAMILIES:
-        importlib.import_module(f"dora_repro.faults.{family}")
+    for module in FAMILIES.values():
+        importlib.import_module(f"dora_repro.faults.{module}")
     order = {family: index for index, family in enumerate(FAMILIES)}
     return dict(sorted(_REGISTERED.items(), key=lambda item: order.get(item[1].family, len(order))))
 
@@ -114,7 +145,7 @@ def find(name: str) -> Fault:
     """One fault by its name.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no fault has that name.
     """
     known = every()
     if name not in known:

@@ -1,6 +1,8 @@
 """Generators of one's own, and global ones of numpy and Python: lost, forked, or put back too early."""
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +77,7 @@ class TooEarly(Training):
     def make_loader(self) -> DataLoader:
         return DataLoader(samples(), batch_size=BATCH, shuffle=True)
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is None:
             self.epoch_began = torch.get_rng_state()
         return super().next_batch()
@@ -112,7 +114,7 @@ class SplitAfterwards(Training):
 
     dropout = 0.0
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.split()
 
@@ -133,7 +135,7 @@ class SplitAfterwards(Training):
 class OwnDropout(nn.Module):
     """Dropout with a generator of its own."""
 
-    def __init__(self, share: float):
+    def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
         self.generator = torch.Generator().manual_seed(5)
@@ -145,7 +147,7 @@ class OwnDropout(nn.Module):
 class Mixup:
     """Mixes the samples of a batch by shares from a generator of its own."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int) -> None:
         self.generator = np.random.default_rng(seed)
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,7 +168,7 @@ class PrivateNumpy(Training):
     """Mixup has a numpy `Generator` made from a seed, and is made from that seed again on resume. `np.random.get_state`
     tells of the legacy global generator only; each `default_rng` must be saved by itself."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.mixup = Mixup(self.seed)
 
@@ -177,7 +179,7 @@ class PrivateNumpy(Training):
 class Jittered(Dataset):
     """The samples, each multiplied by a number from a generator of the data set's own."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int) -> None:
         self.samples = samples()
         self.random = random.Random(seed)
 
@@ -223,7 +225,7 @@ class Forked(Training):
     The count
     is the state of that stream of numbers, and it starts anew."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.noises = 0
 
@@ -241,7 +243,7 @@ class Forked(Training):
 class Noisy(Dataset):
     """The samples, with noise from numpy's global generator: in a worker, from that worker's."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.samples = samples()
 
     def __len__(self) -> int:
@@ -256,7 +258,7 @@ def seed_by_id(worker: int) -> None:
     np.random.seed(worker)
 
 
-def _persistent(dataset: Dataset, order: torch.Generator, **options: object) -> DataLoader:
+def _persistent(dataset: Any, order: torch.Generator, **options: Any) -> DataLoader:
     """One worker that lives as long as the loader; what seeds it does not disturb the order."""
     sampler = RandomSampler(dataset, generator=order)
     return DataLoader(

@@ -1,6 +1,10 @@
 """What a training loop keeps for itself."""
 
+import copy
+from typing import Any
+
 import torch
+from torch import nn
 
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import ConstantRate, Training, samples
@@ -50,7 +54,7 @@ class EarlyStoppingReset(Training):
 
     patience, better_by = 4, 10.0  # so much better is no loss of this run after its first
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stopper = {"best": float("inf"), "waited": 0}
 
@@ -98,9 +102,9 @@ class LoadNoop(ConstantRate):
     """What is loaded is what was registered, and that happens when training begins. Loading before it goes through an
     empty list: the generators and the data's place are restored, and nothing of the model."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.registered = []
+        self.registered: list[Any] = []
 
     def prepare(self) -> None:
         self.registered = ["model", "optimizer"]
@@ -121,7 +125,7 @@ class LoadNoop(ConstantRate):
 class Normalizer:
     """The running mean of all inputs seen."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count, self.mean = 0, torch.zeros(8)
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -143,7 +147,7 @@ class AuxiliaryState(Training):
     """The statistics that inputs are normalised with belong to no module, and no checkpoint holds them. The loaded
     model sees inputs on another scale than it was trained on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.normalizer = Normalizer()
 
@@ -162,7 +166,7 @@ class MetricAverage(Training):
     """The mean loss that is printed begins anew after resuming. The training is the same to the last bit: what looks
     like a different run is a different report."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.average = {"total": 0.0, "count": 0}
 
@@ -170,3 +174,83 @@ class MetricAverage(Training):
         loss = super().step()
         self.average = {"total": self.average["total"] + loss, "count": self.average["count"] + 1}
         return loss
+
+
+@fault(
+    "best-reset",
+    verdict="LATENT",
+    causes=(("best", "best_weights/*"),),
+    fix='self.best, self.best_weights = state["best"]',
+    threads=("facebookresearch/ConvNeXt#94",),
+)
+class BestReset(Training):
+    """The weights nearest to the first are kept as the best, and both are forgotten on resume: the first evaluation
+    after it replaces a better one. Training is the same, and the model that is published is another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = samples().tensors[0]
+        self.first = self.outputs_now()
+        self.best, self.best_weights = float("inf"), None
+
+    @torch.no_grad()
+    def outputs_now(self) -> torch.Tensor:
+        self.model.eval()
+        outputs = self.model(self.inputs)
+        self.model.train()
+        return outputs
+
+    def after_update(self) -> None:
+        super().after_update()
+        apart = nn.functional.mse_loss(self.outputs_now(), self.first).item()
+        if apart < self.best:
+            self.best, self.best_weights = apart, copy.deepcopy(self.model.state_dict())
+
+
+_calls = 0
+
+
+@fault(
+    "module-global",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals._calls",),),
+    fix='global _calls; _calls = state["calls"]',
+)
+class ModuleGlobal(Training):
+    """A count that the inputs are scaled by is a variable of the module. No object of the run holds it, so nothing that
+    saves the run's objects saves it."""
+
+    def __init__(self) -> None:
+        global _calls
+        _calls = 0
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        global _calls
+        _calls += 1
+        return super().loss(inputs * (1 + 0.1 * _calls), targets)
+
+
+@fault(
+    "class-attribute",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("seen/calls",),),
+    fix='self.seen.update(state["seen"])',
+)
+class ClassAttribute(Training):
+    """The same count in a dictionary that hangs on the class. It outlives each run of a process and is in no
+    checkpoint."""
+
+    seen = {"calls": 0}  # noqa: RUF012  # shared by all runs of a process: that is the defect
+
+    def __init__(self) -> None:
+        self.seen["calls"] = 0
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.seen["calls"] += 1
+        return super().loss(inputs * (1 + 0.1 * self.seen["calls"]), targets)

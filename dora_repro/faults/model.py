@@ -31,7 +31,7 @@ class StrictFalse(ConstantRate):
 class Compiled(nn.Module):
     """The names that `torch.compile` gives a module, without compiling it."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self._orig_mod = module
 
@@ -62,7 +62,7 @@ class CompilePrefix(ConstantRate):
 class Weighted(nn.Module):
     """A loss that learns how to weigh its targets, by their uncertainty (Kendall et al. 2018)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.log_variance = nn.Parameter(torch.zeros(3))
 

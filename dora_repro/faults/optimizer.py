@@ -1,5 +1,8 @@
 """Optimizers that come back as others."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -39,7 +42,7 @@ class WrongObject(ConstantRate):
     """What is saved is an optimizer that never stepped. Another was made after the saver had got its reference, and the
     state in the file is empty."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.saved_optimizer = self.optimizer
         self.optimizer = self.make_optimizer()
@@ -145,7 +148,7 @@ class HparamOverride(ConstantRate):
 class Lookahead:
     """Slow weights that follow the fast ones, half the way at every second step (Zhang et al. 2019)."""
 
-    def __init__(self, inner: torch.optim.Optimizer):
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
         self.inner = inner
         self.slow = [parameter.detach().clone() for parameter in inner.param_groups[0]["params"]]
         self.done = 0
@@ -183,7 +186,7 @@ class Wrapper(ConstantRate):
     """The state of a wrapper around an optimizer is that of the inner one alone. Here a Lookahead loses its slow
     weights, and at the next synchronisation the model is pulled towards its initialisation."""
 
-    def make_optimizer(self) -> Lookahead:
+    def make_optimizer(self) -> Any:  # a Lookahead is no optimizer of torch
         return Lookahead(super().make_optimizer())
 
 
@@ -218,7 +221,7 @@ class Alias(ConstantRate):
     """A second optimizer was loaded from the first one's live `state_dict`. They share their moments from then on, and
     each step of one spoils the other; after resuming they share them no longer. Here the uninterrupted run is wrong."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.twin = self.make_model()
         self.optimizer_of_twin = torch.optim.AdamW(self.twin.parameters(), lr=1e-2)
@@ -266,7 +269,7 @@ class Orphaned(ConstantRate):
 class HeavyBall:
     """SGD with momentum as people write it themselves, its velocities by parameter."""
 
-    def __init__(self, parameters, lr: float = 1e-2):
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-2) -> None:
         self.parameters, self.lr = list(parameters), lr
         self.velocity: dict[nn.Parameter, torch.Tensor] = {}
 
@@ -278,7 +281,7 @@ class HeavyBall:
     def step(self) -> None:
         for parameter in self.parameters:
             moved = self.velocity.setdefault(parameter, torch.zeros_like(parameter))
-            parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)
+            parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)  # type: ignore[arg-type]  # after backward
 
     def state_dict(self) -> dict:
         return {"lr": self.lr}
@@ -299,5 +302,5 @@ class OwnMomentum(ConstantRate):
     """An optimizer of one's own leaves its momentum out of its state_dict. The dict that holds it has parameters for
     keys, which are other objects in the next process: it could not be saved as it is either."""
 
-    def make_optimizer(self) -> HeavyBall:
+    def make_optimizer(self) -> Any:  # a HeavyBall is no optimizer of torch
         return HeavyBall(self.model.parameters())

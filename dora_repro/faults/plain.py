@@ -5,6 +5,8 @@ and a cosine schedule. Each fault is a subclass that does one thing wrong. It is
 """
 
 import random
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,27 +41,27 @@ class Training:
     seed = 0
     dropout = 0.2
 
-    def __init__(self):
+    def __init__(self) -> None:
         seed_everything(self.seed)
-        self.model = self.make_model()
+        self.model: Any = self.make_model()  # Any: specimens reach into the layers of theirs
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.loader = self.make_loader()
-        self.batches = None  # the epoch's iterator; None between epochs
+        self.loader: Any = self.make_loader()  # Any: some wrap it, some reach into its data set
+        self.batches: Iterator[Sequence[torch.Tensor]] | None = None  # the epoch's iterator; None between epochs
         self.before_epoch = self.generator.get_state()  # where the order of the present epoch begins
         self.position = 0  # batches of it that were used
         self.steps = 0
 
     # --- what it is made of
 
-    def make_model(self) -> nn.Module:
+    def make_model(self) -> Any:  # a module of any kind
         return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, 3))
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.model.parameters(), lr=1e-2)
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> Any:  # one of torch, one of a library, or None
         return torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=20)
 
     def make_loader(self) -> DataLoader:
@@ -67,7 +69,7 @@ class Training:
 
     # --- a step
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is None:
             self.before_epoch = self.generator.get_state()
             self.batches, self.position = iter(self.loader), 0
@@ -158,5 +160,5 @@ class Training:
 class ConstantRate(Training):
     """The same at a constant learning rate: whatever is lost of the optimizer shows in the update itself."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> Any:
         return None

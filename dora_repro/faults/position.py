@@ -1,7 +1,8 @@
 """Places within an epoch that are lost or counted twice."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -24,11 +25,11 @@ class SkipEveryEpoch(Training):
     """The number of batches to skip is never cleared. The resumed epoch goes on where it should, and each one after it
     is shortened by as many."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.skip = 0
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         begins = self.batches is None
         batch = super().next_batch()
         while begins and self.position <= self.skip:
@@ -71,7 +72,7 @@ class SecondResume(Training):
     and the loader goes on counting in the old one: every later checkpoint holds the position of the first resume. Here
     the job was preempted after step 2 and had been resumed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.progress = self.counted = {"batches": 0}
         self.preempted = False
@@ -79,13 +80,13 @@ class SecondResume(Training):
     def step(self) -> float:
         if self.steps == 2 and not self.preempted:
             self.preempted = True
-            file = io.BytesIO()
+            file: Any = io.BytesIO()
             self.save(file)
             file.seek(0)
             self.load(file)
         return super().step()
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         batch = super().next_batch()
         self.counted["batches"] = self.position
         return batch
@@ -102,7 +103,7 @@ class SecondResume(Training):
 class Rows(IterableDataset):
     """Samples in their order, from a row on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.samples, self.start = samples(), 0
 
     def __iter__(self) -> Iterator:
@@ -123,7 +124,7 @@ class IteratorBeforeLoad(Training):
     """Reading ahead begins when the run is built, and the position is loaded afterwards. The iterator is on its way
     from row 0 by then and never looks at the position again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.start_reading()
 
@@ -134,8 +135,8 @@ class IteratorBeforeLoad(Training):
         self.batches = iter(self.loader)
         self.ahead = next(self.batches)
 
-    def next_batch(self):
-        batch, self.ahead = self.ahead, next(self.batches)
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        batch, self.ahead = self.ahead, next(self.batches)  # type: ignore[arg-type]  # begun when built
         return batch
 
     def count_step(self, loss: torch.Tensor) -> float:
@@ -161,7 +162,7 @@ class LoaderEdge(Training):
     """A checkpoint of the very end of an epoch is loaded as the beginning of the next. A sampler that is asked once
     more at its end draws a permutation that it throws away; the resumed run never asks, and shuffles with that one."""
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is not None and self.position == len(self.loader):
             next(self.batches, None)  # as `for batch in loader` does
             self.batches = None
@@ -192,7 +193,7 @@ class OrderFromGlobal(Training):
     """A loader without a generator draws its order from the global one. A resume in the middle of an epoch begins a new
     epoch: other batches, and two draws that the uninterrupted run made long before, so dropout is another as well."""
 
-    def make_loader(self):
+    def make_loader(self) -> Any:
         return DataLoader(samples(), batch_size=BATCH, shuffle=True)
 
     def load_data(self, state: dict) -> None:
@@ -202,7 +203,7 @@ class OrderFromGlobal(Training):
 class Ahead:
     """A loader that has the next batch ready before it hands one out."""
 
-    def __init__(self, loader: DataLoader):
+    def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
 
     def __len__(self) -> int:
@@ -230,5 +231,5 @@ class ReadsAhead(OrderFromGlobal):
     """The same behind a wrapper that reads one batch ahead, as prefetchers and prepared loaders do. What it holds in
     its hand is in no state_dict, and the step that differs first is not the one whose batch was read."""
 
-    def make_loader(self):
+    def make_loader(self) -> Any:
         return Ahead(super().make_loader())

@@ -1,6 +1,8 @@
 """Generators that are lost, re-seeded, or put back at the wrong time."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +98,7 @@ class Device(Training):
 class RankZero(Training):
     """The random states of rank 0 are given to all ranks. Each had its own, and from now on all draw the same masks."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.rank = int(os.environ.get("RANK", "0"))
         super().__init__()
         torch.manual_seed(self.seed + self.rank)
@@ -138,7 +140,7 @@ class Private(Training):
     """A component has a generator of its own, which is in no checkpoint. The global states are all restored, and the
     noise on the inputs begins again with its first values."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.noise = torch.Generator().manual_seed(7)
 
@@ -149,7 +151,7 @@ class Private(Training):
 class WithWorkers(Training):
     """Loads with a worker that lives on."""
 
-    def loader_of(self, dataset: Dataset, **options) -> DataLoader:
+    def loader_of(self, dataset: Dataset, **options: Any) -> DataLoader:
         return DataLoader(dataset, BATCH, num_workers=1, persistent_workers=True, generator=self.generator, **options)
 
 
@@ -159,7 +161,7 @@ class Augmented(Dataset):
     def __len__(self) -> int:
         return PER_EPOCH * BATCH
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, targets = samples()[index]
         return inputs + 0.1 * np.random.randn(), targets
 
@@ -194,7 +196,7 @@ class ByEpoch(Dataset):
     def __len__(self) -> int:
         return PER_EPOCH * BATCH
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, targets = samples()[index]
         return inputs * (1 + 0.1 * self.epoch), targets
 
@@ -217,7 +219,7 @@ class WorkerStaleEpoch(WithWorkers):
     def make_loader(self) -> DataLoader:
         return self.loader_of(ByEpoch())
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if self.batches is None:
             self.loader.dataset.epoch = self.steps // PER_EPOCH
         return super().next_batch()
@@ -249,3 +251,31 @@ class CompiledAfterLoading(Training):
     def load(self, path: str) -> None:
         super().load(path)
         self.model[2] = FusedDropout(self.dropout)
+
+
+_noise = np.random.default_rng(0)
+
+
+def blurred(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs + 0.1 * torch.from_numpy(_noise.normal(size=tuple(inputs.shape))).float()
+
+
+@fault(
+    "module-generator",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals._noise",),),
+    fix='_noise.bit_generator.state = state["noise"]',
+)
+class ModuleGenerator(Training):
+    """A function that augments draws from a generator at the top of the script. Python's, numpy's and torch's global
+    generators are all saved; this one is nobody's."""
+
+    def __init__(self) -> None:
+        global _noise
+        _noise = np.random.default_rng(0)
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(blurred(inputs), targets)

@@ -24,7 +24,7 @@ class BeforeOptimizerStep(ConstantRate):
     """What is saved is taken before the optimizer's step and labelled with the number after it: weights and moments are
     one update behind the data and the counter. One step of the run is lost with each resume."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.optimizer.register_step_pre_hook(self.note)
 
@@ -49,7 +49,7 @@ class SnapshotAlias(Training):
     the last. A resumed run does have a copy, of whatever the best was at the save: the two end with other best weights.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.best, self.best_loss = None, float("inf")
 

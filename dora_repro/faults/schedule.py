@@ -69,7 +69,7 @@ class NeedsOptimizer(Training):
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.model.parameters(), lr=1e-1)
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return MultiStepLR(self.optimizer, milestones=[2], gamma=0.1)
 
     def load_optimizer(self, state: dict) -> None:
@@ -95,7 +95,7 @@ class LastEpoch(Training):
     """A schedule that is stepped at every update is rebuilt on resume with `last_epoch` set to the epoch, as the name
     of the argument suggests. Warmup falls back to nearly its start; `last_epoch` means the number of `step()` calls."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return LambdaLR(self.optimizer, warmup)
 
     def load_optimizer(self, state: dict) -> None:
@@ -125,14 +125,14 @@ class Double(Training):
 class WarmupThen(LRScheduler):
     """A warmup of some steps, after which another schedule takes over; it keeps that one as an attribute."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, after_scheduler: LRScheduler):
+    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, after_scheduler: LRScheduler) -> None:
         self.steps, self.after_scheduler = steps, after_scheduler
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         return [rate * (self.last_epoch + 1) / self.steps for rate in self.base_lrs]
 
-    def step(self, epoch=None) -> None:
+    def step(self, epoch: int | None = None) -> None:
         if self.last_epoch + 1 < self.steps:
             super().step()
         else:
@@ -152,7 +152,7 @@ class ForeignOptimizer(Training):
     """`LRScheduler.state_dict` leaves out the schedule's optimizer, but not that of a schedule which it holds: this one
     is pickled with an optimizer of its own. After a resume it lowers the rate of that copy, and the real one stands."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return WarmupThen(self.optimizer, 2, CosineAnnealingLR(self.optimizer, T_max=20))
 
 
@@ -173,7 +173,7 @@ class PlateauCounters(Training):
     """ReduceLROnPlateau comes back with its best value and its epoch, and without the count of bad ones. The patience
     begins anew with each resume: the learning rate drops late, or in a job that is often restarted never."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return ReduceLROnPlateau(self.optimizer, factor=0.1, patience=3)
 
     def after_update(self) -> None:
@@ -199,7 +199,7 @@ class ScalerMissing(Training):
     growth at zero. Powers of two change no bit of a gradient until one overflows or vanishes; then steps are skipped
     in one run and not in the other."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4, growth_interval=2)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.utils.data import random_split
@@ -9,6 +10,7 @@ from torch.utils.data import random_split
 from dora_repro.faults.gallery import fault
 from dora_repro.subject.config import TrainingConfig
 from dora_repro.subject.feeding import EpochBatches, Feed
+from dora_repro.subject.parts import Loaded
 from dora_repro.subject.training import TrainingRun, seed_everything
 
 MOMENTS = ("optimizer/*/exp_avg", "optimizer/*/exp_avg_sq", "optimizer/*/step")
@@ -22,16 +24,16 @@ class Study(TrainingRun):
 
     choices = SMALL
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(self.choices)
 
 
 class GlobalOrder(Study):
     """As in the study's loop, the order of samples is drawn from torch's global generator, like dropout."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.feed.sampler.generator = None
+        self.feed.sampler.generator = None  # type: ignore[assignment]  # the defect
 
 
 @fault(
@@ -79,7 +81,7 @@ class SplitAfterRng(GlobalOrder):
     def split(self) -> None:
         random_split(self.samples, [1500, len(self.samples) - 1500])
 
-    def load(self, path):
+    def load(self, path: str) -> Loaded:
         loaded = super().load(path)
         self.split()
         return loaded
@@ -144,19 +146,20 @@ class ImageNoise(Study):
 
     choices = replace(SMALL, perturbation="image-noise", perturbation_length=10)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.enter_epoch()
 
     def enter_epoch(self) -> None:
-        if self.feed.loader.dataset.perturbation.active(self.feed.epoch):
+        dataset: Any = self.feed.loader.dataset
+        if dataset.perturbation.active(self.feed.epoch):
             torch.manual_seed(self.config.seed)
 
     def _end_epoch(self) -> None:
         super()._end_epoch()
         self.enter_epoch()
 
-    def load(self, path):
+    def load(self, path: str) -> Loaded:
         loaded = super().load(path)
         self.enter_epoch()
         return loaded
@@ -173,7 +176,7 @@ class DrawnWhenRead(EpochBatches):
 class PlainFeed(Feed):
     """A loader with one generator and workers that live on, as scripts have it."""
 
-    def __init__(self, dataset, batch_size: int, limit: int):
+    def __init__(self, dataset: Any, batch_size: int, limit: int) -> None:
         super().__init__(dataset, batch_size, shuffle=True, limit=limit, workers=0, persistent=False, seed=0)
         self.sampler = DrawnWhenRead(
             len(dataset), batch_size, shuffle=True, limit=limit, generator=self.sampler_generator
@@ -188,7 +191,7 @@ class PlainFeed(Feed):
 
     def _begin(self) -> None:
         self.sampler.epoch = self.epoch
-        self._iterator = iter(self.loader)
+        self._iterator: Any = iter(self.loader)
 
 
 @fault(
@@ -204,7 +207,7 @@ class PersistentWorkers(Study):
     epochs; a resumed run starts its own and draws one more, from the generator that shuffles: the next order differs.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.feed = PlainFeed(self.feed.loader.dataset, 8, limit=3)
 
@@ -223,9 +226,10 @@ class RngReplayed(GlobalOrder):
 
     choices = replace(SMALL, checkpoint="dora+optimizer+progress")
 
-    def load(self, path):
+    def load(self, path: str) -> Loaded:
         loaded = super().load(path)
         seed_everything(self.config.seed)
+        dataset: Any = self.feed.loader.dataset
         for _ in range(self.epoch):
-            torch.randperm(len(self.feed.loader.dataset))
+            torch.randperm(len(dataset))
         return loaded

@@ -1,4 +1,4 @@
-"""A fault is checked and explained like any run, and what is found is held against what was declared beside it."""
+"""Checks and explains a fault like any run, and compares the result with what is declared beside the fault."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,12 @@ from dora_repro.state.paths import matching, select
 
 @dataclass(frozen=True)
 class Tried:
-    """A fault, and what a check of it found.
+    """A fault, and the result of its check.
 
     Attributes:
-        report: None where it was skipped.
-        skipped: why it was.
+        fault: the fault.
+        report: the result; None where the fault was skipped.
+        skipped: why it was skipped; empty where it was not.
         seconds: wall time of check and explanation together.
     """
 
@@ -30,6 +31,7 @@ class Tried:
 
     @property
     def verdict_right(self) -> bool:
+        """Whether the verdict is the declared one."""
         return self.report is not None and str(self.report.verdict) == self.fault.verdict
 
     @property
@@ -45,7 +47,7 @@ class Tried:
 
     @property
     def cause_right(self) -> bool:
-        """Whether one of the declared causes was named, whole, and nothing besides."""
+        """Whether the explanation names exactly one of the declared causes."""
         if self.report is None:
             return False
         explanation = self.report.explanation
@@ -59,17 +61,18 @@ class Tried:
 
     @property
     def as_declared(self) -> bool:
+        """Whether verdict, place and cause are as declared."""
         return self.verdict_right and self.place_right and self.cause_right
 
-    def kept(self) -> Met:
-        """The verdict, held against what is declared.
+    def check(self) -> Met:
+        """Compare the result with what is declared.
 
         Raises:
-            UnexpectedVerdict: verdict, place or cause is another.
+            UnexpectedVerdict: verdict, place or cause differs, or the fault was skipped.
         """
         fault = self.fault
         what = f"{fault.verdict}, step {fault.step}, phase {fault.phase}" if fault.phase else fault.verdict
-        if not self.as_declared:
+        if self.report is None or not self.as_declared:
             raise UnexpectedVerdict(f"{fault.name} is declared as {what}, by {fault.causes}; found {self.report!r}")
         cause = " + ".join(cause.name for cause in self.report.causes)
         reason = f"declared beside the fault, as is its cause ({cause})" if cause else "declared beside the fault"
@@ -77,7 +80,7 @@ class Tried:
 
 
 def _matches(leaves: Iterable[str], globs: Iterable[str]) -> bool:
-    """Every leaf is matched by a glob, and every glob by a leaf."""
+    """Whether every leaf matches a glob, and every glob a leaf."""
     leaves, globs = tuple(leaves), tuple(globs)
     return set(select(globs, leaves)) == set(leaves) and all(matching(glob, leaves) for glob in globs)
 

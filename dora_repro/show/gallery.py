@@ -122,7 +122,7 @@ def asked(name: str, fresh: bool = True) -> Report:
     tried = try_fault(find(name), in_process=not fresh)
     print(tried.report.summary)
     print("cause:", ", ".join(cause.name for cause in tried.report.causes))
-    tried.kept()
+    tried.check()
     return tried.report
 
 

@@ -79,7 +79,7 @@ def test_a_fault_is_told_whole(fault):
 def test_a_new_interpreter_finds_the_class_of_a_fault(fault):
     kind = fault.factory
     assert getattr(importlib.import_module(kind.__module__), kind.__qualname__) is kind
-    assert kind.__module__ == f"dora_repro.faults.{fault.family}"
+    assert kind.__module__ == f"dora_repro.faults.{gallery.FAMILIES[fault.family]}"
 
 
 def test_a_fault_is_found_by_name_and_a_misspelt_one_told_its_nearest():

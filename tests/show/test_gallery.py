@@ -66,7 +66,7 @@ def test_whatever_is_not_as_declared_is_told(changes, said):
     assert not one.as_declared
     assert gallery.line(one).splitlines()[1].strip() == said
     with pytest.raises(UnexpectedVerdict, match="opt-forgotten is declared as"):
-        one.kept()
+        one.check()
 
 
 def test_of_alternatives_one_must_be_named_whole():
@@ -85,7 +85,7 @@ def test_a_clean_run_must_name_nothing():
     fine = {"verdict": "EXACT", "step": None, "phase": None, "causes": (), "family": "clean"}
     assert tried(found=report(), **fine).as_declared
     assert not tried(**fine).as_declared
-    assert repr(tried(found=report(), **fine).kept()).startswith("EXACT, as expected")
+    assert repr(tried(found=report(), **fine).check()).startswith("EXACT, as expected")
 
 
 def test_the_summary_counts_faults_and_clean_runs_apart():

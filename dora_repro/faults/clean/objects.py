@@ -10,10 +10,12 @@ import random
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.faults.averages import Averaging
 from dora_repro.faults.buffers import validate
@@ -32,7 +34,7 @@ class AveragedModel(Training):
     """`AveragedModel` keeps a deep copy of the model and averages into it after each step. How many it has averaged is
     a buffer, so its own state dict is enough."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.averaged = torch.optim.swa_utils.AveragedModel(self.model)
 
@@ -94,9 +96,9 @@ class LoadLater(Training):
     """`load` only remembers the path, and the file is read when the first step begins. Right after loading everything
     is wrong, and before anything is computed all of it is right."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.pending = None
+        self.pending: str | None = None
 
     def load(self, path: str) -> None:
         self.pending = path
@@ -172,7 +174,7 @@ class NotANumber(Training):
     """NaN in a tensor and in plain values: no loss has been the best yet. NaN is not equal to itself, and the same bits
     are the same state."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.best = math.nan
         self.best_of_each = torch.full((3,), math.nan)
@@ -190,7 +192,7 @@ class History(Training):
     """A list of all losses that is not saved, so the resumed run has only those since. It keeps books: what it held is
     still in it, both runs append the same, and nothing reads it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.losses: list[float] = []
 
@@ -204,9 +206,10 @@ class Locks(Training):
     """Locks, a queue and a pool of threads hang on the run, and nothing of them can be saved. They are plumbing: the
     thread is waited for within the step, and the queue is empty between steps."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.lock, self.done, self.norms = threading.RLock(), threading.Event(), queue.Queue()
+        self.lock, self.done = threading.RLock(), threading.Event()
+        self.norms: queue.Queue[torch.Tensor] = queue.Queue()
 
     def after_update(self) -> None:
         super().after_update()
@@ -229,14 +232,14 @@ class Lambdas(Training):
     """A schedule made of a lambda, a hook that is one, and an open log file. None of them can be pickled, and none
     needs to be: the code makes them again, and where the file was written to is not what is trained."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.clip = lambda gradient: gradient.clamp(-1.0, 1.0)
         self.model[0].weight.register_hook(self.clip)
         self.log = open(os.devnull, "w", encoding="utf-8")  # open as long as the run
         weakref.finalize(self, self.log.close)
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.9**step)
 
     def after_update(self) -> None:
@@ -247,7 +250,7 @@ class Lambdas(Training):
 class Callback:
     """Counts, and knows the run that it belongs to."""
 
-    def __init__(self, run: Training):
+    def __init__(self, run: Training) -> None:
         self.run, self.called = run, 0
 
 
@@ -256,10 +259,10 @@ class SelfReferences(Training):
     """The run holds itself, callbacks hold the run, and a list is its own item. Whoever walks along the attributes goes
     round in circles; each object is one state, whatever the number of ways to it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.trainer = self
-        self.callbacks = [Callback(self), Callback(self)]
+        self.callbacks: list[Any] = [Callback(self), Callback(self)]
         self.callbacks.append(self.callbacks)
 
     def after_update(self) -> None:
@@ -288,7 +291,7 @@ class Slots(Training):
     """The progress is kept in a dataclass with slots, which `vars` does not see and `__dict__` does not have. It is
     saved field by field."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.progress = Progress()
 

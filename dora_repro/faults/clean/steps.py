@@ -1,6 +1,7 @@
 """Runs that look suspicious and are right: steps and samplers of a kind. Each must come out EXACT."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,8 @@ class Weighted(Training):
     """Samples are drawn by weight, with the generator that is saved."""
 
     def make_loader(self) -> DataLoader:
-        sampler = WeightedRandomSampler(torch.arange(1.0, 1.0 + SAMPLES), SAMPLES, generator=self.generator)
+        weights: Any = torch.arange(1.0, 1.0 + SAMPLES)  # the stubs of torch want a list, its code makes a tensor of it
+        sampler = WeightedRandomSampler(weights, SAMPLES, generator=self.generator)
         return DataLoader(samples(), BATCH, sampler=sampler, generator=self.generator)
 
 
@@ -58,7 +60,7 @@ class Recomputed(Training):
 class Clipped(Training):
     """Gradients are clipped by a hook of the optimizer, which is a function that holds the run itself."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.norms = {"last": torch.zeros(())}
         self.optimizer.register_step_pre_hook(
@@ -70,7 +72,7 @@ class Clipped(Training):
 class BestCopied(Training):
     """The best weights are kept as a copy, which is saved."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.best = copy.deepcopy(self.model.state_dict())
 

@@ -1,13 +1,14 @@
 """Runs that look suspicious and are right: data, random numbers and loops. Each must come out EXACT."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dora_repro.faults.clean import LoadLater
+from dora_repro.faults.clean.objects import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
 
@@ -27,7 +28,7 @@ class SkipLater(LoadLater):
 class Noisy(Dataset):
     """Samples with noise that is drawn when they are read, by whoever reads them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.inputs, self.targets = samples().tensors
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class PersistentWorkers(Training):
 
     def make_loader(self) -> DataLoader:
         self.order = EpochOrder()
-        how = {"num_workers": 2, "persistent_workers": True, "generator": self.generator}
+        how: dict[str, Any] = {"num_workers": 2, "persistent_workers": True, "generator": self.generator}
         return DataLoader(samples(), batch_size=BATCH, sampler=self.order, **how)
 
     def end_epoch(self) -> None:
@@ -121,7 +122,7 @@ class NumpyGenerator(Training):
     """Noise comes from a numpy Generator of the run's own, which `np.random.get_state` knows nothing of. The state of
     its bit generator is a plain dictionary, and is saved."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.noise = np.random.default_rng(5)
 
@@ -142,11 +143,11 @@ class PythonShuffle(Training):
     """No loader: one list of indices, shuffled again in place by Python's `random` at each epoch. Every order depends
     on all before it, so the generator alone would not do; the list is saved with it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.samples, self.order = samples(), list(range(SAMPLES))
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         if not self.position:
             random.shuffle(self.order)
         chosen = self.order[self.position * BATCH : (self.position + 1) * BATCH]
@@ -180,11 +181,11 @@ class Yielding(Training):
     """The loop is a Python generator, and a suspended frame cannot be saved. It is one epoch long, closed with its last
     batch and made anew: between two epochs there is nothing in it, and the save falls there."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.loop = self.epoch()
 
-    def epoch(self) -> Iterator[float]:
+    def epoch(self) -> Generator[float, None, None]:
         for inputs, targets in self.loader:
             self.optimizer.zero_grad()
             loss = self.loss(inputs, targets)
@@ -207,7 +208,7 @@ class Reseeded(Training):
     """No generator is saved at all. Each step seeds them with its number, and each epoch's order is seeded with the
     epoch's: whatever is drawn is a function of these, and the number is in the file."""
 
-    def next_batch(self):
+    def next_batch(self) -> Sequence[torch.Tensor]:
         self.generator.manual_seed(self.steps // PER_EPOCH)  # read when the epoch's order is drawn
         return super().next_batch()
 

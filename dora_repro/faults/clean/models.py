@@ -1,9 +1,12 @@
 """Runs that look suspicious and are right: models, optimizers and schedules. Each must come out EXACT."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
@@ -15,7 +18,7 @@ class OneCycle(Training):
     """OneCycleLR writes learning rates and betas of its own into the groups when it is built, and counts to a last
     step. Its state and the optimizer's groups are both loaded over that."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         return lr_scheduler.OneCycleLR(self.optimizer, max_lr=0.05, total_steps=12)
 
 
@@ -24,7 +27,7 @@ class Sequential(Training):
     """A warm-up and a cosine in turn. SequentialLR steps its schedules while it is built, which changes the learning
     rate; its state has those of both inside, and the rate itself comes back with the optimizer."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         parts = (
             lr_scheduler.LinearLR(self.optimizer, 0.1, total_iters=4),
             lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=8),
@@ -37,7 +40,7 @@ class Chained(Training):
     """Two schedules that multiply the same learning rate at each step, so that neither knows what it is. The optimizer
     does, and is loaded as well."""
 
-    def make_scheduler(self):
+    def make_scheduler(self) -> LRScheduler:
         parts = [
             lr_scheduler.ConstantLR(self.optimizer, total_iters=4),
             lr_scheduler.ExponentialLR(self.optimizer, 0.9),
@@ -61,7 +64,7 @@ class Scaler(Training):
     """The loss is scaled by a power of two that grows with time, beyond what any state dict of the model or the
     optimizer tells. The scaler has one of its own, and it is in the file."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4, growth_interval=2)
 
@@ -97,13 +100,13 @@ class LBFGS(Training):
     def step(self) -> float:
         inputs, targets = self.next_batch()
 
-        def closure() -> torch.Tensor:
+        def closure() -> Any:  # a tensor, where the stubs of torch say float
             self.optimizer.zero_grad()
             loss = self.loss(inputs, targets)
             loss.backward()
             return loss
 
-        loss = self.optimizer.step(closure)
+        loss: Any = self.optimizer.step(closure)
         self.after_update()
         self.steps += 1
         if self.position == len(self.loader):
@@ -117,7 +120,7 @@ class Momentum(Training):
     foreach = fused = False
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        how = {"lr": 0.05, "momentum": 0.9, "foreach": self.foreach, "fused": self.fused}
+        how: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "foreach": self.foreach, "fused": self.fused}
         return torch.optim.SGD(self.model.parameters(), **how)
 
 
@@ -195,7 +198,7 @@ class Adversarial(Training):
     """Two models and two optimizers in turn, and gradients of one that the other's loss leaves behind. Each is set to
     zero before its own step; all four are in the file."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.critic = nn.Sequential(nn.Linear(3, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
         self.optimizer_of_critic = torch.optim.Adam(self.critic.parameters(), lr=1e-2, betas=(0.5, 0.9))
@@ -220,9 +223,9 @@ class Adversarial(Training):
 class Remembering(nn.Sequential):
     """Makes the helper that writes it when it is first written."""
 
-    def __init__(self, *layers: nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__(*layers)
-        self.writer = None
+        self.writer: Writer | None = None
 
     def write(self, path: str, state: dict) -> None:
         self.writer = self.writer or Writer()
@@ -232,7 +235,7 @@ class Remembering(nn.Sequential):
 class Writer:
     """Has settings, and no state of the training."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.protocol = 2
 
     def write(self, path: str, state: dict) -> None:

@@ -1,0 +1,1 @@
+"""Runs that look suspicious and are right: each must come out EXACT."""
