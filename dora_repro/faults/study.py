@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import random_split
 
 from dora_repro.faults.gallery import fault
+from dora_repro.subject.checkpoints import Loaded
 from dora_repro.subject.config import TrainingConfig
 from dora_repro.subject.feeding import EpochBatches, Feed
-from dora_repro.subject.parts import Loaded
 from dora_repro.subject.training import TrainingRun, seed_everything
 
 MOMENTS = ("optimizer/*/exp_avg", "optimizer/*/exp_avg_sq", "optimizer/*/step")
@@ -81,7 +82,7 @@ class SplitAfterRng(GlobalOrder):
     def split(self) -> None:
         random_split(self.samples, [1500, len(self.samples) - 1500])
 
-    def load(self, path: str) -> Loaded:
+    def load(self, path: str | Path) -> Loaded:
         loaded = super().load(path)
         self.split()
         return loaded
@@ -159,7 +160,7 @@ class ImageNoise(Study):
         super()._end_epoch()
         self.enter_epoch()
 
-    def load(self, path: str) -> Loaded:
+    def load(self, path: str | Path) -> Loaded:
         loaded = super().load(path)
         self.enter_epoch()
         return loaded
@@ -226,7 +227,7 @@ class RngReplayed(GlobalOrder):
 
     choices = replace(SMALL, checkpoint="dora+optimizer+progress")
 
-    def load(self, path: str) -> Loaded:
+    def load(self, path: str | Path) -> Loaded:
         loaded = super().load(path)
         seed_everything(self.config.seed)
         dataset: Any = self.feed.loader.dataset
