@@ -5,13 +5,17 @@ The one module that imports transformers, and only inside its functions.
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 
 from dora_repro.errors import BadInput, MissingExtra
-from dora_repro.subject.model import CLIPHBA, apply_dora
+from dora_repro.subject.model import CLIPHBA, LayerOptions, apply_dora
 from dora_repro.subject.prompts import PROMPTS, byte_tokens, tokenize
-from dora_repro.subject.sizes import LOGIT_SCALE, Size
+from dora_repro.subject.sizes import LOGIT_SCALE, Size, Tower
+
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, CLIPModel
 
 _SUITABLE = "a folder that save_pretrained wrote"
 
@@ -25,31 +29,31 @@ def build(
     rank: int | None = None,
     cache_prompts: bool = True,
     prompt_tokens: int = 0,
-    **options,
+    **options: Unpack[LayerOptions],
 ) -> CLIPHBA:
     """A model on the CPU, in training mode; random weights are drawn from torch's global generator.
 
     Args:
         size: its towers; with real weights those of the weights, and only the defaults below are the size's.
         weights: a folder that `save_pretrained` wrote, or a name on the hub; None for random weights.
-        vision_dora, text_dora, rank: as in `Size`, whose numbers None stands for.
-        prompt_tokens: length the prompts are filled up to; 0 for the longest prompt's (attention is causal,
-            so filling up changes no score), 77 as the study does.
+        vision_dora: DoRA layers in the vision tower; None for the size's number.
+        text_dora: DoRA layers in the text tower; None for the size's number.
+        rank: of the layers; None for the size's.
+        cache_prompts: compute the output of the frozen text blocks once.
+        prompt_tokens: length to which the prompts are padded; 0 for the longest prompt's (attention is causal, so
+            padding changes no score), 77 as the study does.
         options: of `DoRALinear`.
 
     Raises:
-        BadInput: weights that are not there, cannot be fetched or are no CLIP; numbers that do not fit the
-            model.
+        BadInput: weights that are not there, cannot be fetched or are no CLIP; numbers that do not fit the model.
     """
     clip = random_clip(size) if weights is None else real_clip(weights)
     tokens = None if weights is None else tokenize(PROMPTS, weights, prompt_tokens)
     if tokens is None:
-        tokens = byte_tokens(PROMPTS, clip.config.text_config.vocab_size, prompt_tokens)
-    room = clip.config.text_config.max_position_embeddings
+        tokens = byte_tokens(PROMPTS, clip.text_model.config.vocab_size, prompt_tokens)
+    room = clip.text_model.config.max_position_embeddings
     if tokens.shape[1] > room:
-        raise BadInput(
-            f"the prompts have {tokens.shape[1]} tokens and the model takes {room}: lower prompt_tokens"
-        )
+        raise BadInput(f"the prompts have {tokens.shape[1]} tokens and the model takes {room}: lower prompt_tokens")
     apply_dora(
         clip,
         size.vision_dora if vision_dora is None else vision_dora,
@@ -60,7 +64,7 @@ def build(
     return CLIPHBA(clip, tokens, cache_prompts).train()
 
 
-def random_clip(size: Size):
+def random_clip(size: Size) -> "CLIPModel":
     """A CLIPModel of this size, its weights drawn from torch's global generator as the library draws them."""
     model, _ = _transformers()
     # The library would draw every weight twice, torch's way and then CLIP's: at vit-l-14 ten seconds more.
@@ -72,12 +76,12 @@ def random_clip(size: Size):
     return clip
 
 
-def configuration(size: Size):
+def configuration(size: Size) -> "CLIPConfig":
     """The library's CLIPConfig for a size."""
     _, config = _transformers()
     end = size.vocabulary - 1
     both = {"attention_dropout": 0.0, "projection_dim": size.projection}
-    return config(
+    return config(  # type: ignore[call-arg]  # attn_implementation is an argument of its base class, by **kwargs
         text_config={
             **both, **_tower(size.text),
             "vocab_size": size.vocabulary, "max_position_embeddings": size.context,
@@ -90,7 +94,7 @@ def configuration(size: Size):
     )  # fmt: skip  # one line a subject
 
 
-def _draw(clip) -> None:
+def _draw(clip: "CLIPModel") -> None:
     """Give every parameter and buffer of an empty CLIP its first value.
 
     Biases are 0 and norms 1; all else is normal, with the spreads of OpenAI's CLIP (its method
@@ -132,24 +136,23 @@ def _draw_normal(parameter_and_spread: tuple[torch.Tensor, float], seed: int) ->
     parameter.normal_(std=spread, generator=torch.Generator().manual_seed(seed))
 
 
-def real_clip(weights: str):
-    """A CLIPModel in float32 with the weights of a local folder (nothing is fetched) or of a hub name."""
+def real_clip(weights: str) -> "CLIPModel":
+    """A CLIPModel in float32 with the weights of a local folder (nothing is fetched) or of a hub name.
+
+    Raises:
+        BadInput: no such folder, no CLIP, or weights that cannot be fetched or loaded.
+    """
     model, _ = _transformers()
     folder = Path(weights)
     local = folder.is_dir()
-    if not local and (
-        folder.exists() or weights.startswith(("/", "./", "../", "~")) or weights.count("/") > 1
-    ):
+    is_path = folder.exists() or weights.startswith(("/", "./", "../", "~")) or weights.count("/") > 1
+    if is_path and not local:
         raise BadInput(f"weights={weights!r}: there is no such folder; give {_SUITABLE}, or a hub name")
     if local:
         _check_is_clip(folder)
     try:
-        return model.from_pretrained(
-            weights, local_files_only=local, attn_implementation="sdpa", dtype=torch.float32
-        )
-    except (
-        Exception
-    ) as error:  # the library, the hub and the file readers raise many kinds; all mean: no weights
+        return model.from_pretrained(weights, local_files_only=local, attn_implementation="sdpa", dtype=torch.float32)
+    except Exception as error:  # the library, the hub and the file readers raise many kinds; all mean: no weights
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = "look at the files in it" if local else "is the hub reachable? A local folder works without it"
         raise BadInput(f"weights={weights!r} cannot be loaded: {why} ({hint})") from error
@@ -162,21 +165,19 @@ def _check_is_clip(folder: Path) -> None:
     try:
         kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(
-            f"weights={str(folder)!r}: it holds no readable config.json; give {_SUITABLE}"
-        ) from error
+        raise BadInput(f"weights={str(folder)!r}: it holds no readable config.json; give {_SUITABLE}") from error
     if kind != "clip":
         raise BadInput(f"weights={str(folder)!r}: it holds a model of type {kind!r}, and this is for 'clip'")
 
 
-def _tower(tower) -> dict:
+def _tower(tower: Tower) -> dict[str, int]:
     return {
         "hidden_size": tower.width, "intermediate_size": 4 * tower.width,
         "num_hidden_layers": tower.layers, "num_attention_heads": tower.heads,
     }  # fmt: skip  # width and counts in pairs
 
 
-def _transformers():
+def _transformers() -> tuple[type["CLIPModel"], type["CLIPConfig"]]:
     # The module itself, and not `from transformers import CLIPModel`: that looks through more of the library.
     try:
         from transformers.models.clip.configuration_clip import CLIPConfig

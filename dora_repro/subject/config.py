@@ -3,8 +3,9 @@
 import difflib
 import math
 from dataclasses import dataclass, fields
-from typing import get_args
+from typing import Any, get_args
 
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.subject.sizes import SIZES
 
@@ -37,46 +38,52 @@ _SHARES = ("dropout", "momentum", "validation_share")
 class TrainingConfig:
     """All choices of a `TrainingRun`; the defaults are the study's where it fits a small model on a CPU.
 
-    Epochs and steps count from 1 (`perturbation_start=2` is the second epoch; after step 5 five steps are
-    done).
+    Epochs and steps count from 1 (`perturbation_start=2` is the second epoch; after step 5 five steps are done).
 
     Attributes:
         size: "tiny" (default), "vit-b-32" or "vit-l-14" (the study's); see `sizes.py`.
         weights: folder or hub name of real CLIP weights; None for random ones, drawn from `seed`.
         data: "digits" (default), "synthetic" (one fixed random batch, an epoch is one step), or "things".
-        images, targets: for "things": the folder of images, and the CSV of image name and 66 values.
-        vision_dora, text_dora, rank: DoRA layers per tower and their rank; None for the size's.
+        images: for "things": the folder of images.
+        targets: for "things": the CSV of image name and 66 values.
+        vision_dora: how many of the vision tower's last blocks get a DoRA layer; None for the size's number.
+        text_dora: the same of the text tower.
+        rank: of the DoRA layers; None for the size's.
         alpha: strength of the low-rank update; scaling is alpha / rank.
-        dropout: on the low-rank update; dropout_mode: "live", or "study" (never drawn).
+        dropout: probability of dropping an element of the low-rank update.
+        dropout_mode: "live", or "study" (never drawn).
         init: "study" or "paper" (the layer starts as the weight it replaces); see `DoRALinear`.
-        cache_prompts: compute what frozen text blocks make of the prompts once; the bytes are the same
-            without.
-        prompt_tokens: length the prompts are filled up to; 0 for the longest prompt's.
+        cache_prompts: compute the output of the frozen text blocks once; the bytes are the same without.
+        prompt_tokens: length to which the prompts are padded; 0 for the longest prompt's.
         epochs: how many; the last step of the last one ends the training.
-        steps_per_epoch: end each epoch after so many batches; None for all of them.
+        steps_per_epoch: end each epoch after N batches; None for all of them.
         batch_size: None for the size's.
         validation_share: of the samples, held out by `random_split`; 0.2 as in the study.
-        shuffle: the order of samples anew each epoch.
-        workers, persistent_workers: of the DataLoader.
-        validate: measure the validation loss at the end of each epoch ("synthetic" has no validation
-            samples).
-        optimizer: "adamw" or "sgd"; learning_rate and weight_decay for both, momentum for "sgd".
-        scheduler: "none", "cosine" (to zero over the whole training) or "warmup" (linear over
-            `warmup_steps`); it is stepped after each optimizer step.
-        early_stopping: stop after so many epochs without a lower validation loss; 0 never stops.
-        perturbation: see `perturbation.py`; in force in `perturbation_length` epochs from
-            `perturbation_start` on.
+        shuffle: draw a new order of samples each epoch.
+        workers: of the DataLoader; 0 loads in the training process.
+        persistent_workers: keep them from one epoch to the next.
+        validate: measure the validation loss at the end of each epoch ("synthetic" has no validation samples).
+        optimizer: "adamw" or "sgd".
+        learning_rate: of the optimizer.
+        weight_decay: of the optimizer.
+        momentum: of "sgd".
+        scheduler: "none", "cosine" (to zero over the whole training) or "warmup" (linear over `warmup_steps`); it is
+            stepped after each optimizer step.
+        warmup_steps: optimizer steps until "warmup" reaches the learning rate.
+        early_stopping: stop after N epochs without a lower validation loss; 0 never stops.
+        perturbation: see `perturbation.py`.
+        perturbation_start: the first epoch that is perturbed.
+        perturbation_length: how many epochs are.
         noise: standard deviation of "image-noise", in units of the normalised image.
         seed: of everything.
         device: where the model and its batches live: "cpu", "cuda", "cuda:1".
         checkpoint: what `save` writes: "complete" (default), "dora-only" (exactly the study's file), or parts
             joined by "+", from: dora, optimizer, scheduler, rng, data, progress.
-        resume_step: optimizer steps done, told by hand: used by `load` for files that hold no progress. None
-            for what the file's name tells, as with the study: `epoch2_dora_params.pth`, `step20.pt`; else 0.
+        resume_step: optimizer steps done, for `load` of files that hold no progress. None for what the file's name
+            says, as with the study: `epoch2_dora_params.pth`, `step20.pt`; else 0.
 
     Raises:
-        BadInput: an unknown name (with the nearest known one), a number out of range, choices that exclude
-            each other.
+        BadInput: an unknown name (with the nearest known one), a number out of range, choices that exclude each other.
     """
 
     size: str = "tiny"
@@ -117,7 +124,7 @@ class TrainingConfig:
     checkpoint: str = "complete"
     resume_step: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             _check_choice(name, getattr(self, name), allowed)
         for field in fields(self):
@@ -139,13 +146,11 @@ class TrainingConfig:
         for name in chosen:
             _check_choice("checkpoint", name, ("complete", "dora-only", *PARTS))
         if {"complete", "dora-only"} & set(chosen) or len(set(chosen)) < len(chosen):
-            raise BadInput(
-                f"checkpoint={self.checkpoint!r}: join different parts with '+', from {', '.join(PARTS)}"
-            )
+            raise BadInput(f"checkpoint={self.checkpoint!r}: join different parts with '+', from {', '.join(PARTS)}")
         return tuple(name for name in PARTS if name in chosen)
 
 
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: Value, allowed: tuple[str, ...]) -> None:
     if value in allowed:
         return
     near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
@@ -153,8 +158,8 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     raise BadInput(f"{name}={value!r} is not known; there is {', '.join(map(repr, allowed))}: {hint}")
 
 
-def _check_type(name: str, value: object, kind) -> None:
-    kinds = get_args(kind) or (kind,)
+def _check_type(name: str, value: Value, annotation: Any) -> None:  # Any: a type, or a union of two
+    kinds: tuple[type, ...] = get_args(annotation) or (annotation,)
     number = float in kinds and isinstance(value, int) and not isinstance(value, bool)
     if not number and type(value) not in kinds:
         wanted = " or ".join("None" if one is type(None) else one.__name__ for one in kinds)
@@ -183,9 +188,8 @@ def _check_together(config: TrainingConfig) -> None:
         raise BadInput(
             f"momentum={config.momentum} is for optimizer='sgd'; {config.optimizer!r} has moments of its own"
         )
-    if config.early_stopping and (
-        not config.validate or config.data == "synthetic" or config.validation_share == 0
-    ):
+    validated = config.validate and config.data != "synthetic" and config.validation_share > 0
+    if config.early_stopping and not validated:
         raise BadInput(
             "early_stopping needs a validation loss: "
             "validate=True, validation_share above 0, data other than 'synthetic'"

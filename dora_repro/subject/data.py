@@ -13,17 +13,31 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dora_repro.errors import BadInput, MissingExtra
-from dora_repro.subject.perturbation import normalise
 
 DIMENSIONS = 66
+PIXEL_MEAN = (0.52997664, 0.48070561, 0.41943838)  # the study's, of the THINGS images, per colour
+PIXEL_STD = (0.27608301, 0.26593025, 0.28238822)
+
+_MEAN = torch.tensor(PIXEL_MEAN)[:, None, None]  # (3, 1, 1)
+_STD = torch.tensor(PIXEL_STD)[:, None, None]
 
 
-class Samples(Dataset):
-    """What all sources share: `self[index]` is an image and its target."""
+def normalise(image: Tensor) -> Tensor:
+    """Colours from [0, 1] to the study's normalised range.  # (3, side, side) -> (3, side, side)"""
+    return (image - _MEAN) / _STD
 
-    targets: Tensor  # (samples, 66)
 
-    def image(self, index: int) -> Tensor:  # (3, side, side)
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """What all sources share: `self[index]` is an image and its target.
+
+    Attributes:
+        targets: of all samples  # (samples, 66)
+    """
+
+    targets: Tensor
+
+    def image(self, index: int) -> Tensor:
+        """A sample's normalised image.  # (3, side, side)"""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -47,7 +61,7 @@ class Digits(Samples):
     powers of two: every machine gets the same bits.
     """
 
-    def __init__(self, side: int):
+    def __init__(self, side: int) -> None:
         pixels, digits = read_digits()
         generator = np.random.Generator(np.random.PCG64(66))
         prototype = generator.integers(-64, 65, size=(10, DIMENSIONS))
@@ -62,9 +76,15 @@ class Digits(Samples):
 
 
 class Synthetic(Samples):
-    """The quick test's dummy data: one fixed batch of normal noise, images and targets, from the seed."""
+    """The quick test's dummy data: one fixed batch of normal noise, images and targets.
 
-    def __init__(self, side: int, count: int, seed: int):
+    Args:
+        side: of the square images, in pixels.
+        count: of samples.
+        seed: of the generator that draws them.
+    """
+
+    def __init__(self, side: int, count: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randn(count, 3, side, side, generator=generator)
         self.targets = torch.randn(count, DIMENSIONS, generator=generator)
@@ -80,12 +100,17 @@ class Things(Samples):
     values. Images are resized to `side` × `side` (bilinear), taken as RGB, and normalised with the study's
     mean and std.
 
+    Args:
+        images: the folder.
+        targets: the CSV.
+        side: of the square images, in pixels.
+
     Raises:
-        BadInput: naming file and row: no such file or folder, another number of columns, a value that is no
+        BadInput: naming file and row: no such file or folder, a different number of columns, a value that is no
             finite number, an image that is missing; an unreadable image when it is first asked for.
     """
 
-    def __init__(self, images: str, targets: str, side: int):
+    def __init__(self, images: str, targets: str, side: int) -> None:
         self.folder = Path(images)
         if not self.folder.is_dir():
             raise BadInput(f"images={images!r}: there is no such folder")
@@ -94,8 +119,7 @@ class Things(Samples):
         for row, name in enumerate(self.names):
             if not (self.folder / name).is_file():
                 raise BadInput(
-                    f"{targets}, row {row + 1}: the image {name!r} is not in {images}; "
-                    "add it or take the row out"
+                    f"{targets}, row {row + 1}: the image {name!r} is not in {images}; add it or take the row out"
                 )
 
     def image(self, index: int) -> Tensor:
@@ -108,9 +132,7 @@ class Things(Samples):
             with Image.open(path) as file:
                 resized = file.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise BadInput(
-                f"{path} cannot be read as an image: {error}; replace it or take its row out"
-            ) from error
+            raise BadInput(f"{path} cannot be read as an image: {error}; replace it or take its row out") from error
         pixels = torch.from_numpy(np.array(resized))  # (side, side, 3)
         return normalise(pixels.permute(2, 0, 1).float() / 255)
 
@@ -149,9 +171,8 @@ def _read_embeddings(path: Path) -> tuple[list[str], Tensor]:
         raise BadInput(f"{path} has {table.shape[1]} columns, not {wanted}")
     if len(table) < 2:
         raise BadInput(f"{path} has {len(table)} rows; training and validation need 2 at least")
-    values = (
-        table.iloc[:, 2:].apply(pandas.to_numeric, errors="coerce").to_numpy(dtype=np.float64, copy=True)
-    )  # (rows, 66)
+    numbers = table.iloc[:, 2:].apply(pandas.to_numeric, errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, copy=True)  # (rows, 66)
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         row, column = wrong[0]

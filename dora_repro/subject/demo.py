@@ -12,13 +12,24 @@ from dora_repro.errors import BadInput
 from dora_repro.subject.config import TrainingConfig
 from dora_repro.subject.training import TrainingRun
 
-_KEPT: list[tempfile.TemporaryDirectory] = []  # removed when the interpreter ends
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # removed when the interpreter ends
 
 
 def trained(config: TrainingConfig, name: str, folder: str | Path | None = None) -> Path:
-    """Train, saving after each epoch; the folder `name`, in `folder` or in one that goes when the interpreter ends.
+    """Train, saving after each epoch.
 
     One thread: a small model gains nothing by more, and beside other programs loses much.
+
+    Args:
+        config: what is trained.
+        name: of the folder that is made.
+        folder: that it is made in; None for a temporary one, which is removed when the interpreter ends.
+
+    Returns:
+        the folder of checkpoints, `epoch1.pt` and so on.
+
+    Raises:
+        BadInput: as `TrainingRun`.
     """
     if folder is None:
         _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-series-"))
@@ -45,7 +56,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def two_trained(config: TrainingConfig, folder: str = "", other: str = "") -> tuple[Path, Path | None]:
-    """Two folders to look at: those given; or, where none is, a run without and one with the perturbation of a config.
+    """Two folders of checkpoints: those given, or two trained on the spot.
+
+    Args:
+        config: trained without and with its perturbation, where no folder is given.
+        folder: of the first run; empty for none.
+        other: of the second run; empty for none.
+
+    Returns:
+        the folders; None for the second, where only the first is given.
 
     Raises:
         BadInput: `other` without `folder`.

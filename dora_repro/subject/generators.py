@@ -15,16 +15,12 @@ class GlobalGenerators:
     """Their states, as numbers and tensors; CUDA's are an empty list where CUDA is not in use."""
 
     def state_dict(self) -> StateDict:
-        kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         return {
             "python": random.getstate(),
-            "numpy": {
-                "kind": kind, "keys": torch.from_numpy(keys.astype(np.int64)), "position": position,
-                "has_gauss": has_gauss, "cached_gaussian": cached,
-            },
+            "numpy": _named(np.random.get_state(legacy=True)),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        }  # fmt: skip  # numpy's five in two lines
+        }
 
     def load_state_dict(self, state: StateDict | None) -> None:
         if state is None:
@@ -61,15 +57,20 @@ def from_study(found: Mapping[str, Any]) -> StateDict:
     if "python_rng_state" in found:
         states["python"] = found["python_rng_state"]
     if "numpy_rng_state" in found:
-        kind, keys, position, has_gauss, cached = found["numpy_rng_state"]
-        states["numpy"] = {
-            "kind": kind, "keys": torch.as_tensor(np.asarray(keys).astype(np.int64)), "position": int(position),
-            "has_gauss": int(has_gauss), "cached_gaussian": float(cached),
-        }  # fmt: skip  # as in state_dict
+        states["numpy"] = _named(found["numpy_rng_state"])
     if found.get("cuda_rng_state") is not None:
         cuda = found["cuda_rng_state"]
         states["cuda"] = list(cuda) if isinstance(cuda, (list, tuple)) else [cuda]
     return states
+
+
+def _named(state: tuple[Any, ...]) -> StateDict:
+    """numpy's five, as `numpy.random.get_state()` has them, by name and as plain data."""
+    kind, keys, position, has_gauss, cached = state
+    return {
+        "kind": kind, "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)), "position": int(position),
+        "has_gauss": int(has_gauss), "cached_gaussian": float(cached),
+    }  # fmt: skip  # numpy's five in two lines
 
 
 def _restore(

@@ -1,14 +1,13 @@
 """The study's model: CLIP with DoRA layers, scoring an image against 66 prompts.
 
-`DoRALinear` is the layer, `apply_dora` puts it into a CLIP of the transformers library, `CLIPHBA` is the
-whole. Nothing here trains or saves. transformers is imported where a model is built, since that takes
-seconds.
+`DoRALinear` is the layer, `apply_dora` puts it into a CLIP of the transformers library, `CLIPHBA` is the whole. Nothing
+here trains or saves. transformers is imported where a model is built, since that takes seconds.
 
 Letters: n images, p prompts (66), t tokens, d width of a tower, r rank.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,15 @@ if TYPE_CHECKING:
 
 DROPOUT_MODES = ("live", "study")
 INITS = ("study", "paper")
+
+
+class LayerOptions(TypedDict, total=False):
+    """Options of `DoRALinear` that have defaults; see there."""
+
+    alpha: float
+    dropout: float
+    init: str
+    dropout_mode: str
 
 
 class DoRALinear(nn.Module):
@@ -52,6 +60,8 @@ class DoRALinear(nn.Module):
     `bias` can be read as an `nn.Linear`'s in either mode; reading never draws.
     """
 
+    D: Tensor  # a buffer
+
     def __init__(
         self,
         weight: Tensor,
@@ -62,12 +72,20 @@ class DoRALinear(nn.Module):
         dropout: float = 0.1,
         init: str = "study",
         dropout_mode: str = "live",
-    ):
-        """Args: `weight` (out, in) and `bias` (out,) to start from; they are copied.
+    ) -> None:
+        """Build the layer from a weight.
+
+        Args:
+            weight: to start from; it is copied  # (out, in)
+            bias: to start from; it is copied  # (out,)
+            rank: r, of the low-rank update.
+            alpha: scaling is alpha / rank.
+            dropout: probability of dropping an element of the update.
+            init: one of INITS.
+            dropout_mode: one of DROPOUT_MODES.
 
         Raises:
-            BadInput: a rank below 1, a dropout outside [0, 1), an unknown init or mode, a row of zeros (no
-                direction).
+            BadInput: a rank below 1, a dropout outside [0, 1), an unknown init or mode, a row of zeros (no direction).
         """
         super().__init__()
         if rank < 1:
@@ -75,9 +93,7 @@ class DoRALinear(nn.Module):
         if not 0 <= dropout < 1:
             raise BadInput(f"dropout={dropout}: give a share from 0 up to, not including, 1")
         if init not in INITS or dropout_mode not in DROPOUT_MODES:
-            raise BadInput(
-                f"init={init!r}, dropout_mode={dropout_mode!r}: choose from {INITS} and {DROPOUT_MODES}"
-            )
+            raise BadInput(f"init={init!r}, dropout_mode={dropout_mode!r}: choose from {INITS} and {DROPOUT_MODES}")
         weight = weight.detach()
         lengths = weight.norm(dim=1)  # (out,)
         if not bool((lengths > 0).all()):
@@ -88,9 +104,7 @@ class DoRALinear(nn.Module):
         self.delta_D_A = nn.Parameter(weight.new_empty(rank, self.out_features))  # (r, out)
         self.delta_D_B = nn.Parameter(weight.new_empty(self.in_features, rank))  # (in, r)
         self.register_buffer("D", weight / lengths[:, None])  # (out, in)
-        self.bias = (
-            None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
-        )  # (out,)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)  # (out,)
         nn.init.kaiming_uniform_(self.delta_D_A, a=math.sqrt(5))
         if init == "paper":
             nn.init.zeros_(self.delta_D_B)
@@ -98,16 +112,26 @@ class DoRALinear(nn.Module):
             nn.init.kaiming_uniform_(self.delta_D_B, a=math.sqrt(5))
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear, **options) -> "DoRALinear":
-        """A DoRA layer in place of a linear one; options as in the constructor."""
-        return cls(linear.weight, linear.bias, **options)
+    def from_linear(cls, linear: nn.Linear, *, rank: int, **options: Unpack[LayerOptions]) -> "DoRALinear":
+        """A DoRA layer in place of a linear one.
+
+        Args:
+            linear: whose weight and bias it starts from.
+            rank: of the low-rank update.
+            options: as in the constructor.
+
+        Raises:
+            BadInput: as the constructor.
+        """
+        return cls(linear.weight, linear.bias, rank=rank, **options)
 
     @property
     def weight(self) -> Tensor:
         """The weight in effect, without dropout.  # (out, in)"""
         return self._weight(self._update())
 
-    def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output.  # (..., in) -> (..., out)"""
         update = self._update()
         if self.dropout_mode == "live":
             update = functional.dropout(update, self.dropout, self.training)
@@ -130,25 +154,28 @@ def low_rank_update(delta_D_A: Tensor, delta_D_B: Tensor, scaling: float = 1.0) 
     return scaling * (delta_D_A.T @ delta_D_B.T)
 
 
-def apply_dora(clip: "CLIPModel", vision: int, text: int, **options) -> None:
+def apply_dora(
+    clip: "CLIPModel", vision: int, text: int, *, rank: int, **options: Unpack[LayerOptions]
+) -> None:
     """Freeze a CLIP and put DoRA layers in place of the attention output projection of its last blocks.
 
     Args:
-        vision, text: how many of the last blocks of each tower.
-        options: of `DoRALinear`: rank, alpha, dropout, init, dropout_mode.
+        clip: changed in place.
+        vision: how many of the last blocks of the vision tower.
+        text: how many of the last blocks of the text tower.
+        rank: of the low-rank updates.
+        options: of `DoRALinear`.
 
     Raises:
-        BadInput: more blocks asked for than a tower has.
+        BadInput: more blocks asked for than a tower has, or as `DoRALinear`.
     """
     clip.requires_grad_(False)
     for name, tower, count in (("vision", clip.vision_model, vision), ("text", clip.text_model, text)):
         blocks = tower.encoder.layers
         if not 0 <= count <= len(blocks):
-            raise BadInput(
-                f"{name}_dora={count}: the {name} tower has {len(blocks)} blocks; give 0 to {len(blocks)}"
-            )
+            raise BadInput(f"{name}_dora={count}: the {name} tower has {len(blocks)} blocks; give 0 to {len(blocks)}")
         for block in list(blocks)[len(blocks) - count :]:
-            block.self_attn.out_proj = DoRALinear.from_linear(block.self_attn.out_proj, **options)
+            block.self_attn.out_proj = DoRALinear.from_linear(block.self_attn.out_proj, rank=rank, **options)
 
 
 class CLIPHBA(nn.Module):
@@ -163,13 +190,28 @@ class CLIPHBA(nn.Module):
     Attributes:
         clip_model: the CLIPModel of the transformers library.
         image: side of the input images, in pixels.
+        cache_prompts: whether the prompts' hidden states are computed once.
+        first_text_block: the first text block with a DoRA layer.
     """
 
-    def __init__(self, clip: "CLIPModel", tokens: Tensor, cache_prompts: bool = True):
-        """Args: `clip` with its DoRA layers; `tokens`, the prompts' ids  # (p, t)."""
+    tokens: Tensor  # buffers, as the two below
+    ends: Tensor
+    prompt_states: Tensor
+
+    def __init__(self, clip: "CLIPModel", tokens: Tensor, cache_prompts: bool = True) -> None:
+        """Put a CLIP and prompts together.
+
+        Args:
+            clip: with its DoRA layers.
+            tokens: the prompts' ids  # (p, t)
+            cache_prompts: compute the output of the frozen text blocks once, here.
+
+        Raises:
+            BadInput: a CLIP for images that are not square.
+        """
         super().__init__()
         self.clip_model = clip
-        self.image = int(clip.config.vision_config.image_size)
+        self.image = _side(clip)
         self.cache_prompts = cache_prompts
         # CLIP reads a text at its end token, which has the highest id; padding repeats it.
         ends = (tokens == tokens.max(dim=1, keepdim=True).values).int().argmax(dim=1)  # (p,)
@@ -190,7 +232,15 @@ class CLIPHBA(nn.Module):
         return self.score(images, self.text_features())
 
     def score(self, images: Tensor, text: Tensor) -> Tensor:
-        """As forward, with text features computed before: between two updates they stay the same."""
+        """As forward, with text features computed before: between two updates they stay the same.
+
+        Args:
+            images: normalised  # (n, 3, side, side)
+            text: of `text_features`  # (p, projection)
+
+        Returns:
+            scores  # (n, p)
+        """
         seen = self.clip_model.vision_model(pixel_values=images).pooler_output  # (n, d)
         seen = self.clip_model.visual_projection(seen)  # (n, projection)
         seen = seen / seen.norm(dim=-1, keepdim=True)
@@ -222,3 +272,11 @@ class CLIPHBA(nn.Module):
         text = self.clip_model.text_model.final_layer_norm(states)
         text = text[torch.arange(len(text), device=text.device), self.ends]  # (p, d)
         return self.clip_model.text_projection(text)
+
+
+def _side(clip: "CLIPModel") -> int:
+    """Side of a CLIP's square input images, in pixels."""
+    side = clip.vision_model.config.image_size
+    if not isinstance(side, int):
+        raise BadInput(f"the CLIP takes images of {side} pixels; give one for square images")
+    return side

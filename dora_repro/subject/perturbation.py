@@ -6,11 +6,11 @@
     image-noise     normal noise is added to each normalised image, with the standard deviation `noise`
     uniform-images  each image is one plain colour, drawn uniformly
 
-What is drawn depends on (seed, epoch, sample) alone: each draw has a generator of its own, counter-based
-(Philox; Salmon et al. 2011, SC'11), and no generator is left behind in another state. So a run resumed
-before, inside or after the window sees what the uninterrupted run sees, with any number of workers, and the
-global generators never notice. (In the study, image noise seeds the global generator anew.) The epoch comes
-with each sample's key, since attributes set in the parent never reach persistent workers.
+What is drawn depends on (seed, epoch, sample) alone: each draw has a generator of its own, counter-based (Philox;
+Salmon et al. 2011, SC'11), and no generator's state is changed. So a run resumed before, inside or after the window sees what
+the uninterrupted run sees, with any number of workers, and the global generators never notice. (In the study, image
+noise seeds the global generator anew.) The epoch comes with each sample's key, since attributes set in the parent never
+reach persistent workers.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-PIXEL_MEAN = (0.52997664, 0.48070561, 0.41943838)  # the study's, of the THINGS images, per colour
-PIXEL_STD = (0.27608301, 0.26593025, 0.28238822)
+from dora_repro.subject.data import Samples, normalise
 
-_MEAN = torch.tensor(PIXEL_MEAN)[:, None, None]  # (3, 1, 1)
-_STD = torch.tensor(PIXEL_STD)[:, None, None]
 _SHUFFLE = 2**64 - 1  # in place of a sample's number: what is drawn once an epoch
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Colours from [0, 1] to the study's normalised range.  # (3, side, side) -> (3, side, side)"""
-    return (image - _MEAN) / _STD
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A kind of perturbation, and its epochs: [start, start + length), counted from 1."""
+    """A kind of perturbation, and the epochs in which it is active.
+
+    Attributes:
+        kind: as in the table above.
+        start: the first epoch, counted from 1.
+        length: how many epochs.
+        noise: standard deviation of "image-noise", in units of the normalised image.
+        seed: of all that is drawn.
+    """
 
     kind: str = "none"
     start: int = 1
@@ -44,15 +44,15 @@ class Perturbation:
     seed: int = 0
 
     def active(self, epoch: int) -> bool:
+        """Whether this epoch is perturbed."""
         return self.kind != "none" and self.start <= epoch < self.start + self.length
 
     def generator(self, epoch: int, sample: int) -> np.random.Generator:
         """The generator of one sample in one epoch, always in its first state."""
-        return np.random.Generator(
-            np.random.Philox(key=_words(self.seed, epoch), counter=_words(0, 0, 0, sample))
-        )
+        return np.random.Generator(np.random.Philox(key=_words(self.seed, epoch), counter=_words(0, 0, 0, sample)))
 
-    def image(self, image: Tensor, epoch: int, sample: int) -> Tensor:  # (3, side, side) -> (3, side, side)
+    def image(self, image: Tensor, epoch: int, sample: int) -> Tensor:
+        """One sample's image as an epoch sees it.  # (3, side, side) -> (3, side, side)"""
         if not self.active(epoch):
             return image
         if self.kind == "image-noise":
@@ -64,13 +64,19 @@ class Perturbation:
         return image
 
     def target(self, targets: Tensor, spread: tuple[Tensor, Tensor], epoch: int, sample: int) -> Tensor:
-        """One sample's target (66,), from those of all (samples, 66); `spread`: their mean and deviation."""
+        """One sample's target as an epoch sees it.  # (66,)
+
+        Args:
+            targets: of all training samples  # (samples, 66)
+            spread: their mean and standard deviation  # (66,), (66,)
+            epoch: counted from 1.
+            sample: its place among the training samples.
+        """
         if self.active(epoch) and self.kind == "label-shuffle":
             return targets[int(self.generator(epoch, _SHUFFLE).permutation(len(targets))[sample])]
         if self.active(epoch) and self.kind == "random-targets":
-            drawn = torch.from_numpy(
-                self.generator(epoch, sample).standard_normal(targets.shape[1], dtype=np.float32)
-            )
+            noise = self.generator(epoch, sample).standard_normal(targets.shape[1], dtype=np.float32)
+            drawn = torch.from_numpy(noise)  # (66,)
             mean, deviation = spread
             return mean + drawn * deviation
         return targets[sample]
@@ -80,15 +86,16 @@ def _words(*numbers: int) -> np.ndarray:
     return np.array(numbers, dtype=np.uint64)
 
 
-class Perturbed(Dataset):
+class Perturbed(Dataset[tuple[Tensor, Tensor]]):
     """Training samples as an epoch sees them: `self[epoch, sample]` is an image and a target.
 
     Args:
-        samples: has `image(index)` and `targets` (all, 66).
+        samples: all samples.
         indices: which of them are the training samples, in the order of the split.
+        perturbation: what an epoch sees instead.
     """
 
-    def __init__(self, samples, indices: list[int], perturbation: Perturbation):
+    def __init__(self, samples: Samples, indices: list[int], perturbation: Perturbation) -> None:
         self.samples = samples
         self.indices = indices
         self.perturbation = perturbation

@@ -34,6 +34,7 @@ def byte_tokens(prompts: tuple[str, ...], vocabulary: int, length: int = 0) -> T
     For random weights, which have learnt no words.
 
     Args:
+        prompts: the texts.
         vocabulary: at least 258: the 256 bytes, and as its last two tokens begin and end.
         length: tokens per prompt; 0 for as many as the longest prompt has.
 
@@ -50,7 +51,15 @@ def byte_tokens(prompts: tuple[str, ...], vocabulary: int, length: int = 0) -> T
 
 
 def tokenize(prompts: tuple[str, ...], weights: str, length: int = 0) -> Tensor | None:
-    """Token ids by the tokenizer beside real weights; None where a folder has none.  # (len(prompts), length)
+    """Token ids by the tokenizer beside real weights.
+
+    Args:
+        prompts: the texts.
+        weights: a folder, or a name on the hub.
+        length: tokens per prompt; 0 for as many as the longest prompt has.
+
+    Returns:
+        ids  # (len(prompts), length), int64; None where a folder has no tokenizer
 
     Raises:
         BadInput: the tokenizer cannot be read, or a prompt is longer than `length`.
@@ -64,16 +73,14 @@ def tokenize(prompts: tuple[str, ...], weights: str, length: int = 0) -> Tensor 
         tokenizer = CLIPTokenizer.from_pretrained(weights, local_files_only=folder.is_dir())
         rows = tokenizer(list(prompts))["input_ids"]
     except Exception as error:  # of many kinds: the library's, the hub's, the tokenizer's own in Rust
-        raise BadInput(
-            f"the tokenizer of {weights!r} cannot be used: {error}; fetch its files again"
-        ) from error
+        raise BadInput(f"the tokenizer of {weights!r} cannot be used: {error}; fetch its files again") from error
     return _filled(rows, length)
 
 
 def _filled(rows: list[list[int]], length: int) -> Tensor:
-    """Rows of one length, filled up with their end token.
+    """Rows of one length, padded with their end token.
 
-    CLIP reads a text at its first end token, and its attention is causal: what follows is never looked at.
+    CLIP reads a text at its first end token, and its attention is causal: what follows has no effect.
     """
     longest = max(len(row) for row in rows)
     if length and length < longest:

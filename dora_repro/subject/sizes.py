@@ -11,7 +11,13 @@ LOGIT_SCALE = 2.6592  # ln(1 / 0.07): what CLIP starts from; weights from elsewh
 
 @dataclass(frozen=True)
 class Tower:
-    """One transformer of CLIP: `layers` blocks of `width` features in `heads` heads, MLPs 4 widths wide."""
+    """One transformer of CLIP; its MLPs are 4 widths wide.
+
+    Attributes:
+        width: features.
+        layers: blocks.
+        heads: of attention, in each block.
+    """
 
     width: int
     layers: int
@@ -23,13 +29,15 @@ class Size:
     """A CLIP model, and what of it is adapted.
 
     Attributes:
-        vision, text: the two towers.
+        vision: the tower of images.
+        text: the tower of prompts.
         image: side of the square input image, in pixels.
         patch: side of a patch, in pixels.
         projection: width of the space in which images and prompts meet.
         vocabulary: number of tokens; the last two are begin and end of text.
         context: longest prompt, in tokens.
-        vision_dora, text_dora: how many of a tower's last blocks get a DoRA layer.
+        vision_dora: how many of the vision tower's last blocks get a DoRA layer.
+        text_dora: how many of the text tower's last blocks get a DoRA layer.
         rank: r of the DoRA layers.
         batch: default batch size.
     """

@@ -8,8 +8,7 @@ import torch
 
 from dora_repro.errors import BadInput
 from dora_repro.subject.config import TrainingConfig
-from dora_repro.subject.data import Digits, Synthetic, Things, read_digits
-from dora_repro.subject.perturbation import PIXEL_MEAN, PIXEL_STD, normalise
+from dora_repro.subject.data import PIXEL_MEAN, PIXEL_STD, Digits, Synthetic, Things, normalise, read_digits
 from dora_repro.subject.training import TrainingRun
 
 COLUMNS = ["", "image_name", *(f"dimension{number}" for number in range(1, 67))]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dora_repro.subject.config import CHOICES, TrainingConfig
-from dora_repro.subject.perturbation import PIXEL_MEAN, PIXEL_STD
+from dora_repro.subject.data import PIXEL_MEAN, PIXEL_STD
 from dora_repro.subject.training import TrainingRun
 
 KINDS = [kind for kind in CHOICES["perturbation"] if kind != "none"]
