@@ -107,7 +107,7 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
             if wanted["html"]:
                 copies.page(one.copy)
             if wanted["in_place"] and one.passed:
-                copies.write(copies.kept(one.copy, sources[one.name]), sources[one.name])
+                copies.write(copies.cleaned(one.copy, sources[one.name]), sources[one.name])
     return sorted(done, key=lambda one: one.name)
 
 

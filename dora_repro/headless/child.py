@@ -1,33 +1,50 @@
 """The process that executes one notebook, started by `running.execute` alone."""
 
 import sys
+from typing import TypedDict
 
 
-def main(asked: dict) -> None:
-    """Execute with papermill; exits with 1 where a cell raised or came to no end, and says so."""
+class Request(TypedDict):
+    """What the parent asks for, as JSON on standard input; "sys.path" is the boot code's.
+
+    Attributes:
+        notebook: path of the notebook.
+        copy: path of the executed copy.
+        parameters: values by name, for the notebook's cell of parameters.
+        cell_timeout: seconds for each cell.
+    """
+
+    notebook: str
+    copy: str
+    parameters: dict[str, object]
+    cell_timeout: float
+
+
+def main(request: Request) -> None:
+    """Execute with papermill; where a cell raised or did not finish, print why and exit with 1."""
     try:
-        _execute(asked)
+        _execute(request)
     except RuntimeError as error:
         if "before replying" not in str(error):
             _fail(error)
         # Two kernels that start at once may be given one port, and the later of them ends. It has run nothing yet.
         try:
-            _execute(asked)
+            _execute(request)
         except Exception as again:
             _fail(again)
     except Exception as error:
         _fail(error)
 
 
-def _execute(asked: dict) -> None:
+def _execute(request: Request) -> None:
     import papermill
 
     papermill.execute_notebook(
-        asked["notebook"],
-        asked["copy"],
-        parameters=asked["parameters"],
+        request["notebook"],
+        request["copy"],
+        parameters=request["parameters"],
         kernel_name="python3",
-        execution_timeout=asked["cell_timeout"],
+        execution_timeout=request["cell_timeout"],
         progress_bar=False,
         log_output=False,
         cwd=None,  # the folder of the notebook, where this process was started

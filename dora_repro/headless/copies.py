@@ -7,9 +7,13 @@ times, no versions, no identities of widgets, so that a diff of it shows what ch
 import json
 import re
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from dora_repro.checkpoint.writing import atomic
 from dora_repro.errors import MissingExtra
+
+Notebook: TypeAlias = dict[str, Any]
+"""A notebook, or one of its outputs, as JSON has it. Any: nbformat's schema is the notebook's, and has no types."""
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -36,22 +40,26 @@ def page(executed: Path) -> Path:
     return target
 
 
-def kept(executed: Path, source: Path) -> dict:
-    """The executed notebook as it is kept in the place of `source`: same cells and ids, new outputs, no machine.
+def cleaned(executed: Path, source: Path) -> Notebook:
+    """The executed notebook as it is kept in a repository: same cells and ids, new outputs, nothing of the machine.
 
-    Cells that papermill put in (the parameters given) are left out.
+    Cells that papermill inserted (the parameters given) are left out.
+
+    Args:
+        executed: the executed copy.
+        source: the notebook that it was executed from.
     """
     original = json.loads(source.read_text(encoding="utf-8"))
     done = json.loads(executed.read_text(encoding="utf-8"))
     cells = [cell for cell in done["cells"] if "injected-parameters" not in cell["metadata"].get("tags", ())]
     by_id = {cell["id"]: cell for cell in cells}
-    counted = 0
+    count = 0
     for cell in original["cells"]:
         if cell["cell_type"] != "code":
             continue
-        counted += 1
-        cell["execution_count"] = counted
-        cell["outputs"] = [_bare(output, counted) for output in by_id[cell["id"]]["outputs"]]
+        count += 1
+        cell["execution_count"] = count
+        cell["outputs"] = [_cleaned_output(output, count) for output in by_id[cell["id"]]["outputs"]]
         cell["metadata"] = {key: value for key, value in cell["metadata"].items() if key == "tags"}
     original["metadata"] = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -60,7 +68,7 @@ def kept(executed: Path, source: Path) -> dict:
     return original
 
 
-def _bare(output: dict, count: int) -> dict:
+def _cleaned_output(output: Notebook, count: int) -> Notebook:
     output = dict(output)
     if "data" in output:
         output["data"] = {kind: data for kind, data in output["data"].items() if kind != _VIEW}
@@ -70,8 +78,8 @@ def _bare(output: dict, count: int) -> dict:
     return output
 
 
-def write(notebook: dict, path: Path) -> None:
-    """Write a notebook as nbformat does: sorted keys, one space, a newline last."""
+def write(notebook: Notebook, path: Path) -> None:
+    """Write a notebook as nbformat does: sorted keys, one space of indent, a newline at the end."""
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     with atomic(path) as file:
         file.write(text.encode())

@@ -1,8 +1,8 @@
-"""Execute notebooks, each in a process of its own that can be ended, and read from the executed copy what came out.
+"""Execute notebooks, each in a process of its own that can be ended, and read the outcome from the executed copy.
 
 papermill can wait for ever on a kernel (nbclient #312), so beside the time limit of each cell there is one for the
-whole, held from outside. An exception inside a widget's callback may leave papermill content: executed copies are
-searched for it.
+whole notebook, enforced from outside. An exception inside a widget's callback may leave papermill content: executed
+copies are searched for it.
 """
 
 import contextlib
@@ -15,15 +15,16 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dora_repro.checks.expectation import MIME
 from dora_repro.errors import BadInput
+from dora_repro.headless.copies import Notebook
 
 if TYPE_CHECKING:
     import psutil
 
-DYING = 10.0  # seconds that a killed process is waited for
+DYING = 10.0  # seconds to wait for a killed process
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Executed:
         parameters: those that it was given.
         outcome: `passed`, `failed` (a cell or a widget raised), `stopped` (a time limit).
         seconds: wall time.
-        verdict, expected: what the notebook said of its own check; empty where it said nothing.
+        verdict: of the check in it; empty where it has none.
+        expected: the verdicts that it expects.
         problem: what went wrong, as text.
-        copy: the executed notebook; it may not be there where it was stopped.
+        copy: the executed notebook; it may be missing where it was stopped.
     """
 
     name: str
@@ -57,23 +59,26 @@ class Executed:
 def execute_all(
     notebooks: list[tuple[Path, dict[str, object]]], out: Path, *, jobs: int, cell_timeout: float, timeout: float
 ) -> Iterator[Executed]:
-    """Execute notebooks with their parameters, so many at a time; results as they come.
+    """Execute notebooks with their parameters, several at a time; yields each result when it is there.
 
     Args:
-        out: the folder of the executed copies; made where it is not there. Copies of earlier runs are replaced.
-        cell_timeout, timeout: seconds for each cell, and for a whole notebook.
+        notebooks: each with its parameters.
+        out: the folder of the executed copies; made where it is missing. Copies of earlier runs are replaced.
+        jobs: how many at a time.
+        cell_timeout: seconds for each cell.
+        timeout: seconds for a whole notebook.
 
     Raises:
-        BadInput: a copy would lie over its notebook, or two over each other; `out` is no folder.
+        BadInput: a copy would replace its notebook or another copy; `out` is no folder.
     """
     _refuse_to_overwrite([path for path, _ in notebooks], out)
-    running: set[subprocess.Popen] = set()
+    running: set[subprocess.Popen[str]] = set()
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(execute, path, given, out, cell_timeout, timeout, running) for path, given in notebooks]
         try:
             for done in as_completed(waiting):
                 yield done.result()
-        except BaseException:  # Ctrl-C, too: nothing goes on behind the back of who stopped it
+        except BaseException:  # Ctrl-C, too: nothing goes on after it
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(running):
                 _end(process)
@@ -97,25 +102,30 @@ def execute(
     out: Path,
     cell_timeout: float,
     timeout: float,
-    running: set[subprocess.Popen] | None = None,
+    running: set[subprocess.Popen[str]] | None = None,
 ) -> Executed:
     """Execute one notebook in a new interpreter, from its own folder, and judge the copy.
 
     Args:
-        running: holds the process while it works, for whoever may have to end it.
+        notebook: path of the notebook.
+        parameters: values by name.
+        out: the folder of the executed copy; made where it is missing.
+        cell_timeout: seconds for each cell.
+        timeout: seconds for the whole notebook.
+        running: has the process in it while that works, so that a caller can end it.
     """
     running = set() if running is None else running
     out.mkdir(parents=True, exist_ok=True)
     copy = out.resolve() / notebook.name
     copy.unlink(missing_ok=True)
-    asked = {
+    request = {
         "notebook": str(notebook.resolve()),
         "copy": str(copy),
         "parameters": dict(parameters),
         "cell_timeout": cell_timeout,
         "sys.path": sys.path,
     }
-    # Threads of torch that wait sleep: else kernels that share few cores hold up each other, up to tenfold.
+    # Waiting threads of torch sleep: otherwise kernels that share few cores slow each other down, up to tenfold.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -125,32 +135,32 @@ def execute(
     )  # fmt: skip
     running.add(process)
     try:
-        said, _ = process.communicate(json.dumps(asked), timeout=timeout)
+        printed, _ = process.communicate(json.dumps(request), timeout=timeout)
         stopped = False
     except subprocess.TimeoutExpired:
-        stopped, said = True, ""
+        stopped, printed = True, ""
     finally:
         _end(process)
         running.discard(process)
     seconds = time.monotonic() - begun
-    judged = judge(copy) if copy.exists() else ("failed", "", (), said.strip()[-2000:])
+    judged = judge(copy) if copy.exists() else Judgement("failed", problem=printed.strip()[-2000:])
     outcome, verdict, expected, problem = judged
     if stopped:
-        outcome, problem = "stopped", f"no end after {timeout:g} s"
+        outcome, problem = "stopped", f"did not finish within {timeout:g} s"
     elif process.returncode and outcome == "passed":
-        outcome, problem = "failed", said.strip()[-2000:]
-    elif "CellTimeoutError" in said:
-        outcome, problem = "stopped", f"a cell came to no end within {cell_timeout:g} s"
+        outcome, problem = "failed", printed.strip()[-2000:]
+    elif "CellTimeoutError" in printed:
+        outcome, problem = "stopped", f"a cell did not finish within {cell_timeout:g} s"
     return Executed(notebook.stem, dict(parameters), outcome, seconds, verdict, expected, problem, copy)
 
 
 _BOOT = (
-    "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked['sys.path']; "
-    "from dora_repro.headless.child import main; main(asked)"
+    "import json, sys; request = json.load(sys.stdin); sys.path[:] = request['sys.path']; "
+    "from dora_repro.headless.child import main; main(request)"
 )
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     """End the process, the kernel that it started, and what the kernel started; return when they have ended."""
     import psutil
 
@@ -166,14 +176,15 @@ def _end(process: subprocess.Popen) -> None:
             continue
     process.wait()
     by = time.monotonic() + DYING
-    while any(_lives(each) for each in family) and time.monotonic() < by:
-        time.sleep(0.02)  # a killed process is there until the system took its memory back
+    while any(_is_alive(each) for each in family) and time.monotonic() < by:
+        time.sleep(0.02)  # a killed process is there until the system has taken its memory back
     for stream in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # what was still to be written to it is of no use to anybody
-            stream.close()
+        with contextlib.suppress(OSError):  # what was still to be written to it is of no use any more
+            if stream is not None:
+                stream.close()
 
 
-def _lives(process: "psutil.Process") -> bool:
+def _is_alive(process: "psutil.Process") -> bool:
     import psutil
 
     try:
@@ -182,28 +193,36 @@ def _lives(process: "psutil.Process") -> bool:
         return False
 
 
-def judge(copy: Path) -> tuple[str, str, tuple[str, ...], str]:
-    """(outcome, verdict, expected verdicts, problem) of an executed notebook."""
+class Judgement(NamedTuple):
+    """What an executed notebook says of itself; fields as in `Executed`."""
+
+    outcome: str
+    verdict: str = ""
+    expected: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def judge(copy: Path) -> Judgement:
+    """Whether a cell or a widget of an executed notebook raised, and whether its check came out as expected."""
     try:
         notebook = json.loads(copy.read_text(encoding="utf-8"))
     except ValueError:
-        return "failed", "", (), "the executed copy is torn: its process was ended while it wrote"
+        return Judgement("failed", problem="the executed copy is torn: its process was ended while it wrote")
     problems = [*errors_in(notebook), *widget_errors_in(notebook)]
-    said = [
-        output["data"][MIME] for output in _outputs(notebook) if MIME in output.get("data", {})
-    ]  # the last one that the notebook said
-    verdict, expected = (said[-1]["verdict"], tuple(said[-1]["expected"])) if said else ("", ())
-    if said and verdict not in expected:
+    reports = [output["data"][MIME] for output in _outputs(notebook) if MIME in output.get("data", {})]
+    # The last one counts.
+    verdict, expected = (reports[-1]["verdict"], tuple(reports[-1]["expected"])) if reports else ("", ())
+    if reports and verdict not in expected:
         problems.append(f"the verdict {verdict} is not one that was expected: {', '.join(expected)}")
-    return ("failed" if problems else "passed"), verdict, expected, "\n".join(problems)
+    return Judgement("failed" if problems else "passed", verdict, expected, "\n".join(problems))
 
 
-def _outputs(notebook: dict) -> Iterator[dict]:
+def _outputs(notebook: Notebook) -> Iterator[Notebook]:
     for cell in notebook["cells"]:
         yield from cell.get("outputs", ())
 
 
-def errors_in(notebook: dict) -> list[str]:
+def errors_in(notebook: Notebook) -> list[str]:
     """Each cell that raised: its number among the notebook's own code cells, and the exception."""
     own = [cell for cell in notebook["cells"] if "injected-parameters" not in cell["metadata"].get("tags", ())]
     cells = [cell for cell in own if cell["cell_type"] == "code"]
@@ -215,8 +234,8 @@ def errors_in(notebook: dict) -> list[str]:
     ]
 
 
-def widget_errors_in(notebook: dict) -> list[str]:
-    """Exceptions that an `Output` widget caught: they are in no cell's outputs, and papermill says nothing of them."""
+def widget_errors_in(notebook: Notebook) -> list[str]:
+    """Exceptions that an `Output` widget caught: they are in no cell's outputs, and papermill does not report them."""
     state = (
         notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     )

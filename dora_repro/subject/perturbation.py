@@ -7,10 +7,10 @@
     uniform-images  each image is one plain colour, drawn uniformly
 
 What is drawn depends on (seed, epoch, sample) alone: each draw has a generator of its own, counter-based (Philox;
-Salmon et al. 2011, SC'11), and no generator's state is changed. So a run resumed before, inside or after the window sees what
-the uninterrupted run sees, with any number of workers, and the global generators never notice. (In the study, image
-noise seeds the global generator anew.) The epoch comes with each sample's key, since attributes set in the parent never
-reach persistent workers.
+Salmon et al. 2011, SC'11), and no generator's state is changed. So a run resumed before, inside or after the window
+sees what the uninterrupted run sees, with any number of workers, and the global generators never notice. (In the
+study, image noise seeds the global generator anew.) The epoch comes with each sample's key, since attributes set in
+the parent never reach persistent workers.
 """
 
 from dataclasses import dataclass

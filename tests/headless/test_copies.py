@@ -35,7 +35,7 @@ def test_a_page_is_one_file_that_loads_nothing(done):
 
 def test_what_is_kept_has_the_sources_cells_and_ids_and_nothing_of_the_machine(done):
     source, copy = done
-    kept = copies.kept(copy, source)
+    kept = copies.cleaned(copy, source)
     before = json.loads(source.read_text())
     assert [cell["id"] for cell in kept["cells"]] == [cell["id"] for cell in before["cells"]]
     assert [cell["source"] for cell in kept["cells"]] == [cell["source"] for cell in before["cells"]]
@@ -57,6 +57,6 @@ def test_what_is_kept_has_the_sources_cells_and_ids_and_nothing_of_the_machine(d
 
 def test_keeping_the_same_run_twice_is_the_same_file(done, tmp_path):
     source, copy = done
-    copies.write(copies.kept(copy, source), tmp_path / "one.ipynb")
-    copies.write(copies.kept(copy, tmp_path / "one.ipynb"), tmp_path / "two.ipynb")
+    copies.write(copies.cleaned(copy, source), tmp_path / "one.ipynb")
+    copies.write(copies.cleaned(copy, tmp_path / "one.ipynb"), tmp_path / "two.ipynb")
     assert (tmp_path / "one.ipynb").read_bytes() == (tmp_path / "two.ipynb").read_bytes()

@@ -50,7 +50,7 @@ def test_what_an_output_widget_swallows_fails_the_notebook(tmp_path):
 
 def test_a_cell_that_hangs_is_stopped_by_its_limit(tmp_path):
     found = executed(tmp_path, "import time\ntime.sleep(600)", cell_timeout=4.0)
-    assert (found.outcome, found.problem) == ("stopped", "a cell came to no end within 4 s")
+    assert (found.outcome, found.problem) == ("stopped", "a cell did not finish within 4 s")
     assert found.seconds < 60
 
 
@@ -58,7 +58,7 @@ def test_a_notebook_that_hangs_is_stopped_from_outside_with_its_kernel(tmp_path)
     mark = tmp_path / "kernel.pid"
     source = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     found = executed(tmp_path, source, timeout=20.0)
-    assert (found.outcome, found.problem) == ("stopped", "no end after 20 s")
+    assert (found.outcome, found.problem) == ("stopped", "did not finish within 20 s")
     assert not _alive(int(mark.read_text()))
 
 
