@@ -1,7 +1,7 @@
-"""A result shows itself: printed on a terminal, displayed in a notebook.
+"""A result shows itself: printed on a terminal, displayed in a notebook, in the message of a failed assertion.
 
-How results look is the matter of `show`, which knows them all; they know nothing of it but these two lines. This is the
-one import against the order of the rooms, made when something is shown: computing a result loads no screen.
+How results look is the matter of `show`, which knows them all; they know nothing of it but these lines. These are the
+only imports against the order of the rooms, made when something is shown: computing a result loads no screen.
 """
 
 
@@ -14,6 +14,12 @@ class Shown:
         from dora_repro.show.console import as_text
 
         return as_text(self)
+
+    def __repr__(self) -> str:
+        # pytest shows this, not `str`, for `assert report.passed, report`.
+        from dora_repro.show.console import as_summary
+
+        return as_summary(self)
 
     def _repr_html_(self) -> str:
         from dora_repro.show.html import as_html

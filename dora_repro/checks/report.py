@@ -75,7 +75,7 @@ class SetAside:
     healed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Shown):
     """The answer to one question: is the run resumed after `save_at` the run that was not interrupted?
 
@@ -130,11 +130,11 @@ class Report(Shown):
     steps_done: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     environment: dict[str, object] = field(default_factory=dict)
-    histories: dict[str, dict[str, list[float]]] = field(default_factory=dict, repr=False)
-    reference: Trace | None = field(default=None, repr=False)
-    resumed: Trace | None = field(default=None, repr=False)
-    explanation: Explanation | None = field(default=None, repr=False)
-    drift: Drift | None = field(default=None, repr=False)
+    histories: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    reference: Trace | None = field(default=None)
+    resumed: Trace | None = field(default=None)
+    explanation: Explanation | None = field(default=None)
+    drift: Drift | None = field(default=None)
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -172,11 +172,8 @@ class Report(Shown):
         """`to_dict` as JSON text (a NaN or an infinity is written as a string: JSON has neither)."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def __repr__(self) -> str:
-        return f"Report({self.verdict}, resumed at step {self.save_at} of {self.steps}: {self.reason})"
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reports(Shown):
     """Several checks of one run: a resume from every step, a resume of a resumed run.
 
@@ -215,9 +212,6 @@ class Reports(Shown):
     def to_json(self) -> str:
         """`to_dict` as JSON text, as `Report.to_json`."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-
-    def __repr__(self) -> str:
-        return f"Reports({self.verdict}, {len(self.reports)} resumed runs: {self.title})"
 
 
 def losses(trace: Trace | None) -> list[Json]:

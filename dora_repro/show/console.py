@@ -1,22 +1,19 @@
-"""A report as text: what was asked, the three comparisons line by line, what is wrong and where, and the verdict last.
+"""A report as text: the answer first, then the evidence for it, then what differs and the verdict's own line.
 
-Plain text, without colours or codes: what a terminal can show is the matter of `screen.py`. The form is that of the
-study's README; the last line is the verdict's alone.
+Plain text, without colours or codes: `screen.py` knows what a terminal can show. The lines of the evidence have the
+form of the study's README, and so has the last line, which is the verdict's alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import singledispatch
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
-from dora_repro.difference import LeafDifference
-from dora_repro.show.groups import grouped, grouped_paths
-from dora_repro.show.sections import SHOWN, Wording, resumed_steps, section
-from dora_repro.show.why import why_blocks
-from dora_repro.trace import Divergence
+from dora_repro.show.answer import MARKS, answer
+from dora_repro.show.evidence import evidence, first_line
+from dora_repro.show.groups import Names
+from dora_repro.show.sections import Block, Wording, resumed_steps
 from dora_repro.wording import counted
-
-TRACEBACK = 20  # its last lines
 
 
 @singledispatch
@@ -24,9 +21,37 @@ def as_text(result: object) -> str:
     """A result as lines of text; each kind of result is registered below, beside what words it.
 
     Raises:
-        TypeError: it is no result.
+        TypeError: It is no result.
     """
     raise TypeError(f"cannot show a {type(result).__name__} as text")
+
+
+@singledispatch
+def as_summary(result: object) -> str:
+    """A result in few lines, as its `repr`: of a report the answer.
+
+    Raises:
+        TypeError: It is no result.
+    """
+    raise TypeError(f"cannot summarize a {type(result).__name__}")
+
+
+@as_summary.register
+def _(result: Report | Reports) -> str:
+    return Whole("\n".join(answer(result)))
+
+
+class Whole(str):
+    """A short text that pytest shows whole.
+
+    For `assert report.passed, report` pytest takes the `repr` of the report and, unless it is called with `-v`, cuts
+    its middle out where its `len` is over 240. An answer is ten lines at most, so there is no need to.
+    """
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return min(super().__len__(), 240)
 
 
 @as_text.register
@@ -39,200 +64,96 @@ def _(comparison: Comparison) -> str:
 @as_text.register
 def report_text(
     report: Report,
-    names: Callable[[str], str] | None = None,
+    names: Names | None = None,
     verbose: bool = False,
     *,
     about: Sequence[str] = (),
     parameters: str = "Parameters",
 ) -> str:
-    """A report as lines of text, the verdict last.
-
-    Args: as for `report_blocks`.
-    """
-    blocks = report_blocks(report, names, verbose, about=about, parameters=parameters)
-    return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def report_blocks(
-    report: Report,
-    names: Callable[[str], str] | None = None,
-    verbose: bool = False,
-    *,
-    about: Sequence[str] = (),
-    parameters: str = "Parameters",
-    timed: bool = True,
-) -> list[list[str]]:
-    """A report in paragraphs, each a list of lines that begins with what it is about; the verdict is the last line.
+    """A report as lines of text: the answer first, the verdict's line last.
 
     Args:
-        names: gives the name that is shown for a leaf's path; by default the path itself.
-        verbose: every parameter, every leaf lost, the environment.
-        about: lines on what was run, shown in the head.
-        parameters: what the trained parameters are called.
-        timed: say how many seconds it took.
+        report: What a check found.
+        names: Gives the name that is shown for a leaf's path; by default the path itself.
+        verbose: List every parameter, every leaf and every trial, and the environment.
+        about: Lines on what was run, shown in the evidence.
+        parameters: What the trained parameters are called.
     """
-    wording = Wording(names or str, verbose, parameters, timed)
-    blocks = [
-        [*_head(report), *(f"  {line}" for line in about)],
-        *(section(report, comparison, wording) for comparison in report.comparisons),
-        *_findings(report, wording),
-        *why_blocks(report, wording),
-        _footnotes(report, wording),
-        [*_what_differs(report, wording), verdict_line(report)],
-    ]
-    return [block for block in blocks if block]
+    wording = Wording(names or str, verbose, parameters)
+    blocks = [block.text for block in evidence(report, wording, about)]
+    return "\n\n".join(["\n".join(answer(report, wording.names)), *blocks, "\n".join(conclusion(report, wording))])
+
+
+def conclusion(report: Report, wording: Wording) -> list[str]:
+    """The last lines: which of the comparisons differ, and the verdict's line."""
+    return [*_what_differs(report, wording), verdict_line(report)]
 
 
 @as_text.register
 def reports_text(
     reports: Reports,
-    names: Callable[[str], str] | None = None,
+    names: Names | None = None,
     verbose: bool = False,
     *,
     about: Sequence[str] = (),
     parameters: str = "Parameters",
 ) -> str:
-    """Several reports: a line each, the first of the worst in full (all of them if `verbose`), the verdict last."""
-    lines = [f"{reports.title}: {counted(len(reports.reports), 'resumed run')} against one that was not interrupted"]
-    lines += [f"  {line}" for line in about]
-    marks = {Verdict.EXACT: "✓", Verdict.WITHIN_TOLERANCE: "✓", Verdict.INCONCLUSIVE: "⚠"}
-    lines += [
-        f"{marks.get(report.verdict, '✗')} {report.title}: {report.verdict}  {_first_line(report.reason)}"
-        for report in reports.reports
-    ]
-    blocks = ["\n".join(lines)]
+    """Several reports: the answer, a line each, the evidence of the first of the worst, the verdict's line last.
+
+    Args:
+        reports: What several checks found.
+        names: Gives the name that is shown for a leaf's path; by default the path itself.
+        verbose: Give the evidence of all of them, and all of it.
+        about: Lines on what was run.
+        parameters: What the trained parameters are called.
+    """
+    wording = Wording(names or str, verbose, parameters)
     worst = next((report for report in reports.reports if report.verdict is reports.verdict), None)
     in_full = reports.reports if verbose else (worst,) if worst and not worst.passed else ()
-    for report in in_full:
-        text = report_text(report, names, verbose, parameters=parameters)
-        blocks.append(text.rpartition("\n")[0].rstrip())
-    done = sum(sum(report.steps_done.values()) for report in reports.reports)
-    if done:
-        alone = sum(report.steps_done.get("resumed", 0) for report in reports.reports)
-        longest = max(report.steps_done.get("reference", 0) for report in reports.reports)
-        blocks.append(f"Cost: {counted(longest, 'step')} uninterrupted, {alone} resumed")
-    blocks.append(verdict_line(reports))
-    return "\n\n".join(blocks)
+    blocks = [overview(reports, about), *(block for report in in_full for block in _in_full(report, wording))]
+    texts = ["\n".join(answer(reports, wording.names)), *(block.text for block in blocks)]
+    return "\n\n".join([*texts, *_cost_of_all(reports), verdict_line(reports)])
+
+
+def overview(reports: Reports, about: Sequence[str] = ()) -> Block:
+    """A line for each of several reports."""
+    resumed = counted(len(reports.reports), "resumed run")
+    lines = [
+        f"{MARKS.get(report.verdict, '✗')} {report.title}: {report.verdict}  {first_line(report.reason)}"
+        for report in reports.reports
+    ]
+    title = f"{reports.title}: {resumed} against one that was not interrupted"
+    return Block(title, (*(f"  {line}" for line in about), *lines))
+
+
+def _in_full(report: Report, wording: Wording) -> list[Block]:
+    """A report's evidence, and what differs; the verdict's line stands at the end of all."""
+    differing = _what_differs(report, wording)
+    return [*evidence(report, wording), *([Block(differing[0], tuple(differing[1:]))] if differing else [])]
+
+
+def _cost_of_all(reports: Reports) -> list[str]:
+    alone = sum(report.steps_done.get("resumed", 0) for report in reports.reports)
+    longest = max((report.steps_done.get("reference", 0) for report in reports.reports), default=0)
+    return [f"Cost: {counted(longest, 'step')} uninterrupted, {alone} resumed"] if alone + longest else []
 
 
 def verdict_line(result: Report | Reports) -> str:
-    """The last line: the verdict in words."""
-    report, where = result, ""
-    if isinstance(result, Reports):
-        report = next((one for one in result.reports if one.verdict is result.verdict), None)
-        if report is None:
-            return "⚠ INCONCLUSIVE: nothing was resumed"
-        where = f"{report.title}: "
-    if report.verdict is Verdict.EXACT:
-        return "✅ TEST PASSED: Checkpoint loading is reproducible!"
-    if report.verdict is Verdict.WITHIN_TOLERANCE:
-        return f"✅ TEST PASSED within tolerance {report.tolerance:g}, not exact"
-    if report.verdict is Verdict.LATENT:
-        return f"❌ TEST FAILED: state lost, no effect in {counted(resumed_steps(report), 'step')}"
-    if report.verdict is Verdict.DIFFERENT:
-        return "❌ TEST FAILED: Checkpoint loading has issues"
-    return f"⚠ INCONCLUSIVE: {where}{_first_line(report.reason)}"
+    """The last line: the verdict in words, in the study's where it has them."""
+    if isinstance(result, Report):
+        return _verdict_line(result)
+    worst = next((report for report in result.reports if report.verdict is result.verdict), None)
+    return _verdict_line(worst, f"{worst.title}: ") if worst is not None else "⚠ INCONCLUSIVE: nothing was resumed"
 
 
-def _head(report: Report) -> list[str]:
-    left = report.steps - report.save_at
-    rest = f", save, load and {left} more" if left else ", save and load"
-    return [f"{report.title}: {counted(report.steps, 'step')} without a break, against {report.save_at}{rest}"]
-
-
-# --- what is wrong, and where ----------------------------------------------------------------------------------------
-
-
-def _findings(report: Report, wording: Wording) -> list[list[str]]:
-    blocks = []
-    if report.divergence is not None:
-        blocks.append(_divergence(report.divergence, wording))
-        if report.first_memory is not None:
-            memory = report.first_memory
-            where = f"First memory that differs: {memory.where}"
-            blocks[-1] += [where, f"  {wording.names(memory.leaf)}  {memory.how()}".rstrip()]
-    if report.error is not None:
-        raised = report.error.rstrip().splitlines()
-        cut = raised if wording.verbose else raised[-TRACEBACK:]
-        more = [f"  … {counted(len(raised) - len(cut), 'line')} before"] if len(cut) < len(raised) else []
-        blocks.append(["The resumed side raised:", *more, *(f"  {line}" for line in cut)])
-    if report.changed_by_save:
-        lines = _listed(grouped(report.changed_by_save, wording.names), wording)
-        blocks.append([f"Changed by save() itself ({counted(len(report.changed_by_save), 'leaf')}):", *lines])
-    if lost := _lost(report):
-        lines = _listed(grouped(lost, wording.names), wording)
-        blocks.append([f"What the checkpoint lacked ({_differ(lost)} right after loading):", *lines])
-    if report.latent:
-        steps = counted(resumed_steps(report), "step")
-        by_path = {difference.path: difference for difference in report.lost}
-        known = [by_path[path] for path in report.latent if path in by_path]
-        unknown = [path for path in report.latent if path not in by_path]
-        lines = _listed([*grouped(known, wording.names), *grouped_paths(unknown, wording.names)], wording)
-        blocks.append([f"Lost at the end, with no effect in {steps}:", *lines])
-    rest = _first_line(report.reason)
-    if report.verdict is Verdict.INCONCLUSIVE and rest != report.reason:
-        blocks.append(["What happened:", *(f"  {line}" for line in report.reason.splitlines()[1:])])
-    return blocks
-
-
-def _divergence(found: Divergence, wording: Wording) -> list[str]:
-    how = found.difference.how if found.difference is not None else found.how()
-    return [f"First difference, in order of execution: {found.where}", f"  {wording.names(found.leaf)}  {how}".rstrip()]
-
-
-def _lost(report: Report) -> list[LeafDifference]:
-    """What was lost, as far as it says something: where all went well, nothing.
-
-    The gradients left over from the last step are gone in any fresh run: told of only where gradients differ first. A
-    list that only grows is bookkeeping, until it is a cause.
-    """
-    if report.divergence is None and report.verdict is not Verdict.INCONCLUSIVE:
-        return []
-    causes = report.explanation.leaves if report.explanation is not None else ()
-    set_aside = {*report.set_aside.bookkeeping, *report.set_aside.noise}
-    phase = report.divergence.phase if report.divergence is not None else ""
-    gradients = phase.startswith("backward") or "backward" in report.unseen
-    if not gradients:
-        set_aside.update(each.path for each in report.lost if each.role == "gradient" and each.kind == "missing")
-    return [each for each in report.lost if each.path not in set_aside or each.path in causes]
-
-
-def _footnotes(report: Report, wording: Wording) -> list[str]:
-    """What was set aside and why, what the control said, what could not be looked at, what it cost."""
-    lines = []
-    steps = counted(resumed_steps(report), "step")
-    aside = report.set_aside
-    if report.divergence is None or wording.verbose:
-        lines += _note("Lost, but ignored as you asked", aside.ignored, wording) if aside.ignored else []
-    if report.divergence is None and aside.expected_loss:
-        lines += _note(f"Lost, and never read in {steps}", aside.expected_loss, wording)
-    if aside.noise:
-        lines += _note("Differs between any two of these runs, and accuses nobody", aside.noise, wording)
-    if wording.verbose:
-        lines += _note("Keeps books only", aside.bookkeeping, wording) if aside.bookkeeping else []
-        lines += _note("Differed after loading, equal at the end", aside.healed, wording) if aside.healed else []
-    lines.append(f"Control: {_control(report)}")
-    if report.unseen:
-        lines.append(f"Phases not seen, their differences fall to the next one seen: {', '.join(report.unseen)}")
-    if report.uncaptured:
-        kinds = [f"{wording.names(path)} ({kind})" for path, kind in report.uncaptured.items()]
-        lines.append(f"Could not be looked into: {_some(kinds, wording)}")
-    lines += [f"Note: {note}" for note in report.notes]
-    if wording.verbose:
-        words = [f"{name} {value}" for name, value in report.environment.items() if name != "flags"]
-        lines += [f"Environment: {', '.join(words)}"] if words else []
-    if report.steps_done:
-        cost = " + ".join(str(done) for done in report.steps_done.values())
-        seconds = " + ".join(f"{seconds:.1f}" for seconds in report.seconds.values())
-        took = f", {seconds} s" if wording.timed else ""
-        lines.append(f"Cost: {cost} steps ({' + '.join(report.steps_done)}){took}")
-    return lines
-
-
-def _control(report: Report) -> str:
-    if not report.control.runs and report.divergence is None and not report.latent:
-        return "not needed (equal bytes from two sides are their own)"
-    return str(report.control)
+def _verdict_line(report: Report, where: str = "") -> str:
+    return {
+        Verdict.EXACT: "✅ TEST PASSED: Checkpoint loading is reproducible!",
+        Verdict.WITHIN_TOLERANCE: f"✅ TEST PASSED within tolerance {report.tolerance or 0:g}, not exact",
+        Verdict.LATENT: f"❌ TEST FAILED: state lost, no effect in {counted(resumed_steps(report), 'step')}",
+        Verdict.DIFFERENT: "❌ TEST FAILED: Checkpoint loading has issues",
+        Verdict.INCONCLUSIVE: f"⚠ INCONCLUSIVE: {where}{first_line(report.reason)}",
+    }[report.verdict]
 
 
 def _what_differs(report: Report, wording: Wording) -> list[str]:
@@ -251,30 +172,3 @@ def _what_differs(report: Report, wording: Wording) -> list[str]:
     if not lines and report.divergence is not None:
         lines = [f"  - The runs differ ({report.divergence.where})"]
     return ["What differs:", *lines]
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-
-def _note(title: str, paths: Iterable[str], wording: Wording) -> list[str]:
-    return [f"{title}: {_some(grouped_paths(paths, wording.names), wording)}"]
-
-
-def _some(words: list[str], wording: Wording, limit: int = 8) -> str:
-    shown = words if wording.verbose else words[:limit]
-    more = f", … and {len(words) - len(shown)} more" if len(shown) < len(words) else ""
-    return ", ".join(shown) + more
-
-
-def _listed(lines: list[str], wording: Wording) -> list[str]:
-    shown = lines if wording.verbose else lines[:SHOWN]
-    more = [f"  … and {len(lines) - len(shown)} more"] if len(shown) < len(lines) else []
-    return [*(f"  {line}" for line in shown), *more]
-
-
-def _differ(items: Sequence[object]) -> str:
-    return f"{counted(len(items), 'leaf')} {'differs' if len(items) == 1 else 'differ'}"
-
-
-def _first_line(text: str) -> str:
-    return text.split("\n", 1)[0]

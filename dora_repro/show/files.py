@@ -77,8 +77,8 @@ def summary(comparison: Comparison) -> str:
     total, wrong = len(comparison.compared), len(comparison.differences)
     if not wrong:
         return f"✓ Equal by bytes: {counted(total, 'leaf')}"
-    kinds = Counter(difference.kind for difference in comparison.differences)
-    kinds = [f"{count} {_KINDS[kind]}" for kind, count in kinds.items()]
+    counts = Counter(difference.kind for difference in comparison.differences)
+    kinds = [f"{count} {_KINDS[kind]}" for kind, count in counts.items()]
     sizes = [difference.max_abs for difference in comparison.differences if difference.max_abs is not None]
     worst = f"; max diff = {max(sizes):.2e}" if sizes else ""
     within = ""

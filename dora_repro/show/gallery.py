@@ -1,15 +1,18 @@
-"""The gallery of faults as text: a list, and a table of what was expected against what was found."""
+"""The gallery of faults as text: a list, and for each fault tried what was found, beside what is declared."""
 
 import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
 
 from dora_repro.checks.report import Report
+from dora_repro.contracts import Json
+from dora_repro.errors import BadInput
 from dora_repro.faults.gallery import Fault, find
 from dora_repro.faults.trying import Tried, try_fault
 from dora_repro.show.screen import folded
 from dora_repro.show.sections import Wording
 from dora_repro.show.why import why_blocks
+from dora_repro.wording import counted
 
 
 def listed(faults: Iterable[Fault]) -> str:
@@ -31,16 +34,20 @@ def first_sentence(text: str) -> str:
 
 
 def line(tried: Tried, wide: int = 30) -> str:
-    """One row: the mark, the name, what was found, and where that is not what was declared, what was."""
+    """One row: the mark, the name, what was found, and below it what was declared where that is not the same.
+
+    Args:
+        tried: A fault, and the report of it.
+        wide: Characters of the column of names.
+    """
     fault, report = tried.fault, tried.report
     if report is None:
         return f"– {fault.name:{wide}}  skipped: {tried.skipped}"
-    return f"{'✓' if tried.as_declared else '✗'} {fault.name:{wide}}  {found(tried)}{_instead(tried)}"
+    return f"{'✓' if tried.as_declared else '✗'} {fault.name:{wide}}  {found(report)}{_instead(tried)}"
 
 
-def found(tried: Tried) -> str:
-    """What a check of it found, in a line."""
-    report = tried.report
+def found(report: Report) -> str:
+    """What a check found, in a line: verdict, place, cause."""
     words = [str(report.verdict)]
     if report.divergence is not None:
         words.append(f"step {report.divergence.step}, {report.divergence.phase}")
@@ -68,9 +75,9 @@ def summary(done: Sequence[Tried]) -> str:
     faults = [tried for tried in ran if not tried.fault.clean]
     clean = [tried for tried in ran if tried.fault.clean]
     words = []
-    for what, some in (("faults", faults), ("clean runs", clean)):
+    for what, some in (("fault", faults), ("clean run", clean)):
         if some:
-            words.append(f"{sum(tried.as_declared for tried in some)} of {len(some)} {what} as declared")
+            words.append(f"{sum(tried.as_declared for tried in some)} of {counted(len(some), what)} as declared")
     if len(done) > len(ran):
         words.append(f"{len(done) - len(ran)} skipped")
     good = all(tried.as_declared for tried in ran)
@@ -78,19 +85,19 @@ def summary(done: Sequence[Tried]) -> str:
 
 
 def costs(done: Sequence[Tried]) -> str:
-    """How many trials the explanations took, and how long all of it."""
+    """How many trials the explanations took, and how many seconds it took in all."""
     trials = sorted(len(t.report.explanation.trials) for t in done if t.report and t.report.explanation)
     seconds = sum(tried.seconds for tried in done)
     if not trials:
         return f"{seconds:.0f} s"
-    return f"{trials[len(trials) // 2]} trials at the median, {trials[-1]} at most; {seconds:.0f} s in all"
+    return f"{counted(trials[len(trials) // 2], 'trial')} at the median, {trials[-1]} at most; {seconds:.0f} s in all"
 
 
 def about(fault: Fault) -> list[str]:
-    """What there is to know of a fault, before it is tried."""
+    """What is known of a fault before it is tried: what it teaches, what fixes it, where it was reported."""
     lines = [fault.lesson]
     if fault.fix:
-        lines.append(f"Mended by: {fault.fix}")
+        lines.append(f"Fixed by: {fault.fix}")
     if fault.threads:
         lines.append(f"Reported: {', '.join(fault.threads)}")
     return lines
@@ -103,30 +110,33 @@ def source(fault: Fault) -> str:
 
 
 def why(report: Report) -> str:
-    """Why a run differs, as the report tells it, in lines of a notebook's width; empty where there is nothing to
-    explain."""
-    blocks = why_blocks(report, Wording(str, False, "Parameters", timed=False))
-    return folded("\n\n".join("\n".join(block) for block in blocks))
+    """Why a run differs, in the words of its report and lines of a notebook's width; empty if nothing is explained."""
+    blocks = why_blocks(report, Wording(timed=False))
+    return folded("\n\n".join(block.text for block in blocks))
 
 
 def asked(name: str, fresh: bool = True) -> Report:
-    """Try a fault by its name, say what was found and why, and hold it against what is declared.
+    """Try a fault by its name, print what was found and why, and compare that with what is declared.
 
     Args:
-        fresh: each side in an interpreter of its own.
+        name: Of the fault.
+        fresh: Run each side in an interpreter of its own.
 
     Raises:
-        BadInput: there is no such fault.
-        UnexpectedVerdict: what was found is not what is declared.
+        BadInput: There is no such fault, or it cannot be tried here.
+        UnexpectedVerdict: What was found is not what is declared.
     """
     tried = try_fault(find(name), in_process=not fresh)
-    print(tried.report.summary)
-    print("cause:", ", ".join(cause.name for cause in tried.report.causes))
+    report = tried.report
+    if report is None:
+        raise BadInput(f"{name} cannot be tried here: {tried.skipped}")
+    print(report.summary)
+    print("cause:", ", ".join(cause.name for cause in report.causes))
     tried.check()
-    return tried.report
+    return report
 
 
-def to_dict(tried: Tried) -> dict[str, object]:
+def to_dict(tried: Tried) -> dict[str, Json]:
     """One row as plain data."""
     fault, report = tried.fault, tried.report
     return {

@@ -1,27 +1,38 @@
 """Results as HTML: what a notebook shows of a report or a comparison, and a check's whole page.
 
-The words are the console's; templates (`templates/`) lay them out and escape every name. A page is one file that loads
-nothing: its figures lie in it.
+The words are the console's: the answer first, then the evidence, folded. Templates (`templates/`) lay them out and
+escape every name. A page is one file that loads nothing: its figures lie in it.
 """
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
+from dora_repro.contracts import Json
 from dora_repro.errors import MissingExtra
-from dora_repro.show.console import report_blocks, reports_text, verdict_line
+from dora_repro.show import captions
+from dora_repro.show.answer import answer
+from dora_repro.show.console import overview, verdict_line
+from dora_repro.show.evidence import evidence
+from dora_repro.show.groups import Names
+from dora_repro.show.sections import Block, Wording
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Cell: TypeAlias = str | int | float | None
 
 ROWS = 20  # of a table in a notebook; the rest is counted
 KINDS = {Verdict.EXACT: "passed", Verdict.WITHIN_TOLERANCE: "passed", Verdict.INCONCLUSIVE: "unsure"}
+_MARKS = {"✓": "yes", "✅": "yes", "✗": "no", "❌": "no", "⚠": "unsure"}
 
 
 @singledispatch
@@ -29,28 +40,43 @@ def as_html(result: object) -> str:
     """A result as a fragment of HTML; each kind of result is registered below, beside what lays it out.
 
     Raises:
-        TypeError: it is no result.
+        TypeError: It is no result.
     """
     raise TypeError(f"cannot show a {type(result).__name__} as HTML")
 
 
 @as_html.register
-def report_html(report: Report, **wording: object) -> str:
-    """A report as a fragment for a notebook; long lists unfold. `wording` as for `console.report_blocks`."""
-    # A kept notebook should say the same each time it is run: no seconds.
-    return _template("answer.html").render(answers=[_told(report, 8, {"timed": False, **wording})])
+def report_html(report: Report, names: Names | None = None, parameters: str = "Parameters") -> str:
+    """A report as a fragment for a notebook: the answer, and the evidence folded.
+
+    Args:
+        report: What a check found.
+        names: Gives the name that is shown for a leaf's path; by default the path itself.
+        parameters: What the trained parameters are called.
+    """
+    # A stored notebook should say the same each time it is run: no seconds.
+    wording = Wording(names or str, parameters=parameters, timed=False)
+    return _template("answer.html").render(
+        answer=answer(report, wording.names),
+        kind=_kind(report),
+        blocks=evidence(report, wording),
+        verdict=verdict_line(report),
+    )
 
 
 @as_html.register
 def reports_html(reports: Reports) -> str:
-    """Several reports: a line each, then the first of the worst in full."""
-    lines = reports_text(reports).splitlines()
-    told = {"verdict": lines[-1], "kind": KINDS.get(reports.verdict, "failed"), "blocks": [lines[:-1]]}
-    return _template("answer.html").render(answers=[{**told, "folded_from": 80}])
+    """Several reports: the answer, a line each, and the evidence of the first of the worst."""
+    worst = next((report for report in reports.reports if report.verdict is reports.verdict), None)
+    blocks = evidence(worst, Wording(timed=False)) if worst is not None and not worst.passed else []
+    return _template("answer.html").render(
+        answer=answer(reports), kind=_kind(reports), blocks=[overview(reports), *blocks], verdict=verdict_line(reports)
+    )
 
 
 @as_html.register
 def comparison_html(comparison: Comparison) -> str:
+    """A comparison as a table of the leaves that differ."""
     equal = len(comparison.compared) - len(comparison.differences)
     rows = [
         (d.path, d.kind, d.expected, f"{d.differing}/{d.total}" if d.total else "", _size(d.max_abs), d.max_ulp or "")
@@ -64,64 +90,103 @@ def comparison_html(comparison: Comparison) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a page: what it is, what is seen on it, and the PNG in base64."""
+
+    title: str
+    caption: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One report of a page.
+
+    Attributes:
+        title: Of the report.
+        kind: `passed`, `failed` or `unsure`.
+        answer: Its lines.
+        blocks: The evidence.
+        figures: What was drawn of it.
+    """
+
+    title: str
+    kind: str
+    answer: list[str]
+    blocks: list[Block]
+    figures: list[Drawing]
+
+
 def page(
     result: Report | Reports,
     *,
-    asked: Mapping[str, object] | None = None,
+    asked: Mapping[str, Json] | None = None,
     figures: bool = True,
-    names: Callable[[str], str] | None = None,
-    **wording: object,
+    names: Names | None = None,
+    about: Sequence[str] = (),
+    parameters: str = "Parameters",
 ) -> str:
-    """A check as one HTML page that loads nothing: verdict, differences, figures, environment.
+    """A check as one HTML page that loads nothing: the answer, all of the evidence, figures, the environment.
 
     Args:
-        asked: what was asked for, shown beside the environment: the command, the configuration.
-        figures: draw them, where matplotlib is installed.
-        names, wording: as for `console.report_blocks`.
+        result: What a check found, or several.
+        asked: What was asked for, shown beside the environment: the command, the configuration.
+        figures: Draw them, where matplotlib is installed.
+        names: Gives the name that is shown for a leaf's path; by default the path itself.
+        about: Lines on what was run.
+        parameters: What the trained parameters are called.
     """
     reports = result.reports if isinstance(result, Reports) else (result,)
-    answers = []
-    for report in reports:
-        told = _told(report, 14, {"names": names, **wording})
-        drawn = _figures(report, names) if figures and (len(reports) == 1 or not report.passed) else []
-        answers.append({**told, "title": report.title, "figures": drawn})
-    title = f"{result.title}: {result.verdict}"
-    question = "Is the resumed run the same run, bit for bit?"
-    environment = reports[-1].environment if reports else {}
-    rows = [*_flat(asked or {}), *_flat({key: value for key, value in environment.items() if key != "flags"})]
-    rows += [(f"flag {name}", str(value)) for name, value in environment.get("flags", {}).items()]
-    return _template("page.html").render(title=title, question=question, answers=answers, environment=rows)
+    wording = Wording(names or str, verbose=True, parameters=parameters)
+    several = isinstance(result, Reports)
+    parts = [
+        Part(
+            report.title,
+            _kind(report),
+            answer(report, wording.names),
+            evidence(report, wording, () if several else about),
+            _drawings(report, names or str) if figures and not (several and report.passed) else [],
+        )
+        for report in reports
+    ]
+    return _template("page.html").render(
+        title=f"{result.title}: {result.verdict}" if reports else result.title,
+        question="Is the resumed run the same run, bit for bit?",
+        kind=_kind(result),
+        overall=answer(result, wording.names) if isinstance(result, Reports) else [],
+        overview=overview(result, about) if isinstance(result, Reports) else None,
+        parts=parts,
+        environment=_flat({**(asked or {}), **(reports[-1].environment if reports else {})}),
+        verdict=verdict_line(result),
+    )
 
 
-def _told(report: Report, folded_from: int, wording: dict) -> dict[str, object]:
-    blocks = report_blocks(report, **wording)
-    blocks[-1] = blocks[-1][:-1]  # the verdict stands above
-    return {
-        "verdict": verdict_line(report),
-        "kind": KINDS.get(report.verdict, "failed"),
-        "blocks": [block for block in blocks if block],
-        "folded_from": folded_from,
-    }
+def _kind(result: Report | Reports) -> str:
+    if isinstance(result, Reports) and not result.reports:
+        return "unsure"
+    return KINDS.get(result.verdict, "failed")
 
 
-def _figures(report: Report, names: Callable[[str], str] | None) -> list[tuple[str, str]]:
-    """(caption, PNG as base64) of what can be drawn of a report; none where matplotlib is not installed."""
+def _drawings(report: Report, names: Names) -> list[Drawing]:
+    """What can be drawn of a report; nothing where matplotlib is not installed."""
     try:
         from dora_repro.show import figures
     except MissingExtra:
         return []
     drawn = []
     if report.reference is not None and any(step.loss is not None for step in report.reference.steps):
-        drawn.append(("Loss of both sides, and how far apart they are", figures.losses(report)))
-    if report.drift is not None and report.drift.first is not None:
-        drawn.append(
-            ("How far apart the parameters are, step by step", figures.drift_map(report.drift, names=names or str))
-        )
-        drawn.append(("How many elements are how far apart, at the end", figures.ulp_histogram(report.drift)))
-    return [(caption, png(figure)) for caption, figure in drawn]
+        drawn.append(Drawing("Loss of both runs", captions.of_losses(report), png(figures.losses(report))))
+    drift = report.drift
+    if drift is not None and drift.first is not None:
+        picture = png(figures.drift_map(drift, names=names))
+        drawn.append(Drawing("How the parameters drift", captions.of_drift_map(drift), picture))
+        picture = png(figures.ulp_histogram(drift))
+        drawn.append(Drawing("How large the differences are", captions.of_ulp_histogram(drift), picture))
+    return drawn
 
 
-def png(figure: object) -> str:
+def png(figure: "Figure") -> str:
     """A figure as PNG, in base64."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
@@ -153,6 +218,13 @@ def html_table(
     )
 
 
+def mark_apart(line: str) -> tuple[str, str, str, str]:
+    """(indentation, mark, `yes`, `no` or `unsure`, the rest) of a line; mark and kind are empty where there is none."""
+    rest = line.lstrip(" ")
+    mark = rest[:1] if rest[:1] in _MARKS else ""
+    return line[: len(line) - len(rest)], mark, _MARKS.get(mark, ""), rest.removeprefix(mark)
+
+
 def _flat(values: Mapping[str, object]) -> list[tuple[str, str]]:
     """Nested plain data as rows of two."""
     rows = []
@@ -171,14 +243,16 @@ def _size(value: float | None) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     folder = Path(__file__).with_name("templates")
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["mark_apart"] = mark_apart
+    return environment
 
 
-def _template(name: str):
+def _template(name: str) -> Template:
     return _environment().get_template(name)

@@ -1,12 +1,14 @@
 """Reports as JUnit XML, the form that continuous integration reads: a test case for each comparison and the verdict."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 from xml.etree import ElementTree
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
-from dora_repro.show.console import report_text, verdict_line
+from dora_repro.show.answer import answer
+from dora_repro.show.console import report_text
 from dora_repro.show.sections import byte_verdict
 
 # XML 1.0 has no way to write these, escaped or not.
@@ -20,18 +22,37 @@ def junit_text(result: Report | Reports, name: str = "dora-repro") -> str:
     for report in reports:
         root.append(_suite(report, name))
     for count in ("tests", "failures", "errors", "skipped"):
-        root.set(count, str(sum(int(suite.get(count)) for suite in root)))
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def notebooks_junit(done: Iterable[object]) -> str:
-    """The same for executed notebooks (`headless.running.Executed`): a test case each."""
+class Executed(Protocol):
+    """What is read of an executed notebook; `headless.running.Executed` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, object]: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def problem(self) -> str: ...
+
+
+def notebooks_junit(done: Iterable[Executed]) -> str:
+    """A JUnit document of executed notebooks: a test case each."""
     done = list(done)
     wrong = sum(not one.passed for one in done)
     root = ElementTree.Element("testsuites", name="dora-repro notebooks")
     counts = {"tests": str(len(done)), "failures": str(wrong), "errors": "0", "skipped": "0"}
-    suite = ElementTree.SubElement(root, "testsuite", name="notebooks", **counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "notebooks", **counts})
     for one in done:
         case = ElementTree.SubElement(suite, "testcase", classname="notebooks", name=clean(one.name))
         case.set("time", f"{one.seconds:.3f}")
@@ -61,7 +82,7 @@ def _suite(report: Report, name: str) -> ElementTree.Element:
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        suite.set(count, str(sum(case.find(tag) is not None for case in cases)))
+        suite.set(count, str(len([case for case in cases if case.find(tag) is not None])))
     return suite
 
 
@@ -70,7 +91,7 @@ def _comparison(case: ElementTree.Element, report: Report, comparison: Compariso
         return
     message = f"{comparison.name}: {byte_verdict(comparison, report.tolerance)}"
     if report.verdict is Verdict.INCONCLUSIVE:
-        # Whether it means anything is just what could not be told.
+        # Whether the difference means anything is just what could not be decided.
         ElementTree.SubElement(case, "skipped", message=clean(message))
     elif report.verdict is not Verdict.WITHIN_TOLERANCE:
         failure = ElementTree.SubElement(case, "failure", message=clean(message), type=str(report.verdict))
@@ -80,8 +101,8 @@ def _comparison(case: ElementTree.Element, report: Report, comparison: Compariso
 def _verdict(case: ElementTree.Element, report: Report) -> None:
     if not report.passed:
         tag = "error" if report.verdict is Verdict.INCONCLUSIVE else "failure"
-        found = ElementTree.SubElement(case, tag, message=clean(verdict_line(report)), type=str(report.verdict))
-        found.text = clean(f"{report.reason}\n\n{report_text(report)}")
+        found = ElementTree.SubElement(case, tag, message=clean(answer(report)[0]), type=str(report.verdict))
+        found.text = clean(report_text(report))
     else:
         ElementTree.SubElement(case, "system-out").text = clean(report.reason)
 

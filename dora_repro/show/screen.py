@@ -1,7 +1,11 @@
 """What a stream can show of a text: colours on a terminal, plain words where the symbols do not exist."""
 
+import shutil
 import textwrap
 from typing import TextIO
+
+NARROWEST = 40  # columns that a terminal is taken to have at least
+CODE = 6  # spaces of indentation: lines of code have as many or more, and are not folded, so that they can be copied
 
 # For streams that cannot say them (LC_ALL=C, a Windows code page, PYTHONIOENCODING=ascii).
 _WORDS = {
@@ -11,22 +15,32 @@ _COLOURS = {"✓": "green", "✗": "red", "✅": "green", "❌": "red", "⚠": "
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """The text as `stream` can write it: without symbols it lacks, and coloured if it is a terminal."""
+    """The text as `stream` can write it: without symbols it lacks; folded and coloured if it is a terminal."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         return in_words(text).encode(encoding, "replace").decode(encoding)
-    return painted(text) if stream.isatty() else text
+    return painted(folded(text, max(shutil.get_terminal_size().columns, NARROWEST))) if stream.isatty() else text
 
 
 def folded(text: str, width: int = 110) -> str:
-    """The text with its long lines broken between words, where a view would break them within: a notebook's does."""
+    """The text with its long lines broken between words, where a view would break them within: a notebook's does.
+
+    Lines of code (see `CODE`) stay whole.
+
+    Args:
+        text: Lines of text.
+        width: Of the view, in characters.
+    """
     lines = []
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
-        wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
-        lines += wrapper.wrap(line.lstrip()) if len(line) > width else [line]
+        if len(line) <= width or len(indent) >= CODE:
+            lines.append(line)
+            continue
+        wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+        lines += wrapper.wrap(line.lstrip())
     return "\n".join(lines)
 
 

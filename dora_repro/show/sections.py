@@ -12,16 +12,43 @@ SHOWN = 40  # lines, before the rest is counted only
 
 @dataclass(frozen=True)
 class Wording:
-    """How a report is told: `names` gives the name shown for a path, `parameters` the word for what is trained,
-    `timed` whether seconds are told."""
+    """How a report is worded.
 
-    names: Callable[[str], str]
-    verbose: bool
-    parameters: str
+    Attributes:
+        names: Gives the name that is shown for a leaf's path.
+        verbose: Whether every parameter, leaf and trial is listed.
+        parameters: What the trained parameters are called.
+        timed: Whether the seconds are given.
+    """
+
+    names: Callable[[str], str] = str
+    verbose: bool = False
+    parameters: str = "Parameters"
     timed: bool = True
 
 
-def section(report: Report, comparison: Comparison, wording: Wording) -> list[str]:
+@dataclass(frozen=True)
+class Block:
+    """A paragraph of a report.
+
+    Attributes:
+        title: What it is about, in a line.
+        lines: What it says, a line each.
+        outcome: What a comparison came to; empty for other paragraphs.
+    """
+
+    title: str
+    lines: tuple[str, ...] = ()
+    outcome: str = ""
+
+    @property
+    def text(self) -> str:
+        """The paragraph as lines of text, the outcome last."""
+        return "\n".join([self.title, *self.lines, *([f"  {self.outcome}"] if self.outcome else [])])
+
+
+def section(report: Report, comparison: Comparison, wording: Wording) -> Block:
+    """One of the three comparisons: a line for each parameter, or for the outputs."""
     last = report.save_at + resumed_steps(report)
     headings = {
         "load": f"{wording.parameters} right after loading (step {report.save_at})",
@@ -31,11 +58,16 @@ def section(report: Report, comparison: Comparison, wording: Wording) -> list[st
     accepted = report.tolerance if report.verdict is Verdict.WITHIN_TOLERANCE else None
     lines = _output_lines if comparison.name == "outputs" else _parameter_lines
     heading = headings.get(comparison.name, comparison.name)
-    return [heading, *lines(comparison, accepted, wording), f"  {byte_verdict(comparison, report.tolerance)}"]
+    return Block(heading, tuple(lines(comparison, accepted, wording)), byte_verdict(comparison, report.tolerance))
 
 
 def byte_verdict(comparison: Comparison, asked: float | None = None) -> str:
-    """What the bytes say of a comparison, and what its tolerance tier says beside."""
+    """What the bytes say of a comparison, and what the tolerances say beside.
+
+    Args:
+        comparison: One of the three.
+        asked: The tolerance that the user asked for, if any.
+    """
     if not comparison.compared:
         return "nothing to compare"
     if comparison.equal:
@@ -91,5 +123,5 @@ def _output_lines(comparison: Comparison, accepted: float | None, wording: Wordi
 
 
 def resumed_steps(report: Report) -> int:
-    """Steps that the resumed side did, as far as the report knows."""
+    """How many steps the resumed run did, as far as the report knows."""
     return report.steps_done.get("resumed", report.steps - report.save_at)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dora_repro.checks.expectation import expectation
 from dora_repro.checks.report import Report
-from dora_repro.explain.trials.trial import Outcome
 from dora_repro.show.groups import grouped
+from dora_repro.show.why import trial_result
 from dora_repro.subject.config import TrainingConfig
 
 
@@ -23,19 +23,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def trial_table(report: Report) -> str:
-    """The trials of an explanation: what was put back, and what came of it."""
-    found = report.explanation
-    rows = []
-    for number, trial in enumerate(found.trials if found is not None else (), 1):
-        result, divergence = trial.result, trial.result.divergence
-        if result.outcome is Outcome.UNRESOLVED:
-            came = "unresolved"
-        elif result.restores:
-            came = trial.aim
-        else:
-            came = f"differs at step {divergence.step}, {divergence.phase}" if divergence else "differs at the end"
-        rows.append((str(number), came, str(result.steps), trial.put_back))
-    return table(("trial", "came of it", "steps", "put back"), rows)
+    """The trials of an explanation: what was restored, and what came of it."""
+    trials = report.explanation.trials if report.explanation is not None else ()
+    rows = [
+        (str(number), trial_result(trial).partition(":")[0], str(trial.result.steps), trial.put_back)
+        for number, trial in enumerate(trials, 1)
+    ]
+    return table(("trial", "result", "steps", "restored"), rows)
 
 
 def lost_leaves(report: Report) -> str:

@@ -1,123 +1,118 @@
-"""Why a resumed run differs, in paragraphs: the causes, the proof, how much each matters, the lines that mend it."""
+"""Why a resumed run differs, in paragraphs: the causes, the proof, how much each matters, what fixes it, the trials."""
+
+from collections.abc import Iterable
 
 from dora_repro.checks.report import Report
-from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.trials.trial import Outcome, TrialResult
-from dora_repro.show.groups import grouped_paths
-from dora_repro.show.sections import Wording
+from dora_repro.show.fixes import fix_block
+from dora_repro.show.groups import Names, grouped_paths
+from dora_repro.show.sections import Block, Wording
 from dora_repro.wording import counted
 
-FEW = 6  # causes, before the rest is counted only
+FEW = 6  # causes and restored leaves, before the rest is counted only
 
 
-def why_blocks(report: Report, wording: Wording) -> list[list[str]]:
-    """Paragraphs, each a list of lines; none where nothing was explained."""
+def why_blocks(report: Report, wording: Wording) -> list[Block]:
+    """The paragraphs on why the runs differ; none where nothing was explained."""
     found = report.explanation
     if found is None:
         return []
     if not found.causes:
-        return [[f"Why: {found.unexplained}", *(f"  {line}" for line in _outside(found)), *_cost(found)]]
+        return [Block(f"Why: {found.unexplained}", (*_indented(_beside_state(found)), *_cost(found)))]
     many = len(found.causes) > 1
     causes = found.causes if wording.verbose else found.causes[:FEW]
-    lines = [f"Why: {'these together' if many and found.proved else 'this'} made the difference"]
+    lines = []
     for cause in causes:
-        lines += [f"  {_named(cause, wording)}", *_size(cause, report)]
+        how = f": {cause.how}" if cause.how else ""
+        lines += [f"  ✗ {named(cause, wording.names)}{how}", *_effect(cause, report)]
     if len(causes) < len(found.causes):
         lines.append(f"  … and {len(found.causes) - len(causes)} more")
-    lines.append(f"  {found.proof}")
+    lines += _indented([found.proof, *_not_restored(found, wording)])
     if found.other:
-        lines.append(f"  Enough as well: {', '.join(found.other)}")
-    lines += [f"  {line}" for line in _outside(found)]
-    blocks = [[*lines, *_cost(found)]]
-    if mended := _mended(found):
-        blocks.append(mended)
+        lines.append(f"  Also sufficient: {', '.join(found.other)}")
+    if found.harmless:
+        lines.append(f"  {harmless_line(found, wording)}")
+    title = f"Why: {'these together' if many and found.proved else 'this'} made the difference"
+    blocks = [Block(title, (*lines, *_indented(_beside_state(found)), *_cost(found)))]
+    if fix := fix_block(found):
+        blocks.append(Block(fix[0], tuple(fix[1:])))
     if wording.verbose and found.trials:
-        blocks.append(["Trials, what was put back and what came of it:", *trial_lines(found)])
+        blocks.append(Block("Trials: what was restored, and what came of it", tuple(trial_lines(found))))
     return blocks
 
 
-def _named(cause: Cause, wording: Wording) -> str:
-    name = wording.names(cause.leaves[0]) if len(cause.leaves) == 1 else f"{len(cause.leaves)} × {cause.name}"
-    return f"✗ {name}" + (f": {cause.how}" if cause.how else "")
+def named(cause: Cause, names: Names) -> str:
+    """A cause by the name of its leaf, or by how many leaves there are and what their names have in common."""
+    return names(cause.leaves[0]) if len(cause.leaves) == 1 else f"{len(cause.leaves)} × {cause.name}"
 
 
-def _size(cause: Cause, report: Report) -> list[str]:
-    """How far apart the runs are at the end where all is put back but this."""
-    apart = cause.without
-    if apart is None or apart.outcome is not Outcome.DIFFERENT or len(report.causes) < 2:
-        return []
-    return [f"      all put back but this: {how_far(apart)}"] if how_far(apart) else []
+def harmless_line(found: Explanation, wording: Wording) -> str:
+    """What was lost as well, and has no effect once the causes are restored."""
+    groups = grouped_paths(found.harmless, wording.names)
+    shown = groups if wording.verbose else groups[:FEW]
+    more = f", … and {len(groups) - len(shown)} more" if len(shown) < len(groups) else ""
+    return f"Also lost, without effect once the above is restored: {', '.join(shown)}{more}"
 
 
 def how_far(result: TrialResult) -> str:
-    """The sizes that a trial measured at its end; empty where it measured none."""
+    """The distances that a trial measured at its end; empty where it measured none."""
     words = []
     if result.parameter_distance is not None:
-        words.append(f"parameters {result.parameter_distance:.1e} apart")
+        words.append(f"parameters by {result.parameter_distance:.1e}")
     if result.loss_distance is not None:
-        words.append(f"loss {result.loss_distance:.1e} apart")
-    return ", ".join(words)
-
-
-def _outside(found: Explanation) -> list[str]:
-    """What was seen beside the state: operators, draws; and where to look."""
-    operator = [f"First operator that differs: {found.operator}"] if found.operator else []
-    drawn = [f"Random numbers: {line}" for line in found.draws]
-    return [*found.keys, *operator, *drawn, *(f"- {line}" for line in found.look_at)]
-
-
-def _mended(found: Explanation) -> list[str]:
-    """The lines to add, each once."""
-    lines, added = [], found.lines
-    for title, code in (("save", added.save), ("load", [line for _, line in added.load])):
-        if code:
-            lines += [f"  in {title}():", *(f"      {line}" for line in code)]
-    lines += [f"  {line}" for line in dict.fromkeys(line for cause in found.causes for line in cause.advice)]
-    if tried := came_of_lines(found):
-        lines.append(f"  {tried}")
-    return ["To mend it:", *lines] if lines else []
-
-
-def came_of_lines(found: Explanation) -> str:
-    """What running the lines came to, in a sentence; empty where they were not run, or gave no verdict."""
-    tried = found.lines_tried
-    if tried is None or (tried.outcome is Outcome.UNRESOLVED and not tried.error):
-        return ""
-    if tried.restores:
-        return "Tried: with these lines a resumed run does what the uninterrupted one did."
-    if tried.error:
-        why = f"they raise {tried.error.splitlines()[0].rstrip(':.')}"
-    elif tried.divergence:
-        why = f"step {tried.divergence.step} still differs in phase {tried.divergence.phase}"
-    else:
-        why = "the state at the end still differs"
-    return f"Tried: these lines are not all that it takes; {why}."
+        words.append(f"the loss by {result.loss_distance:.1e}")
+    return f"{' and '.join(words)} off" if words else ""
 
 
 def trial_lines(found: Explanation) -> list[str]:
     """A line for each trial."""
     lines = []
     for trial in found.trials:
-        result = trial.result
-        if result.outcome is Outcome.UNRESOLVED:
-            came = f"unresolved: {result.error}"
-        elif result.restores:
-            came = trial.aim
-        elif result.divergence:
-            came = f"differs at {result.divergence.where}"
-        else:
-            came = f"differs: {result.error}" if result.error else "differs at the end"
-        lines.append(f"  {trial.put_back}: {came}" + (f" ({how_far(result)})" if how_far(result) else ""))
+        distance = f" ({how_far(trial.result)})" if how_far(trial.result) else ""
+        lines.append(f"  {trial.put_back}: {trial_result(trial)}{distance}")
     return lines
+
+
+def trial_result(trial: TrialRecord) -> str:
+    """What came of a trial, in a few words."""
+    result = trial.result
+    if result.outcome is Outcome.UNRESOLVED:
+        return f"unresolved: {result.error}" if result.error else "unresolved"
+    if result.restores:
+        return trial.aim
+    if result.divergence:
+        return f"differs at {result.divergence.where}"
+    return f"differs: {result.error}" if result.error else "differs at the end"
+
+
+def _effect(cause: Cause, report: Report) -> list[str]:
+    """How far the runs are from each other at the end where all but this cause is restored."""
+    without = cause.without
+    if without is None or without.outcome is not Outcome.DIFFERENT or len(report.causes) < 2:
+        return []
+    return [f"      all but this restored: {how_far(without)}"] if how_far(without) else []
+
+
+def _not_restored(found: Explanation, wording: Wording) -> list[str]:
+    """All leaves that the confirming process could not restore, with the reasons; the proof names the first."""
+    missing = found.confirmation_missing if wording.verbose else {}
+    return [f"  not restored there: {wording.names(path)}: {reason}" for path, reason in missing.items()]
+
+
+def _beside_state(found: Explanation) -> list[str]:
+    """What was seen beside the state: keys, operators, draws; and where to look."""
+    operator = [f"First operator that differs: {found.operator}"] if found.operator else []
+    drawn = [f"Random numbers: {line}" for line in found.draws]
+    return [*found.keys, *operator, *drawn, *(f"- {line}" for line in found.look_at)]
 
 
 def _cost(found: Explanation) -> list[str]:
     if not found.trials:
         return []
-    early = {"interrupted": ", interrupted", "budget": ", and no more were allowed"}.get(found.stopped, "")
-    return [f"  Found by {counted(len(found.trials), 'trial')} of {counted(found.steps, 'step')} together{early}"]
+    early = {"interrupted": "; interrupted", "budget": "; no more were allowed"}.get(found.stopped, "")
+    return [f"  Found in {counted(len(found.trials), 'trial')}, {counted(found.steps, 'step')} in all{early}"]
 
 
-def harmless_line(found: Explanation, wording: Wording) -> str:
-    """What was lost too."""
-    return f"Lost as well, without effect: {', '.join(grouped_paths(found.harmless, wording.names))}"
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

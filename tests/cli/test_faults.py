@@ -23,7 +23,7 @@ def test_one_fault_is_told_whole_and_held_against_what_is_declared(call):
     assert done.exit_code == 0, done.output
     assert "Why: this made the difference" in done.stdout
     assert "✓ opt-missing  DIFFERENT; step 4, update; optimizer/*/{step, exp_avg, exp_avg_sq}" in done.stdout
-    assert done.stdout.splitlines()[-1] == "✅ 1 of 1 faults as declared"
+    assert done.stdout.splitlines()[-1] == "✅ 1 of 1 fault as declared"
 
 
 def test_several_are_a_line_each_and_written_as_json(call, tmp_path):
@@ -46,7 +46,7 @@ def test_one_that_is_not_as_declared_makes_the_exit_code_1(call, monkeypatch):
     lying = replace(gallery.find("opt-missing"), phase="batch")
     monkeypatch.setitem(gallery._REGISTERED, "opt-missing", lying)
     done = call("faults", "run", "opt-missing", "--in-process", "-q")
-    assert (done.exit_code, done.stdout) == (1, "❌ 0 of 1 faults as declared\n")
+    assert (done.exit_code, done.stdout) == (1, "❌ 0 of 1 fault as declared\n")
 
 
 @pytest.mark.parametrize(

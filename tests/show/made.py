@@ -1,5 +1,7 @@
 """Reports made by hand: what a check would find, without running one."""
 
+from dataclasses import replace
+
 from dora_repro.checks.report import Control, Report, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
@@ -105,3 +107,66 @@ def explained(**changes) -> Report:
         steps=3,
     )  # fmt: skip
     return different(**{"explanation": explanation, **changes})
+
+
+def unexplained(**changes) -> Report:
+    """A report whose cause is not in the captured state."""
+    found = Explanation(
+        unexplained="no captured state explains it",
+        operator="aten.mul.Tensor: equal inputs, different output (train.py:12)",
+        look_at=("ruled out: all 4 leaves", "look at what is no state of the run: time and dates, thread counts"),
+        draws=("dropout: 7 draws (train.py:9)",),
+    )
+    return different(explanation=found, **changes)
+
+
+def raised(**changes) -> Report:
+    """A report of a load() that raised."""
+    error = "Traceback (most recent call last):\n  File \"train.py\", line 3, in load\nKeyError: 'optimizer'\n"
+    cause = Cause("run/exception", ("run/exception",), "", "KeyError: 'optimizer'")
+    found = Explanation((cause,), "The resumed side raised before its state could be looked at.", proved=True)
+    fields = {"divergence": Divergence(2, "load", "run/exception", "raised"), "comparisons": (), "lost": ()}
+    return different(**{**fields, "error": error, "explanation": found, "first_memory": None, **changes})
+
+
+def unfinished(**changes) -> Report:
+    """A report of a resumed run that was killed."""
+    fields = {"reason": "the resumed side did not finish: killed by SIGKILL\n  last words", "divergence": None}
+    return inconclusive(**{**fields, "control": Control(), "steps_done": {}, "comparisons": (), "lost": (), **changes})
+
+
+def untested(**changes) -> Report:
+    """A report of a run that does not train."""
+    reason = "nothing was tested: no trainable parameter changed in the reference"
+    return inconclusive(**{"reason": reason, "divergence": None, "control": Control(), "lost": (), **changes})
+
+
+def uncontrolled(**changes) -> Report:
+    """A report without the control."""
+    reason = "not controlled: it differs at step 3, phase update, model/a.m"
+    return inconclusive(**{"reason": reason, "control": Control(), **changes})
+
+
+def long_names(**changes) -> Report:
+    """A report in which all is long: names, code, sentences, and the number of causes."""
+    path = "optimizer/clip_model.visual.transformer.resblocks.22.attn.out_proj.delta_D_A.of.some.more.parts/exp_avg"
+    one = explained().explanation
+    causes = tuple(
+        replace(one.causes[0], name=path, leaves=(f"{path}/{number}",), how="lost; not in the checkpoint " * 4,
+                save=(f'state["{path}/{number}"] = self.optimizer.state[self.parameters["{path}"]]["exp_avg"]',),
+                load=(f'self.optimizer.state[self.parameters["{path}"]]["exp_avg"] = state["{path}/{number}"]',))
+        for number in range(9)
+    )  # fmt: skip
+    found = replace(one, causes=causes, lines_tried=TrialResult(Outcome.DIFFERENT, Divergence(3, "update", path)))
+    divergence = Divergence(3, "update", path, "value", differs(path))
+    return different(title="some/long/path/to/the/training/script.py:Training", divergence=divergence,
+                     **{"explanation": found, **changes})  # fmt: skip
+
+
+def every() -> dict[str, Report]:
+    """A report of each kind, by its name."""
+    kinds = (
+        report, different, latent, inconclusive, tolerated, explained, unexplained, raised, unfinished, untested,
+        uncontrolled, long_names,
+    )  # fmt: skip  # a list of names
+    return {kind.__name__: kind() for kind in kinds}

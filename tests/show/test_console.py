@@ -10,6 +10,11 @@ from dora_repro.trace import Divergence
 from tests.show.made import comparisons, different, differs, inconclusive, latent, missing, report, tolerated
 
 EXACT = """\
+✓ EXACT: resumed after step 2 of 3, the run is the same, bit for bit (quick)
+  All effects of 1 step are equal by bytes, and so is the state at the end.
+  Compared by bytes: parameters after loading (2), parameters at the end (2),
+    outputs (1).
+
 quick: 3 steps without a break, against 2, save, load and 1 more
   checkpoint: complete
 
@@ -27,12 +32,17 @@ Outputs on the same input in eval mode
 ✓ Outputs match (max diff: 0.00e+00)
   exact by bytes
 
-Control: not needed (equal bytes from two sides are their own)
+Control: not needed: both runs are byte-identical
 Cost: 3 + 1 steps (reference + resumed), 1.2 + 0.5 s
 
 ✅ TEST PASSED: Checkpoint loading is reproducible!"""
 
 DIFFERENT = """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause: not searched for
+
 quick: 3 steps without a break, against 2, save, load and 1 more
 
 Parameters right after loading (step 2)
@@ -54,7 +64,7 @@ First difference, in order of execution: step 3, phase update
 First memory that differs: end of step 3
   optimizer/a.m/exp_avg
 
-What the checkpoint lacked (5 leaves differ right after loading):
+What was lost (5 leaves differ right after loading):
   2 × optimizer/*/step  missing
   2 × optimizer/*/exp_avg  missing
   rng/torch.cpu  different state
@@ -133,7 +143,7 @@ def test_an_inconclusive_report_ends_with_why():
 def test_a_reason_of_many_lines_keeps_the_last_line_one_line():
     text = report_text(inconclusive(reason="the resumed side did not finish: killed by SIGKILL\n  last words"))
     assert text.splitlines()[-1] == "⚠ INCONCLUSIVE: the resumed side did not finish: killed by SIGKILL"
-    assert "What happened:\n    last words" in text
+    assert "\nWhat happened:\n    last words\n" in text
 
 
 @pytest.mark.parametrize(
@@ -185,7 +195,7 @@ def test_many_parameters_are_counted_and_the_wrong_ones_shown_up_to_a_limit():
     everything = report_text(made, verbose=True).splitlines()
     assert sum(line.startswith("✗ model/") for line in everything) == 300
     assert sum(line.startswith("✓ model/") for line in everything) == 302
-    assert not any("more" in line for line in everything[1:])
+    assert not any("more" in line for line in everything if "save, load" not in line)
 
 
 def test_forty_parameters_each_have_their_line():
@@ -209,11 +219,11 @@ def test_what_was_set_aside_is_listed_by_its_reason():
             uncaptured={"batches": "generator"},
         )
     )
-    assert "Lost, but ignored as you asked: count\n" in text
-    assert "Lost, and never read in 1 step: rng/torch.cpu\n" in text
-    assert "Differs between any two of these runs, and accuses nobody: started\n" in text
-    assert "Phases not seen, their differences fall to the next one seen: batch\n" in text
-    assert "Could not be looked into: batches (generator)\n" in text
+    assert "Lost, but ignored as requested: count\n" in text
+    assert "Lost, but never read in 1 step: rng/torch.cpu\n" in text
+    assert "Noise: also differs between two identical runs; not counted: started\n" in text
+    assert "Phases not recorded (their differences show in the next phase): batch\n" in text
+    assert "Not captured: batches (generator)\n" in text
     assert "Note: a remark\n" in text
 
 
@@ -239,10 +249,16 @@ def test_a_control_that_was_not_run_is_not_claimed():
 
 
 def test_a_check_at_the_last_step_says_so():
-    assert report_text(report(save_at=3)).startswith("quick: 3 steps without a break, against 3, save and load\n")
+    assert "\n\nquick: 3 steps without a break, against 3, save and load\n" in report_text(report(save_at=3))
 
 
 REPORTS = """\
+✗ DIFFERENT: 3 resumed runs: 1 DIFFERENT, 1 LATENT, 1 EXACT (every step)
+  The first DIFFERENT one: resumed at step 1
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause: not searched for
+
 every step: 3 resumed runs against one that was not interrupted
 ✓ resumed at step 0: EXACT  fine
 ✗ resumed at step 1: DIFFERENT  first differs
@@ -263,7 +279,7 @@ def test_several_reports_are_a_table_and_the_first_of_the_worst_in_full():
     )
     text = reports_text(made)
     assert text.startswith(REPORTS)
-    assert text.count("First difference") == 1 and "Lost at the end" not in text
+    assert text.count("First difference, in order of execution") == 1 and "Lost at the end" not in text
     assert text.endswith(
         "  - Outputs differ (max: 5.67e-02)\n\nCost: 3 steps uninterrupted, 3 resumed\n\n"
         "❌ TEST FAILED: Checkpoint loading has issues"
@@ -275,6 +291,7 @@ def test_several_reports_are_a_table_and_the_first_of_the_worst_in_full():
 def test_several_exact_reports_are_a_table_and_a_verdict():
     made = Reports("twice", (report(title="one", reason="r"), report(title="two", reason="r")))
     assert reports_text(made) == (
+        "✓ EXACT: 2 resumed runs, each the same run, bit for bit (twice)\n\n"
         "twice: 2 resumed runs against one that was not interrupted\n✓ one: EXACT  r\n✓ two: EXACT  r\n\n"
         "Cost: 3 steps uninterrupted, 2 resumed\n\n✅ TEST PASSED: Checkpoint loading is reproducible!"
     )

@@ -92,18 +92,18 @@ def test_the_summary_counts_faults_and_clean_runs_apart():
     fine = tried(found=report(), verdict="EXACT", step=None, phase=None, causes=(), family="clean")
     skipped = Tried(replace(FAULT, needs="cuda"), skipped="needs a CUDA device")
     done = [tried(), tried(step=9), fine, skipped]
-    assert gallery.summary(done) == "❌ 1 of 2 faults as declared, 1 of 1 clean runs as declared, 1 skipped"
-    assert gallery.summary(done[:1]) == "✅ 1 of 1 faults as declared"
+    assert gallery.summary(done) == "❌ 1 of 2 faults as declared, 1 of 1 clean run as declared, 1 skipped"
+    assert gallery.summary(done[:1]) == "✅ 1 of 1 fault as declared"
     assert gallery.line(skipped, 15) == "– opt-forgotten    skipped: needs a CUDA device"
     assert gallery.costs(done) == "3 trials at the median, 3 at most; 3 s in all"
 
 
 def test_a_verdict_without_a_divergence_is_told_without_one():
     one = tried(found=latent(), verdict="LATENT", step=None, phase=None, causes=(("ema/*",),))
-    assert gallery.found(one).startswith("LATENT")
+    assert gallery.found(one.report).startswith("LATENT")
     assert one.verdict_right and one.place_right and not one.cause_right
     found = replace(latent(), verdict=Verdict.DIFFERENT, divergence=Divergence(3, "batch", "batch/0"))
-    assert "step 3, batch" in gallery.found(tried(found=found))
+    assert "step 3, batch" in gallery.found(found)
 
 
 def test_the_source_shown_is_the_class_without_its_registration():

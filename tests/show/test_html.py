@@ -7,8 +7,11 @@ import pytest
 
 from dora_repro.checks.report import Reports
 from dora_repro.comparison.leaves import Comparison, compare
-from dora_repro.show.console import report_blocks
+from dora_repro.show.answer import answer
+from dora_repro.show.console import verdict_line
+from dora_repro.show.evidence import evidence
 from dora_repro.show.html import html_table, page
+from dora_repro.show.sections import Wording
 from dora_repro.trace import Divergence
 from tests.show import made
 
@@ -47,9 +50,13 @@ def text_of(html: str) -> str:
 @pytest.mark.parametrize("report", [made.report(), made.different(), made.latent(), made.inconclusive()])
 def test_a_report_shows_itself_with_every_line_of_its_text(report):
     shown = text_of(report._repr_html_())
-    for block in report_blocks(report, timed=False):
-        for line in block:
-            assert re.sub(r"\s+", " ", line).strip() in shown
+    blocks = [*evidence(report, Wording(timed=False))]
+    for line in [
+        *answer(report),
+        *(line for block in blocks for line in block.text.splitlines()),
+        verdict_line(report),
+    ]:
+        assert re.sub(r"\s+", " ", line).strip() in shown
     assert "Cost: 3 + 1 steps (reference + resumed)" in shown and "1.2 + 0.5 s" not in shown  # the same each time
 
 
@@ -120,7 +127,7 @@ def test_a_table_that_is_whole_counts_nothing_and_one_without_rows_is_a_title():
     assert "about" not in html_table("", ("a",), [("b",)]).partition("</style>")[2]
 
 
-def test_plain_reprs_are_one_line():
+def test_the_repr_of_a_report_is_its_answer_and_that_of_a_comparison_one_line():
     both = Reports("twice", (made.report(), made.latent()))
-    assert repr(both) == "Reports(LATENT, 2 resumed runs: twice)"
+    assert repr(both) == "\n".join(answer(both)) and repr(both.reports[1]) == "\n".join(answer(both.reports[1]))
     assert repr(made.comparisons()[0]) == "Comparison(load: 0 of 2 leaves differ)"

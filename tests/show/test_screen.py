@@ -40,8 +40,8 @@ def test_words_for_every_mark():
     assert in_words("✓✗✅❌⚠") == "okx[ok][x][!]"
 
 
-def test_long_lines_are_broken_between_words_and_keep_their_indent():
+def test_long_lines_are_broken_between_words_and_hang_and_code_stays_whole():
     code = "      " + "x" * 40
     text = f"short\n\n  one two three four five six\n{code}"
-    assert folded(text, 20) == f"short\n\n  one two three four\n  five six\n{code}"
+    assert folded(text, 20) == f"short\n\n  one two three four\n    five six\n{code}"
     assert folded(text, 200) == text

@@ -22,11 +22,11 @@ def test_what_each_checkpoint_loses():
 
 def test_trials_are_told_with_what_came_of_them():
     assert tables.trial_table(made.explained()).splitlines() == [
-        "trial  came of it                 steps  put back",
-        "-----  -------------------------  -----  --------",
-        "1      differs at step 3, update  1      nothing",
-        "2      restores exact resume      1      all that was lost",
-        "3      unresolved                 0      rng/torch.cpu",
+        "trial  result                           steps  restored",
+        "-----  -------------------------------  -----  --------",
+        "1      differs at step 3, phase update  1      nothing",
+        "2      restores exact resume            1      all that was lost",
+        "3      unresolved                       0      rng/torch.cpu",
     ]
 
 
@@ -49,5 +49,3 @@ def test_whether_each_did_as_promised():
     assert "dora-only   DIFFERENT  the checkpoint lacks AdamW's moments" in text
     with pytest.raises(UnexpectedVerdict):
         tables.expectation_table(TrainingConfig(), {"complete": made.different()})
-
-

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 from dora_repro.checks.report import SetAside
+from dora_repro.explain.explanation import TrialRecord
+from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.console import report_text
 from dora_repro.show.html import page
+from dora_repro.show.why import trial_lines
 from tests.show.made import different, explained
 
 
@@ -12,11 +15,11 @@ def test_each_cause_is_told_with_what_it_does_by_itself_and_the_proof():
     text = report_text(explained())
     assert "Why: these together made the difference\n  ✗ rng/torch.cpu: 2 draws ahead\n" in text
     assert "  ✗ 2 × optimizer/*/exp_avg: lost; not in the checkpoint\n" in text
-    assert "      all put back but this: parameters 1.0e-03 apart, loss 2.0e-04 apart\n" in text
+    assert "      all but this restored: parameters by 1.0e-03 and the loss by 2.0e-04 off\n" in text
     assert "  Restoring these alone makes the remaining step identical" in text
     assert "  Random numbers: random_split: 2 draws (train.py:3" in text
     assert "strict=False ignored 2 of 2 keys" in text
-    assert "  Found by 3 trials of 3 steps together\n" in text
+    assert "  Found in 3 trials, 3 steps in all\n" in text
 
 
 def test_the_lines_that_mend_it_restore_generators_last():
@@ -30,7 +33,7 @@ def test_the_lines_that_mend_it_restore_generators_last():
 def test_trials_are_listed_where_that_is_asked():
     assert "all that was lost: restores exact resume" not in report_text(explained())
     text = report_text(explained(), verbose=True)
-    assert "  nothing: differs at step 3, phase update (parameters 1.0e-03 apart, loss 2.0e-04 apart)\n" in text
+    assert "  nothing: differs at step 3, phase update (parameters by 1.0e-03 and the loss by 2.0e-04 off)\n" in text
     assert "  all that was lost: restores exact resume\n" in text
     assert "  rng/torch.cpu: unresolved: KeyError: 'step'\n" in text
 
@@ -46,7 +49,7 @@ def test_what_no_state_explains_is_said_with_the_operator_and_what_was_ruled_out
     text = report_text(explained(explanation=explanation))
     assert "Why: no captured state explains it\n" in text
     assert "  First operator that differs: aten.mul.Tensor: equal inputs, different output\n" in text
-    assert "  - ruled out: all 4 leaves\n" in text and "To mend it" not in text
+    assert "  - ruled out: all 4 leaves\n" in text and "\nFix" not in text
 
 
 def test_many_causes_are_cut_and_counted():
@@ -70,5 +73,40 @@ def test_a_page_shows_it_with_all_names_escaped():
 
 def test_a_list_that_grows_is_told_among_what_was_lost_where_it_is_a_cause():
     grown = report_text(explained(set_aside=SetAside(bookkeeping=("rng/torch.cpu", "optimizer/a.m/step"))))
-    lacked = grown.partition("What the checkpoint lacked")[2].partition("\n\n")[0]
+    lacked = grown.partition("What was lost")[2].partition("\n\n")[0]
     assert "rng/torch.cpu" in lacked and "optimizer/a.delta/step" in lacked and "2 × optimizer/*/step" not in lacked
+
+
+def test_what_was_lost_without_effect_is_said():
+    one = replace(explained().explanation, harmless=tuple(f"optimizer/{name}/step" for name in ("a.m", "a.delta")))
+    line = "  Also lost, without effect once the above is restored: 2 × optimizer/*/step\n"
+    assert line in report_text(explained(explanation=one))
+    assert "Also lost" not in report_text(explained())
+
+
+def test_much_that_was_lost_without_effect_is_counted():
+    one = replace(explained().explanation, harmless=tuple(f"history/of{number}/x{number}" for number in range(9)))
+    assert "history/of5/x5, … and 3 more\n" in report_text(explained(explanation=one))
+    assert "history/of8/x8\n" in report_text(explained(explanation=one), verbose=True)
+
+
+def test_leaves_that_the_confirmation_could_not_restore_are_named_with_the_reason():
+    one = replace(explained().explanation, confirmation_missing={"loop/handle": "a _io.TextIOWrapper"})
+    verbose = report_text(explained(explanation=one), verbose=True)
+    assert "    not restored there: loop/handle: a _io.TextIOWrapper\n" in verbose
+    assert "not restored there" not in report_text(explained(), verbose=True)
+
+
+def test_trials_have_a_line_for_each_result():
+    trials = (
+        TrialRecord("a", 1, TrialResult(Outcome.UNRESOLVED)),
+        TrialRecord("b", 1, TrialResult(Outcome.DIFFERENT, error="it died")),
+        TrialRecord("c", 1, TrialResult(Outcome.DIFFERENT)),
+        TrialRecord("d", 1, TrialResult(Outcome.SAME), "does what the resumed run did"),
+    )
+    assert trial_lines(replace(explained().explanation, trials=trials)) == [
+        "  a: unresolved",
+        "  b: differs: it died",
+        "  c: differs at the end",
+        "  d: does what the resumed run did",
+    ]

@@ -1,0 +1,171 @@
+"""What an answer rests on, in paragraphs: what was run, the three comparisons, what was lost, why, control and cost."""
+
+from collections.abc import Iterable, Sequence
+
+from dora_repro.checks.report import Report, Verdict
+from dora_repro.difference import LeafDifference
+from dora_repro.show.groups import grouped, grouped_paths
+from dora_repro.show.sections import Block, Wording, resumed_steps, section
+from dora_repro.show.why import why_blocks
+from dora_repro.wording import counted
+
+FEW = 12  # groups of leaves, before the rest is counted only
+NAMED = 8  # leaves in a line, before the rest is counted only
+TRACEBACK = 20  # its last lines
+
+
+def evidence(report: Report, wording: Wording, about: Sequence[str] = ()) -> list[Block]:
+    """The paragraphs of a report, in order.
+
+    Args:
+        report: What a check found.
+        wording: How it is worded.
+        about: Lines on what was run.
+    """
+    return [
+        Block(_what_was_run(report), _indented(about)),
+        *(section(report, comparison, wording) for comparison in report.comparisons),
+        *_first_difference(report, wording),
+        *_raised(report, wording),
+        *_lost_blocks(report, wording),
+        *why_blocks(report, wording),
+        _control_and_cost(report, wording),
+    ]
+
+
+def first_line(text: str) -> str:
+    """A text up to its first line break."""
+    return text.split("\n", 1)[0]
+
+
+def _what_was_run(report: Report) -> str:
+    left = report.steps - report.save_at
+    rest = f", save, load and {left} more" if left else ", save and load"
+    return f"{report.title}: {counted(report.steps, 'step')} without a break, against {report.save_at}{rest}"
+
+
+# --- what is wrong, and where ----------------------------------------------------------------------------------------
+
+
+def _first_difference(report: Report, wording: Wording) -> list[Block]:
+    found, memory = report.divergence, report.first_memory
+    if found is None:
+        return []
+    how = found.difference.how if found.difference is not None else found.how()
+    lines = [f"  {wording.names(found.leaf)}  {how}".rstrip()]
+    if memory is not None:
+        lines.append(f"First memory that differs: {memory.where}")
+        lines.append(f"  {wording.names(memory.leaf)}  {memory.how()}".rstrip())
+    return [Block(f"First difference, in order of execution: {found.where}", tuple(lines))]
+
+
+def _raised(report: Report, wording: Wording) -> list[Block]:
+    """The traceback of the resumed run, or the last words of a process that did not finish."""
+    blocks = []
+    if report.error is not None:
+        lines = report.error.rstrip().splitlines()
+        shown = lines if wording.verbose else lines[-TRACEBACK:]
+        cut = len(lines) - len(shown)
+        more = [f"… {counted(cut, 'line')} before"] if cut else []
+        blocks.append(Block("The resumed run raised:", _indented([*more, *shown])))
+    last_words = report.reason.splitlines()[1:]
+    if report.verdict is Verdict.INCONCLUSIVE and last_words:
+        blocks.append(Block("What happened:", _indented(last_words)))
+    return blocks
+
+
+def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
+    """What save() changed, what was lost, and what of it was still lost at the end."""
+    blocks = []
+    if changed := report.changed_by_save:
+        title = f"Changed by save() itself ({counted(len(changed), 'leaf')}):"
+        blocks.append(Block(title, _listed(grouped(changed, wording.names), wording)))
+    if lost := _lost(report):
+        verb = "differs" if len(lost) == 1 else "differ"
+        title = f"What was lost ({counted(len(lost), 'leaf')} {verb} right after loading):"
+        blocks.append(Block(title, _listed(grouped(lost, wording.names), wording)))
+    if report.latent:
+        by_path = {difference.path: difference for difference in report.lost}
+        known = grouped((by_path[path] for path in report.latent if path in by_path), wording.names)
+        unknown = grouped_paths((path for path in report.latent if path not in by_path), wording.names)
+        title = f"Lost at the end, with no effect in {counted(resumed_steps(report), 'step')}:"
+        blocks.append(Block(title, _listed([*known, *unknown], wording)))
+    return blocks
+
+
+def _lost(report: Report) -> list[LeafDifference]:
+    """What was lost, as far as it says something: where all went well, nothing.
+
+    Gradients left over from the last step are gone in any new run: they are listed only where gradients differ first. A
+    list that only grows is a history, until it is a cause.
+    """
+    if report.divergence is None and report.verdict is not Verdict.INCONCLUSIVE:
+        return []
+    causes = report.explanation.leaves if report.explanation is not None else ()
+    left_out = {*report.set_aside.bookkeeping, *report.set_aside.noise}
+    phase = report.divergence.phase if report.divergence is not None else ""
+    if not (phase.startswith("backward") or "backward" in report.unseen):
+        left_out.update(each.path for each in report.lost if each.role == "gradient" and each.kind == "missing")
+    return [each for each in report.lost if each.path not in left_out or each.path in causes]
+
+
+# --- what was not counted, and what it took --------------------------------------------------------------------------
+
+
+def _control_and_cost(report: Report, wording: Wording) -> Block:
+    lines = [*_not_counted(report, wording)]
+    if report.unseen:
+        lines.append(f"Phases not recorded (their differences show in the next phase): {', '.join(report.unseen)}")
+    if report.uncaptured:
+        kinds = [f"{wording.names(path)} ({kind})" for path, kind in report.uncaptured.items()]
+        lines.append(f"Not captured: {_some(kinds, wording)}")
+    lines += [f"Note: {note}" for note in report.notes]
+    if wording.verbose:
+        words = [f"{name} {value}" for name, value in report.environment.items() if name != "flags"]
+        lines += [f"Environment: {', '.join(words)}"] if words else []
+    if report.steps_done:
+        cost = " + ".join(str(done) for done in report.steps_done.values())
+        seconds = " + ".join(f"{seconds:.1f}" for seconds in report.seconds.values())
+        took = f", {seconds} s" if wording.timed else ""
+        lines.append(f"Cost: {cost} steps ({' + '.join(report.steps_done)}){took}")
+    return Block(f"Control: {_control(report)}", tuple(lines))
+
+
+def _not_counted(report: Report, wording: Wording) -> list[str]:
+    """What differed and was not counted against the run, by reason."""
+    aside, alone = report.set_aside, report.divergence is None
+    steps = counted(resumed_steps(report), "step")
+    reasons = [
+        ("Lost, but ignored as requested", aside.ignored, alone or wording.verbose),
+        (f"Lost, but never read in {steps}", aside.expected_loss, alone),
+        ("Noise: also differs between two identical runs; not counted", aside.noise, True),
+        ("Histories only; not counted", aside.bookkeeping, wording.verbose),
+        ("Differed after loading, equal at the end", aside.healed, wording.verbose),
+    ]
+    return [
+        f"{title}: {_some(grouped_paths(paths, wording.names), wording)}"
+        for title, paths, listed in reasons
+        if listed and paths
+    ]
+
+
+def _control(report: Report) -> str:
+    if not report.control.runs and report.divergence is None and not report.latent:
+        return "not needed: both runs are byte-identical"
+    return str(report.control)
+
+
+def _some(words: list[str], wording: Wording) -> str:
+    shown = words if wording.verbose else words[:NAMED]
+    more = f", … and {len(words) - len(shown)} more" if len(shown) < len(words) else ""
+    return ", ".join(shown) + more
+
+
+def _listed(lines: list[str], wording: Wording) -> tuple[str, ...]:
+    shown = lines if wording.verbose else lines[:FEW]
+    more = [f"… and {len(lines) - len(shown)} more"] if len(shown) < len(lines) else []
+    return _indented([*shown, *more])
+
+
+def _indented(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"  {line}" for line in lines)

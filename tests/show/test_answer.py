@@ -1,0 +1,216 @@
+"""The answer: at most ten lines of eighty columns, whatever the report; held as whole strings."""
+
+from dataclasses import replace
+
+import pytest
+
+from dora_repro.checks.report import Control, Reports, SetAside, Verdict
+from dora_repro.explain.trials.trial import Outcome, TrialResult
+from dora_repro.show.answer import COLUMNS, LINES, answer
+from dora_repro.show.console import report_text, reports_text
+from dora_repro.trace import Divergence
+from tests.show import made
+
+ANSWERS = {
+    "report": """\
+✓ EXACT: resumed after step 2 of 3, the run is the same, bit for bit (quick)
+  All effects of 1 step are equal by bytes, and so is the state at the end.
+  Compared by bytes: parameters after loading (2), parameters at the end (2),
+    outputs (1).""",
+    "different": """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause: not searched for""",
+    "latent": """\
+✗ LATENT: resumed after step 2 of 3, state is lost; no effect in 1 step (quick)
+  Lost: ema/0.weight: max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause: not searched for
+  If this state does not matter, name it in ignore (--ignore).""",
+    "inconclusive": """\
+⚠ INCONCLUSIVE: resumed after step 2 of 3, no verdict can be given (quick)
+  Why: not deterministic: a repeat of the same side first differs at step 1,
+    phase batch, batch/0
+  Next: make the run deterministic: seed every generator, iterate over no set,
+    and call torch.use_deterministic_algorithms(True).""",
+    "tolerated": """\
+✓ WITHIN_TOLERANCE: resumed after step 2 of 3, not exact but within 0.1 (quick)
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP""",
+    "explained": """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause (proved): rng/torch.cpu: 2 draws ahead
+    and 2 × optimizer/*/exp_avg: lost; not in the checkpoint
+  Fix (4 lines; not tried):
+    save(): state["optimizer"] = 1
+            state["rng"] = 1
+    load(): load(state["optimizer"])
+            set(state["rng"])""",
+    "unexplained": """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
+  First difference: step 3, phase update: model/a.m
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause: not found; no captured state explains it
+  First operator that differs: aten.mul.Tensor: equal inputs, different output
+    (train.py:12)
+  Next: ruled out: all 4 leaves""",
+    "raised": """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
+  First difference: step 2, phase load: run/exception: KeyError: 'optimizer'
+  Cause (proved): run/exception: KeyError: 'optimizer'""",
+    "unfinished": """\
+⚠ INCONCLUSIVE: resumed after step 2 of 3, no verdict can be given (quick)
+  Why: the resumed side did not finish: killed by SIGKILL
+  Next: read how its process ended, below; where it only needs longer, raise
+    timeout (--timeout).""",
+    "untested": """\
+⚠ INCONCLUSIVE: resumed after step 2 of 3, no verdict can be given (quick)
+  Why: nothing was tested: no trainable parameter changed in the reference
+  Next: check a run that trains after the save: at least one step, gradients
+    that are not zero, a moving loss.""",
+    "uncontrolled": """\
+⚠ INCONCLUSIVE: resumed after step 2 of 3, no verdict can be given (quick)
+  Why: not controlled: it differs at step 3, phase update, model/a.m
+  Next: allow the control (control='auto'): it repeats both runs before one of
+    them is accused.""",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_is_these_lines(name):
+    assert "\n".join(answer(made.every()[name])) == ANSWERS[name]
+
+
+def test_every_verdict_has_its_answer_here():
+    assert {report.verdict for report in made.every().values()} == set(Verdict)
+
+
+@pytest.mark.parametrize("name", made.every())
+def test_an_answer_has_at_most_ten_lines_of_eighty_columns(name):
+    report = made.every()[name]
+    several = Reports("every step, by a script with a name of some length", (made.report(), report, made.different()))
+    for lines in (answer(report), answer(several)):
+        assert 0 < len(lines) <= LINES == 10
+        assert max(map(len, lines)) <= COLUMNS == 80
+
+
+@pytest.mark.parametrize("name", made.every())
+def test_every_text_begins_with_the_answer(name):
+    report = made.every()[name]
+    assert report_text(report).startswith("\n".join(answer(report)) + "\n\n")
+    several = Reports("twice", (made.report(), report))
+    assert reports_text(several).startswith("\n".join(answer(several)) + "\n\n")
+
+
+def test_where_all_is_long_some_of_the_code_is_shown_and_the_rest_counted():
+    assert (
+        "\n".join(answer(made.long_names()))
+        == """\
+✗ DIFFERENT: resumed after step 2 of 3, the run is not the same
+  (some/long/path/to/t…/script.py:Training)
+  First difference: step 3, phase update: optimizer/clip_mod…more.parts/exp_avg
+    max diff = 1.23e-04, 3/64 elements, max 2 ULP
+  Cause (proved): optimizer/clip_model.visual.t….of.some.more.parts/exp_avg/0:
+    lost; not in the checkpoint lost; not in the checkpoint lost; not in the …
+    and 8 more parts, the first: optimizer/clip_model.….more.parts/exp_avg/1: …
+  Fix (1 of 18 lines; tried: not enough, step 3 still differs in phase update):
+    save(): state["optimizer/clip_model.visua…_A.of.some.more.parts/exp_avg/0"]
+            = …"""
+    )
+
+
+def test_more_than_four_lines_of_code_are_counted_and_both_methods_have_some():
+    one = made.explained().explanation
+    causes = [
+        replace(one.causes[0], leaves=(f"x{number}",), save=(f"s{number}",), load=(f"l{number}",))
+        for number in range(3)
+    ]
+    lines = answer(made.explained(explanation=replace(one, causes=tuple(causes))))
+    assert lines[4:] == [
+        "    and 2 more parts, the first: x1: 2 draws ahead",
+        "  Fix (4 of 6 lines; not tried):",
+        "    save(): s0",
+        "            s1",
+        "    load(): l0",
+        "            l1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tried", "words"),
+    [
+        (None, "not tried"),
+        (TrialResult(Outcome.UNRESOLVED), "not tried"),
+        (TrialResult(Outcome.SAME), "tried: with these the resumed run is exact"),
+        (
+            TrialResult(Outcome.DIFFERENT, Divergence(4, "update", "w")),
+            "tried: not enough, step 4 still differs in phase update",
+        ),
+    ],
+)
+def test_whether_the_fix_was_tried_is_said(tried, words):
+    one = replace(made.explained().explanation, lines_tried=tried)
+    assert f"  Fix (4 lines; {words}):" in answer(made.explained(explanation=one))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "proved"),
+        ({"proved": False}, "sufficient, but perhaps more than needed"),
+        ({"confirmed": False}, "found by trials, not confirmed in a fresh process"),
+        ({"confirmation_missing": {"a": "why"}}, "proved; 1 leaf not restored in the confirmation"),
+    ],
+)
+def test_whether_the_cause_is_proved_is_said(changes, words):
+    one = replace(made.explained().explanation, **changes)
+    assert any(line.startswith(f"  Cause ({words}): rng/torch.cpu") for line in answer(made.explained(explanation=one)))
+
+
+def test_a_fix_in_words_is_said_where_there_is_no_code():
+    one = made.explained().explanation
+    cause = replace(one.causes[0], save=(), load=(), advice=("Save it.", "And load it."))
+    assert answer(made.explained(explanation=replace(one, causes=(cause,))))[-1] == "  Fix: Save it."
+
+
+def test_what_was_ignored_is_said_of_an_exact_run():
+    aside = SetAside(ignored=("count",), expected_loss=("rng/a", "rng/b"))
+    assert answer(made.report(set_aside=aside))[-2:] == [
+        "  Ignored, as requested: count",
+        "  Lost, but never read: rng/a, rng/b",
+    ]
+
+
+def test_a_nondeterministic_run_is_told_what_makes_it_so():
+    found = replace(
+        made.unexplained().explanation,
+        look_at=("The result depends on hash order: with PYTHONHASHSEED=0 it is reproducible.",),
+    )
+    lines = answer(made.inconclusive(explanation=found))
+    assert "  First nondeterministic operator: aten.mul.Tensor: equal inputs, different" in lines
+    assert lines[-2] == "  Next: The result depends on hash order: with PYTHONHASHSEED=0 it is"
+
+
+def test_a_control_that_did_not_finish_is_named():
+    made_so = made.uncontrolled(notes=("the control did not finish: killed",), control=Control())
+    assert answer(made_so)[-1] == "  Next: the control did not finish: killed"
+
+
+def test_names_are_given_to_the_leaves():
+    assert "phase update: MODEL/A.M" in answer(made.explained(), str.upper)[1]
+    assert "RNG/TORCH.CPU" in answer(made.explained(), str.upper)[3]
+
+
+def test_several_reports_answer_with_the_first_of_the_worst():
+    reports = Reports("every step", (made.report(), made.explained(title="resumed at step 1"), made.latent()))
+    assert answer(reports)[:3] == [
+        "✗ DIFFERENT: 3 resumed runs: 1 DIFFERENT, 1 LATENT, 1 EXACT (every step)",
+        "  The first DIFFERENT one: resumed at step 1",
+        "  First difference: step 3, phase update: model/a.m",
+    ]
+
+
+def test_no_report_at_all_is_inconclusive():
+    assert answer(Reports("twice", ())) == ["⚠ INCONCLUSIVE: nothing was resumed (twice)"]
