@@ -48,7 +48,7 @@ panel"""
 
 # From a click until the last change of the panel: none came in the second and a half after it.
 MEASURED = """async button => {
-  const panel = button.closest('.dora-repro');
+  const panel = button.closest('.dora-repro-panel');
   let last = 0;
   const seen = new MutationObserver(() => { last = performance.now(); });
   seen.observe(panel, {subtree: true, childList: true, characterData: true, attributes: true});
@@ -104,7 +104,7 @@ def measured(jupyter, sources: dict[str, str], clicks: int):
                 notebook = jupyter.Notebook(page, home)
                 notebook.open(address.format(f"lab/workspaces/{number}/tree/{number}.ipynb"))
                 notebook.run_all()
-                panel = page.locator(".dora-repro").first
+                panel = page.locator(".dora-repro-panel").first
                 yield from (steps_on if what == "tiny" else heat_maps)(panel, what, clicks)
                 page.close()
             browser.close()
@@ -114,7 +114,7 @@ def steps_on(panel, what: str, clicks: int):
     """Step, with one view open after the other."""
     for tab in ("State", "Losses", "Parameters"):
         panel.get_by_role("tab", name=tab).click()
-        button = panel.locator("button:has-text('Step'):not(:has-text('both'))")
+        button = panel.locator("button:has-text('Step')")
         yield f"Step, {tab} open", [button.evaluate(MEASURED) for _ in range(clicks + 1)][1:]
 
 

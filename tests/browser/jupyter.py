@@ -178,7 +178,7 @@ class Notebook:
         """What cells and widgets raised."""
         cells = self.page.evaluate(f"{_CELLS}.flatMap(cell => cell.outputs)")
         raised = [f"{out['ename']}: {out['evalue']}" for out in cells if out["output_type"] == "error"]
-        panels = self.page.locator(".dora-repro [role=alert], .jupyter-widgets-error-widget")
+        panels = self.page.locator(".dora-repro-panel [role=alert], .jupyter-widgets-error-widget")
         return raised + panels.all_inner_texts()
 
     def console_errors(self) -> list[str]:
@@ -210,6 +210,12 @@ class Notebook:
         self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(name == 'light').lower()}'")
         # JupyterLab covers the page meanwhile; of two covers in a row it takes one away twice, which is an error.
         self.page.wait_for_function("() => document.querySelector('#jupyterlab-splash') === null")
+
+    def side_bar(self, shown: bool) -> None:
+        """Show the side bar on the left with its file browser, or fold it away."""
+        if self.page.evaluate("jupyterapp.shell.leftCollapsed") == shown:
+            self.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+        self.page.wait_for_function(f"jupyterapp.shell.leftCollapsed === {str(not shown).lower()}")
 
     def screenshot(self, name: str) -> Path:
         """What the reader sees now, as a PNG among the pictures."""

@@ -46,7 +46,7 @@ class Clicks(RuleBasedStateMachine):
     @invariant()
     def nothing_was_raised(self):
         if hasattr(self, "panel"):
-            assert self.panel.trouble.value == "" and self.panel.finding.value
+            assert self.panel.error.value == "" and self.panel.summary.value
 
     @invariant()
     def what_can_be_clicked_can_be_done(self):

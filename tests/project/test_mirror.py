@@ -93,15 +93,6 @@ ELSEWHERE = {
     "subject/sizes.py": "tests/subject/test_model.py",
     "subject/training.py": "tests/subject/test_resume.py",
     # Words and figures of a panel, tested in the panel that shows them.
-    "widgets/checkpoints/figures.py": "tests/widgets/checkpoints/test_explorer.py",
-    "widgets/checkpoints/text.py": "tests/widgets/checkpoints/test_explorer.py",
-    "widgets/differences/figures.py": "tests/widgets/differences/test_explorer.py",
-    "widgets/differences/text.py": "tests/widgets/differences/test_explorer.py",
-    "widgets/lab/figures.py": "tests/widgets/lab/test_panel.py",
-    "widgets/lab/settings.py": "tests/widgets/lab/test_panel.py",
-    "widgets/lab/text.py": "tests/widgets/lab/test_panel.py",
-    "widgets/lab/timeline.py": "tests/widgets/lab/test_panel.py",
-    "widgets/panel.py": "tests/widgets/lab/test_panel.py",
 }
 
 # Files of tests that no single module answers to, and what they are about.

@@ -1,49 +1,71 @@
-"""The checkpoints of a run, looked through in JupyterLab: what they hold, how they go on, where two runs part."""
+"""The checkpoints of a run, to be explored in JupyterLab: what they hold, how they change, where two runs diverge.
 
-import ipywidgets as widgets
+Words come from `text.py`, figures from `figures.py`; here are the controls alone. What has been drawn once is cached.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from dora_repro.errors import BadInput
-from dora_repro.series.pairs import parting_of
+from dora_repro.series.pairs import Parting, parting_of
 from dora_repro.series.series import Series
 from dora_repro.show.names import shortened
 from dora_repro.widgets.checkpoints import figures, text
-from dora_repro.widgets.panel import Panel, draw, picture, row
+from dora_repro.widgets.panel import Panel, draw, picture, row, widgets
+from dora_repro.wording import counted
 
 VIEWS = {
     "contents and gaps": "contents",
-    "courses": "courses",
+    "trajectories": "trajectories",
     "changes": "changes",
     "outliers": "outliers",
-    "apart": "apart",
+    "distance": "distance",
 }
-KEPT = 24  # views that are not drawn anew
+CACHED = 24  # views
+
+
+@dataclass(frozen=True)
+class View:
+    """What one view shows.
+
+    Attributes:
+        summary: in words.
+        table: HTML; may be empty.
+        figure: if there is one.
+    """
+
+    summary: str
+    table: str = ""
+    figure: Figure | None = None
 
 
 class CheckpointExplorer(Panel):
     """The checkpoints of one folder, or of two side by side.
 
     Args:
-        folder, other: folders of checkpoints, or series that were read before.
+        folder: of checkpoints, or a series that was read before.
+        other: likewise, of another run.
 
     Raises:
         BadInput: there is nothing to read, or the two have nothing in common.
     """
 
-    def __init__(self, folder: str | Series, other: str | Series | None = None):
+    def __init__(self, folder: str | Path | Series, other: str | Path | Series | None = None):
         super().__init__()  # first: what raises below leaves a widget that can be closed
-        self.series, self.other = (
-            one if one is None or isinstance(one, Series) else Series.read(one) for one in (folder, other)
-        )
+        self.series = folder if isinstance(folder, Series) else Series.read(folder)
+        self.other = other if other is None or isinstance(other, Series) else Series.read(other)
         self.parting = parting_of(self.series, self.other)
         self._searching = False
-        self._drawn: dict[tuple, tuple] = {}  # by view and layers: (finding, table, image)
+        self._drawn: dict[tuple[str, tuple[str, ...]], tuple[str, str, bytes]] = {}  # by view and layers
         wide = {"description_width": "5em"}
-        views = {label: view for label, view in VIEWS.items() if view != "apart" or self.other is not None}
+        views = {label: view for label, view in VIEWS.items() if view != "distance" or self.other is not None}
         self.view = widgets.Dropdown(options=views, description="view", style=wide)
         self.search = widgets.Text(description="search", placeholder="part of a layer's name", style=wide)
         self.layers = widgets.SelectMultiple(
-            options=found(self.series.layers, ""), rows=min(6, max(2, len(self.series.layers))), description="layers",
-            style=wide, tooltip="none chosen: all that the search finds", layout=widgets.Layout(width="360px"),
+            options=find(self.series.layers, ""), rows=min(6, max(2, len(self.series.layers))), description="layers",
+            style=wide, tooltip="if none is chosen, all that match the search", layout=widgets.Layout(width="360px"),
         )  # fmt: skip  # a row of arguments
         self.table = widgets.HTML()
         self.picture = picture()
@@ -55,15 +77,15 @@ class CheckpointExplorer(Panel):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The layers that are looked at: those chosen, or else all that the search finds."""
+        """The layers to show: those chosen, or else all that match the search."""
         return self.layers.value or tuple(layer for _, layer in self.layers.options)
 
     def _find(self) -> None:
-        options = found(self.series.layers, self.search.value)
-        kept = [layer for layer in self.layers.value if layer in [layer for _, layer in options]]
-        self._searching = True  # options and value change one after the other: one drawing, at the end
+        options = find(self.series.layers, self.search.value)
+        chosen = [layer for layer in self.layers.value if layer in [layer for _, layer in options]]
+        self._searching = True  # options and value change one after the other: draw once, at the end
         try:
-            self.layers.options, self.layers.value = options, kept
+            self.layers.options, self.layers.value = options, chosen
         finally:
             self._searching = False
         self._redraw()
@@ -71,53 +93,65 @@ class CheckpointExplorer(Panel):
     def _redraw(self) -> None:
         if self._searching:
             return
-        asked = self.view.value, self.chosen
-        if asked not in self._drawn:
-            told, table, figure = shown(asked[0], self.series, self.other, self.parting, asked[1])
-            if figure is not None:
-                draw(self.picture, figure)
-            if len(self._drawn) == KEPT:
+        key = self.view.value, self.chosen
+        if key not in self._drawn:
+            view = render(key[0], self.series, self.other, self.parting, key[1])
+            if view.figure is not None:
+                draw(self.picture, view.figure)
+            if len(self._drawn) == CACHED:
                 self._drawn.pop(next(iter(self._drawn)))
-            self._drawn[asked] = told, table, None if figure is None else self.picture.value
-        told, table, image = self._drawn[asked]
-        self.say(told)
+            self._drawn[key] = view.summary, view.table, b"" if view.figure is None else self.picture.value
+        summary, table, image = self._drawn[key]
+        self.summarize(summary)
         self.table.value = table
-        self.picture.layout.display = "none" if image is None else ""
-        if image is not None:
+        self.picture.layout.display = "" if image else "none"
+        if image:
             self.picture.value = image
 
     def __repr__(self) -> str:
         beside = "" if self.other is None else f" beside {len(self.other.numbers)}"
-        return f"CheckpointExplorer({len(self.series.numbers)} checkpoints{beside}, {len(self.series.layers)} layers)"
+        checkpoints, layers = counted(len(self.series.numbers), "checkpoint"), counted(len(self.series.layers), "layer")
+        return f"CheckpointExplorer({checkpoints}{beside}, {layers})"
 
 
-def found(layers: tuple[str, ...], words: str) -> tuple[tuple[str, str], ...]:
-    """(short name, layer) of the layers whose names hold all the words, whatever their case."""
+def find(layers: tuple[str, ...], words: str) -> tuple[tuple[str, str], ...]:
+    """Return (short name, layer) of the layers whose names hold all the words; case is ignored."""
     named = zip(shortened(layers), layers, strict=True) if layers else ()
     return tuple((short, layer) for short, layer in named if all(w in layer.lower() for w in words.lower().split()))
 
 
-def shown(view, series, other, both, layers) -> tuple[str, str, object]:
-    """(finding, HTML table, figure or None) of one view.
+def render(
+    view: str, series: Series, other: Series | None, parting: Parting | None, layers: tuple[str, ...]
+) -> View:
+    """Render one of `VIEWS`.
+
+    Args:
+        view: one of the values of `VIEWS`.
+        series: the checkpoints of a run.
+        other: those of another run.
+        parting: of the two.
+        layers: to show.
 
     Raises:
-        BadInput: an unknown view, or one that needs another series.
+        BadInput: the view is unknown, or needs two runs.
     """
     sides = [series] if other is None else [series, other]
     if view == "contents":
-        told = [text.finding(side) for side in sides]
-        told += [text.parting_text(both, series.unit)] if both is not None else []
-        return "\n\n".join(told), "".join(text.contents_html(side, both) for side in sides), None
+        summaries = [text.summary(side) for side in sides]
+        summaries += [text.divergence_text(parting, series.unit)] if parting is not None else []
+        return View("\n\n".join(summaries), "".join(text.contents_html(side, parting) for side in sides))
     if view == "outliers":
-        return "\n\n".join(text.outliers_text(side, layers) for side in sides), "", None
-    if not layers:
-        return "No layer is found: search for part of its name.", "", None
-    if view == "courses":
-        parted = f"{text.parting_text(both, series.unit)}\n" if both is not None else ""
-        return parted + text.courses_text(series, layers), "", figures.trajectories(series, other, layers)
+        return View("\n\n".join(text.outliers_text(side, layers) for side in sides))
+    if view in VIEWS.values() and not layers:
+        return View("No layer matches the search.")
+    if view == "trajectories":
+        diverged = f"{text.divergence_text(parting, series.unit)}\n" if parting is not None else ""
+        summary = diverged + text.trajectories_text(series, layers)
+        return View(summary, figure=figures.trajectories(series, other, layers))
     if view == "changes":
-        told = "\n".join(text.changes_text(side, layers) for side in sides)
-        return told, "", figures.changes(series, other, layers)
-    if view == "apart" and both is not None:
-        return text.parting_text(both, series.unit), "", figures.distance(both, series.unit, layers)
-    raise BadInput(f"view={view!r}: choose one of {', '.join(VIEWS.values())}; 'apart' needs two folders")
+        summary = "\n".join(text.changes_text(side, layers) for side in sides)
+        return View(summary, figure=figures.changes(series, other, layers))
+    if view == "distance" and parting is not None:
+        summary = text.divergence_text(parting, series.unit)
+        return View(summary, figure=figures.distance(parting, series.unit, layers))
+    raise BadInput(f"view={view!r}: choose one of {', '.join(VIEWS.values())}; 'distance' needs two folders")

@@ -1,4 +1,4 @@
-"""Two sides leaf by leaf, in words: how many leaves differ, where first, and how one leaf does."""
+"""Two sides leaf by leaf, in words: how many leaves differ, where first, and how one leaf differs."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from dora_repro.checks.report import Report
+from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.elements import number_text, why_no_picture
 from dora_repro.comparison.leaves import describe
 from dora_repro.comparison.stepwise import Sides
@@ -14,26 +15,45 @@ from dora_repro.errors import BadInput
 from dora_repro.show.tables import table
 from dora_repro.wording import counted
 
+RUNS = ("uninterrupted", "resumed")
+
 
 def sides_of(report: Report) -> Sides:
-    """Both runs of a report, step by step.
+    """Return both runs of a report, step by step.
 
     Raises:
-        BadInput: the report has no values.
+        BadInput: the report holds no values.
+    """
+    drift = drift_of(report)
+    return Sides(drift.expected, drift.actual, RUNS)
+
+
+def drift_of(report: Report) -> Drift:
+    """Return the values of both runs of a report, and their distance.
+
+    Raises:
+        BadInput: the report holds no values.
     """
     if report.drift is None:
-        raise BadInput("the report holds no values: ask the check for them, as in values='model/*'")
-    return Sides(report.drift.expected, report.drift.actual, ("uninterrupted", "resumed"))
+        raise BadInput("the report holds no values: give the check values='model/*', for instance")
+    return report.drift
 
 
-def finding(sides: Sides, step: int | None, leaf: str | None, names: Callable[[str], str] = str) -> str:
-    """How many leaves differ, where first, and how one leaf does: up to three lines."""
-    found, all_leaves = sides.differing(step), sides.leaves(step)
-    at = "" if step is None else f"Step {step}: "
-    if found:
-        lines = [f"{at}{len(found)} of {counted(len(all_leaves), 'leaf')} differ by bytes."]
+def summary(sides: Sides, step: int | None, leaf: str | None, names: Callable[[str], str] = str) -> str:
+    """Say in up to three lines how many leaves differ, where first, and how one leaf differs.
+
+    Args:
+        sides: to compare.
+        step: to describe; None if the sides have no steps.
+        leaf: to describe; None for none.
+        names: maps a path to the name to show.
+    """
+    differing, count = len(sides.differing(step)), len(sides.leaves(step))
+    leaves, at = counted(count, "leaf"), "" if step is None else f"Step {step}: "
+    if differing:
+        lines = [f"{at}{differing:,} of {leaves} {'differs' if differing == 1 else 'differ'}."]
     else:
-        lines = [f"{at}all {counted(len(all_leaves), 'leaf')} are equal by bytes."]
+        lines = [f"{at}{'the one leaf is' if count == 1 else f'all {leaves} are'} byte-identical."]
     first = sides.first
     if first is None and len(sides.steps) > 1:
         lines.append(f"No leaf differs at any of {counted(len(sides.steps), 'step')}.")
@@ -45,20 +65,27 @@ def finding(sides: Sides, step: int | None, leaf: str | None, names: Callable[[s
 
 
 def leaf_sentence(sides: Sides, step: int | None, leaf: str, names: Callable[[str], str] = str) -> str:
-    """One leaf of both sides in a sentence."""
+    """Say in a sentence how one leaf differs.
+
+    Args:
+        sides: to compare.
+        step: to describe; None if the sides have no steps.
+        leaf: path of the leaf.
+        names: maps a path to the name to show.
+    """
     found, name, (one, other) = sides.difference(step, leaf), names(leaf), sides.names
     kind = sides.kind(step, leaf)
     if found is None:
-        return f"{name} ({kind}) is equal by bytes."
+        return f"{name} ({kind}) is byte-identical."
     if found.kind in ("missing", "unexpected"):
         has, lacks = (one, other) if found.kind == "missing" else (other, one)
-        return f"{name} ({kind}) is there in {has} and missing in {lacks}."
+        return f"{name} ({kind}) is in {has} and missing in {lacks}."
     if found.kind != "value":
-        return f"{name} has another {found.kind}: {found.expected} in {one}, {found.actual} in {other}."
+        return f"{name} has a different {found.kind}: {found.expected} in {one}, {found.actual} in {other}."
     if not found.total:
         return f"{name} differs: {found.expected} in {one}, {found.actual} in {other}."
     if found.max_abs == 0 and not found.nan:
-        measured: tuple[str, ...] = ("in bytes alone (as numbers they are equal: −0 and +0)",)
+        measured: tuple[str, ...] = ("in bytes only (as numbers they are equal: −0 and +0)",)
     else:
         measured = found.sizes
     worst = f"; the worst is at {list(found.at)}" if found.at and found.total > 1 else ""
@@ -68,7 +95,7 @@ def leaf_sentence(sides: Sides, step: int | None, leaf: str, names: Callable[[st
 
 
 def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
-    """A leaf in a list: a mark for differs or equal, its name, what it is, and how far apart the sides are."""
+    """Describe a leaf in a list: a mark for different or equal, its name, what it is, the size of its difference."""
     found = sides.difference(step, leaf)
     if found is None:
         return f"= {name}  {sides.kind(step, leaf)}"
@@ -81,23 +108,30 @@ def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
     return f"≠ {name}  {sides.kind(step, leaf)}  {size}"
 
 
-def both_told(sides: Sides, step: int | None, leaf: str, reason: str) -> str:
-    """Both values of a leaf as text, where there is no picture, and why there is none."""
-    lines = [f"As text, since {reason}."]
+def values_text(sides: Sides, step: int | None, leaf: str, reason: str) -> str:
+    """Return both values of a leaf as text.
+
+    Args:
+        sides: to compare.
+        step: to describe; None if the sides have no steps.
+        leaf: path of the leaf.
+        reason: why there is no figure.
+    """
+    lines = [f"As text: {reason}."]
     for name, value in zip(sides.names, sides.values(step, leaf), strict=True):
         if value is None and sides.difference(step, leaf) is None:
-            told = sides.kind(step, leaf)  # None itself, or a digest
+            shown = sides.kind(step, leaf)  # None itself, or a digest
         elif isinstance(value, Tensor) and value.numel() == 1 and not why_no_picture(value, value):
-            told = number_text(value)
+            shown = number_text(value)
         else:
-            told = "nothing, or a digest alone" if value is None else describe(value)
-        lines.append(f"{name}: {told}")
+            shown = "no value (missing, or stored by digest only)" if value is None else describe(value)
+        lines.append(f"{name}: {shown}")
     return "\n".join(lines)
 
 
 def parts_text(sides: Sides, step: int | None = None) -> str:
-    """How many leaves differ of each part (the path up to its first slash), a line each."""
-    every, apart = (
+    """Return a table of the parts (a path up to its first slash): how many leaves of each differ."""
+    leaves, differing = (
         Counter(leaf.partition("/")[0] for leaf in leaves) for leaves in (sides.leaves(step), sides.differing(step))
     )
-    return table(("part", "differ", "of"), [(part, str(apart[part]), str(every[part])) for part in every])
+    return table(("part", "differ", "of"), [(part, str(differing[part]), str(leaves[part])) for part in leaves])

@@ -1,149 +1,133 @@
-"""What a lab shows, in words and tables: pure functions from a lab to text or HTML."""
+"""What a lab shows in words and tables: pure functions from a lab to text or HTML."""
 
 import html
 
 from dora_repro.difference import generator_distance
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.ledger import GRADIENTS, Component
+from dora_repro.show.html import html_table
+from dora_repro.wording import counted
 
 SHOWN = 12  # leaves of a component
-_TABLE = "border-collapse:collapse; text-align:left"
-_CELL = "padding:2px 12px 2px 0; vertical-align:top; text-align:left"
 
 
-def finding(lab: Lab) -> str:
-    """Where both runs stand, and what is known of how they differ, in a sentence or two."""
+def summary(lab: Lab) -> str:
+    """Say where both runs stand and how they differ, in a sentence or two."""
     if lab.reference is None:
-        return "Nothing is built yet. Build makes two runs of one kind: one trains on, the other will be interrupted."
+        return "Nothing is built yet. Build makes two identical runs: one trains on, the other will be interrupted."
     life = lab.current
     if not life.alive:
-        left = [step for each in lab.lives for step in each.saves]
-        kept = f"its checkpoint of step {left[-1]}" if left else "nothing: it was never saved"
-        return f"Killed after step {life.done}. What is left of the run is {kept}."
+        saved = [step for each in lab.lives for step in each.saves]
+        left = f"its checkpoint of step {saved[-1]}" if saved else "nothing: it was never saved"
+        return f"Killed after step {life.done}. What is left of the run: {left}."
     if life.finished:
-        return _places(lab) + f" The run is over after {life.done} steps."
-    return _places(lab) + _noise(lab)
+        return f"{_comparison(lab)} The run has ended after {counted(life.done, 'step')}."
+    return _comparison(lab) + _caveat(lab)
 
 
-def _places(lab: Lab) -> str:
-    life, found = lab.current, lab.divergence
-    names = list(dict.fromkeys(name for _, name in life.given))
-    given = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-    with_it = f", with {given} transplanted" if given else ""
-    if found is not None:
-        return f"✗ Resumed at step {life.begun}{with_it}: first differs at {found.place}."
-    apart = [each for each in lab.ledger() if each.differences]
+def _comparison(lab: Lab) -> str:
+    life, divergence = lab.current, lab.divergence
+    given = list(dict.fromkeys(name for _, name in life.given))
+    listed = " and ".join(filter(None, (", ".join(given[:-1]), *given[-1:])))
+    transplanted = f", with {listed} transplanted" if given else ""
+    if divergence is not None:
+        where = f"step {divergence.step}, phase {divergence.phase}, {divergence.leaf}"
+        return f"✗ Resumed at step {life.begun}{transplanted}: first differs at {where}."
     if not life.loaded:
-        return f"Both runs have done {_steps(life.done)}; {_same(lab.ledger())}."
+        return f"Both runs have done {counted(life.done, 'step')}; {_leaves(lab)}."
     if life.done == life.begun:
-        names = ", ".join(each.name for each in apart if each.name != GRADIENTS)
-        what = f"not as they were: {names}" if names else "all is as it was"
-        return f"Loaded at step {life.begun}{with_it}: {what}. No step was done since."
-    steps = _steps(life.done - life.begun)
+        names = ", ".join(each.name for each in lab.ledger() if each.differences and each.name != GRADIENTS)
+        what = f"different from the uninterrupted run: {names}" if names else "all state is as it was"
+        return f"Loaded at step {life.begun}{transplanted}: {what}. No step has been done since."
+    steps = counted(life.done - life.begun, "step")
     return (
-        f"✓ Resumed at step {life.begun}{with_it}: {steps} since, every effect equal by bytes; {_same(lab.ledger())}."
+        f"✓ Resumed at step {life.begun}{transplanted}: {steps} since, all effects byte-identical; {_leaves(lab)}."
     )
 
 
-def _steps(count: int) -> str:
-    return f"{count:,} {'step' if count == 1 else 'steps'}"
+def _leaves(lab: Lab) -> str:
+    leaves = sum(each.leaves for each in lab.ledger())
+    different = leaves - sum(each.same for each in lab.ledger())
+    if not different:
+        return f"all {counted(leaves, 'leaf')} of state are identical"
+    return f"{different:,} of {counted(leaves, 'leaf')} of state {'differs' if different == 1 else 'differ'}"
 
 
-def _same(ledger: tuple[Component, ...]) -> str:
-    leaves, same = sum(each.leaves for each in ledger), sum(each.same for each in ledger)
-    return (
-        f"all {leaves} leaves of their state are equal"
-        if same == leaves
-        else f"{leaves - same} of {leaves} leaves of their state differ"
-    )
-
-
-def _noise(lab: Lab) -> str:
+def _caveat(lab: Lab) -> str:
     if lab.unsteady:
         names = ", ".join(lab.unsteady[:3])
-        return (
-            f" Done once more, it was not the same ({names}): the run is not deterministic, and no load can mend that."
-        )
+        return f" Repeated, the run was not the same ({names}): it is nondeterministic, which no load can fix."
     if lab.failed:
         path, why = next(iter(lab.failed.items()))
-        return f" Not all could be transplanted: {path}: {why}. Batches can be given instead: data/batches."
+        return f" Not all state could be transplanted: {path}: {why}. Transplant the batches instead: data/batches."
     return ""
 
 
-def ledger_text(lab: Lab) -> str:
-    """Component by component, as text."""
+def components_text(lab: Lab) -> str:
+    """Return a line for each component: whether it is the same in both runs."""
     wide = max((len(each.name) for each in lab.ledger()), default=0)
-    return "\n".join(f"{each.name:{wide}}  {counted(each)}" for each in lab.ledger())
+    return "\n".join(f"{each.name:{wide}}  {counts(each)}" for each in lab.ledger())
 
 
-def counted(component: Component) -> str:
-    """`same`, or how many leaves differ and how many were lost."""
+def counts(component: Component) -> str:
+    """Return `identical`, or how many leaves of a component differ and how many were lost."""
     if not component.differences:
-        return f"same ({component.leaves})"
-    words = [f"{component.different} different"] if component.different else []
-    words += [f"{component.lost} lost"] if component.lost else []
-    return f"{', '.join(words)} of {component.leaves}"
+        return f"identical ({component.leaves:,})"
+    words = [f"{component.different:,} different"] if component.different else []
+    words += [f"{component.lost:,} lost"] if component.lost else []
+    return f"{', '.join(words)} of {component.leaves:,}"
 
 
 def component_html(component: Component) -> str:
-    """The leaves of a component that are not the same, with what is known of each."""
+    """List the leaves of a component that differ, and how."""
     lines = [html.escape(str(each)) for each in component.differences[:SHOWN]]
     if len(component.differences) > SHOWN:
         lines.append(f"… and {len(component.differences) - SHOWN:,} more")
-    inside = "".join(f"<li><code>{line}</code></li>" for line in lines)
-    return f"<ul style='margin:0 0 4px 0'>{inside}</ul>"
+    items = "".join(f"<li><code>{line}</code></li>" for line in lines)
+    return f"<ul style='margin:0 0 4px 0'>{items}</ul>"
 
 
 def generators_html(lab: Lab) -> str:
-    """How many draws apart the generators of both are."""
+    """Return a table of the random number generators: how many draws both runs are apart."""
     if lab.reference is None:
-        return ""
-    rows = [(path, draws_told(draws)) for path, draws in lab.generators().items()]
-    return table(("generator", "of the interrupted run, beside the uninterrupted one's"), rows)
+        return "Nothing is built yet."
+    rows = [(path, draws_text(draws)) for path, draws in lab.generators().items()]
+    return html_table("", ("generator", "interrupted run, relative to the uninterrupted one"), rows)
 
 
-def draws_told(draws: int | None) -> str:
+def draws_text(draws: int | None) -> str:
+    """Say how many draws a generator is ahead or behind."""
     if draws is None:
-        return f"{generator_distance(None)}: no number of draws lies between them"
-    return generator_distance(draws) if draws else "the same"
+        return f"{generator_distance(None)}: no number of draws leads from one to the other"
+    return generator_distance(draws) if draws else "identical"
 
 
 def phases_html(lab: Lab) -> str:
-    """The phases of the last step, as far as they are shown: what each did, compared with the other run."""
-    rows = [(phase, _apart(leaves)) for phase, leaves in lab.phases()]
+    """Return a table of the phases of the last step, as far as they are shown: whether both runs did the same."""
+    rows = [(phase, _phase_text(leaves)) for phase, leaves in lab.phases()]
     if not rows:
-        return "No step of this life was done yet. Phase by phase does one, and shows its first phase."
-    return f"<p>Step {lab.current.done}:</p>" + table(("phase", "beside the uninterrupted run"), rows)
+        return "This process has not done a step yet. Phase does one, and shows its first phase."
+    return html_table(f"Step {lab.current.done}", ("phase", "relative to the uninterrupted run"), rows)
 
 
-def _apart(leaves: tuple[str, ...]) -> str:
+def _phase_text(leaves: tuple[str, ...]) -> str:
     if not leaves:
-        return "equal by bytes"
+        return "byte-identical"
     more = f" and {len(leaves) - 2:,} more" if len(leaves) > 2 else ""
     return f"differs: {', '.join(leaves[:2])}{more}"
 
 
-def mending_html(lab: Lab) -> str:
-    """The lines of code that would have kept what the last load did not bring back."""
-    found = lab.mending()
-    if not found:
-        where = "the last load brought all back" if lab.lives and lab.current.loaded else "nothing was loaded yet"
-        return f"Nothing to mend: {where}."
+def fix_html(lab: Lab) -> str:
+    """Return the lines of code that would have kept what the last load did not restore."""
+    advice = lab.mending()
+    if not advice:
+        why = "the last load restored all state" if lab.lives and lab.current.loaded else "nothing has been loaded yet"
+        return f"Nothing to fix: {why}."
     parts = []
-    for name, advice in found.items():
-        lines = [*(f"save:  {line}" for line in advice.save), *(f"load:  {line}" for line in advice.load)]
-        code = "\n".join(lines)
+    for name, each in advice.items():
+        lines = [*(f"save:  {line}" for line in each.save), *(f"load:  {line}" for line in each.load)]
+        code = html.escape("\n".join(lines))
         parts.append(f"<b>{html.escape(name)}</b>")
-        parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap'>{html.escape(code)}</pre>" if lines else "")
-        parts.append(f"<div style='margin-bottom:8px'>{html.escape(advice.sentence)}</div>")
+        parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap'>{code}</pre>" if lines else "")
+        parts.append(f"<div style='margin-bottom:8px'>{html.escape(each.sentence)}</div>")
     return "".join(parts)
-
-
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A small table; all that is in it is escaped."""
-    head = "".join(f"<th style='{_CELL}'>{html.escape(each)}</th>" for each in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td style='{_CELL}'>{html.escape(each)}</td>" for each in each_row) + "</tr>"
-        for each_row in rows
-    )
-    return f"<table style='{_TABLE}'><tr>{head}</tr>{body}</table>"

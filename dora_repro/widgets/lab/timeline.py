@@ -1,6 +1,6 @@
-"""The story of a lab as a picture: both runs, step by step, with saves, kills, loads and the first divergence (SVG).
+"""The timeline of a lab (SVG): both runs, step by step, with saves, kills, loads, transplants and the first divergence.
 
-Lines and words take the colour of the page's text, so that a dark page is readable as well.
+Lines and words take the colour of the page's text, so that they read on a dark page as well.
 """
 
 import html
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.process import Life
+from dora_repro.wording import counted
 
-WIDTH, LEFT, TOP, LANE = 780, 128, 30, 34  # pixels
-BLUE, RED = "#0072B2", "#D55E00"
+WIDTH, LEFT, TOP, LANE, AXIS = 780, 128, 26, 26, 18  # pixels
+BLUE, RED, GREEN = "#0072B2", "#D55E00", "#009E73"
+TALLEST = 190  # pixels; a timeline of many processes scrolls, so that what is below it stays in view
 _DOTS = 60  # steps that each have a dot
 
 
@@ -25,34 +27,39 @@ class _Scale:
 
 
 def timeline(lab: Lab) -> str:
-    """Both runs as lanes; empty where nothing is built."""
+    """Draw both runs, a lane for each process; empty if nothing is built."""
     if lab.reference is None:
         return ""
     scale = _Scale(max(lab.steps, lab.told, *(life.done for life in lab.lives)))
-    height = TOP + LANE * (1 + len(lab.lives)) + 22
+    height = TOP + LANE * len(lab.lives) + 12 + AXIS
     parts = [_lane(scale, TOP, "uninterrupted", 0, lab.told, BLUE)]
     for index, life in enumerate(lab.lives):
         parts.append(_life(scale, TOP + LANE * (index + 1), index, life, lab.lives[:index]))
-    parts.append(_axis(scale, height - 12))
-    if (found := lab.divergence) is not None:
-        x = scale.x(found.step)
+    parts.append(_axis(scale, height - 4))
+    if (divergence := lab.divergence) is not None:
+        x = scale.x(divergence.step)
         parts.append(
-            f'<line x1="{x}" x2="{x}" y1="{TOP - 12}" y2="{height - 24}" stroke="{RED}" stroke-dasharray="3 3"/>'
-            f'<text x="{min(x, WIDTH - 190)}" y="{TOP - 18}" fill="{RED}" font-weight="bold">'
-            f"first differs: step {found.step}, {html.escape(found.phase)}</text>"
+            f'<line x1="{x}" x2="{x}" y1="{TOP - 10}" y2="{height - AXIS}" stroke="{RED}" stroke-dasharray="3 3"/>'
+            f'<text x="{min(x, WIDTH - 190)}" y="{TOP - 14}" fill="{RED}" font-weight="bold">'
+            f"first differs: step {divergence.step}, {html.escape(divergence.phase)}</text>"
         )
-    looks = f'style="max-width:{WIDTH}px" font-size="12" font-family="sans-serif" fill="currentColor" stroke="none"'
-    told = f'role="img" aria-label="{html.escape(described(lab))}"'
-    return f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" {looks} {told}>{"".join(parts)}</svg>'
+    style = f'style="max-width:{WIDTH}px" font-size="12" font-family="sans-serif" fill="currentColor" stroke="none"'
+    label = f'role="img" aria-label="{html.escape(description(lab))}"'
+    drawn = f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" {style} {label}>{"".join(parts)}</svg>'
+    # In reversed order a scrolled box begins at its end, where the newest process is.
+    return (
+        f'<div style="max-height:{TALLEST}px; overflow-y:auto; display:flex; flex-direction:column-reverse">'
+        f"{drawn}</div>"
+    )
 
 
-def described(lab: Lab) -> str:
-    """The timeline in words."""
-    words = [f"uninterrupted: {lab.told} steps"]
+def description(lab: Lab) -> str:
+    """Say in words what the timeline shows."""
+    words = [f"uninterrupted: {counted(lab.told, 'step')}"]
     for life in lab.lives:
         begun = f"loaded at step {life.begun}" if life.loaded else "built"
         saves = "".join(f", saved after step {step}" for step in life.saves)
-        given = "".join(f", given {name} at step {step}" for step, name in life.given)
+        given = "".join(f", {name} transplanted at step {step}" for step, name in life.given)
         words.append(f"interrupted: {begun}{given}{saves}, {_end(life)} step {life.done}")
     return "; ".join(words)
 
@@ -62,6 +69,7 @@ def _end(life: Life) -> str:
 
 
 def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> str:
+    """Draw one process of the interrupted run; `before` are those it may have been loaded from."""
     name = ("interrupted" if index == 0 else "resumed") + ("" if life.alive else ", killed")
     parts = [_lane(scale, y, name, life.begun, life.done, RED)]
     if life.loaded:
@@ -76,7 +84,7 @@ def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> 
         )
     for step, given in life.given:
         parts.append(
-            f'<circle cx="{scale.x(step)}" cy="{y}" r="7" fill="none" stroke="#009E73" stroke-width="3">'
+            f'<circle cx="{scale.x(step)}" cy="{y}" r="7" fill="none" stroke="{GREEN}" stroke-width="3">'
             f"<title>transplanted: {html.escape(given)}</title></circle>"
         )
     if not life.alive:
@@ -86,6 +94,7 @@ def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> 
 
 
 def _lane(scale: _Scale, y: int, name: str, begun: int, done: int, colour: str) -> str:
+    """Draw a line with a dot for each step, or at its ends if there are many."""
     steps = range(begun, done + 1) if done - begun <= _DOTS else (begun, done)
     dots = "".join(f'<circle cx="{scale.x(step)}" cy="{y}" r="3.5" fill="{colour}"/>' for step in steps)
     return (
@@ -95,6 +104,7 @@ def _lane(scale: _Scale, y: int, name: str, begun: int, done: int, colour: str) 
 
 
 def _axis(scale: _Scale, y: int) -> str:
+    """Draw the numbers of the steps, at most 20."""
     every = next(gap for gap in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000) if scale.last / gap <= 20)
     ticks = (
         f'<text x="{scale.x(step)}" y="{y}" text-anchor="middle" font-size="10">{step}</text>'
