@@ -96,18 +96,20 @@ def compare(
         BadInput: a file cannot be read, or a trace is compared with something else.
 
     Example:
-        >>> import torch
-        >>> from dora_repro import compare
-        >>> saved = {"w": torch.tensor([1.0, 2.0]), "step": 3}
-        >>> loaded = {"w": torch.tensor([1.0, 2.5]), "step": 3}
-        >>> comparison = compare(saved, loaded)
-        >>> comparison.equal
-        False
-        >>> comparison.differences[0].max_abs
-        0.5
-        >>> print(comparison)
-        comparison: 1 of 2 equal by bytes
-          w  f32[2]  1/2 (50 %)  max diff = 5.00e-01  max 2097152 ULP at [1]
+        Two mappings of path -> value::
+
+            import torch
+
+            import dora_repro
+
+            saved = {"w": torch.tensor([1.0, 2.0]), "step": 3}
+            loaded = {"w": torch.tensor([1.0, 2.5]), "step": 3}
+            comparison = dora_repro.compare(saved, loaded)
+            print(comparison.equal, comparison.max_abs)
+            print(comparison)
+            # False 0.5
+            # comparison: 1 of 2 equal by bytes
+            #   w  f32[2]  1/2 (50 %)  max diff = 5.00e-01  max 2097152 ULP at [1]
     """
     (kind, first), (other, second) = _leaves(expected), _leaves(actual)
     if kind != other:

@@ -1,7 +1,6 @@
 """Comparisons of snapshots, traces, mappings and files: paired by path, decided by bytes, measured, worded."""
 
 import copy
-import doctest
 import math
 import re
 import tracemalloc
@@ -171,12 +170,6 @@ def test_a_comparison_reads_line_by_line():
         "  b  f32[2]  2/2 (100 %)  max diff = 1.00e+00  max 1065353216 ULP at [0]",
         "  c  missing (expected 3)",
     ]
-
-
-def test_the_example_in_the_docstring_runs_as_it_says():
-    (example,) = doctest.DocTestFinder(recurse=False).find(compare, "compare", globs={})
-    assert len(example.examples) >= 6
-    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 # --- many leaves -------------------------------------------------------------------------------------------------
