@@ -192,13 +192,13 @@ class SideProcess:
         """
         limit = time.monotonic() + timeout
         printed: list[str] = []
-        last = "its start"
+        last = "none"
         while True:
             try:
                 line = self._lines.get(timeout=max(0.0, limit - time.monotonic()))
             except queue.Empty:
                 self.close()
-                raise SideStopped(f"no end after {timeout:g} s (last seen: {last}){self._tail(printed)}") from None
+                raise SideStopped(f"no result after {timeout:g} s (last event: {last}){self._tail(printed)}") from None
             if line is None:
                 self._lines.put(None)  # for whoever asks again
                 raise SideStopped(self._how_it_ended(printed, last))
@@ -216,7 +216,7 @@ class SideProcess:
     def _how_it_ended(self, printed: list[str], last: str) -> str:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the process {how} (last seen: {last}){self._tail(printed)}"
+        return f"the process {how} (last event: {last}){self._tail(printed)}"
 
     def _tail(self, printed: list[str]) -> str:
         """The last lines that the side printed."""

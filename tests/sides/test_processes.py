@@ -95,7 +95,7 @@ def test_a_module_that_a_new_interpreter_would_not_find_travels_by_value(tmp_pat
 
 def test_a_side_that_does_not_finish_is_stopped():
     begun = time.monotonic()
-    with pytest.raises(BadInput, match=r"run did not finish: no end after 12 s \(last seen: built 0\)"):
+    with pytest.raises(BadInput, match=r"run did not finish: no result after 12 s \(last event: built 0\)"):
         check(runs.Slow, steps=2, save_at=1, timeout=12)
     assert time.monotonic() - begun < 40
 
