@@ -98,6 +98,7 @@ class TrialResult:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "TrialResult":
-        """Read what `to_dict` wrote."""
-        divergence = fields["divergence"] and Divergence(**fields["divergence"])
-        return cls(**{**fields, "outcome": Outcome(fields["outcome"]), "divergence": divergence})
+        """Read what `to_dict` wrote; other keys, as those of the message it travelled in, are passed over."""
+        own = {name: fields[name] for name in cls.__dataclass_fields__}
+        divergence = own["divergence"] and Divergence(**own["divergence"])
+        return cls(**{**own, "outcome": Outcome(own["outcome"]), "divergence": divergence})

@@ -147,3 +147,9 @@ def test_five_hundred_differing_leaves_take_fewer_than_forty_trials(needed):
     found = searched(Rule(needed), differences, "update", others={"optimizer/x.weight/exp_avg": "moment"})
     assert found.names == needed and found.proved
     assert len(found.trials) < 40
+
+
+@pytest.mark.parametrize("divergence", [None, Divergence(3, "update", "w")])
+def test_a_result_is_read_from_the_message_that_it_travelled_in(divergence):
+    result = TrialResult(Outcome.DIFFERENT, divergence, 2, failed={"a": "why"})
+    assert TrialResult.from_dict({"event": "answer", **result.to_dict()}) == result
