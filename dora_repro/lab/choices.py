@@ -1,9 +1,10 @@
 """Which run the lab builds: the study's training with its choices, or a fault of the gallery."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 from dora_repro.faults import gallery
 from dora_repro.faults.trying import missing
@@ -12,19 +13,39 @@ from dora_repro.subject.config import CHOICES, PARTS, TrainingConfig
 STUDY = "study"
 
 
+class Others(TypedDict, total=False):
+    """All choices but the checkpoint's content, as options of `Choices.of`."""
+
+    run: str
+    optimizer: str
+    scheduler: str
+    dropout: bool
+    workers: int
+    perturbation: str
+    perturbation_start: int
+    perturbation_length: int
+    epochs: int
+    steps_per_epoch: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class Choices:
-    """What can be chosen before, or changed while, a story is told.
+    """What can be chosen before a lab begins, and changed afterwards.
 
     Attributes:
-        run: `study`, or the name of a fault of the gallery; what follows is of the study's training alone.
-        parts: what its checkpoints hold, of dora, optimizer, scheduler, rng, data, progress.
-        optimizer: adamw or sgd; scheduler: none, cosine or warmup.
-        dropout: whether it is drawn, or never, as in the study's code.
-        workers: processes of its loader.
-        perturbation: of the window of epochs that begins with `perturbation_start` and has `perturbation_length`.
-        epochs, steps_per_epoch: how long it trains.
-        seed: of everything.
+        run: `study`, or the name of a fault of the gallery. All other choices apply to the study's training only.
+        parts: what its checkpoints hold, from dora, optimizer, scheduler, rng, data, progress.
+        optimizer: adamw or sgd.
+        scheduler: none, cosine or warmup.
+        dropout: whether dropout is drawn; it never is in the study's code.
+        workers: number of worker processes of its loader.
+        perturbation: what is perturbed during a window of epochs.
+        perturbation_start: first epoch of the window.
+        perturbation_length: number of epochs of the window.
+        epochs: number of epochs to train.
+        steps_per_epoch: number of optimizer steps in each.
+        seed: seed of all generators.
 
     Raises:
         BadInput: there is no such run, part or option.
@@ -43,24 +64,29 @@ class Choices:
     steps_per_epoch: int = 4
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.run == STUDY:
-            self.config  # noqa: B018  # raises where a choice is none
+            self.config  # noqa: B018  # raises where a choice does not exist
         elif why := missing(gallery.find(self.run).needs):
             raise BadInput(f"run={self.run!r} {why}: choose another")
 
     @classmethod
-    def of(cls, checkpoint: str = "dora-only", **choices: object) -> "Choices":
-        """With the checkpoint's content in the kit's words: `complete`, `dora-only`, or parts joined by +."""
+    def of(cls, checkpoint: str = "dora-only", **choices: Unpack[Others]) -> "Choices":
+        """Choices with the checkpoint's content in one word.
+
+        Args:
+            checkpoint: `complete`, `dora-only`, or parts joined by +.
+            **choices: all other choices.
+        """
         return cls(parts=TrainingConfig(checkpoint=checkpoint).parts, **choices)
 
     @property
     def config(self) -> TrainingConfig:
-        """Of the study's training."""
+        """Configuration of the study's training."""
         whole = set(self.parts) == set(PARTS)
         checkpoint = "complete" if whole else "dora-only" if self.parts == ("dora",) else "+".join(self.parts)
         if not self.parts:
-            raise BadInput("parts=(): a checkpoint holds something: choose at least one part")
+            raise BadInput("parts=(): a checkpoint cannot be empty: choose at least one part")
         return TrainingConfig(
             checkpoint=checkpoint,
             optimizer=self.optimizer,
@@ -76,7 +102,7 @@ class Choices:
         )
 
     @property
-    def factory(self) -> Callable[[], object]:
+    def factory(self) -> Factory:
         """Builds the run."""
         if self.run != STUDY:
             return gallery.find(self.run).factory
@@ -86,12 +112,12 @@ class Choices:
 
     @property
     def steps(self) -> int:
-        """How many the run has."""
+        """Number of steps that the run has."""
         return self.epochs * self.steps_per_epoch if self.run == STUDY else gallery.find(self.run).steps
 
 
 def runs() -> list[str]:
-    """What `run` may be here: the study's, and every fault and clean run that needs nothing else."""
+    """The choices for `run`: the study's, and every fault and clean run whose needs are met here."""
     return [STUDY, *(name for name, fault in gallery.every().items() if not missing(fault.needs))]
 
 

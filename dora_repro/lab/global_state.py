@@ -9,37 +9,34 @@ import torch
 
 from dora_repro.state import flags, rng
 
-_TORCH_BEGINS_WITH = torch.Generator().initial_seed()  # in every interpreter
+_TORCH_SEED = torch.Generator().initial_seed()  # of a new interpreter
 
 
-class World:
-    """What an interpreter has of its own, as a run finds it: as in a new one, and later as the run left it.
+class GlobalState:
+    """Generators and switches of an interpreter, as a run finds them: as in a new one, and later as the run left them.
 
     Args:
-        number: of the interpreter. Python and numpy begin each in another state, as they do where nobody seeds them;
-            torch begins in the same.
+        number: number of the interpreter. Python and numpy begin each in a different state, as they do where nobody
+            seeds them; torch begins in the same.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int) -> None:
         with rng.undisturbed():
             random.seed(number)
             np.random.seed(number)
-            torch.manual_seed(_TORCH_BEGINS_WITH)
+            torch.manual_seed(_TORCH_SEED)
             self._generators = rng.capture_world()
         self._flags = flags.capture_flags()
 
     @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Within, this world's generators and switches are the global ones; afterwards those that were before."""
+    def active(self) -> Iterator[None]:
+        """Within, these generators and switches are the global ones; afterwards those that were before."""
         generators, switches = rng.capture_world(), flags.capture_flags()
-        _put(self._generators, self._flags)
+        rng.restore_world(self._generators)
+        flags.restore_flags(self._flags)
         try:
             yield
         finally:
             self._generators, self._flags = rng.capture_world(), flags.capture_flags()
-            _put(generators, switches)
-
-
-def _put(generators: dict, switches: dict) -> None:
-    rng.restore_world(generators)
-    flags.restore_flags(switches)
+            rng.restore_world(generators)
+            flags.restore_flags(switches)

@@ -1,19 +1,21 @@
-"""The story of two runs, of which one is saved, killed and loaded: what was done, and how it is taken back.
+"""What was done with two runs, of which one is saved, killed and loaded; and how it is undone.
 
-To undo an action, the interrupted run is put back to where it was, where that is possible; else its present life is
-lived again up to there, and digests confirm that it is the same. Likewise one asks what would have been: a component
-that the checkpoint had held, another checkpoint, another run.
+To undo an action, the interrupted run is put back to where it was, where that is possible; else its present process is
+replayed up to there, and digests confirm that it is the same. Likewise one asks what would have been: a component that
+the checkpoint had held, another checkpoint, another run.
 """
 
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 from dora_repro.explain.trials.trial import DATA
-from dora_repro.lab.ledger import component_of
-from dora_repro.lab.process import Life, digests, forget
+from dora_repro.lab.components import component_of
+from dora_repro.lab.process import Process, digests, remove_folder
 from dora_repro.lab.script import Action
 from dora_repro.sides.job import CHECKPOINT
 from dora_repro.state.snapshot import Snapshot
@@ -22,7 +24,24 @@ from dora_repro.wording import counted
 LIMIT = 10_000  # steps
 
 
-class Story:
+@dataclass(frozen=True)
+class _State:
+    """Where both runs stand after an action.
+
+    Attributes:
+        reference_steps: steps of the uninterrupted run.
+        done: steps of the interrupted run.
+        alive: whether its process was not killed.
+        digests: path -> digest of all its state.
+    """
+
+    reference_steps: int
+    done: int
+    alive: bool
+    digests: dict[str, bytes]
+
+
+class History:
     """Two runs of one factory, and what was done with them.
 
     The uninterrupted run is never behind: it does whatever steps the interrupted one has done.
@@ -32,37 +51,37 @@ class Story:
         steps: how many the run has.
 
     Attributes:
-        reference: the uninterrupted run; None before it is built. It may have done more steps than were told.
-        told: steps that the uninterrupted run has done in this story.
-        lives: of the interrupted run, one for each process that it would have been.
-        history: what was done, in order; transplants stand where they take effect, right after the load.
-        unsteady: leaves that came out otherwise when a life was lived again: the run is not deterministic.
-        failed: leaves that could not be transplanted, and why.
-        shown: how many phases of the last step are shown; None for all.
+        reference: the uninterrupted run; None before it is built. It may have done more steps than `reference_steps`.
+        reference_steps: steps that the uninterrupted run has done in this history.
+        processes: processes that the interrupted run would have had, in order.
+        actions: what was done, in order; transplants stand where they take effect, right after the load.
+        nondeterministic: leaves that differed when a process was replayed: the run is not deterministic.
+        not_transplanted: leaves that could not be transplanted: path -> reason.
+        phases_shown: how many phases of the last step are shown; None for all.
     """
 
-    def __init__(self, factory: Callable[[], object], steps: int = 12):
+    def __init__(self, factory: Factory, steps: int = 12) -> None:
         if not 1 <= steps <= LIMIT:
             raise BadInput(f"steps={steps}: give a number from 1 to {LIMIT}")
         self._factory, self.steps = factory, steps
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-lab-"))
-        weakref.finalize(self, forget, self._folder)
+        weakref.finalize(self, remove_folder, self._folder)
         self._numbered = 0  # checkpoints written: one that is saved again lies beside the first
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self.reference: Life | None = None
-        self.told = 0
-        self.lives: list[Life] = []
-        self.history: list[Action] = []
-        self.unsteady: tuple[str, ...] = ()
-        self.failed: dict[str, str] = {}
-        self.shown: int | None = None
-        self._before: list[list[Action]] = []  # the history before each thing that was done
-        self._begins: list[int] = []  # where in the history each life begins
-        self._states: list[dict[str, object]] = []  # after each action
+    def _reset(self) -> None:
+        self.reference: Process | None = None
+        self.reference_steps = 0
+        self.processes: list[Process] = []
+        self.actions: list[Action] = []
+        self.nondeterministic: tuple[str, ...] = ()
+        self.not_transplanted: dict[str, str] = {}
+        self.phases_shown: int | None = None
+        self._before: list[list[Action]] = []  # the actions before each thing that was done
+        self._starts: list[int] = []  # where in the actions each process begins
+        self._states: list[_State] = []  # after each action
 
-    # --- what is done, and taken back
+    # --- what is done, and undone
 
     def act(self, action: Action) -> None:
         """Do a single action. Where it raises, all is as it was before.
@@ -72,7 +91,7 @@ class Story:
             Exception: whatever the run raises.
         """
         self._refuse(action)
-        before, self.shown = self.history, None
+        before, self.phases_shown = self.actions, None
         if action.name == "transplant":
             self._insert(action)
         else:
@@ -80,42 +99,47 @@ class Story:
         self._before = [*self._before, before]
 
     def undo(self) -> None:
-        """Take back what was done last, which for a transplant is not the last of the history.
+        """Undo what was done last, which for a transplant is not the last of the actions.
 
         Raises:
-            BadInput: there is nothing.
+            BadInput: there is nothing to undo.
         """
-        if not self.history:
+        if not self.actions:
             raise BadInput("nothing was done yet that could be undone")
-        before, self.shown = self._before[-1], None
+        before, self.phases_shown = self._before[-1], None
         self._back_to(before)
         self._before = self._before[: len(before)]
 
     def _back_to(self, before: list[Action]) -> None:
         if not before:
-            self._begin()
-        elif before != self.history[:-1]:  # a transplant in the midst of it
-            begun = self._begins[-1] + 1
-            self._live_again(before[begun:], self._states[:begun])
-        elif len(self.history) - 1 == self._begins[-1]:
-            self._take_load_back()
-        elif self.history[-1].name in ("step", "both") and self._step_back():
-            self._forget_last()
+            self._reset()
+        elif before != self.actions[:-1]:  # a transplant in the midst of it
+            start = self._starts[-1] + 1
+            self._replay_process(before[start:], self._states[:start])
+        elif len(self.actions) - 1 == self._starts[-1]:
+            self._undo_load()
+        elif self.actions[-1].name in ("step", "both") and self._step_back():
+            self._drop_last()
         else:
-            self._live_again(self.history[self._begins[-1] + 1 : -1], self._states)
+            self._replay_process(self.actions[self._starts[-1] + 1 : -1], self._states)
 
-    def retell(self, factory: Callable[[], object], steps: int | None = None) -> None:
-        """The same story with another run of so many steps, or another content of its checkpoints.
+    def replay(self, factory: Factory, steps: int | None = None) -> None:
+        """Do the same actions with another run, or another content of its checkpoints.
+
+        Args:
+            factory: builds the other run.
+            steps: how many it has; None for as many as before.
 
         Raises:
             Exception: whatever the other run raises; then all is as it was before.
         """
-        before, story = dict(vars(self)), list(self.history)
-        self._begin()
+        before, actions = dict(vars(self)), list(self.actions)
+        undo_steps = self._before
+        self._reset()
         self._factory, self.steps = factory, steps or self.steps
-        self._before = before["_before"]
+        self._before = undo_steps
         try:
-            for action in story:
+            for action in actions:
                 self._refuse(action)
                 self._do(action)
         except Exception:
@@ -123,15 +147,22 @@ class Story:
             raise
 
     @property
-    def current(self) -> Life:
-        """The interrupted run's present life.
+    def current(self) -> Process:
+        """The interrupted run's present process.
 
         Raises:
             BadInput: nothing is built.
         """
-        if not self.lives:
+        if not self.processes:
             raise BadInput("nothing is built yet: build first")
-        return self.lives[-1]
+        return self.processes[-1]
+
+    @property
+    def _reference(self) -> Process:
+        """The uninterrupted run, once it is built."""
+        if self.reference is None:
+            raise BadInput("nothing is built yet: build first")
+        return self.reference
 
     # --- the actions
 
@@ -149,8 +180,8 @@ class Story:
 
     def _note(self, action: Action) -> None:
         if action.name in ("build", "load"):
-            self._begins = [*self._begins, len(self.history)]
-        self.history = [*self.history, action]  # lists are replaced, never changed: what was before is kept elsewhere
+            self._starts = [*self._starts, len(self.actions)]
+        self.actions = [*self.actions, action]  # lists are replaced, never changed: earlier ones are kept for undo
         self._states = [*self._states, self._state()]
 
     def _refuse(self, action: Action) -> None:
@@ -159,32 +190,32 @@ class Story:
             if self.reference is not None:
                 raise BadInput("both runs are built already: reset, to build them anew")
             return
-        life = self.current
+        process = self.current
         if action.name == "load":
-            if not any(each.saves for each in self.lives):
+            if not any(each.saves for each in self.processes):
                 raise BadInput("nothing was saved yet: save, before you load")
         elif action.name == "transplant":
-            if not life.loaded:
-                raise BadInput("nothing was loaded yet: what a checkpoint forgot is put back after a load")
-            if not life.alive:
+            if not process.loaded:
+                raise BadInput("nothing was loaded yet: transplant what a checkpoint lacked after a load")
+            if not process.alive:
                 raise BadInput("the interrupted run was killed: load its checkpoint, or undo")
             self._paths(action.what)
-        elif not life.alive:
+        elif not process.alive:
             raise BadInput("the interrupted run was killed: load its checkpoint, or undo")
-        if action.name in ("step", "both") and life.finished:
-            done = counted(life.done, "step")
+        if action.name in ("step", "both") and process.finished:
+            done = counted(process.done, "step")
             raise BadInput(f"the run is over after {done}: undo, load, or reset and build it anew")
 
     def _build(self) -> None:
-        reference, other = Life(self._factory, 0), Life(self._factory, 0)
-        self.reference, self.lives = reference, [other]
+        reference, other = Process(self._factory, 0), Process(self._factory, 0)
+        self.reference, self.processes = reference, [other]
 
     def _step(self) -> None:
         self.current.step()
-        self._tell(max(self.told, self.current.done))
+        self._advance_reference(max(self.reference_steps, self.current.done))
 
     def _both(self) -> None:
-        self._tell(self.told + 1)
+        self._advance_reference(self.reference_steps + 1)
         self._step()
 
     def _save(self) -> None:
@@ -195,58 +226,60 @@ class Story:
         self.current.kill()
 
     def _load(self) -> None:
-        step, path = next(list(life.saves.items())[-1] for life in reversed(self.lives) if life.saves)
-        loaded = Life(self._factory, len(self.lives), step, path)
+        step, path = next(list(each.saves.items())[-1] for each in reversed(self.processes) if each.saves)
+        loaded = Process(self._factory, len(self.processes), step, path)
         if self.current.alive:
             self.current.kill()
-        self.lives = [*self.lives, loaded]
+        self.processes = [*self.processes, loaded]
 
     def _transplant(self, name: str) -> None:
         """Put a component of the uninterrupted run in, as it was after the same step."""
         if name == DATA:
-            self._tell_ahead(self.steps)
-            self.current.feed(name, self.reference.streams)
+            self._run_reference(self.steps)
+            self.current.feed(name, self._reference.streams)
         else:
-            self.failed = self.current.give(name, self._paths(name), self._pair()[0])
+            self.not_transplanted = self.current.transplant(name, self._paths(name), self._pair()[0])
 
     def _paths(self, name: str) -> list[str]:
-        expected, _ = self._pair(self.current.begun)
+        expected, _ = self._pair(self.current.start)
         paths = [path for path, leaf in expected.items() if name in (path, component_of(leaf))]
         if not paths and name != DATA:
             names = list(dict.fromkeys(map(component_of, expected.values())))
             raise BadInput(f"transplant: no component {name!r}: choose from {', '.join([*names, DATA])}")
         return paths
 
-    def _tell(self, steps: int) -> None:
-        """The uninterrupted run has done so many steps, or has come to its end before."""
-        self._tell_ahead(steps)
-        self.told = min(steps, self.reference.done)
+    def _advance_reference(self, steps: int) -> None:
+        """Let the uninterrupted run stand after `steps` steps, or at its end where it comes to that before."""
+        self._run_reference(steps)
+        self.reference_steps = min(steps, self._reference.done)
 
-    def _tell_ahead(self, steps: int) -> None:
-        while self.reference.done < steps and not self.reference.finished:
-            self.reference.step()
+    def _run_reference(self, steps: int) -> None:
+        while self._reference.done < steps and not self._reference.finished:
+            self._reference.step()
 
-    # --- living again
+    # --- replaying
 
     def _insert(self, action: Action) -> None:
-        """As if the checkpoint had held it: it is put in right after the load, and what came since is done again."""
-        since = self.history[self._begins[-1] + 1 :]
-        given = [each for each in since if each.name == "transplant"]
-        self._live_again([*given, action, *since[len(given) :]], self._states[: self._begins[-1] + 1])
+        """Transplant as if the checkpoint had held it: right after the load, and redo what came since."""
+        since = self.actions[self._starts[-1] + 1 :]
+        transplants = [each for each in since if each.name == "transplant"]
+        actions = [*transplants, action, *since[len(transplants) :]]
+        self._replay_process(actions, self._states[: self._starts[-1] + 1])
 
-    def _live_again(self, story: Sequence[Action], known: Sequence[dict[str, object]]) -> None:
-        """Begin the present life anew, and do these actions in it; where it raises, all is as it was before.
+    def _replay_process(self, actions: Sequence[Action], known: Sequence[_State]) -> None:
+        """Start the present process anew, and do these actions in it; where it raises, all is as it was before.
 
         Args:
+            actions: what to do.
             known: the states after the actions of the whole history, as far as they should come out the same.
         """
         before = dict(vars(self))
-        at, old = self._begins[-1], self.lives[-1]
-        self.history, self._states = self.history[: at + 1], self._states[: at + 1]
-        self.told = int(self._states[-1]["told"])
+        at, old = self._starts[-1], self.processes[-1]
+        self.actions, self._states = self.actions[: at + 1], self._states[: at + 1]
+        self.reference_steps = self._states[-1].reference_steps
         try:
-            self.lives = [*self.lives[:-1], Life(self._factory, old.number, old.begun, old.path)]
-            for action in story:
+            self.processes = [*self.processes[:-1], Process(self._factory, old.number, old.start, old.path)]
+            for action in actions:
                 self._perform(action)
                 self._note(action)
         except Exception:
@@ -254,38 +287,40 @@ class Story:
             raise
         for now, then in zip(self._states[at:], known[at:], strict=False):
             if now != then:
-                self.unsteady = tuple(path for path, value in now.items() if then.get(path) != value)
+                differing = (path for path, digest in now.digests.items() if then.digests.get(path) != digest)
+                self.nondeterministic = tuple(differing)
                 return
 
     def _recover(self) -> None:
         """After an action that raised in the middle: both runs as they were before it."""
-        reference = Life(self._factory, 0)
-        while reference.done < self.told:
+        reference = Process(self._factory, 0)
+        while reference.done < self.reference_steps:
             reference.step()
         self.reference = reference
-        self._live_again(self.history[self._begins[-1] + 1 :], self._states)
+        self._replay_process(self.actions[self._starts[-1] + 1 :], self._states)
 
-    def _take_load_back(self) -> None:
-        self.lives = self.lives[:-1]
-        self._begins = self._begins[:-1]
-        self._forget_last()
-        if self.history[-1].name != "kill":  # the load had killed it
-            self._live_again(self.history[self._begins[-1] + 1 :], self._states)
+    def _undo_load(self) -> None:
+        self.processes = self.processes[:-1]
+        self._starts = self._starts[:-1]
+        self._drop_last()
+        if self.actions[-1].name != "kill":  # the load had killed it
+            self._replay_process(self.actions[self._starts[-1] + 1 :], self._states)
 
     def _step_back(self) -> bool:
         """Put the interrupted run back by its snapshot; False where that cannot be done, or is not the same."""
-        return self.current.back_to(self.current.done - 1) and self._state() == {**self._states[-2], "told": self.told}
+        if not self.current.rewind(self.current.done - 1):
+            return False
+        return self._state() == replace(self._states[-2], reference_steps=self.reference_steps)
 
-    def _forget_last(self) -> None:
-        self.history, self._states = self.history[:-1], self._states[:-1]
-        self.told = int(self._states[-1]["told"])
+    def _drop_last(self) -> None:
+        self.actions, self._states = self.actions[:-1], self._states[:-1]
+        self.reference_steps = self._states[-1].reference_steps
 
-    def _state(self) -> dict[str, object]:
-        """How far both runs are, and the digests of all that the interrupted one is."""
-        life = self.current
-        return {"told": self.told, "done": life.done, "alive": life.alive, **digests(life.now)}
+    def _state(self) -> _State:
+        process = self.current
+        return _State(self.reference_steps, process.done, process.alive, digests(process.snapshot))
 
     def _pair(self, step: int | None = None) -> tuple[Snapshot, Snapshot]:
-        """The states of both after the same number of steps; of the uninterrupted run the last, where it ended."""
+        """The states of both after the same number of steps; the uninterrupted run's last one, where it ended."""
         step = self.current.done if step is None else step
-        return self.reference.moments.get(step, self.reference.now), self.current.moments[step]
+        return self._reference.snapshots.get(step, self._reference.snapshot), self.current.snapshots[step]

@@ -1,15 +1,15 @@
-"""One life of a run: from its making, or from a checkpoint, to its end; all that was seen of it on the way."""
+"""One process of a run, simulated: from its building, or from a checkpoint, to its end, with all that was recorded."""
 
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from dora_repro.contracts import Factory, Run
 from dora_repro.errors import BadInput
-from dora_repro.lab.global_state import World
+from dora_repro.lab.global_state import GlobalState
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import Feeding, Keeping, Streams
 from dora_repro.sides.building import build_and_load
@@ -17,58 +17,63 @@ from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
-LIMIT = 1 << 28  # bytes of snapshots that one life keeps by value
+LIMIT = 1 << 28  # bytes of snapshots that one process keeps by value
 
 
-class Life:
-    """A run in a world of its own.
+class Process:
+    """A run with global generators and switches of its own.
 
     Args:
         factory: builds the run.
-        number: of the interpreter that it would have been started in.
-        begun: the step after which it was saved; 0 for a new run.
+        number: number of the interpreter that it would have been started in.
+        start: the step after which it was saved; 0 for a new run.
         path: the checkpoint that it begins with.
 
     Attributes:
-        run: None once it was killed.
-        done: steps it has done, counted from the run's beginning.
-        trace: of its steps.
-        moments: its state after each step, the first right after making or loading.
-        streams: what its loaders handed out in each step.
-        saves: steps after which it was saved, and where to.
-        given: what was put into it: (after which step, name).
+        run: the run; None once it was killed.
+        start: the step that it began after.
+        done: number of its last step, counted from the run's beginning.
+        trace: its steps, recorded.
+        snapshots: its state after each step, the first right after building or loading.
+        streams: what its loaders returned in each step.
+        saves: step after which it was saved -> where to.
+        transplants: what was put into it: (after which step, name).
     """
 
-    def __init__(self, factory: Callable[[], object], number: int, begun: int = 0, path: Path | None = None):
-        self.begun = self.done = begun
+    def __init__(self, factory: Factory, number: int, start: int = 0, path: Path | None = None) -> None:
+        self.start = self.done = start
         self.number, self.path = number, path
         self.trace = Trace()
         self.streams = Streams()
         self.saves: dict[int, Path] = {}
-        self.given: list[tuple[int, str]] = []
+        self.transplants: list[tuple[int, str]] = []
         self._fed: Streams | None = None
-        self._world = World(number)
-        with self._world.inside():
-            self.run = build_and_load(factory, path)
-            self.moments = {begun: Snapshot.capture(run_roots(self.run))}
-        self._sizes = {begun: _bytes(self.moments[begun])}
+        self._globals = GlobalState(number)
+        with self._globals.active():
+            run = build_and_load(factory, path)
+            self.snapshots = {start: Snapshot.capture(run_roots(run))}
+        self.run: Run | None = run
+        self._sizes = {start: _size(self.snapshots[start])}
 
     @property
     def loaded(self) -> bool:
+        """Whether it began with a checkpoint."""
         return self.path is not None
 
     @property
     def alive(self) -> bool:
+        """Whether it was not killed."""
         return self.run is not None
 
     @property
     def finished(self) -> bool:
+        """Whether the run said that it is over."""
         return self.trace.finished
 
     @property
-    def now(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """Its state after its last step."""
-        return self.moments[self.done]
+        return self.snapshots[self.done]
 
     @property
     def losses(self) -> dict[int, float]:
@@ -76,20 +81,20 @@ class Life:
         return {step.number: step.loss for step in self.trace.steps if step.loss is not None}
 
     def step(self) -> None:
-        """One more step, recorded.
+        """Do one more step, recorded.
 
         Raises:
             BadInput: it was killed, or has come to its end.
         """
         if self.finished:
             raise BadInput(f"the run is over after {counted(self.done, 'step')}: undo, or reset and build it anew")
-        number = self.done + 1
-        with self._inside(), ExitStack() as stack:
+        number, run = self.done + 1, self._alive()
+        with self._globals.active(), ExitStack() as stack:
             if self._fed is not None:
-                stack.enter_context(Feeding(self.run, self._fed, True, False)).begin(number)
-            keeping = stack.enter_context(Keeping(self.run))
+                stack.enter_context(Feeding(run, self._fed, True, False)).begin(number)
+            keeping = stack.enter_context(Keeping(run))
             keeping.begin(number)
-            recorder = stack.enter_context(Recorder(self.run, self.done))
+            recorder = stack.enter_context(Recorder(run, self.done))
             if not recorder.step():
                 self.trace.finished = True
                 return
@@ -97,80 +102,104 @@ class Life:
             self.trace.steps += recorder.trace.steps
             self.trace.unseen = recorder.trace.unseen
             self.streams.batches |= keeping.streams.batches
-            self.moments[number] = Snapshot.capture(run_roots(self.run))
-        self._keep_within_limit()
+            self.snapshots[number] = Snapshot.capture(run_roots(run))
+        self._limit_size()
 
     def save(self, path: Path) -> None:
-        """Let the run save itself."""
+        """Let the run save itself.
+
+        Raises:
+            BadInput: it was killed.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._inside():
-            self.run.save(str(path))
-            self.moments[self.done] = Snapshot.capture(run_roots(self.run))  # saving may have changed it
+        run = self._alive()
+        with self._globals.active():
+            run.save(str(path))
+            self.snapshots[self.done] = Snapshot.capture(run_roots(run))  # saving may have changed it
         self.saves[self.done] = path
 
     def kill(self) -> None:
-        """Let go of the run; what was seen of it stays."""
+        """Let go of the run; what was recorded stays.
+
+        Raises:
+            BadInput: it was killed already.
+        """
         if not self.alive:
             raise BadInput("there is nothing to kill: the run was killed already")
         self.run = None
 
-    def give(self, name: str, paths: list[str], state: Snapshot) -> dict[str, str]:
-        """Put leaves of another run's state in; path -> reason for those that could not be."""
-        with self._inside():
-            failed = state.restore(run_roots(self.run), paths) if paths else {}
-            self.moments[self.done] = Snapshot.capture(run_roots(self.run))
-        self.given.append((self.done, name))
+    def transplant(self, name: str, paths: list[str], state: Snapshot) -> dict[str, str]:
+        """Put leaves of another run's state in.
+
+        Args:
+            name: name of what is put in.
+            paths: paths of the leaves.
+            state: the other run's state.
+
+        Returns:
+            path -> reason, for leaves that could not be put in.
+
+        Raises:
+            BadInput: it was killed.
+        """
+        run = self._alive()
+        with self._globals.active():
+            failed = state.restore(run_roots(run), paths) if paths else {}
+            self.snapshots[self.done] = Snapshot.capture(run_roots(run))
+        self.transplants.append((self.done, name))
         return failed
 
     def feed(self, name: str, streams: Streams) -> None:
-        """From now on it gets these batches, whatever its own loaders would hand out."""
+        """From now on give the run these batches, whatever its own loaders would return."""
         self._fed = streams
-        self.given.append((self.done, name))
+        self.transplants.append((self.done, name))
 
-    def back_to(self, step: int) -> bool:
-        """Put the state after an earlier step of this life back; False where not all of it could be.
+    def rewind(self, step: int) -> bool:
+        """Put the state after an earlier step of this process back; False where not all of it could be.
 
-        An iterator of a loader cannot be wound back: then the life has to be lived again.
+        An iterator of a loader cannot be rewound: then the process has to be replayed.
         """
-        wanted = self.moments.get(step)
-        if wanted is None or not self.alive or self._fed is not None:
+        wanted = self.snapshots.get(step)
+        if wanted is None or self.run is None or self._fed is not None:
             return False
-        with self._inside():
+        with self._globals.active():
             failed = wanted.restore(run_roots(self.run))
             now = Snapshot.capture(run_roots(self.run))
         if failed or now.uncaptured or digests(now) != digests(wanted):
             return False
         self.done = step
         self.trace = Trace([s for s in self.trace.steps if s.number <= step], self.trace.start, False)
-        self.moments = {number: moment for number, moment in self.moments.items() if number <= step}
+        self.snapshots = {number: state for number, state in self.snapshots.items() if number <= step}
         self.saves = {number: path for number, path in self.saves.items() if number <= step}
         return True
 
-    def _inside(self):
-        if not self.alive:
+    def _alive(self) -> Run:
+        if self.run is None:
             raise BadInput("the run was killed: load a checkpoint of it, or undo")
-        return self._world.inside()
+        return self.run
 
-    def _keep_within_limit(self) -> None:
-        """Of the oldest moments keep the digests alone; of that of the beginning and of the saves all."""
-        self._sizes[self.done] = _bytes(self.now)
-        for number in sorted(self.moments):
-            if sum(self._sizes[each] for each in self.moments) <= LIMIT or number == self.done:
+    def _limit_size(self) -> None:
+        """Keep only the digests of the oldest snapshots; those of the beginning and of the saves stay whole."""
+        self._sizes[self.done] = _size(self.snapshot)
+        for number in sorted(self.snapshots):
+            if sum(self._sizes[each] for each in self.snapshots) <= LIMIT or number == self.done:
                 return
-            if number not in (self.begun, *self.saves):
-                self.moments[number], self._sizes[number] = _without_values(self.moments[number]), 0
+            if number not in (self.start, *self.saves):
+                self.snapshots[number], self._sizes[number] = _without_values(self.snapshots[number]), 0
 
 
 def digests(state: Snapshot) -> dict[str, bytes]:
+    """Path -> digest of every leaf."""
     return {path: leaf.digest for path, leaf in state.items()}
 
 
-def forget(folder: Path) -> None:
-    """Remove the checkpoints of a lab that is done with."""
+def remove_folder(folder: Path) -> None:
+    """Remove the checkpoints of a lab that is no longer used."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bytes(state: Snapshot) -> int:
+def _size(state: Snapshot) -> int:
+    """Bytes of a snapshot's tensors."""
     return sum(leaf.value.nbytes for leaf in state.values() if isinstance(leaf.value, torch.Tensor))
 
 

@@ -1,4 +1,4 @@
-"""A story in words: `build, step*2, save, kill, load, step` as a list of actions."""
+"""A history as a script: `build, step*2, save, kill, load, step` as a list of actions."""
 
 import difflib
 import re
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from dora_repro.errors import BadInput
 
 ACTIONS = {
-    "build": "make both runs",
+    "build": "build both runs",
     "step": "one step of the interrupted run; the uninterrupted one keeps up",
     "both": "one step of each",
     "phase": "one step, shown phase by phase",
     "save": "the interrupted run saves itself",
-    "kill": "its process is gone",
-    "load": "a new one begins with the last checkpoint",
+    "kill": "end the process of the interrupted run",
+    "load": "start a new process from the last checkpoint",
     "transplant": "as if the checkpoint had held this component: `transplant optimizer`",
-    "end": "steps to the end",
-    "undo": "take the last action back",
-    "reset": "begin anew",
+    "end": "step to the end",
+    "undo": "undo the last action",
+    "reset": "discard both runs",
 }
 _LIMIT = 10_000  # actions
 
 
 @dataclass(frozen=True)
 class Action:
-    """One click: a name of `ACTIONS`, and for `transplant` what."""
+    """One click.
+
+    Attributes:
+        name: one of `ACTIONS`.
+        what: for `transplant`, the name of the component.
+    """
 
     name: str
     what: str = ""
@@ -37,7 +42,7 @@ def parse(script: str) -> list[Action]:
     """Actions, joined by commas; `step*3` is three of them.
 
     Raises:
-        BadInput: an action that is none, with the nearest that is one; a number that is none.
+        BadInput: there is no such action, with the nearest that exists; a count that is no number.
     """
     actions: list[Action] = []
     for words in filter(None, map(str.strip, script.split(","))):

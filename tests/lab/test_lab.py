@@ -12,7 +12,7 @@ from dora_repro.errors import BadInput
 from dora_repro.faults import gallery
 from dora_repro.lab import Lab
 from dora_repro.lab.choices import Choices, runs
-from dora_repro.lab.global_state import World
+from dora_repro.lab.global_state import GlobalState
 from dora_repro.lab.process import digests
 from dora_repro.lab.script import Action, parse
 from dora_repro.state import rng
@@ -29,41 +29,41 @@ def lab_of(factory, script="", steps=8):
     return Lab(factory, steps).play(script)
 
 
-def apart(lab):
-    return {each.name: (each.different, each.lost) for each in lab.ledger() if each.differences}
+def differing(lab):
+    return {each.name: (each.different, each.lost) for each in lab.components() if each.differences}
 
 
-# --- a story
+# --- two runs
 
 
-def test_a_run_that_saves_all_it_needs_never_parts_from_the_other():
+def test_a_run_that_saves_all_it_needs_never_differs_from_the_other():
     lab = lab_of(small.Plain, STORY)
-    assert (lab.current.begun, lab.current.done, lab.told) == (3, 5, 5)
-    assert lab.divergence is None and apart(lab) == {}
+    assert (lab.current.start, lab.current.done, lab.reference_steps) == (3, 5, 5)
+    assert lab.divergence is None and differing(lab) == {}
     assert set(lab.generators().values()) == {0}
 
 
 @pytest.mark.parametrize(("lost", "phase"), [("optimizer", "update"), ("rng", "forward")])
-def test_what_is_lost_shows_where_a_check_finds_it_and_a_transplant_heals_it(lost, phase):
+def test_what_is_lost_shows_where_a_check_finds_it_and_a_transplant_restores_it(lost, phase):
     lab = lab_of(forgetful(lost), STORY)
     found = check(forgetful(lost), 5, 3, in_process=True, explain=False).divergence
     assert (lab.divergence.step, lab.divergence.phase, lab.divergence.leaf) == (found.step, found.phase, found.leaf)
     assert lab.divergence.phase == phase
     before = lab.script
     lab.play(f"transplant {lost}")
-    assert lab.divergence is None and lab.current.done == 5 and lost not in apart(lab)
+    assert lab.divergence is None and lab.current.done == 5 and lost not in differing(lab)
     assert lab.script == before.removesuffix(",step*2") + f",transplant {lost},step*2"
     assert lab.play("undo").script == before
     assert lab.divergence.leaf == found.leaf
     assert lab.play("undo").current.done == 4
 
 
-def test_the_lines_that_mend_are_of_what_the_load_did_not_bring_back():
+def test_the_lines_that_fix_it_are_of_what_the_load_did_not_bring_back():
     lab = lab_of(forgetful("optimizer"), STORY)
-    assert "load_state_dict" in "".join(lab.mending()["optimizer"].load)
-    cleared = lab_of(small.Plain, STORY).mending()
+    assert "load_state_dict" in "".join(lab.fixes()["optimizer"].load)
+    cleared = lab_of(small.Plain, STORY).fixes()
     assert list(cleared) == ["gradients"] and "zero_grad" in cleared["gradients"].sentence
-    assert lab_of(small.Plain, "build").mending() == {}
+    assert lab_of(small.Plain, "build").fixes() == {}
 
 
 def test_batches_can_be_given_where_a_loader_cannot_be_put_back():
@@ -74,14 +74,14 @@ def test_batches_can_be_given_where_a_loader_cannot_be_put_back():
 
 def test_the_uninterrupted_run_keeps_up_and_may_go_ahead():
     lab = lab_of(small.Plain, "build,step*2,both,save,step*2,kill,load")
-    assert (lab.told, lab.current.done) == (5, 3)
-    assert (lab.play("both").told, lab.current.done) == (6, 4)
-    assert (lab.play("step").told, lab.current.done) == (6, 5)
+    assert (lab.reference_steps, lab.current.done) == (5, 3)
+    assert (lab.play("both").reference_steps, lab.current.done) == (6, 4)
+    assert (lab.play("step").reference_steps, lab.current.done) == (6, 5)
 
 
 def test_to_the_end_is_as_many_steps_as_are_left():
     lab = lab_of(small.Plain, "build,step*3,save,kill,load,end", steps=7)
-    assert lab.current.done == lab.told == 7
+    assert lab.current.done == lab.reference_steps == 7
     assert lab.script == "build,step*3,save,kill,load,step*4"
     over = lab_of(small.EndsEarly, "build,step,save,kill,load,end", steps=30)
     assert over.current.finished and "over after" in said(over, "step")
@@ -99,12 +99,12 @@ def test_a_step_is_shown_phase_by_phase():
     assert lab.current.done == 4 and len(lab.phases()) == 1
 
 
-def test_the_same_story_with_another_run():
+def test_the_same_actions_with_another_run():
     lab = lab_of(forgetful("optimizer"), STORY)
-    lab.retell(small.Plain)
+    lab.replay(small.Plain)
     assert lab.divergence is None and lab.script == STORY
     with pytest.raises(RuntimeError, match="load"):
-        lab.retell(functools.partial(small.Raising, "load"), 3)
+        lab.replay(functools.partial(small.Raising, "load"), 3)
     assert lab.steps == 8 and lab.divergence is None and lab.script == STORY and lab.play("step").current.done == 6
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_refused_with_what_to_do_first():
         ("step*9999,step*9999", "more than"),
     ],
 )
-def test_a_script_that_is_none_is_refused(script, words):
+def test_a_wrong_script_is_refused(script, words):
     with pytest.raises(BadInput, match="script") as raised:
         parse(script)
     assert words in str(raised.value)
@@ -190,71 +190,71 @@ def test_what_a_run_raises_is_raised_and_leaves_all_as_it_was(where, script, lef
     lab = Lab(RaisesWhere)
     with pytest.raises(RuntimeError, match=f"in {where}"):
         lab.play(script)
-    assert lab.script == left and lab.unsteady == ()
-    assert digests(lab.current.now) == digests(lab_of(RaisesWhere, left).current.now)
+    assert lab.script == left and lab.nondeterministic == ()
+    assert digests(lab.current.snapshot) == digests(lab_of(RaisesWhere, left).current.snapshot)
     before = {"step": "build,step*2", "load": "build,step,save", "save": "build"}
     assert lab.play("undo").script == before[where]
 
 
-# --- taking back
+# --- undoing
 
 
 @pytest.mark.parametrize("factory", [small.Plain, small.Loader, small.PrivateGenerators, forgetful("rng")])
-def test_each_action_is_taken_back_to_the_very_state_before_it(factory):
+def test_undo_of_each_action_leads_to_the_very_state_before_it(factory):
     lab, states = Lab(factory), []
     for action in parse("build,step*2,save,step,both,kill,load,step*2,load,step"):
-        states.append((lab.script, lab.told, digests(lab.current.now) if lab.lives else None))
+        states.append((lab.script, lab.reference_steps, digests(lab.current.snapshot) if lab.processes else None))
         lab.do(action)
-    while lab.history:
+    while lab.actions:
         lab.undo()
-        now = (lab.script, lab.told, digests(lab.current.now) if lab.lives else None)
+        now = (lab.script, lab.reference_steps, digests(lab.current.snapshot) if lab.processes else None)
         assert now == states.pop()
-        assert lab.unsteady == ()
+        assert lab.nondeterministic == ()
     assert not states
 
 
-def test_a_run_that_is_not_deterministic_says_so_when_it_is_lived_again():
-    class Unsteady(small.Plain):
+def test_a_run_that_is_not_deterministic_says_so_when_it_is_replayed():
+    class Nondeterministic(small.Plain):
         def step(self):
             self.seen = random.SystemRandom().random()
             return super().step()
 
-    lab = Lab(Unsteady).play("build,step*2,kill,undo")
-    assert lab.unsteady == ("seen",)
+    lab = Lab(Nondeterministic).play("build,step*2,kill,undo")
+    assert lab.nondeterministic == ("seen",)
 
 
 def test_what_was_seen_before_a_kill_stays_to_be_seen():
     lab = lab_of(small.Plain, STORY)
-    first, second = lab.lives
+    first, second = lab.processes
     assert not first.alive and second.alive
     assert sorted(first.losses) == [1, 2, 3, 4] and sorted(second.losses) == [4, 5]
     assert second.losses[4] == first.losses[4] == lab.reference.losses[4]
 
 
-def test_moments_beyond_the_limit_keep_their_digests_and_the_way_back_is_lived_again(monkeypatch):
+def test_snapshots_beyond_the_limit_keep_their_digests_and_undo_replays_the_process(monkeypatch):
     monkeypatch.setattr("dora_repro.lab.process.LIMIT", 1)
     lab = Lab(small.Plain).play("build,step*4")
-    assert not any(leaf.kept for leaf in lab.current.moments[2].values())
-    before = digests(lab.current.moments[3])
+    assert not any(leaf.kept for leaf in lab.current.snapshots[2].values())
+    before = digests(lab.current.snapshots[3])
     lab.play("undo")
-    assert lab.current.done == 3 and digests(lab.current.now) == before and lab.unsteady == ()
+    assert lab.current.done == 3 and digests(lab.current.snapshot) == before and lab.nondeterministic == ()
 
 
-def test_undo_takes_the_last_transplant_back_though_steps_came_after_its_place():
+def test_undo_removes_the_last_transplant_though_steps_came_after_its_place():
     lab = lab_of(functools.partial(small.Forgetful, "optimizer"), STORY)
-    first = digests(lab.current.now)
+    first = digests(lab.current.snapshot)
     lab.play("transplant rng")
-    second = digests(lab.current.now)
+    second = digests(lab.current.snapshot)
     lab.play("transplant optimizer")
     assert lab.script.endswith("load,transplant rng,transplant optimizer,step*2")
     lab.undo()
-    assert lab.script.endswith("load,transplant rng,step*2") and digests(lab.current.now) == second
+    assert lab.script.endswith("load,transplant rng,step*2") and digests(lab.current.snapshot) == second
     lab.undo()
-    assert lab.script.endswith("load,step*2") and digests(lab.current.now) == first
-    assert lab.unsteady == ()
+    assert lab.script.endswith("load,step*2") and digests(lab.current.snapshot) == first
+    assert lab.nondeterministic == ()
 
 
-# --- worlds
+# --- global state
 
 
 def test_a_lab_leaves_this_process_as_it_was():
@@ -268,15 +268,15 @@ def test_a_lab_leaves_this_process_as_it_was():
     assert before["python"] == after["python"]
 
 
-def test_worlds_begin_as_interpreters_do():
-    def drawn(world):
-        with world.inside():
+def test_global_states_begin_as_those_of_interpreters_do():
+    def drawn(state):
+        with state.active():
             return random.random(), float(np.random.rand()), float(torch.rand(()))
 
-    one, same, other = World(0), World(0), World(1)
+    one, same, other = GlobalState(0), GlobalState(0), GlobalState(1)
     first = drawn(one)
     assert first == drawn(same) and drawn(one) != first
-    assert drawn(other)[:2] != first[:2] and drawn(World(2))[2] == first[2]
+    assert drawn(other)[:2] != first[:2] and drawn(GlobalState(2))[2] == first[2]
 
 
 # --- choices

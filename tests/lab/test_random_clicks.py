@@ -37,7 +37,7 @@ class Clicks(RuleBasedStateMachine):
         global clicked
         clicked += 1
         self.panel.count.value = count
-        early = len(self.panel.lab.history) < 9  # else most stories would be short ones
+        early = len(self.panel.lab.actions) < 9  # else most stories would be short ones
         can = [b for name, b in self.panel.buttons.items() if not b.disabled and not (name == "reset" and early)]
         rows = [row.children[0] for row in self.panel.views["State"].children if hasattr(row, "children")]
         transplants = [button for button in rows if button.layout.display != "none"]
@@ -55,24 +55,24 @@ class Clicks(RuleBasedStateMachine):
 
     @invariant()
     def both_runs_are_consistent(self):
-        if not hasattr(self, "panel") or not self.panel.lab.lives:
+        if not hasattr(self, "panel") or not self.panel.lab.processes:
             return
         lab = self.panel.lab
-        life = lab.current
-        assert lab.reference.done >= lab.told >= life.done
-        assert life.begun <= life.done and set(range(life.begun, life.done + 1)) == set(life.moments)
-        assert lab.unsteady == ()
-        if not life.loaded:
-            assert lab.divergence is None and not any(each.differences for each in lab.ledger())
+        process = lab.current
+        assert lab.reference.done >= lab.reference_steps >= process.done
+        assert process.start <= process.done and set(range(process.start, process.done + 1)) == set(process.snapshots)
+        assert lab.nondeterministic == ()
+        if not process.loaded:
+            assert lab.divergence is None and not any(each.differences for each in lab.components())
 
     def teardown(self):
         if not hasattr(self, "panel"):
             return
         lab = self.panel.lab
         again = Lab(self.factory, 6).play(lab.script)
-        assert again.script == lab.script and again.told == lab.told
-        if lab.lives:
-            assert digests(again.current.now) == digests(lab.current.now)
+        assert again.script == lab.script and again.reference_steps == lab.reference_steps
+        if lab.processes:
+            assert digests(again.current.snapshot) == digests(lab.current.snapshot)
             assert again.divergence == lab.divergence
         self.panel.close()
 

@@ -59,7 +59,7 @@ ELSEWHERE = {
     "lab/choices.py": "tests/lab/test_lab.py",
     "lab/global_state.py": "tests/lab/test_lab.py",
     "lab/history.py": "tests/lab/test_lab.py",
-    "lab/ledger.py": "tests/lab/test_lab.py",
+    "lab/components.py": "tests/lab/test_lab.py",
     "lab/process.py": "tests/lab/test_lab.py",
     "lab/script.py": "tests/lab/test_lab.py",
     # Names, each looked up by one parametrized test.

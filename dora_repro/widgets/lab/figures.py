@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.process import Life
+from dora_repro.lab.process import Process
 from dora_repro.show.style import COLOURS, INK, WIDTH, styled
 
 IMAGES = 8  # of a batch
@@ -27,15 +27,20 @@ def losses(lab: Lab) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
     reference = {} if lab.reference is None else lab.reference.losses
-    shown = {step: loss for step, loss in reference.items() if step <= lab.told}
+    shown = {step: loss for step, loss in reference.items() if step <= lab.reference_steps}
     axes.plot(list(shown), list(shown.values()), color=COLOURS[0], linewidth=4, alpha=0.7, label="uninterrupted")
-    for index, life in enumerate(lab.lives):
-        name = "interrupted" if index == 0 else f"resumed at step {life.begun}"
+    for index, process in enumerate(lab.processes):
+        name = "interrupted" if index == 0 else f"resumed at step {process.start}"
         axes.plot(
-            list(life.losses), list(life.losses.values()), "o--", color=COLOURS[1 + index % 4], markersize=4, label=name
+            list(process.losses),
+            list(process.losses.values()),
+            "o--",
+            color=COLOURS[1 + index % 4],
+            markersize=4,
+            label=name,
         )
-    for life in lab.lives[1:]:
-        axes.axvline(life.begun + 0.5, color=INK, linestyle=":", linewidth=1)
+    for process in lab.processes[1:]:
+        axes.axvline(process.start + 0.5, color=INK, linestyle=":", linewidth=1)
     axes.set_xlabel("step")
     axes.set_ylabel("loss before the update")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -53,9 +58,9 @@ def batches(lab: Lab) -> Figure:
     Args:
         lab: with both runs.
     """
-    lives = (lab.reference, lab.current) if lab.reference is not None and lab.lives else (None, None)
-    step = lab.current.done if lab.lives else 0
-    one, other = (_batch(life, step) for life in lives)
+    processes = (lab.reference, lab.current) if lab.reference is not None and lab.processes else (None, None)
+    step = lab.current.done if lab.processes else 0
+    one, other = (_batch(process, step) for process in processes)
     count = max(0 if batch is None else len(batch) for batch in (one, other))
     if not count:
         figure, axes = plt.subplots(figsize=(WIDTH, 1.0))
@@ -91,9 +96,9 @@ def _draw_batch(panels: Sequence[Axes], batch: Tensor | None, other: Tensor | No
             spine.set(color=COLOURS[1], linewidth=3)
 
 
-def _batch(life: Life | None, step: int) -> Tensor | None:
+def _batch(process: Process | None, step: int) -> Tensor | None:
     """Return the first tensor that a loader handed out in a step, up to `IMAGES` samples of it."""
-    handed = () if life is None else life.streams.batches.get(step, ())
+    handed = () if process is None else process.streams.batches.get(step, ())
     if not handed or not handed[0]:
         return None
     batch = pickle.loads(handed[0])  # pickled by this process itself

@@ -116,7 +116,7 @@ class LabPanel(Panel):
     @property
     def _over(self) -> bool:
         """Whether the run has ended, so that none of the remaining steps can be done."""
-        return bool(self.lab.lives) and self.lab.current.finished
+        return bool(self.lab.processes) and self.lab.current.finished
 
     async def _work(self, units: list[Action]) -> None:
         """Do actions one by one, and between them let the event loop run: a click may cancel."""
@@ -158,7 +158,7 @@ class LabPanel(Panel):
             return
         choices = self.settings.choices()
         try:
-            self.lab.retell(choices.factory, choices.steps)
+            self.lab.replay(choices.factory, choices.steps)
         finally:
             self.update()
 

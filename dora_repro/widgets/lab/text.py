@@ -3,8 +3,8 @@
 import html
 
 from dora_repro.difference import generator_distance
+from dora_repro.lab.components import GRADIENTS, Component
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.ledger import GRADIENTS, Component
 from dora_repro.show.html import html_table
 from dora_repro.wording import counted
 
@@ -15,58 +15,58 @@ def summary(lab: Lab) -> str:
     """Say where both runs stand and how they differ, in a sentence or two."""
     if lab.reference is None:
         return "Nothing is built yet. Build makes two identical runs: one trains on, the other will be interrupted."
-    life = lab.current
-    if not life.alive:
-        saved = [step for each in lab.lives for step in each.saves]
+    process = lab.current
+    if not process.alive:
+        saved = [step for each in lab.processes for step in each.saves]
         left = f"its checkpoint of step {saved[-1]}" if saved else "nothing: it was never saved"
-        return f"Killed after step {life.done}. What is left of the run: {left}."
-    if life.finished:
-        return f"{_comparison(lab)} The run has ended after {counted(life.done, 'step')}."
+        return f"Killed after step {process.done}. What is left of the run: {left}."
+    if process.finished:
+        return f"{_comparison(lab)} The run has ended after {counted(process.done, 'step')}."
     return _comparison(lab) + _caveat(lab)
 
 
 def _comparison(lab: Lab) -> str:
-    life, divergence = lab.current, lab.divergence
-    given = list(dict.fromkeys(name for _, name in life.given))
+    process, divergence = lab.current, lab.divergence
+    given = list(dict.fromkeys(name for _, name in process.transplants))
     listed = " and ".join(filter(None, (", ".join(given[:-1]), *given[-1:])))
     transplanted = f", with {listed} transplanted" if given else ""
     if divergence is not None:
         where = f"step {divergence.step}, phase {divergence.phase}, {divergence.leaf}"
-        return f"✗ Resumed at step {life.begun}{transplanted}: first differs at {where}."
-    if not life.loaded:
-        return f"Both runs have done {counted(life.done, 'step')}; {_leaves(lab)}."
-    if life.done == life.begun:
-        names = ", ".join(each.name for each in lab.ledger() if each.differences and each.name != GRADIENTS)
+        return f"✗ Resumed at step {process.start}{transplanted}: first differs at {where}."
+    if not process.loaded:
+        return f"Both runs have done {counted(process.done, 'step')}; {_leaves(lab)}."
+    if process.done == process.start:
+        names = ", ".join(each.name for each in lab.components() if each.differences and each.name != GRADIENTS)
         what = f"different from the uninterrupted run: {names}" if names else "all state is as it was"
-        return f"Loaded at step {life.begun}{transplanted}: {what}. No step has been done since."
-    steps = counted(life.done - life.begun, "step")
+        return f"Loaded at step {process.start}{transplanted}: {what}. No step has been done since."
+    steps = counted(process.done - process.start, "step")
     return (
-        f"✓ Resumed at step {life.begun}{transplanted}: {steps} since, all effects byte-identical; {_leaves(lab)}."
+        f"✓ Resumed at step {process.start}{transplanted}: {steps} since, all effects byte-identical; {_leaves(lab)}."
     )
 
 
 def _leaves(lab: Lab) -> str:
-    leaves = sum(each.leaves for each in lab.ledger())
-    different = leaves - sum(each.same for each in lab.ledger())
+    leaves = sum(each.leaves for each in lab.components())
+    different = leaves - sum(each.same for each in lab.components())
     if not different:
         return f"all {counted(leaves, 'leaf')} of state are identical"
     return f"{different:,} of {counted(leaves, 'leaf')} of state {'differs' if different == 1 else 'differ'}"
 
 
 def _caveat(lab: Lab) -> str:
-    if lab.unsteady:
-        names = ", ".join(lab.unsteady[:3])
+    if lab.nondeterministic:
+        names = ", ".join(lab.nondeterministic[:3])
         return f" Repeated, the run was not the same ({names}): it is nondeterministic, which no load can fix."
-    if lab.failed:
-        path, why = next(iter(lab.failed.items()))
+    if lab.not_transplanted:
+        path, why = next(iter(lab.not_transplanted.items()))
         return f" Not all state could be transplanted: {path}: {why}. Transplant the batches instead: data/batches."
     return ""
 
 
 def components_text(lab: Lab) -> str:
     """Return a line for each component: whether it is the same in both runs."""
-    wide = max((len(each.name) for each in lab.ledger()), default=0)
-    return "\n".join(f"{each.name:{wide}}  {counts(each)}" for each in lab.ledger())
+    wide = max((len(each.name) for each in lab.components()), default=0)
+    return "\n".join(f"{each.name:{wide}}  {counts(each)}" for each in lab.components())
 
 
 def counts(component: Component) -> str:
@@ -119,10 +119,10 @@ def _phase_text(leaves: tuple[str, ...]) -> str:
 
 def fix_html(lab: Lab) -> str:
     """Return the lines of code that would have kept what the last load did not restore."""
-    advice = lab.mending()
+    advice = lab.fixes()
     if not advice:
-        why = "the last load restored all state" if lab.lives and lab.current.loaded else "nothing has been loaded yet"
-        return f"Nothing to fix: {why}."
+        loaded = bool(lab.processes) and lab.current.loaded
+        return f"Nothing to fix: {'the last load restored all state' if loaded else 'nothing has been loaded yet'}."
     parts = []
     for name, each in advice.items():
         lines = [*(f"save:  {line}" for line in each.save), *(f"load:  {line}" for line in each.load)]

@@ -7,7 +7,7 @@ import html
 from dataclasses import dataclass
 
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.process import Life
+from dora_repro.lab.process import Process
 from dora_repro.wording import counted
 
 WIDTH, LEFT, TOP, LANE, AXIS = 780, 128, 26, 26, 18  # pixels
@@ -30,11 +30,11 @@ def timeline(lab: Lab) -> str:
     """Draw both runs, a lane for each process; empty if nothing is built."""
     if lab.reference is None:
         return ""
-    scale = _Scale(max(lab.steps, lab.told, *(life.done for life in lab.lives)))
-    height = TOP + LANE * len(lab.lives) + 12 + AXIS
-    parts = [_lane(scale, TOP, "uninterrupted", 0, lab.told, BLUE)]
-    for index, life in enumerate(lab.lives):
-        parts.append(_life(scale, TOP + LANE * (index + 1), index, life, lab.lives[:index]))
+    scale = _Scale(max(lab.steps, lab.reference_steps, *(process.done for process in lab.processes)))
+    height = TOP + LANE * len(lab.processes) + 12 + AXIS
+    parts = [_lane(scale, TOP, "uninterrupted", 0, lab.reference_steps, BLUE)]
+    for index, process in enumerate(lab.processes):
+        parts.append(_process(scale, TOP + LANE * (index + 1), index, process, lab.processes[:index]))
     parts.append(_axis(scale, height - 4))
     if (divergence := lab.divergence) is not None:
         x = scale.x(divergence.step)
@@ -55,40 +55,40 @@ def timeline(lab: Lab) -> str:
 
 def description(lab: Lab) -> str:
     """Say in words what the timeline shows."""
-    words = [f"uninterrupted: {counted(lab.told, 'step')}"]
-    for life in lab.lives:
-        begun = f"loaded at step {life.begun}" if life.loaded else "built"
-        saves = "".join(f", saved after step {step}" for step in life.saves)
-        given = "".join(f", {name} transplanted at step {step}" for step, name in life.given)
-        words.append(f"interrupted: {begun}{given}{saves}, {_end(life)} step {life.done}")
+    words = [f"uninterrupted: {counted(lab.reference_steps, 'step')}"]
+    for process in lab.processes:
+        begun = f"loaded at step {process.start}" if process.loaded else "built"
+        saves = "".join(f", saved after step {step}" for step in process.saves)
+        given = "".join(f", {name} transplanted at step {step}" for step, name in process.transplants)
+        words.append(f"interrupted: {begun}{given}{saves}, {_end(process)} step {process.done}")
     return "; ".join(words)
 
 
-def _end(life: Life) -> str:
-    return "at" if life.alive else "killed after"
+def _end(process: Process) -> str:
+    return "at" if process.alive else "killed after"
 
 
-def _life(scale: _Scale, y: int, index: int, life: Life, before: list[Life]) -> str:
+def _process(scale: _Scale, y: int, index: int, process: Process, before: list[Process]) -> str:
     """Draw one process of the interrupted run; `before` are those it may have been loaded from."""
-    name = ("interrupted" if index == 0 else "resumed") + ("" if life.alive else ", killed")
-    parts = [_lane(scale, y, name, life.begun, life.done, RED)]
-    if life.loaded:
-        lane = next(at for at, each in reversed(list(enumerate(before))) if life.path in each.saves.values())
-        x, above = scale.x(life.begun), TOP + LANE * (lane + 1)
+    name = ("interrupted" if index == 0 else "resumed") + ("" if process.alive else ", killed")
+    parts = [_lane(scale, y, name, process.start, process.done, RED)]
+    if process.loaded:
+        lane = next(at for at, each in reversed(list(enumerate(before))) if process.path in each.saves.values())
+        x, above = scale.x(process.start), TOP + LANE * (lane + 1)
         parts.append(f'<line x1="{x}" x2="{x}" y1="{above + 8}" y2="{y - 6}" stroke="{RED}" stroke-dasharray="2 2"/>')
-    for step in life.saves:
+    for step in process.saves:
         x = scale.x(step)
         parts.append(
             f'<rect x="{x - 6}" y="{y - 6}" width="12" height="12" fill="{RED}"><title>saved after step {step}</title>'
             f'</rect><text x="{x}" y="{y + 4}" text-anchor="middle" fill="white" font-size="10">S</text>'
         )
-    for step, given in life.given:
+    for step, given in process.transplants:
         parts.append(
             f'<circle cx="{scale.x(step)}" cy="{y}" r="7" fill="none" stroke="{GREEN}" stroke-width="3">'
             f"<title>transplanted: {html.escape(given)}</title></circle>"
         )
-    if not life.alive:
-        x = scale.x(life.done) + 9
+    if not process.alive:
+        x = scale.x(process.done) + 9
         parts.append(f'<text x="{x}" y="{y + 5}" fill="{RED}" font-weight="bold">✕<title>killed</title></text>')
     return "".join(parts)
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
+from dora_repro.lab.components import Component
 from dora_repro.lab.lab import Lab
-from dora_repro.lab.ledger import Component
 from dora_repro.show.figures import MEASURES as LABELS
 from dora_repro.show.figures import drift_map
 from dora_repro.widgets.lab import text
@@ -90,7 +90,7 @@ class HeatMap(widgets.VBox):
     def draw(self) -> None:
         """Show the lab as it is now."""
         lab = self._panel.lab
-        loaded = bool(lab.lives) and lab.current.loaded
+        loaded = bool(lab.processes) and lab.current.loaded
         self.image.layout.display = "" if loaded else "none"
         self.note.value = "" if loaded else "Nothing has been loaded yet: both runs are the same."
         if loaded:
@@ -116,7 +116,7 @@ class State(widgets.VBox):
     def draw(self) -> None:
         """Show the lab as it is now."""
         lab = self._panel.lab
-        components = lab.ledger() if lab.reference is not None else ()
+        components = lab.components() if lab.reference is not None else ()
         possible = "transplant" in lab.possible()
         rows = [self._row(component, possible) for component in components if component.differences]
         equal = [f"{each.name} ({each.leaves})" for each in components if not each.differences]

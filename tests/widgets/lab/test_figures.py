@@ -24,7 +24,7 @@ def test_samples_that_differ_are_framed():
     lab = Lab(functools.partial(small.LoaderForgetful, "data"), 6).play("build,step*2,save,kill,load,step")
     panels = figures.batches(lab).axes
     framed = [axes.spines["left"].get_visible() for axes in panels]
-    one, other = (life.streams.batches[3] for life in (lab.reference, lab.current))
+    one, other = (process.streams.batches[3] for process in (lab.reference, lab.current))
     assert any(framed) and one != other
     same = Lab(small.Loader, 6).play("build,step*2,save,kill,load,step")
     assert not any(axes.spines["left"].get_visible() for axes in figures.batches(same).axes)

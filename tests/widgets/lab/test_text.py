@@ -62,7 +62,7 @@ def test_names_are_escaped():
             pass
 
     lab = Lab(Named, 4).play("build,step,save,kill,load")
-    found = next(each for each in lab.ledger() if each.name == "<b>")
+    found = next(each for each in lab.components() if each.name == "<b>")
     assert "<b>" not in text.component_html(found) and "&lt;b&gt;" in text.fix_html(lab)
 
 
