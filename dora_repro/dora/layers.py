@@ -23,14 +23,15 @@ class Layer:
     """A DoRA layer of both sides; letters as in `DoRALinear`.
 
     Attributes:
-        name: path of the layer; rank: of its update.
+        name: path of the layer.
+        rank: of its update.
         whole: whether D is known, so that `weights` are effective weights; else they are the low-rank updates alone.
-        lengths: m of both sides  # (out,), float64
+        lengths: m of both sides  # (out,) each, float64
         turned: 1 − cosine between the rows' directions (of the updates, where not `whole`), NaN for a row of zeros
             # (out,)
-        weights: of both sides  # (out, in), float64
-        moved: how far the expected weight has come since the first step (Frobenius); None where that is not known.
-        since: that step.
+        weights: of both sides  # (out, in) each, float64
+        moved: distance (Frobenius) of the expected weight from that of the first step; None where it is unknown.
+        since: the first step.
     """
 
     name: str
@@ -44,17 +45,21 @@ class Layer:
 
     @property
     def off(self) -> np.ndarray:
-        """By how much each row of the weight is off, as a share of its length.  # (out,)"""
+        """The difference of each row of the weight, as a share of the row's length.  # (out,)"""
         size = np.linalg.norm(self.weights[0], axis=1)
         return np.divide(self.row_norms, size, out=np.full_like(size, np.nan), where=size > 0)
 
     @property
     def row_norms(self) -> np.ndarray:
-        return np.linalg.norm(self.weights[1] - self.weights[0], axis=1)  # (out,)
+        """The length of each row of the weight's difference.  # (out,)"""
+        norms: np.ndarray = np.linalg.norm(self.weights[1] - self.weights[0], axis=1)
+        return norms
 
     @property
     def of_lengths(self) -> float | None:
-        """Share of the weight's squared difference that is the lengths'; the rest is the directions'. None for none.
+        """The share of the lengths in the weight's squared difference; the rest is the directions'.
+
+        None where D is unknown or the weights are equal.
 
         |m u − n v|² = (m − n)² + 2 m n (1 − cos(u, v)), row by row, exactly.
         """
@@ -75,30 +80,40 @@ def dora_layer(
     """The DoRA layer that a leaf belongs to, or why there is none.
 
     Args:
+        sides: two sets of leaves.
+        step: at which to compare; None where the sides have no steps.
+        leaf: path of one of the layer's parameters.
         base: frozen directions D, by path, which both sides share and neither holds; a snapshot or a mapping.
         alpha: scaling is alpha / rank where the sides do not say it (snapshots do: `…/scaling`).
     """
     layer = layer_of(leaf)
     if layer is None:
         return f"{leaf} is no parameter of a DoRA layer (m, delta_D_A, delta_D_B)."
-    held = [_parts(sides, step, layer, index, base or {}) for index in (0, 1)]
-    if None in held:
+    one, other = (_parts(sides, step, layer, index, base or {}) for index in (0, 1))
+    if one is None or other is None:
         return f"m, delta_D_A and delta_D_B of {layer} are not all there on both sides, in shapes that fit."
-    whole = all("D" in parts for parts in held)
-    made = [_made(parts, whole, alpha) for parts in held]  # (directions, weights) of each side
-    gap = np.linalg.norm(made[1][0] - made[0][0], axis=1)
+    whole = "D" in one and "D" in other
+    (directions, weight), (other_directions, other_weight) = (_computed(parts, whole, alpha) for parts in (one, other))
+    gap = np.linalg.norm(other_directions - directions, axis=1)
     moved, since = None, sides.steps[0]
     start = _parts(sides, since, layer, 0, base or {}) if step != since else None
     if start is not None and ("D" in start) >= whole:
-        moved = float(np.linalg.norm(made[0][1] - _made(start, whole, alpha)[1]))
-    lengths = tuple(parts["m"].numpy() for parts in held)
-    weights = tuple(weight for _, weight in made)
-    # For unit vectors 1 − u·v = |u − v|² / 2, which keeps its digits where the cosine is all but 1.
-    return Layer(layer, held[0]["delta_D_A"].shape[0], whole, lengths, gap**2 / 2, weights, moved, since)
+        moved = float(np.linalg.norm(weight - _computed(start, whole, alpha)[1]))
+    return Layer(
+        layer,
+        rank=one["delta_D_A"].shape[0],
+        whole=whole,
+        lengths=(one["m"].numpy(), other["m"].numpy()),
+        # For unit vectors 1 − u·v = |u − v|² / 2, which keeps its digits where the cosine is all but 1.
+        turned=gap**2 / 2,
+        weights=(weight, other_weight),
+        moved=moved,
+        since=since,
+    )
 
 
 def _parts(sides: Sides, step: int | None, layer: str, index: int, base: Leaves) -> dict[str, Tensor] | None:
-    """What one side holds of a layer, in float64; None where a part is missing or has another shape."""
+    """What one side holds of a layer, in float64; None where a part is missing or its shape does not fit."""
     parts = {}
     for name in ("m", "delta_D_A", "delta_D_B", "D"):
         value = sides.values(step, f"{layer}.{name}")[index]
@@ -120,7 +135,7 @@ def _parts(sides: Sides, step: int | None, layer: str, index: int, base: Leaves)
     return parts
 
 
-def _made(parts: Mapping[str, Tensor], whole: bool, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _computed(parts: Mapping[str, Tensor], whole: bool, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """(directions with rows of length one, effective weight), or of the low-rank update alone.  # (out, in) each"""
     scaling = float(parts.get("scaling", alpha / max(len(parts["delta_D_A"]), 1)))
     update = low_rank_update(parts["delta_D_A"], parts["delta_D_B"], scaling)
@@ -130,7 +145,12 @@ def _made(parts: Mapping[str, Tensor], whole: bool, alpha: float) -> tuple[np.nd
 
 
 def layer_text(layer: Layer, names: tuple[str, str] = ("expected", "actual")) -> str:
-    """A DoRA layer of both sides in a few lines: lengths, directions, the weight, and how much of it that is."""
+    """A DoRA layer of both sides in a few lines: lengths, directions, the weight, and the share of each.
+
+    Args:
+        layer: of both sides.
+        names: what the sides are called.
+    """
     out, into = layer.weights[0].shape
     what = "the effective weight" if layer.whole else "the low-rank update"
     lines = [f"DoRA layer {layer.name}: {out} rows of {into}, rank {layer.rank}."]

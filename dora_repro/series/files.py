@@ -8,7 +8,7 @@ number, files that hold their own `epoch`. Reading runs no code from a file (`do
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dora_repro.checkpoint.contents import Contents, inspect
+from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.layouts import is_study_name, model_name
 from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, Leaves, key_text, leaves_of_file
 from dora_repro.errors import BadInput
@@ -39,9 +40,10 @@ class Layer:
     """One low-rank layer of one checkpoint, in float64.
 
     Attributes:
-        a, b: factors of the update, scaling · (b a)ᵀ.  # (r, out), (in, r)
-        m: lengths of the weight's rows; None where there are none (LoRA without DoRA).  # (out,)
-        base: what the update is added to, where the file holds it: the study's D, peft's base weight.  # (out, in)
+        a: first factor of the update, scaling · (b a)ᵀ  # (r, out)
+        b: second factor of the update  # (in, r)
+        m: lengths of the weight's rows; None where there are none (LoRA without DoRA)  # (out,)
+        base: what the update is added to, where the file holds it: the study's D, peft's base weight  # (out, in)
         scaling: alpha / r.
         digest: of the trained tensors' bytes.
     """
@@ -59,7 +61,7 @@ class Layer:
         return low_rank_update(self.a, self.b, self.scaling)
 
     def weight(self, base: Tensor | None) -> Tensor:
-        """The weight in effect upon a base; without one, the update alone.  # (out, in)"""
+        """The weight in effect on a base; without one, the update alone.  # (out, in), both"""
         if base is None:
             return self.update
         direction = base + self.update
@@ -69,22 +71,38 @@ class Layer:
 
     @property
     def trained(self) -> tuple[Tensor, ...]:
+        """The trained tensors: m, where there is one, a and b."""
         return (self.a, self.b) if self.m is None else (self.m, self.a, self.b)
 
 
 @dataclass
-class Held:
-    """What the files of one number hold: entries by component, layers, a digest of each component, troubles."""
+class Checkpoint:
+    """What the files of one number hold.
 
-    components: Counter = field(default_factory=Counter)
+    Attributes:
+        components: how many entries each component has.
+        layouts: of the files.
+        layers: the low-rank layers, by the model's names.
+        digests: of each component.
+        troubles: files that were not read, and why.
+    """
+
+    components: Counter[str] = field(default_factory=Counter)
     layouts: list[str] = field(default_factory=list)
     layers: dict[str, Layer] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
-    troubles: list[tuple[str, str]] = field(default_factory=list)  # (file, reason)
+    troubles: list[tuple[str, str]] = field(default_factory=list)
 
 
-def numbered(folder: Path) -> tuple[str, dict[int, list[Path]], list[str]]:
-    """(what is counted: epoch, step or checkpoint; files by number; names that were set aside).
+def files_by_number(folder: Path) -> tuple[str, dict[int, list[Path]], list[str]]:
+    """The checkpoint files of a folder by the number in their names.
+
+    Args:
+        folder: that a run saved to.
+
+    Returns:
+        what the numbers count (epoch, step or checkpoint), the files of each, and the names of files that were set
+        aside.
 
     Raises:
         BadInput: no such folder, or no checkpoint in it that has a number.
@@ -133,7 +151,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]], list[Path]]:
-    """Files by the epoch that they hold themselves, and those that hold none or cannot be read."""
+    """Files by the epoch stored in them, and those that have none or cannot be read."""
     found: dict[int, list[Path]] = {}
     others = []
     for file in files:
@@ -149,9 +167,15 @@ def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]
     return ({"epoch": found} if found else {}), others
 
 
-def held(files: Sequence[Path], root: Path, alpha: float) -> Held:
-    """Read the files of one number; one that cannot be read is told, and the others go on."""
-    found = Held()
+def read_checkpoint(files: Sequence[Path], root: Path, alpha: float) -> Checkpoint:
+    """Read the files of one number; one that cannot be read is reported in `troubles`, and the others are read.
+
+    Args:
+        files: of the number.
+        root: the folder of the series, for their names.
+        alpha: scaling is alpha / r where the files do not say it.
+    """
+    found = Checkpoint()
     for file in files:
         name = file.relative_to(root).as_posix()
         try:
@@ -175,6 +199,11 @@ def held(files: Sequence[Path], root: Path, alpha: float) -> Held:
 def layers_in(contents: Contents, leaves: Leaves, alpha: float) -> dict[str, Layer]:
     """The low-rank layers of a checkpoint, by the model's names.
 
+    Args:
+        contents: of the file.
+        leaves: of the same file.
+        alpha: scaling is alpha / r where the file does not say it.
+
     Raises:
         BadInput: tensors that do not fit together, or cannot be read.
     """
@@ -188,40 +217,59 @@ def layers_in(contents: Contents, leaves: Leaves, alpha: float) -> dict[str, Lay
     found = {}
     for layer, paths in parts.items():
         if {"delta_D_A", "delta_D_B"} <= paths.keys():
-            kinds = ("delta_D_A", "delta_D_B", "m", "D")
-            scaling, turned = None, False
+            a, b, m, base = (_tensor(leaves, paths.get(kind)) for kind in ("delta_D_A", "delta_D_B", "m", "D"))
+            scaling, transposed = None, False
         elif {"lora_A", "lora_B"} <= paths.keys():
             # peft adds lora_B lora_A, (out, r) (r, in): its B is the transpose of our A, its A that of our B.
             kinds = ("lora_B", "lora_A", "lora_magnitude_vector", "base")
-            scaling, turned = _peft_scaling(leaves), True
+            a, b, m, base = (_tensor(leaves, paths.get(kind)) for kind in kinds)
+            scaling, transposed = _peft_scaling(leaves), True
         else:
             continue
-        tensors = [leaves[paths[kind]] if kind in paths else None for kind in kinds]
-        found[layer] = _layer(layer, tensors, turned, alpha, scaling)
+        if a is not None and b is not None:  # as both keys are there
+            found[layer] = _layer(layer, a, b, m, base, alpha, scaling, transposed)
     return found
 
 
-def _layer(name: str, tensors: Sequence[Tensor | None], turned: bool, alpha: float, scaling: float | None) -> Layer:
-    trained = tuple(digest_tensor(tensor) for tensor in tensors[:3] if tensor is not None)
-    if any(tensor is not None and not tensor.is_floating_point() for tensor in tensors):
+def _tensor(leaves: Leaves, path: str | None) -> Tensor | None:
+    if path is None:
+        return None
+    value = leaves[path]
+    if not isinstance(value, Tensor):
+        raise BadInput(f"{path} is a {type(value).__name__} where a tensor belongs: `dora-repro inspect` shows it")
+    return value
+
+
+def _layer(
+    name: str,
+    a: Tensor,
+    b: Tensor,
+    m: Tensor | None,
+    base: Tensor | None,
+    alpha: float,
+    scaling: float | None,
+    transposed: bool,
+) -> Layer:
+    digest = digest_plain(tuple(digest_tensor(tensor) for tensor in (a, b, m) if tensor is not None))
+    if any(tensor is not None and not tensor.is_floating_point() for tensor in (a, b, m, base)):
         raise BadInput(f"layer {name} holds numbers that are no real floats: `dora-repro inspect` shows them")
-    a, b, m, base = (None if tensor is None else tensor.detach().to(torch.float64) for tensor in tensors)
-    if a.dim() == b.dim() == 2 and turned:
+    a, b = a.detach().to(torch.float64), b.detach().to(torch.float64)
+    if transposed and a.dim() == b.dim() == 2:
         a, b = a.T, b.T
-    m = None if m is None else m.reshape(-1)
+    m = None if m is None else m.detach().to(torch.float64).reshape(-1)
+    base = None if base is None else base.detach().to(torch.float64)
     shapes = [None if one is None else tuple(one.shape) for one in (a, b, m, base)]
     fits = a.dim() == b.dim() == 2 and a.shape[0] == b.shape[1] > 0
     fits = fits and shapes[2] in (None, (a.shape[1],)) and shapes[3] in (None, (a.shape[1], b.shape[0]))
     if not fits or a.shape[1] * b.shape[0] > MAX_WEIGHT:
         raise BadInput(f"the shapes {shapes} of layer {name} (A, B, m, base) make no weight that can be formed")
-    return Layer(a, b, m, base, scaling or alpha / a.shape[0], digest_plain(trained))
+    return Layer(a, b, m, base, scaling or alpha / a.shape[0], digest)
 
 
-def _peft_scaling(leaves: Mapping[str, object]) -> float | None:
-    """lora_alpha / r, of rank-stabilised LoRA lora_alpha / √r, from peft's config; None where it is not there."""
-    told = [leaves.get(f"adapter_config.json/{key}") for key in ("lora_alpha", "r", "use_rslora")]
-    alpha, rank, stabilised = told
-    if type(alpha) not in (int, float) or type(rank) is not int or rank < 1:
+def _peft_scaling(leaves: Leaves) -> float | None:
+    """lora_alpha / r, of rank-stabilised LoRA lora_alpha / √r, from peft's config; None where there is none."""
+    alpha, rank, stabilised = (leaves.get(f"adapter_config.json/{key}") for key in ("lora_alpha", "r", "use_rslora"))
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or type(rank) is not int or rank < 1:
         return None
     return alpha / (math.sqrt(rank) if stabilised is True else rank)
 
@@ -234,7 +282,7 @@ def _digests(contents: Contents, leaves: Leaves) -> dict[str, bytes]:
     }
 
 
-def _digest(value: object) -> bytes:
+def _digest(value: FileValue) -> bytes:
     if isinstance(value, Tensor):
         return digest_tensor(value)
     if isinstance(value, (np.ndarray, np.generic)):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dora_repro.errors import BadInput
-from dora_repro.series.files import Held, held, numbered
-from dora_repro.series.series import Series, apart
+from dora_repro.series.files import Checkpoint, files_by_number, read_checkpoint
+from dora_repro.series.series import Series, relative_change
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,11 @@ class Parting:
     Attributes:
         numbers: that both have, with something to compare.
         equal: for each, whether all trained numbers of all layers are equal by bytes.
-        first: the first number that differs; None where none does.
+        first: the first number that differs; None where no number does.
         components: for each component that both hold in files of one layout, the first number that differs, or None.
-        alone: numbers that only the one, and only the other, has.
-        layers: of both; sizes: how far apart they are, ‖other − one‖ / ‖one‖.  # (layers, numbers)
+        alone: numbers that only the first series has, and those that only the second has.
+        layers: of both.
+        sizes: their distances, ‖other − one‖ / ‖one‖  # (layers, numbers)
     """
 
     numbers: tuple[int, ...]
@@ -33,7 +34,14 @@ class Parting:
 
 
 def parting_of(one: Series, other: Series | None) -> Parting | None:
-    """Where two series part; None for one alone. What differs by its digest is read again, a pair at a time.
+    """Where two series part. What differs by its digest is read again, a pair at a time.
+
+    Args:
+        one: the first series.
+        other: the second series; None for no comparison.
+
+    Returns:
+        None where there is no second series.
 
     Raises:
         BadInput: they count different things, or have no number, or no layer and component, in common.
@@ -63,8 +71,12 @@ def parting_of(one: Series, other: Series | None) -> Parting | None:
     numbers, equal = zip(*pairs, strict=True)
     first = next((number for number, same in pairs if not same), None)
     sizes = np.array([_sizes(one, other, number, same, layers) for number, same in pairs]).reshape(len(pairs), -1).T
-    alone = tuple(tuple(sorted(set(a.numbers) - set(b.numbers))) for a, b in ((one, other), (other, one)))
+    alone = _only_in(one, other), _only_in(other, one)
     return Parting(numbers, equal, first, components, alone, layers, sizes)
+
+
+def _only_in(one: Series, other: Series) -> tuple[int, ...]:
+    return tuple(sorted(set(one.numbers) - set(other.numbers)))
 
 
 def _comparable(one: Series, other: Series, places: tuple[int, int]) -> list[str]:
@@ -77,14 +89,15 @@ def _comparable(one: Series, other: Series, places: tuple[int, int]) -> list[str
 def _sizes(one: Series, other: Series, number: int, same: bool, layers: tuple[str, ...]) -> list[float]:
     if same:
         return [0.0] * len(layers)
-    sides = [_again(series, number) for series in (one, other)]
+    sides = [_read_again(series, number) for series in (one, other)]
     return [
-        apart(sides[0].layers[layer], sides[1].layers[layer])
+        relative_change(sides[0].layers[layer], sides[1].layers[layer])
         if all(layer in side.layers for side in sides)
         else float("nan")
         for layer in layers
     ]
 
 
-def _again(series: Series, number: int) -> Held:
-    return held(numbered(series.folder)[1].get(number, []), series.folder, series.alpha)
+def _read_again(series: Series, number: int) -> Checkpoint:
+    _, files, _ = files_by_number(series.folder)
+    return read_checkpoint(files.get(number, []), series.folder, series.alpha)

@@ -1,7 +1,7 @@
-"""The checkpoints of a run as a series: what each holds, and how its low-rank layers go from one to the next.
+"""The checkpoints of a run as a series: what each holds, and how its low-rank layers change from one to the next.
 
-Pure: from a folder to a frozen record. What is measured needs the files alone; no model is built. Two series side by
-side are in `pairs.py`; words and pictures in `widgets/checkpoints`.
+Pure: from a folder to a frozen record. The measures need the files alone; no model is built. Two series side by side
+are in `pairs.py`, words and figures in `widgets/checkpoints`.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.series.files import ALPHA, Layer, held, numbered
+from dora_repro.series.files import ALPHA, Layer, files_by_number, read_checkpoint
 
 MEASURES = {
     "magnitude": "‖m‖",
@@ -23,13 +23,19 @@ MEASURES = {
     "change": "relative change since the one before",
 }
 DEVIATIONS = 5.0
-LEAST_SPREAD = 0.01  # of the median: less spread than this is taken for this much
+LEAST_SPREAD = 0.01  # of the median: a smaller spread counts as this much
 LEAST_CHANGES = 5
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A file that was not read, and why."""
+    """A file that was not read, and why.
+
+    Attributes:
+        number: that the file belongs to.
+        file: its name.
+        reason: why it was not read.
+    """
 
     number: int
     file: str
@@ -38,7 +44,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Outlier:
-    """A change of one layer that is unlike its others; infinite where a parameter is not a finite number."""
+    """A change of one layer that is unlike its others.
+
+    Attributes:
+        layer: by the model's name.
+        number: of the checkpoint after the change.
+        change: relative to the checkpoint before; infinite where a parameter is not a finite number.
+        deviations: from the median of the layer's changes, in median absolute deviations.
+    """
 
     layer: str
     number: int
@@ -51,18 +64,20 @@ class Series:
     """The checkpoints of one folder, in order.
 
     Attributes:
-        folder: where they lie; name: its last part.
+        folder: where they lie.
         unit: what the numbers count: epoch, step or checkpoint.
-        numbers: of the checkpoints found, unreadable ones too.
+        numbers: of the checkpoints, unreadable ones too.
         layers: the low-rank layers, by the model's names.
         components: for each number, how many entries each component has; empty where nothing could be read.
         layouts: for each number, the layouts of its files.
         gaps: first and last missing number of each gap, by the usual spacing of the numbers.
         spacing: the usual distance between two numbers.
-        troubles: files that were not read; aside: names of files that have no place in the series.
-        measures: of MEASURES, each (layers, numbers), NaN where it is not known.
+        troubles: files that were not read.
+        aside: names of files that have no place in the series.
+        measures: by the keys of MEASURES, NaN where unknown  # (layers, numbers) each
         based: whether the files hold what the updates are added to, so that `to_first` compares effective weights.
         digests: for each number, by "layer LAYER" and by component.
+        alpha: strength of the updates where the files do not say it.
     """
 
     folder: Path
@@ -82,56 +97,59 @@ class Series:
 
     @classmethod
     def read(cls, folder: str | Path, alpha: float = ALPHA) -> "Series":
-        """Read every checkpoint of a folder; one at a time, and of its layers one beside the first and the last.
+        """Read every checkpoint of a folder, one at a time; in memory are the layers of three: first, last and this.
 
         Args:
-            alpha: strength of the update (scaling is alpha / r) where the files do not tell it, as the study's do not.
+            folder: that a run saved to.
+            alpha: strength of the updates (scaling is alpha / r) where the files do not say it, as the study's do not.
 
         Raises:
             BadInput: no such folder, or no numbered checkpoint in it.
         """
         folder = Path(folder)
-        unit, files, aside = numbered(folder)
+        unit, files, aside = files_by_number(folder)
         numbers = tuple(files)
         gaps, spacing = gaps_of(numbers)
-        course = _Course(spacing)
-        kept = []
+        trajectory = _Trajectory(spacing)
+        checkpoints = []
         for number, paths in files.items():
-            found = held(paths, folder, alpha)
-            course.add(number, found.layers)
-            kept.append(replace(found, layers={}))
-        troubles = (Trouble(n, *one) for n, found in zip(numbers, kept, strict=True) for one in found.troubles)
-        layers, measures = course.measured()
+            checkpoint = read_checkpoint(paths, folder, alpha)
+            trajectory.add(number, checkpoint.layers)
+            checkpoints.append(replace(checkpoint, layers={}))
+        troubles = (Trouble(n, *one) for n, at in zip(numbers, checkpoints, strict=True) for one in at.troubles)
+        layers, measures = trajectory.measured()
         digests = [
-            found.digests | {f"layer {layer}": digest for layer, digest in at.items()}
-            for found, at in zip(kept, course.digests, strict=True)
+            checkpoint.digests | {f"layer {layer}": digest for layer, digest in of_layers.items()}
+            for checkpoint, of_layers in zip(checkpoints, trajectory.digests, strict=True)
         ]
         return cls(
-            folder, unit, numbers, layers, tuple(dict(found.components) for found in kept),
-            tuple(tuple(found.layouts) for found in kept), gaps, spacing, tuple(troubles), tuple(aside),
-            measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
+            folder, unit, numbers, layers, tuple(dict(checkpoint.components) for checkpoint in checkpoints),
+            tuple(tuple(checkpoint.layouts) for checkpoint in checkpoints), gaps, spacing, tuple(troubles),
+            tuple(aside), measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
         )  # fmt: skip
 
     @classmethod
     def read_any(cls, folder: str | Path | None, alpha: float = ALPHA) -> "Series | None":
-        """The same; None for no folder."""
+        """As `read`; None for no folder."""
         return None if folder is None else cls.read(folder, alpha)
 
     @property
     def name(self) -> str:
+        """The last part of the folder's path."""
         return self.folder.resolve().name
 
     def outliers(self) -> tuple[Outlier, ...]:
         """Changes that are unlike the others of their layer, by number, the farthest first.
 
-        A change is told where it is more than 5 median absolute deviations away from the median of its layer's
+        A change is reported where it is more than 5 median absolute deviations away from the median of its layer's
         changes (Hampel 1974; Leys et al. 2013, J. Exp. Soc. Psychol. 49, 764: median instead of mean, since an outlier
         moves a mean; Iglewicz and Hoaglin 1993 propose 3.5 / 0.6745 = 5.2 of them). A spread below a hundredth of
-        the median is taken for that much, so that a course without spread does not accuse its roundings. With fewer
-        than 5 changes none is told. A change that is not finite is told always.
+        the median counts as that much, so that a layer of steady changes does not report its roundings. With fewer
+        than 5 changes no finite one is reported. A change that is not finite always is.
 
-        The rule looks for candidates, and proves nothing: of normal noise it tells one change in 28 where a layer has
-        7, one in 180 where it has 29; and it tells a start that is faster than the rest, as many trainings have it.
+        The rule looks for candidates, and proves nothing: of normal noise it reports one change in 28 where a layer
+        has 7, one in 180 where it has 29; and it reports a start that is faster than the rest, as many trainings
+        have it.
         """
         found = []
         for layer, changes in zip(self.layers, self.measures["change"], strict=True):
@@ -142,7 +160,14 @@ class Series:
 
 
 def deviations_of(changes: np.ndarray) -> np.ndarray:
-    """How many median absolute deviations each change is off the median; 0 where too few are known.  # (n,) -> (n,)"""
+    """The distance of each change from the median, in median absolute deviations; 0 where too few are known.
+
+    Args:
+        changes: of one layer, NaN where unknown  # (n,)
+
+    Returns:
+        deviations  # (n,)
+    """
     known = changes[np.isfinite(changes)]
     found = np.where(np.isinf(changes), np.inf, 0.0)
     if len(known) >= LEAST_CHANGES:
@@ -163,10 +188,14 @@ def gaps_of(numbers: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], int]
     return tuple(missing), spacing
 
 
-class _Course:
-    """Measures layer after layer while the checkpoints go by; holds the first and the last one's layers only."""
+class _Trajectory:
+    """Measures the layers of one checkpoint after the other; holds those of the first and of the last only.
 
-    def __init__(self, spacing: int):
+    Args:
+        spacing: the usual distance between two numbers.
+    """
+
+    def __init__(self, spacing: int) -> None:
         self.spacing = spacing
         self.first: dict[str, Layer] = {}
         self.before: tuple[int, Mapping[str, Layer]] = (-1, {})
@@ -175,7 +204,7 @@ class _Course:
 
     def add(self, number: int, layers: Mapping[str, Layer]) -> None:
         last, before = self.before
-        before = before if number - last <= self.spacing else {}  # a change across a gap is none of one epoch
+        before = before if number - last <= self.spacing else {}  # a change across a gap is not that of one epoch
         self.values.append({})
         for name, layer in layers.items():
             first = self.first.setdefault(name, layer)
@@ -205,11 +234,11 @@ def _measure(layer: Layer, first: Layer, before: Layer | None) -> dict[str, floa
         "update": float(update.norm()),
         "to_first": _cosine(layer.weight(base), first.weight(base)),
         "to_base": float("nan") if base is None else _cosine(base + update, base),
-        "change": apart(before, layer) if before is not None else float("nan"),
+        "change": relative_change(before, layer) if before is not None else float("nan"),
     }
 
 
-def apart(one: Layer, other: Layer) -> float:
+def relative_change(one: Layer, other: Layer) -> float:
     """‖other − one‖ / ‖one‖ over all trained numbers of a layer (m, A, B); infinite where a number is not finite."""
     if [tensor.shape for tensor in one.trained] != [tensor.shape for tensor in other.trained]:
         return float("nan")

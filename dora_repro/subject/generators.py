@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dora_repro.contracts import Value
 from dora_repro.subject.parts import StateDict
 
 
@@ -64,8 +65,10 @@ def from_study(found: Mapping[str, Any]) -> StateDict:
     return states
 
 
-def _named(state: tuple[Any, ...]) -> StateDict:
+def _named(state: Value) -> StateDict:
     """numpy's five, as `numpy.random.get_state()` has them, by name and as plain data."""
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"a {type(state).__name__} where the state of a Mersenne twister belongs")
     kind, keys, position, has_gauss, cached = state
     return {
         "kind": kind, "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)), "position": int(position),
