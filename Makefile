@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help check test notebooks lab lint setup constraints clean
+.PHONY: help check test notebooks lab lint docs dist setup constraints clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -66,6 +66,13 @@ lab: $(ready) ## set up, then open the notebooks in JupyterLab, as copies of you
 lint: $(ready) ## style and likely bugs, notebooks too
 	@$(bin)/python -m ruff check
 
+docs: .venv/.docs ## set up, then build the site, warnings being errors: build/docs/html/index.html
+	@$(bin)/python -m sphinx -b html -W --keep-going -q docs build/docs/html
+	@echo "The site: build/docs/html/index.html"
+
+dist: .venv/.dist ## set up, then build the wheel and the archive of sources, and check what they say of themselves
+	@rm -rf dist; $(bin)/python -m build -o dist && $(bin)/python -m twine check --strict dist/*
+
 setup: $(ready) ## only set up .venv
 
 # The stamp is newer than what it was made from, so a second call costs nothing.
@@ -76,6 +83,11 @@ $(ready): pyproject.toml constraints.txt
 	echo "Setting up .venv with $$found: a minute or three, once."; \
 	[ -x $(bin)/python ] && $(bin)/python -m pip --version >/dev/null 2>&1 || "$$found" -m venv --clear .venv
 	@$(bin)/python -m pip install --disable-pip-version-check --no-input --no-compile -c constraints.txt $(PIP_ARGS) -e '.[all,test]'
+	@touch $@
+
+# What only `make docs` and `make dist` need is installed when one of them is first called.
+.venv/.docs .venv/.dist: .venv/.%: $(ready)
+	@$(bin)/python -m pip install --disable-pip-version-check --no-input --no-compile -q -c constraints.txt $(PIP_ARGS) -e '.[$*]'
 	@touch $@
 
 # Versions that exist for one build of torch or one system only are left out: torch brings its own.
@@ -90,5 +102,5 @@ constraints: ## write constraints.txt anew: the newest versions that pyproject.t
 pins := sed -e 's/+[A-Za-z0-9.]*$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d'
 
 clean: ## remove .venv, out and caches
-	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis docs/notebooks docs/rooms
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -108,6 +108,23 @@ def test_each_command_sets_up_by_itself_once(checkout, command):
     assert "pip install" not in make(checkout, "-n", command).stdout
 
 
+@pytest.mark.parametrize("command", ["docs", "dist"])
+def test_what_a_single_command_needs_is_installed_when_it_is_first_called(checkout, command):
+    set_up(checkout)
+    first = make(checkout, "-n", command).stdout
+    assert f"-c constraints.txt  -e '.[{command}]'" in first
+    (checkout / ".venv" / f".{command}").touch()
+    assert "pip install" not in make(checkout, "-n", command).stdout
+    assert "[docs]" not in make(checkout, "-n", "test").stdout
+
+
+def test_a_warning_of_the_site_is_an_error_and_the_archives_are_checked(checkout):
+    docs = make(checkout, "-n", "docs").stdout
+    assert "-m sphinx -b html -W --keep-going -q docs build/docs/html" in docs
+    dist = make(checkout, "-n", "dist").stdout
+    assert "-m build -o dist && .venv/bin/python -m twine check --strict dist/*" in dist
+
+
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
 def test_a_change_of_what_is_needed_sets_up_again(checkout, changed):
     set_up(checkout)
