@@ -1,7 +1,8 @@
 """Docstrings are plain text with code in single backticks; this makes them safe for reStructuredText.
 
 Outside code, characters that reStructuredText would take for markup are escaped; code becomes a literal, also where a
-letter follows it (`leaf`s). Default values in signatures that have no literal form are shown as `...`.
+letter follows it (`leaf`s). Default values in signatures that have no literal form are shown as `...`. Fields of named
+tuples are described where the class describes them, not a second time as "Alias for field number 0".
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ def _process_signature(
     return literal_defaults(signature), returns
 
 
+def _skip(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _process, priority=100)  # before napoleon, which is at 500
     app.connect("autodoc-process-signature", _process_signature)
+    app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True}

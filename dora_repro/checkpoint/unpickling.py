@@ -92,8 +92,8 @@ def unpickle(stream: Stream, vocabulary: Vocabulary, size: int) -> FileValue:
         size: bytes of the stream; what may be built is limited by it.
 
     Raises:
-        UnpicklingError, ValueError, KeyError, IndexError, TypeError, …: the pickle is damaged, hostile or
-        beyond the limits.
+        Exception: The pickle is damaged, hostile or beyond the limits. It may be of any type: `UnpicklingError`,
+            `ValueError`, `KeyError`, `IndexError`, `TypeError`, …
     """
     return _Machine(vocabulary, size).run(stream)
 
