@@ -8,7 +8,6 @@ tuples are described where the class describes them, not a second time as "Alias
 from __future__ import annotations
 
 import re
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
