@@ -219,6 +219,13 @@ def losses(trace: Trace | None) -> list[Json]:
     return [] if trace is None else [plain((step.number, step.loss)) for step in trace.steps]
 
 
+def comparison_dict(comparison: Comparison) -> dict[str, Json]:
+    """A comparison as plain data: a summary of three entries, then its fields."""
+    summary = {name: plain(getattr(comparison, name)) for name in ("equal", "within_tolerance", "max_abs")}
+    fields = {entry.name: plain(getattr(comparison, entry.name)) for entry in dataclasses.fields(comparison)}
+    return {**summary, **fields}
+
+
 def plain(value: object) -> Json:
     """A frozen result as dicts, lists, numbers and strings.
 
@@ -226,8 +233,7 @@ def plain(value: object) -> Json:
         TypeError: it contains something else.
     """
     if isinstance(value, Comparison):
-        summary = {"equal": value.equal, "within_tolerance": value.within_tolerance, "max_abs": plain(value.max_abs)}
-        return {**summary, **{entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}}
+        return comparison_dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, dict):

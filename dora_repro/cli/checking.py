@@ -85,8 +85,10 @@ def full(epochs: int | None, steps_per_epoch: int, test_epoch: int, **given: Any
     def ask(options: "Options", attend: "Attend") -> "Report":
         from dora_repro.checks import running, study
 
-        length = {"epochs": epochs, "steps_per_epoch": steps_per_epoch or None}
-        return running.run_check(attend(study.full_request(config, **length, test_epoch=test_epoch, **options)))
+        request = study.full_request(
+            config, epochs=epochs, steps_per_epoch=steps_per_epoch or None, test_epoch=test_epoch, **options
+        )
+        return running.run_check(attend(request))
 
     _answer(ask, given, _study(config, (test_epoch if epochs is None else epochs) * steps_per_epoch))
 
@@ -127,8 +129,10 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
     def ask(options: "Options", attend: "Attend") -> "Reports":
         from dora_repro.checks import running, study
 
-        length = {"epochs": epochs, "steps_per_epoch": steps_per_epoch or None}
-        return running.run_twice(attend(study.twice_request(config, **length, save_at=save_at or None, **options)))
+        request = study.twice_request(
+            config, epochs=epochs, steps_per_epoch=steps_per_epoch or None, save_at=save_at or None, **options
+        )
+        return running.run_twice(attend(request))
 
     _answer(ask, given, _study(config, epochs * steps_per_epoch))
 

@@ -7,13 +7,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 
+Loaded = TypeVar("Loaded")
 
-def found(target: str) -> Callable[[], object]:
+
+def found(target: str) -> Factory:
     """The factory that `package.module:name` or `path/to/file.py:name` names; modules are looked for here first.
 
     Raises:
@@ -22,7 +27,7 @@ def found(target: str) -> Callable[[], object]:
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise BadInput(f"{target!r} names no run: give package.module:NAME or path/to/file.py:NAME")
-    value: object = _file(place) if place.endswith(".py") else _module(place)
+    value: Any = _file(place) if place.endswith(".py") else _module(place)
     for part in name.split("."):
         if not hasattr(value, part):
             raise BadInput(f"{place} has no {name!r}{_nearest(part, value)}")
@@ -33,7 +38,7 @@ def found(target: str) -> Callable[[], object]:
 
 
 def _file(place: str) -> ModuleType:
-    """As Python runs a script: what lies beside it can be imported."""
+    """Import a file as Python runs a script: what lies beside it can be imported."""
     path = Path(place).resolve()
     if not path.is_file():
         near = difflib.get_close_matches(path.name, _neighbours(path.parent), n=1)
@@ -44,11 +49,15 @@ def _file(place: str) -> ModuleType:
         module = _imported(path.stem, place)
         if getattr(module, "__file__", None) == str(path):
             return module
-    # Another module has its name: this one gets one that nothing can have, and travels to the sides by value.
-    spec = importlib.util.spec_from_file_location(f"{path.stem} of {path.parent}".replace(".", "_"), path)
+    # Another module has its name: this one gets a name that nothing can have, and travels to the sides by value.
+    name = f"{path.stem} of {path.parent}".replace(".", "_")
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # it has a loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    return _guarded(lambda: spec.loader.exec_module(module), place) or module
+    sys.modules[name] = module
+    _guarded(lambda: loader.exec_module(module), place)
+    return module
 
 
 def _module(place: str) -> ModuleType:
@@ -64,7 +73,13 @@ def _imported(name: str, place: str) -> ModuleType:
         raise BadInput(f"there is no module {error.name!r}, neither here nor among what is installed{hint}") from None
 
 
-def _guarded(load: Callable[[], object], place: str) -> object:
+def _guarded(load: Callable[[], Loaded], place: str) -> Loaded:
+    """What `load` returns.
+
+    Raises:
+        BadInput: it raised.
+        ModuleNotFoundError: the module that was asked for does not exist.
+    """
     try:
         return load()
     except Exception as error:

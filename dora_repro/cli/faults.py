@@ -1,22 +1,26 @@
-"""The command `faults`: list the gallery, and check that each is found and explained as declared."""
+"""The command `faults`: list the gallery, and check that each fault is found and explained as declared."""
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from dora_repro.cli.options import writable
 from dora_repro.errors import BadInput
 
+if TYPE_CHECKING:
+    from dora_repro.faults.gallery import Fault
+
 
 @click.group(invoke_without_command=True, short_help="The gallery of faults: list it, try it.")
-@click.option("--family", metavar="NAME", help="List these alone: optimizer, data, clean, …")
+@click.option("--family", metavar="NAME", help="List one family only: optimizer, data, clean, …")
 @click.pass_context
 def faults(ctx: click.Context, family: str | None) -> None:
     """Real, publicly reported defects of saving and resuming, each planted in a small run.
 
-    Without a command they are listed. `faults run NAME` checks and explains one, `faults run --all` all of them, and
-    holds what is found against what is declared beside each.
+    Without a command, they are listed. `faults run NAME` checks and explains one, `faults run --all` all of them; the
+    result is compared with what is declared for each.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -30,12 +34,12 @@ def faults(ctx: click.Context, family: str | None) -> None:
 
 @faults.command(short_help="Check and explain faults, and compare with what is declared.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--all", "every", is_flag=True, help="All of them.")
+@click.option("--all", "every", is_flag=True, help="All faults and clean runs.")
 @click.option("--family", metavar="NAME", help="All of one family.")
-@click.option("--in-process", is_flag=True, help="Run all sides in this process: faster, and not fresh.")
-@click.option("--json", "json_file", metavar="FILE", help="Write what was found as JSON.")
+@click.option("--in-process", is_flag=True, help="Run all sides in this process: faster, but not fresh.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
-@click.option("-v", "--verbose", is_flag=True, help="Print the trials and every leaf lost of each.")
+@click.option("-v", "--verbose", is_flag=True, help="Print all of each report: every trial, every lost leaf.")
 def run(
     names: tuple[str, ...],
     every: bool,
@@ -45,7 +49,7 @@ def run(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Check and explain faults by NAME. Of one alone the whole report is printed, of several a line each.
+    """Check and explain faults by NAME. For one fault, its report is printed; for several, a line each.
 
     Exit codes: 0 all as declared, 1 not all, 2 bad input.
     """
@@ -80,7 +84,7 @@ def run(
     click.get_current_context().exit(0 if right else 1)
 
 
-def _chosen(names: tuple[str, ...], every: bool, family: str | None) -> list:
+def _chosen(names: tuple[str, ...], every: bool, family: str | None) -> "list[Fault]":
     from dora_repro.faults import gallery
 
     if names:

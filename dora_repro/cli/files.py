@@ -1,11 +1,11 @@
-"""The commands that look at files: `inspect` one, `diff` two."""
+"""The commands that read files: `inspect` one, `diff` two."""
 
 import difflib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,17 +14,18 @@ from dora_repro.state.paths import matching, select
 from dora_repro.wording import counted
 
 if TYPE_CHECKING:
-    from dora_repro.trace import Trace
+    from dora_repro.contracts import Json
+    from dora_repro.trace import Divergence, Trace
 
 
 @click.command(short_help="What is in a checkpoint, and what it lacks.")
 @click.argument("file")
-@click.option("--all", "every", is_flag=True, help="List each entry.")
+@click.option("--all", "every", is_flag=True, help="List every entry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: str, every: bool, as_json: bool) -> None:
-    """What is in a checkpoint FILE or folder, by component, and what an exact resume would lack.
+    """Show what is in a checkpoint FILE or folder, by component, and what an exact resume would lack.
 
-    Runs no code from it.
+    No code from it is run.
     """
     from dora_repro.checkpoint.contents import inspect as look
     from dora_repro.show import files
@@ -36,73 +37,98 @@ def inspect(file: str, every: bool, as_json: bool) -> None:
 @click.command(short_help="How two checkpoints, snapshots or traces differ.")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--only", multiple=True, metavar="GLOB", help="Compare these leaves alone; repeatable.")
-@click.option("--ignore", multiple=True, metavar="GLOB", help="Leave these out; repeatable.")
-@click.option("--tolerance", type=float, help="Exit with 0 where all differences are numbers within this.")
-@click.option("--all", "every", is_flag=True, help="List the leaves that are equal too.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Compare only these leaves; repeatable.")
+@click.option("--ignore", multiple=True, metavar="GLOB", help="Leave out these leaves; repeatable.")
+@click.option("--tolerance", type=float, help="Exit with 0 if all differences are within this absolute tolerance.")
+@click.option("--all", "every", is_flag=True, help="List equal leaves, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diff(first: str, second: str, every: bool, as_json: bool, **wanted) -> None:
+def diff(
+    first: str,
+    second: str,
+    only: tuple[str, ...],
+    ignore: tuple[str, ...],
+    tolerance: float | None,
+    every: bool,
+    as_json: bool,
+) -> None:
     """How B differs from A, leaf by leaf, by bytes: two checkpoints, two snapshots or two traces of this kit.
 
     Exit codes: 0 equal, 1 different, 2 bad input.
     """
-    from dora_repro.checks.report import plain
+    from dora_repro.checks.report import comparison_dict
     from dora_repro.comparison.files import read_side
     from dora_repro.comparison.leaves import compare
+    from dora_repro.trace import Trace
 
-    if wanted["tolerance"] is not None and not 0 <= wanted["tolerance"] < float("inf"):
-        raise BadInput(f"tolerance={wanted['tolerance']}: give a number of 0 or more")
+    if tolerance is not None and not 0 <= tolerance < float("inf"):
+        raise BadInput(f"tolerance={tolerance}: give a number of 0 or more")
+    wanted = Wanted(only, ignore)
     one, other = read_side(first), read_side(second)
-    if type(one) is not type(other):
-        raise BadInput(f"{first} is a {_KINDS[type(one).__name__]} and {second} a {_KINDS[type(other).__name__]}: "
-                       "give two of a kind")  # fmt: skip  # one sentence
-    if type(one).__name__ == "Trace":
+    if isinstance(one, Trace) and isinstance(other, Trace):
+        if tolerance is not None:
+            raise BadInput(f"tolerance={tolerance}: traces hold digests, which are equal or not")
         _diff_traces(one, other, as_json, wanted)
         return
-    _match(wanted, [*one, *other])
-    found = compare(one, other, name="diff", **wanted)
+    if isinstance(one, Trace) or isinstance(other, Trace) or type(one) is not type(other):
+        raise BadInput(f"{first} is a {_KINDS[type(one).__name__]} and {second} a {_KINDS[type(other).__name__]}: "
+                       "give two of a kind")  # fmt: skip  # one sentence
+    wanted.chosen([*one, *other])
+    found = compare(one, other, only=only or ("*",), ignore=ignore, name="diff", tolerance=tolerance)
     if as_json:
-        _say(_json(plain({**plain(found), "compared": len(found.compared)})))
+        _say(_json({**comparison_dict(found), "compared": len(found.compared)}))
     else:
         from dora_repro.show import files
 
         equal = _descriptions(one, found.compared) if every else None
         _say(files.comparison_text(found, every, equal))
-    within = wanted["tolerance"] is not None and found.within_tolerance
+    within = tolerance is not None and found.within_tolerance
     click.get_current_context().exit(0 if found.equal or within else 1)
 
 
 _KINDS = {"Trace": "trace", "Snapshot": "snapshot", "Leaves": "checkpoint"}
 
 
-def _match(wanted: dict, paths: Iterable[str]) -> frozenset[str]:
-    """The paths to compare. Globs that match nothing are refused: a comparison of nothing would come out as equal.
+@dataclass(frozen=True)
+class Wanted:
+    """The leaves that a user wants to compare.
 
-    Raises:
-        BadInput: such a glob, or globs that leave nothing over.
+    Attributes:
+        only: globs of these alone; empty for all.
+        ignore: globs of those to leave out.
     """
-    known = list(dict.fromkeys(paths))
-    for option in ("only", "ignore"):
-        for glob in wanted[option]:
-            if not matching(glob, known):
-                near = difflib.get_close_matches(glob, known, n=1, cutoff=0.3)
-                hint = f": did you mean {near[0]!r}?" if near else ""
-                raise BadInput(f"{option}={glob!r} matches none of {counted(len(known), 'leaf')}{hint}")
-    wanted["only"] = wanted["only"] or ("*",)
-    chosen = frozenset(select(wanted["only"], known)).difference(select(wanted["ignore"], known))
-    if not chosen:
-        raise BadInput("nothing is left to compare: the globs of ignore and only shut out every leaf")
-    return chosen
+
+    only: tuple[str, ...]
+    ignore: tuple[str, ...]
+
+    def chosen(self, paths: Iterable[str]) -> frozenset[str]:
+        """The paths to compare. Globs that match nothing are refused: a comparison of nothing would be equal.
+
+        Raises:
+            BadInput: such a glob, or globs that leave nothing over.
+        """
+        known = list(dict.fromkeys(paths))
+        for option, globs in (("only", self.only), ("ignore", self.ignore)):
+            _require_matches(option, globs, known)
+        chosen = frozenset(select(self.only or ("*",), known)).difference(select(self.ignore, known))
+        if not chosen:
+            raise BadInput("nothing is left to compare: the globs of ignore and only shut out every leaf")
+        return chosen
 
 
-def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> None:
+def _require_matches(option: str, globs: Iterable[str], known: list[str]) -> None:
+    for glob in globs:
+        if not matching(glob, known):
+            near = difflib.get_close_matches(glob, known, n=1, cutoff=0.3)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"{option}={glob!r} matches none of {counted(len(known), 'leaf')}{hint}")
+
+
+def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: Wanted) -> None:
     """Two traces over the steps that both have: their effects, and beside them their memory."""
     from dora_repro.comparison.leaves import compare
     from dora_repro.show import files
     from dora_repro.trace import first_divergence, first_memory_divergence
 
-    if wanted["tolerance"] is not None:
-        raise BadInput(f"tolerance={wanted['tolerance']}: traces hold digests, which are equal or not")
     numbers = [{step.number for step in trace.steps} for trace in (one, other)]
     both = sorted(numbers[0] & numbers[1])
     if not both:
@@ -110,7 +136,7 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: dict) -> N
         raise BadInput(f"the traces have no step in common ({spans}): give two of one run")
     remembered = {path for trace in (one, other) for _, memory in trace.memory() for path in memory}
     effects = [f"{s.number}/{e.phase}/{e.leaf}" for trace in (one, other) for s in trace.steps for e in s.effects]
-    chosen = _match(wanted, [*effects, *remembered])
+    chosen = wanted.chosen([*effects, *remembered])
     one, other = (_only(trace, chosen) for trace in (one, other))
     first = first_divergence(one, other, both[0] - 1)
     skipped = {path for path in remembered if path not in chosen}
@@ -145,12 +171,14 @@ def _span(steps: set[int]) -> str:
     return f"steps {min(steps)}–{max(steps)}" if steps else "no steps"
 
 
-def _place(found: object) -> dict | None:
-    return found and {name: getattr(found, name) for name in ("step", "phase", "leaf", "kind")}
+def _place(found: "Divergence | None") -> "dict[str, Json] | None":
+    if found is None:
+        return None
+    return {"step": found.step, "phase": found.phase, "leaf": found.leaf, "kind": found.kind}
 
 
-def _descriptions(leaves: Mapping, paths: Iterable[str]) -> dict[str, str]:
-    """Dtypes and shapes of tensors, without loading them where a file tells."""
+def _descriptions(leaves: "Mapping[str, Any]", paths: Iterable[str]) -> dict[str, str]:
+    """Dtypes and shapes of tensors, without loading them where the file has them in its index."""
     import torch
 
     from dora_repro.checkpoint.tensors import TensorEntry

@@ -3,12 +3,14 @@
 import importlib
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from dora_repro.errors import BadInput, MissingExtra
 
-# 0 exact or within an asked tolerance, 1 different or latent, 3 inconclusive: `Verdict.exit_code`.
+# 0 exact or within the given tolerance, 1 different or latent, 3 inconclusive: `Verdict.exit_code`.
 BAD_INPUT = 2
 DEFECT = 70  # sysexits.h, EX_SOFTWARE: a defect of the kit must not read as a verdict
 INTERRUPTED = 130  # 128 + SIGINT
@@ -28,11 +30,11 @@ _COMMANDS = {
 
 
 class Interrupted(Exception):
-    """Ctrl-C, with a sentence on what was done."""
+    """Ctrl-C, with a sentence that says what was done."""
 
 
 class Kit(click.Group):
-    """Turns what was raised into a message and an exit code."""
+    """Imports a command when it is named, and turns exceptions into a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -40,20 +42,31 @@ class Kit(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"dora_repro.cli.{_COMMANDS[name]}")
-        return getattr(module, name.replace("-", "_"))
+        return _command(name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
-        self.commands = {name: self.get_command(ctx, name) for name in _COMMANDS if args and args[0] not in _COMMANDS}
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS:
+            self.commands = {name: _command(name) for name in _COMMANDS}
         return super().resolve_command(ctx, args)  # click looks in `commands` for the nearest name
 
-    def main(self, args=None, prog_name=None, complete_var=None, standalone_mode=True, **extra):
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """As click's, but with this kit's exit codes. Without `standalone_mode` everything is raised, as in click's."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         sys.exit(self._exit_code(args, prog_name, complete_var, extra))
 
-    def _exit_code(self, args, prog_name, complete_var, extra) -> int:
+    def _exit_code(
+        self, args: Sequence[str] | None, prog_name: str | None, complete_var: str | None, extra: dict[str, Any]
+    ) -> int:
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             return code if isinstance(code, int) else 0
@@ -77,6 +90,11 @@ class Kit(click.Group):
             return DEFECT
 
 
+def _command(name: str) -> click.Command:
+    module = importlib.import_module(f"dora_repro.cli.{_COMMANDS[name]}")
+    return getattr(module, name.replace("-", "_"))
+
+
 def _let_go_of_stdout() -> None:
     """Keep the interpreter from complaining once more when it flushes on its way out."""
     import os
@@ -91,10 +109,9 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(cls=Kit, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="The version.")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show version.")
 def main() -> None:
     """Is a training run that was saved, killed and resumed the same run, bit for bit?
 
-    Exit codes: 0 exact, or within a tolerance that was asked for; 1 different, or state lost; 2 bad input;
-    3 inconclusive.
+    Exit codes: 0 exact, or within the given tolerance; 1 different, or state lost; 2 bad input; 3 inconclusive.
     """

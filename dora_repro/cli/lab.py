@@ -30,16 +30,16 @@ FAREWELL = 15.0  # seconds to end kernels in good order
 
 @click.command(short_help="Open the notebooks in JupyterLab.")
 @click.argument("name", default=FIRST, metavar="[NAME]")
-@click.option("--port", type=click.IntRange(1, 65535), help=f"Port to listen at; without, {PORT} or the next free one.")
-@click.option("--no-browser", is_flag=True, help="Open no browser: print where JupyterLab is, with its token.")
+@click.option("--port", type=click.IntRange(1, 65535), help=f"Port to use. [default: {PORT}, or the next free one]")
+@click.option("--no-browser", is_flag=True, help="Open no browser: print the address of JupyterLab, with its token.")
 @click.option(
-    "--folder", metavar="FOLDER", help=f"Folder of your copies; without, {COPIES} here. Made where it is not there."
+    "--folder", metavar="FOLDER", help=f"Folder of your copies, created if necessary. [default: {COPIES} here]"
 )
 def lab(name: str, port: int | None, no_browser: bool, folder: str | None) -> None:
-    """Open the notebook NAME (07, 07_lab; 07_lab without) in JupyterLab, among copies of all notebooks.
+    """Open the notebook NAME (07 or 07_lab; 07_lab by default) in JupyterLab, in a folder of copies of all notebooks.
 
-    The copies are yours to run and change: a file that is already there is never overwritten, so the same command
-    goes on where you stopped. Ctrl-C ends JupyterLab and its kernels. Exit codes: 0 ended, 2 bad input.
+    The copies are yours to run and change: an existing file is never overwritten, so the same command continues
+    where you stopped. Ctrl-C ends JupyterLab and its kernels. Exit codes: 0 ended, 2 bad input.
     """
 
     if importlib.util.find_spec("jupyterlab") is None:
@@ -48,7 +48,7 @@ def lab(name: str, port: int | None, no_browser: bool, folder: str | None) -> No
     yours = Path(folder) if folder is not None else default_folder(source)
     chosen = chosen_in(name, source, yours)
     port = free_port(port)
-    click.echo(told(copy_missing(source, yours)))
+    click.echo(summary(copy_missing(source, yours)))
     serve(yours, chosen, port, browser=not no_browser)
 
 
@@ -78,13 +78,11 @@ def chosen_in(name: str, source: Path, yours: Path) -> str:
 
     try:
         (found,) = finding.find((name,), source)
-    except BadInput:
+    except BadInput as not_there:
         try:
             (found,) = finding.find((name,), yours)
         except BadInput:
-            found = None
-        if found is None:
-            raise
+            raise not_there from None
     if found.resolve().parent not in (source.resolve(), yours.resolve()):
         raise BadInput(f"{name} is neither in {source} nor in {yours}: copy it there, or give --folder {found.parent}")
     return found.name
@@ -92,7 +90,14 @@ def chosen_in(name: str, source: Path, yours: Path) -> str:
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of each notebook, by file name: copied, left alone and the same, left alone and other by now."""
+    """The copies of the notebooks, by file name.
+
+    Attributes:
+        folder: where they are.
+        new: copied just now.
+        same: already there, unchanged.
+        changed: already there, changed since.
+    """
 
     folder: Path
     new: tuple[str, ...] = ()
@@ -108,7 +113,7 @@ def copy_missing(source: Path, yours: Path) -> Copied:
     """
     if yours.resolve() == source.resolve():
         raise BadInput(f"--folder {yours} is where the originals lie: name another folder for your copies")
-    became = {"new": [], "same": [], "changed": []}
+    became: dict[str, list[str]] = {"new": [], "same": [], "changed": []}
     try:
         if not yours.is_dir():
             yours.mkdir(parents=True)
@@ -130,8 +135,8 @@ def _copied(original: Path, copy: Path) -> str:
     return "new"
 
 
-def told(copied: Copied) -> str:
-    """What was copied, and what was left as it is, in a line each."""
+def summary(copied: Copied) -> str:
+    """What was copied, and what was left as it is, a line each."""
     lines = [f"{counted(len(copied.new), 'notebook')} copied to {copied.folder}"] if copied.new else []
     if copied.same:
         lines.append(f"{len(copied.same)} are in {copied.folder} already, unchanged")
@@ -160,7 +165,7 @@ def _trouble_at(port: int) -> str:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            return error.strerror
+            return error.strerror or str(error)
     return ""
 
 
@@ -238,7 +243,8 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
             process.wait(FAREWELL)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: at once
             _kill(process)
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _kill(process: subprocess.Popen) -> None:

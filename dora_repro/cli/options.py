@@ -22,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Option (without the dashes) -> (field of TrainingConfig, help). Defaults and choices are the config's own.
 TRAINING = {
     "model": ("size", "The model, by size."),
-    "weights": ("weights", "Folder or hub name of CLIP weights; random ones without."),
+    "weights": ("weights", "Folder or hub name of CLIP weights. [default: random weights]"),
     "data": ("data", "The data to train on."),
     "images": ("images", "Folder of images, for --data things."),
     "targets": ("targets", "CSV of image name and 66 values, for --data things."),
@@ -33,23 +33,23 @@ TRAINING = {
     ),
     "optimizer": ("optimizer", "The optimizer."),
     "lr": ("learning_rate", "Learning rate."),
-    "momentum": ("momentum", "Of SGD."),
+    "momentum": ("momentum", "Momentum of SGD."),
     "weight-decay": ("weight_decay", "Weight decay."),
     "scheduler": ("scheduler", "Schedule of the learning rate."),
     "warmup-steps": ("warmup_steps", "Steps of --scheduler warmup."),
-    "rank": ("rank", "r of the DoRA layers; the model's own without."),
+    "rank": ("rank", "Rank r of the DoRA layers. [default: the model's own]"),
     "alpha": ("alpha", "Strength of the low-rank update: scaling is alpha / rank."),
     "dropout": ("dropout", "Dropout on the low-rank update."),
-    "dropout-mode": ("dropout_mode", "live, or as in the study: never drawn."),
+    "dropout-mode": ("dropout_mode", "live: masks are drawn; study: none are, as in the study."),
     "dora-init": ("init", "Initialisation of the DoRA layers: the study's or the paper's."),
     "vision-dora": ("vision_dora", "DoRA layers in the last blocks of the vision tower."),
     "text-dora": ("text_dora", "DoRA layers in the last blocks of the text tower."),
-    "batch-size": ("batch_size", "Samples a step; the model's own without."),
+    "batch-size": ("batch_size", "Samples per step. [default: the model's own]"),
     "workers": ("workers", "Worker processes of the data loader."),
     "persistent-workers": ("persistent_workers", "Keep the workers from epoch to epoch."),
-    "shuffle": ("shuffle", "Another order of the samples each epoch."),
+    "shuffle": ("shuffle", "Reshuffle the samples in each epoch."),
     "validate": ("validate", "Measure the validation loss after each epoch."),
-    "early-stopping": ("early_stopping", "Stop after so many epochs without a lower validation loss; 0: never."),
+    "early-stopping": ("early_stopping", "Stop after this number of epochs without a lower validation loss; 0: never."),
     "perturbation": ("perturbation", "What to perturb, in a window of epochs."),
     "perturbation-start": ("perturbation_start", "First epoch of the window, from 1."),
     "perturbation-length": ("perturbation_length", "Epochs in the window."),
@@ -121,7 +121,7 @@ _CHECK = (
         type=Nearest(("auto", "always", "never")),
         default="auto",
         show_default=True,
-        help="Repeat a side to see whether it is deterministic at all: where a byte differs, always, or never.",
+        help="When to repeat a side, to see if it is deterministic: where a byte differs (auto), always, or never.",
     ),
     click.option(
         "--explain/--no-explain",
@@ -129,9 +129,9 @@ _CHECK = (
         show_default=True,
         help="Where the runs differ, find the cause by putting state back.",
     ),
-    click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds that each side may take."),
+    click.option("--timeout", type=float, default=3600.0, show_default=True, help="Time limit per side, in seconds."),
     click.option("--in-process", is_flag=True, help="Run all sides in this process, for debugging."),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads of both sides; torch's own choice without."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads of both sides. [default: torch's choice]"),
     click.option(
         "--keep", "folder", metavar="FOLDER", help="Keep traces, snapshots and checkpoints in this new folder."
     ),
@@ -139,7 +139,7 @@ _CHECK = (
     click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page."),
     click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML."),
     click.option("-q", "--quiet", is_flag=True, help="Print the last line only."),
-    click.option("-v", "--verbose", is_flag=True, help="Print every parameter and every leaf lost."),
+    click.option("-v", "--verbose", is_flag=True, help="Print all: every parameter, lost leaf and trial."),
 )
 
 

@@ -4,6 +4,8 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TextIO
 
+from dora_repro.sides.protocol import Event
+
 
 class Progress(AbstractContextManager):
     """Listens to a check (`on_event`) and draws a bar for the side that works; the bar is gone when it closes.
@@ -29,7 +31,7 @@ class Progress(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self._clear()
 
-    def on_event(self, side: str, event: dict) -> None:
+    def on_event(self, side: str, event: Event) -> None:
         """What `check` calls while its sides run: events `built`, `loaded`, `step`, `saved`."""
         kind = event["event"]
         self._step = event.get("step", self._step)
