@@ -139,10 +139,10 @@ def summary(copied: Copied) -> str:
     """What was copied, and what was left as it is, a line each."""
     lines = [f"{counted(len(copied.new), 'notebook')} copied to {copied.folder}"] if copied.new else []
     if copied.same:
-        lines.append(f"{len(copied.same)} are in {copied.folder} already, unchanged")
+        lines.append(f"{counted(len(copied.same), 'notebook')} already in {copied.folder}, unchanged")
     if copied.changed:
         names = ", ".join(copied.changed)
-        lines.append(f"yours in {copied.folder} are kept as they are: {names} (delete one to get it anew)")
+        lines.append(f"your versions in {copied.folder} stay as they are: {names} (delete one to get the original)")
     return "\n".join(lines)
 
 

@@ -1,44 +1,53 @@
-"""The command `notebooks`: run them without a screen, and hold what they found against what they promise."""
+"""The command `notebooks`: run them without a screen, and compare their verdicts with the expected ones."""
 
 import ast
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import writable
 
+if TYPE_CHECKING:
+    from dora_repro.headless.finding import Parameter
+    from dora_repro.headless.running import Executed
+
 
 @click.command(short_help="Run the notebooks without a screen.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
-    help="Give a parameter to the notebooks that declare it; a Python literal, or else text. Repeatable.",
+    help="Set a parameter of the notebooks that declare it, to a Python literal or else to text. Repeatable.",
 )  # fmt: skip
-@click.option("--folder", metavar="FOLDER", help="Where the notebooks are; without, 'notebooks' here, else the kit's.")
+@click.option("--folder", metavar="FOLDER", help="Folder of the notebooks. [default: notebooks here, or the kit's]")
 @click.option("--out", default="out/notebooks", show_default=True, help="Folder of the executed copies and pages.")
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Notebooks at a time.")
-@click.option("--cell-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds a cell.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds a notebook.")
-@click.option("--html/--no-html", default=True, show_default=True, help="Write each as one HTML page, too.")
-@click.option("--junit", "junit_file", metavar="FILE", help="Write what came out as JUnit XML.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="How many at a time.")
 @click.option(
-    "--in-place", is_flag=True, help="Keep what was executed in the notebooks themselves (with defaults only)."
+    "--cell-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds per cell."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds per notebook."
+)
+@click.option("--html/--no-html", default=True, show_default=True, help="Write each as one HTML page, too.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the results as JUnit XML.")
+@click.option(
+    "--in-place", is_flag=True, help="Write the outputs into the notebooks themselves (defaults only)."
 )
 @click.option("--list", "listing", is_flag=True, help="List the notebooks and their parameters; run none.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
-def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **wanted) -> None:
-    """Run notebooks by NAME (01, 01_quick_check, a path), all without: with papermill, each in a process of its own.
+def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **wanted: Any) -> None:
+    """Run notebooks by NAME (01, 01_quick_check, or a path; all by default) with papermill, each in its own process.
 
-    A notebook's verdict is held against what its parameters promise: one whose checkpoint lacks something must
-    fail its check. Exit codes: 0 all as expected, 1 not all, 2 bad input.
+    The verdict of a notebook is compared with the one that its parameters lead to: where its checkpoint lacks
+    something, its check must fail. Exit codes: 0 all as expected, 1 not all, 2 bad input.
     """
     from dora_repro.headless import finding
 
     if wanted["in_place"] and given:
-        raise click.UsageError("--in-place keeps what the notebooks say with their defaults: leave out -p")
+        raise click.UsageError("--in-place stores what the notebooks print with their defaults: leave out -p")
     writable(wanted["junit_file"])
     within = finding.folder(wanted["folder"])
     if wanted["in_place"] and within == finding.PACKAGE / finding.FOLDER:
@@ -74,14 +83,14 @@ def _literal(text: str) -> object:
         return text
 
 
-def _list(declared: dict) -> None:
+def _list(declared: "Mapping[Path, Mapping[str, Parameter]]") -> None:
     for path, parameters in declared.items():
         click.echo(path.stem)
         for one in parameters.values():
             click.echo(f"  {one.name} = {one.default}" + (f"  # {one.help}" if one.help else ""))
 
 
-def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
+def _run(work: list[tuple[Path, dict[str, object]]], wanted: dict[str, Any]) -> "list[Executed]":
     import sys
 
     from tqdm import tqdm
@@ -91,9 +100,9 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
 
     sources = {path.stem: path for path, _ in work}
     limits = {"cell_timeout": wanted["cell_timeout"], "timeout": wanted["timeout"]}
-    done = []
+    done: list[Executed] = []
     silent = wanted["quiet"] or not sys.stderr.isatty()
-    with _told_where_stopped(done, work, wanted["out"]), tqdm(
+    with _counting_where_interrupted(done, work, wanted["out"]), tqdm(
         total=len(work), unit="notebook", leave=False, disable=silent
     ) as bar:
         for one in execute_all(work, Path(wanted["out"]), jobs=wanted["jobs"], **limits):
@@ -101,8 +110,8 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
             done.append(one)
             if not wanted["quiet"]:
                 bar.clear()
-                click.echo(told(one))
-            if one.outcome == "stopped" or not one.copy.exists():
+                click.echo(result_line(one))
+            if one.outcome == "stopped" or one.copy is None or not one.copy.exists():
                 continue
             if wanted["html"]:
                 copies.page(one.copy)
@@ -112,14 +121,15 @@ def _run(work: list[tuple[Path, dict]], wanted: dict) -> list:
 
 
 @contextlib.contextmanager
-def _told_where_stopped(done: list, work: list, out: str) -> Iterator[None]:
+def _counting_where_interrupted(done: Sequence[object], work: Sequence[object], out: str) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence that says how many notebooks were done."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(f"{len(done)} of {len(work)} notebooks were done; their copies are in {out}.") from None
 
 
-def told(one: object) -> str:
+def result_line(one: "Executed") -> str:
     """`✓ 01_quick_check: DIFFERENT, as expected (12 s)`, or what went wrong."""
     if one.passed:
         what = f"{one.verdict}, as expected" if one.verdict else "ran to its end"

@@ -56,9 +56,9 @@ def test_what_is_there_is_kept_and_that_is_said(call, here, served):
     done = call("lab", "mine", "--folder", copies)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
-        f"1 notebooks copied to {copies}",
-        f"1 are in {copies} already, unchanged",
-        f"yours in {copies} are kept as they are: 01_check.ipynb (delete one to get it anew)",
+        f"1 notebook copied to {copies}",
+        f"1 notebook already in {copies}, unchanged",
+        f"your versions in {copies} stay as they are: 01_check.ipynb (delete one to get the original)",
     ]
     assert (copies / "01_check.ipynb").read_text(encoding="utf-8") == "my work"
     assert served[-1] == (copies, "mine.ipynb")

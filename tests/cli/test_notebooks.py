@@ -45,7 +45,7 @@ def test_one_that_raises_is_exit_code_1_and_a_failure_in_junit(call, folder, tmp
     [
         (("-p", "chekpoint", "x"), "no notebook has a parameter 'chekpoint': did you mean 'checkpoint'?"),
         (("01_chek",), "holds no notebook '01_chek': did you mean '01_check'?"),
-        (("--in-place", "-p", "name", "y"), "--in-place keeps what the notebooks say with their defaults"),
+        (("--in-place", "-p", "name", "y"), "--in-place stores what the notebooks print with their defaults"),
         (("--junit", "gone/file.xml"), "the folder"),
         (("--jobs", "0"), "0 is not in the range x>=1"),
     ],
