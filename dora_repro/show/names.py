@@ -1,4 +1,4 @@
-"""Long names made short enough for an axis: what all of them have in common is left out."""
+"""Shorten names for an axis: what all of them have in common is left out."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,12 @@ LONGEST = 40  # characters; a longer one loses its middle
 
 
 def shortened(names: Sequence[str]) -> list[str]:
-    """Each name without the parts, between dots or slashes, that all names have in the same place.
+    """Leave out of each name the parts, between dots or slashes, that all names have in the same place.
 
-    The last part always stays. Names that would become the same keep all their parts.
+    The last part always stays. Names that would become equal keep all their parts.
+
+    Args:
+        names: to be shown together.
     """
     split = [name.replace("/", ".").split(".") for name in names]
     if len({*map(len, split)}) == 1:
@@ -16,7 +19,7 @@ def shortened(names: Sequence[str]) -> list[str]:
         places += [len(split[0]) - 1] if len(split[0]) - 1 not in places else []
         return [cut(".".join(parts[place] for place in places)) for parts in split]
     same = [set(parts) for parts in zip(*split, strict=False)]
-    front = _common(same, split)
+    front = _shared(same, split)
     back = [set(parts) for parts in zip(*(reversed(parts[front:-1]) for parts in split), strict=False)]
     end = next((place for place, kinds in enumerate(back) if len(kinds) > 1), len(back))
     short = [[*parts[front : len(parts) - 1 - end], parts[-1]] for parts in split]
@@ -25,14 +28,14 @@ def shortened(names: Sequence[str]) -> list[str]:
     return [cut(".".join(parts)) for parts in short]
 
 
-def _common(same: list[set[str]], split: list[list[str]]) -> int:
-    """How many parts at the front are the same in all, leaving each name at least its last part."""
+def _shared(same: list[set[str]], split: list[list[str]]) -> int:
+    """Count the leading parts that all names share, leaving each name at least its last part."""
     shortest = min(map(len, split), default=1) - 1
     return next((place for place, kinds in enumerate(same[:shortest]) if len(kinds) > 1), shortest)
 
 
 def cut(name: str, longest: int = LONGEST) -> str:
-    """A name of at most so many characters: a longer one loses its middle."""
+    """Shorten a name to at most `longest` characters: a longer one loses its middle."""
     if len(name) <= longest:
         return name
     half = (longest - 1) // 2
