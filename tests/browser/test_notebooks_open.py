@@ -30,7 +30,7 @@ class Tried:
 
 TRIED = [
     Tried(
-        "03_parameter_differences", "widgets.TraceBrowser(", "slider", "ArrowRight", {"epochs": 2, "steps_per_epoch": 3}
+        "03_parameter_differences", "TraceBrowser(report", "slider", "ArrowRight", {"epochs": 2, "steps_per_epoch": 3}
     ),
     Tried("08_difference_explorer", "DifferenceExplorer.of(", "slider", "ArrowRight", {"steps": 3}),
     Tried("09_checkpoint_explorer", "CheckpointExplorer(one", "combobox", "", {"epochs": 6}),
