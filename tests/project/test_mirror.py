@@ -49,7 +49,6 @@ ELSEWHERE = {
     "explain/confirmation.py": "tests/explain/test_explaining.py",
     "explain/explanation.py": "tests/explain/test_explaining.py",
     "explain/logs/compared.py": "tests/explain/test_explaining.py",
-    "explain/trials/trial.py": "tests/explain/trials/test_search.py",
     "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",
