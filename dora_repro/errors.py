@@ -1,4 +1,4 @@
-"""The one exception of this kit that is the user's to mend."""
+"""The exceptions of this kit that its user can fix."""
 
 
 class BadInput(ValueError):
@@ -10,9 +10,15 @@ class BadInput(ValueError):
 
 
 class MissingExtra(ImportError):
-    """An optional dependency is not installed; the message says what to install."""
+    """An optional dependency is not installed; the message says what to install.
 
-    def __init__(self, module: str, extra: str, needed_for: str):
+    Args:
+        module: that could not be imported.
+        extra: of this package that brings it.
+        needed_for: what needs it, as the subject of a sentence.
+    """
+
+    def __init__(self, module: str, extra: str, needed_for: str) -> None:
         super().__init__(
             f"{needed_for} needs the package {module!r}, which is not installed: pip install 'dora-repro[{extra}]'"
         )

@@ -100,7 +100,7 @@ def write_dora(path: str | os.PathLike[str], dora: Mapping[str, Tensor]) -> None
         dora: the model's names, or the study's, to tensors.
 
     Raises:
-        BadInput: nothing to save, another name, or no tensor; or the file cannot be written.
+        BadInput: nothing to save, a name of no DoRA parameter, or no tensor; or the file cannot be written.
     """
     if not dora:
         raise BadInput(

@@ -24,7 +24,7 @@ MAX_JSON = 1 << 27  # bytes
 
 
 class Kind(StrEnum):
-    """What a path leads to, told by its name and its first bytes."""
+    """What a path leads to, by its name and its first bytes."""
 
     FOLDER = "folder"  # of files, each of a kind of its own
     SHARDED = "dcp"
@@ -79,7 +79,7 @@ def open_tree(path: str | os.PathLike[str], finish: Finish = as_entry, keep: int
         keep: storages that are held in memory between loads; None for all.
 
     Raises:
-        BadInput: missing, empty, truncated, damaged, hostile or of another kind.
+        BadInput: missing, empty, truncated, damaged, hostile or of a different kind.
     """
     path = Path(path)
     with guarded(path):

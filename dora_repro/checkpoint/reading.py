@@ -188,7 +188,7 @@ def _children(value: FileValue) -> list[tuple[str, FileValue]] | None:
 
 
 def _add(flat: dict[str, FileValue], where: str, value: FileValue) -> None:
-    """Keys that read the same (1 and "1") are told apart by their order."""
+    """Keys that read the same (1 and "1") are distinguished by their order."""
     name, number = where, 1
     while name in flat:
         number += 1

@@ -122,7 +122,7 @@ def _tensor(name: str, kind: FileValue, items: _Items) -> ShardedTensor:
     for chunk in _list(_field(kind, "chunks")):
         offsets, sizes = checked_sizes(_field(chunk, "offsets")), checked_sizes(_field(chunk, "sizes"))
         if len(offsets) != len(shape) or len(sizes) != len(shape):
-            raise Malformed(f"a shard of {name!r} has another number of dimensions than the tensor")
+            raise Malformed(f"a shard of {name!r} has a different number of dimensions than the tensor")
         if any(o + n > full for o, n, full in zip(offsets, sizes, shape, strict=True)):
             raise Malformed(f"a shard of {name!r} lies outside of the tensor")
         item = _item(items, name, offsets)

@@ -2,8 +2,8 @@
 
     weight = m[:, None] · rows_normalised(D + scaling · (B A)ᵀ)        # (out, in), see `subject/model.py`
 
-All in float64, from the parameters as they are. D is frozen, and checkpoints hold no frozen weights: where it is known
-from nowhere the low-rank update alone is compared.
+All in float64, from the parameters as they are. D is frozen, and checkpoints hold no frozen weights: where it is
+unknown the low-rank update alone is compared.
 """
 
 from collections.abc import Mapping
@@ -25,47 +25,47 @@ class Layer:
     Attributes:
         name: path of the layer.
         rank: of its update.
-        whole: whether D is known, so that `weights` are effective weights; else they are the low-rank updates alone.
-        lengths: m of both sides  # (out,) each, float64
-        turned: 1 − cosine between the rows' directions (of the updates, where not `whole`), NaN for a row of zeros
-            # (out,)
+        has_directions: whether D is known, so that `weights` are effective weights; else they are low-rank updates.
+        magnitudes: m of both sides  # (out,) each, float64
+        rotations: 1 − cosine between the rows' directions (of the updates, where D is unknown), NaN for a row of
+            zeros  # (out,)
         weights: of both sides  # (out, in) each, float64
-        moved: distance (Frobenius) of the expected weight from that of the first step; None where it is unknown.
-        since: the first step.
+        trained_distance: Frobenius distance of the expected weight from that of the first step; None where unknown.
+        first_step: None where the sides have no steps.
     """
 
     name: str
     rank: int
-    whole: bool
-    lengths: tuple[np.ndarray, np.ndarray]
-    turned: np.ndarray
+    has_directions: bool
+    magnitudes: tuple[np.ndarray, np.ndarray]
+    rotations: np.ndarray
     weights: tuple[np.ndarray, np.ndarray]
-    moved: float | None = None
-    since: int | None = None
+    trained_distance: float | None = None
+    first_step: int | None = None
 
     @property
-    def off(self) -> np.ndarray:
+    def relative_distances(self) -> np.ndarray:
         """The difference of each row of the weight, as a share of the row's length.  # (out,)"""
         size = np.linalg.norm(self.weights[0], axis=1)
-        return np.divide(self.row_norms, size, out=np.full_like(size, np.nan), where=size > 0)
+        return np.divide(self.row_distances, size, out=np.full_like(size, np.nan), where=size > 0)
 
     @property
-    def row_norms(self) -> np.ndarray:
+    def row_distances(self) -> np.ndarray:
         """The length of each row of the weight's difference.  # (out,)"""
         norms: np.ndarray = np.linalg.norm(self.weights[1] - self.weights[0], axis=1)
         return norms
 
     @property
-    def of_lengths(self) -> float | None:
+    def magnitude_share(self) -> float | None:
         """The share of the lengths in the weight's squared difference; the rest is the directions'.
 
         None where D is unknown or the weights are equal.
 
         |m u − n v|² = (m − n)² + 2 m n (1 − cos(u, v)), row by row, exactly.
         """
-        total = float((self.row_norms**2).sum())
-        gap = float(((self.lengths[1] - self.lengths[0]) ** 2).sum())
-        return min(gap / total, 1.0) if self.whole and total else None
+        total = float((self.row_distances**2).sum())
+        gap = float(((self.magnitudes[1] - self.magnitudes[0]) ** 2).sum())
+        return min(gap / total, 1.0) if self.has_directions and total else None
 
 
 def layer_of(leaf: str) -> str | None:
@@ -95,20 +95,20 @@ def dora_layer(
     whole = "D" in one and "D" in other
     (directions, weight), (other_directions, other_weight) = (_computed(parts, whole, alpha) for parts in (one, other))
     gap = np.linalg.norm(other_directions - directions, axis=1)
-    moved, since = None, sides.steps[0]
-    start = _parts(sides, since, layer, 0, base or {}) if step != since else None
+    trained_distance, first_step = None, sides.steps[0]
+    start = _parts(sides, first_step, layer, 0, base or {}) if step != first_step else None
     if start is not None and ("D" in start) >= whole:
-        moved = float(np.linalg.norm(weight - _computed(start, whole, alpha)[1]))
+        trained_distance = float(np.linalg.norm(weight - _computed(start, whole, alpha)[1]))
     return Layer(
         layer,
         rank=one["delta_D_A"].shape[0],
-        whole=whole,
-        lengths=(one["m"].numpy(), other["m"].numpy()),
+        has_directions=whole,
+        magnitudes=(one["m"].numpy(), other["m"].numpy()),
         # For unit vectors 1 − u·v = |u − v|² / 2, which keeps its digits where the cosine is all but 1.
-        turned=gap**2 / 2,
+        rotations=gap**2 / 2,
         weights=(weight, other_weight),
-        moved=moved,
-        since=since,
+        trained_distance=trained_distance,
+        first_step=first_step,
     )
 
 
@@ -144,32 +144,28 @@ def _computed(parts: Mapping[str, Tensor], whole: bool, alpha: float) -> tuple[n
     return unit.numpy(), (parts["m"][:, None] * unit if whole else update).numpy()
 
 
-def layer_text(layer: Layer, names: tuple[str, str] = ("expected", "actual")) -> str:
-    """A DoRA layer of both sides in a few lines: lengths, directions, the weight, and the share of each.
-
-    Args:
-        layer: of both sides.
-        names: what the sides are called.
-    """
+def layer_text(layer: Layer) -> str:
+    """A DoRA layer of both sides in a few lines: lengths, directions, the weight, and the share of each."""
     out, into = layer.weights[0].shape
-    what = "the effective weight" if layer.whole else "the low-rank update"
+    what = "the effective weight" if layer.has_directions else "the low-rank update"
     lines = [f"DoRA layer {layer.name}: {out} rows of {into}, rank {layer.rank}."]
-    gap = np.abs(layer.lengths[1] - layer.lengths[0])
+    gap = np.abs(layer.magnitudes[1] - layer.magnitudes[0])
     lines.append(f"Lengths m: {_at_most(gap, 'differ', 'by at most')}.")
-    turned = _at_most(layer.turned, "turn", "by at most 1 − cosine =")
-    lines.append(f"Directions{'' if layer.whole else ' of the update'}: {turned}.")
-    if not layer.row_norms.any():
+    rotations = _at_most(layer.rotations, "differ", "by at most 1 − cosine =")
+    lines.append(f"Directions{'' if layer.has_directions else ' of the update'}: {rotations}.")
+    if not layer.row_distances.any():
         return "\n".join([*lines, f"{what.capitalize()} is equal, computed in float64."])
-    size, whole = float(np.linalg.norm(layer.row_norms)), float(np.linalg.norm(layer.weights[0]))
+    size, whole = float(np.linalg.norm(layer.row_distances)), float(np.linalg.norm(layer.weights[0]))
     share = "" if not whole else f"; {100 * size / whole:.3g} % of it"
-    said = f"{what.capitalize()} is off by {size:.2e} (Frobenius){share}"
-    if layer.moved:
-        said += f", and {100 * size / layer.moved:.3g} % of what training has moved it since step {layer.since}"
-    lines.append(f"{said}.")
-    if layer.of_lengths is not None:
-        part = 100 * layer.of_lengths
-        lines.append(f"Of its square, {part:.3g} % are the lengths', {100 - part:.3g} % the directions'.")
-    if not layer.whole:
+    sentence = f"{what.capitalize()} differs by {size:.2e} (Frobenius){share}"
+    if layer.trained_distance:
+        percent = f"{100 * size / layer.trained_distance:.3g} %"
+        sentence += f", and {percent} of its change in training since step {layer.first_step}"
+    lines.append(f"{sentence}.")
+    if layer.magnitude_share is not None:
+        part = 100 * layer.magnitude_share
+        lines.append(f"Share of its square: lengths {part:.3g} %, directions {100 - part:.3g} %.")
+    if not layer.has_directions:
         lines.append("The frozen directions D are on neither side: the low-rank update alone is compared, without m.")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """The checkpoints of a folder by number, and what one of them holds: components, low-rank layers, digests.
 
-What is known: files `epoch7….pt` (this kit's, the study's two, beside each other or in folders such as
+Known are files `epoch7….pt` (this kit's, the study's two, beside each other or in folders such as
 `random_states`, Lightning's), `step20.pt`, folders `checkpoint-500` (peft, the Trainer); and, where no name has a
 number, files that hold their own `epoch`. Reading runs no code from a file (`dora_repro.checkpoint`).
 """
@@ -61,7 +61,14 @@ class Layer:
         return low_rank_update(self.a, self.b, self.scaling)
 
     def weight(self, base: Tensor | None) -> Tensor:
-        """The weight in effect on a base; without one, the update alone.  # (out, in), both"""
+        """The weight in effect on a base; without one, the update alone.
+
+        Args:
+            base: what the update is added to  # (out, in)
+
+        Returns:
+            the weight  # (out, in)
+        """
         if base is None:
             return self.update
         direction = base + self.update
@@ -84,14 +91,14 @@ class Checkpoint:
         layouts: of the files.
         layers: the low-rank layers, by the model's names.
         digests: of each component.
-        troubles: files that were not read, and why.
+        unread: files that were not read, and why.
     """
 
     components: Counter[str] = field(default_factory=Counter)
     layouts: list[str] = field(default_factory=list)
     layers: dict[str, Layer] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
-    troubles: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
 
 def files_by_number(folder: Path) -> tuple[str, dict[int, list[Path]], list[str]]:
@@ -168,7 +175,7 @@ def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]
 
 
 def read_checkpoint(files: Sequence[Path], root: Path, alpha: float) -> Checkpoint:
-    """Read the files of one number; one that cannot be read is reported in `troubles`, and the others are read.
+    """Read the files of one number; one that cannot be read is reported in `unread`, and the others are read.
 
     Args:
         files: of the number.
@@ -182,10 +189,10 @@ def read_checkpoint(files: Sequence[Path], root: Path, alpha: float) -> Checkpoi
             contents, leaves = inspect(file), leaves_of_file(file)
             layers, digests = layers_in(contents, leaves, alpha), _digests(contents, leaves)
         except BadInput as error:
-            found.troubles.append((name, str(error).replace(str(file), name)))
+            found.unread.append((name, str(error).replace(str(file), name)))
             continue
         if again := sorted(found.layers.keys() & layers.keys()):
-            found.troubles.append((name, f"set aside: an earlier file of this number holds {again[0]} as well"))
+            found.unread.append((name, f"set aside: an earlier file of this number holds {again[0]} as well"))
             continue
         found.layers |= layers
         found.layouts.append(contents.layout)

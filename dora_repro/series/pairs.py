@@ -1,4 +1,4 @@
-"""Two series of checkpoints side by side: from which number on they differ by bytes, and how far they go apart."""
+"""Two series of checkpoints side by side: from which number on they differ by bytes, and by how much."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from dora_repro.series.series import Series, relative_change
 
 
 @dataclass(frozen=True)
-class Parting:
+class SeriesComparison:
     """Two series side by side.
 
     Attributes:
@@ -19,22 +19,22 @@ class Parting:
         equal: for each, whether all trained numbers of all layers are equal by bytes.
         first: the first number that differs; None where no number does.
         components: for each component that both hold in files of one layout, the first number that differs, or None.
-        alone: numbers that only the first series has, and those that only the second has.
+        only_in: numbers that only the first series has, and those that only the second has.
         layers: of both.
-        sizes: their distances, ‖other − one‖ / ‖one‖  # (layers, numbers)
+        distances: of their trained numbers, ‖other − one‖ / ‖one‖  # (layers, numbers)
     """
 
     numbers: tuple[int, ...]
     equal: tuple[bool, ...]
     first: int | None
     components: Mapping[str, int | None]
-    alone: tuple[tuple[int, ...], tuple[int, ...]]
+    only_in: tuple[tuple[int, ...], tuple[int, ...]]
     layers: tuple[str, ...]
-    sizes: np.ndarray = field(repr=False)
+    distances: np.ndarray = field(repr=False)
 
 
-def parting_of(one: Series, other: Series | None) -> Parting | None:
-    """Where two series part. What differs by its digest is read again, a pair at a time.
+def compare_series(one: Series, other: Series | None) -> SeriesComparison | None:
+    """Where two series begin to differ. What differs by its digest is read again, a pair at a time.
 
     Args:
         one: the first series.
@@ -70,9 +70,10 @@ def parting_of(one: Series, other: Series | None) -> Parting | None:
         )
     numbers, equal = zip(*pairs, strict=True)
     first = next((number for number, same in pairs if not same), None)
-    sizes = np.array([_sizes(one, other, number, same, layers) for number, same in pairs]).reshape(len(pairs), -1).T
-    alone = _only_in(one, other), _only_in(other, one)
-    return Parting(numbers, equal, first, components, alone, layers, sizes)
+    rows = [_distances(one, other, number, same, layers) for number, same in pairs]
+    distances = np.array(rows).reshape(len(pairs), -1).T
+    only_in = _only_in(one, other), _only_in(other, one)
+    return SeriesComparison(numbers, equal, first, components, only_in, layers, distances)
 
 
 def _only_in(one: Series, other: Series) -> tuple[int, ...]:
@@ -86,7 +87,7 @@ def _comparable(one: Series, other: Series, places: tuple[int, int]) -> list[str
     return [key for key in keys if alike or key.startswith("layer ")]
 
 
-def _sizes(one: Series, other: Series, number: int, same: bool, layers: tuple[str, ...]) -> list[float]:
+def _distances(one: Series, other: Series, number: int, same: bool, layers: tuple[str, ...]) -> list[float]:
     if same:
         return [0.0] * len(layers)
     sides = [_read_again(series, number) for series in (one, other)]

@@ -28,7 +28,7 @@ LEAST_CHANGES = 5
 
 
 @dataclass(frozen=True)
-class Trouble:
+class UnreadFile:
     """A file that was not read, and why.
 
     Attributes:
@@ -72,10 +72,10 @@ class Series:
         layouts: for each number, the layouts of its files.
         gaps: first and last missing number of each gap, by the usual spacing of the numbers.
         spacing: the usual distance between two numbers.
-        troubles: files that were not read.
-        aside: names of files that have no place in the series.
+        unread: files that were not read.
+        ignored: names of files that have no place in the series.
         measures: by the keys of MEASURES, NaN where unknown  # (layers, numbers) each
-        based: whether the files hold what the updates are added to, so that `to_first` compares effective weights.
+        has_base: whether the files hold what the updates are added to, so that `to_first` compares effective weights.
         digests: for each number, by "layer LAYER" and by component.
         alpha: strength of the updates where the files do not say it.
     """
@@ -88,10 +88,10 @@ class Series:
     layouts: tuple[tuple[str, ...], ...]
     gaps: tuple[tuple[int, int], ...]
     spacing: int
-    troubles: tuple[Trouble, ...]
-    aside: tuple[str, ...]
+    unread: tuple[UnreadFile, ...]
+    ignored: tuple[str, ...]
     measures: Mapping[str, np.ndarray] = field(repr=False)
-    based: bool
+    has_base: bool
     digests: tuple[Mapping[str, bytes], ...] = field(repr=False)
     alpha: float = ALPHA
 
@@ -107,7 +107,7 @@ class Series:
             BadInput: no such folder, or no numbered checkpoint in it.
         """
         folder = Path(folder)
-        unit, files, aside = files_by_number(folder)
+        unit, files, ignored = files_by_number(folder)
         numbers = tuple(files)
         gaps, spacing = gaps_of(numbers)
         trajectory = _Trajectory(spacing)
@@ -116,7 +116,7 @@ class Series:
             checkpoint = read_checkpoint(paths, folder, alpha)
             trajectory.add(number, checkpoint.layers)
             checkpoints.append(replace(checkpoint, layers={}))
-        troubles = (Trouble(n, *one) for n, at in zip(numbers, checkpoints, strict=True) for one in at.troubles)
+        unread = (UnreadFile(n, *one) for n, at in zip(numbers, checkpoints, strict=True) for one in at.unread)
         layers, measures = trajectory.measured()
         digests = [
             checkpoint.digests | {f"layer {layer}": digest for layer, digest in of_layers.items()}
@@ -124,8 +124,8 @@ class Series:
         ]
         return cls(
             folder, unit, numbers, layers, tuple(dict(checkpoint.components) for checkpoint in checkpoints),
-            tuple(tuple(checkpoint.layouts) for checkpoint in checkpoints), gaps, spacing, tuple(troubles),
-            tuple(aside), measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
+            tuple(tuple(checkpoint.layouts) for checkpoint in checkpoints), gaps, spacing, tuple(unread),
+            tuple(ignored), measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
         )  # fmt: skip
 
     @classmethod

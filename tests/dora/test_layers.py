@@ -13,16 +13,16 @@ from tests.dora.layers import LAYER, leaves_of_layer, two_runs, whole_layers
 def test_a_layer_is_compared_by_the_weight_that_the_model_computes():
     one, other = whole_layers()
     found = dora_layer(Sides(leaves_of_layer(one), leaves_of_layer(other)), None, f"{LAYER}.m")
-    assert found.whole and found.rank == 2
+    assert found.has_directions and found.rank == 2
     for weight, layer in zip(found.weights, (one, other), strict=True):
         np.testing.assert_allclose(weight, layer.weight.detach(), rtol=1e-14)
     directions = [torch.nn.functional.normalize(layer.weight.detach(), dim=1) for layer in (one, other)]
     cosine = (directions[0] * directions[1]).sum(dim=1)
-    np.testing.assert_allclose(1 - found.turned, cosine, atol=1e-14)
-    assert np.flatnonzero(found.turned > 1e-20).tolist() == [3]
-    assert np.flatnonzero(found.row_norms > 1e-10).tolist() == [1, 3]
-    part = 0.25**2 / (found.row_norms**2).sum()
-    assert found.of_lengths == pytest.approx(part, rel=1e-12)
+    np.testing.assert_allclose(1 - found.rotations, cosine, atol=1e-14)
+    assert np.flatnonzero(found.rotations > 1e-20).tolist() == [3]
+    assert np.flatnonzero(found.row_distances > 1e-10).tolist() == [1, 3]
+    part = 0.25**2 / (found.row_distances**2).sum()
+    assert found.magnitude_share == pytest.approx(part, rel=1e-12)
 
 
 def test_directions_come_from_a_base_or_the_update_alone_is_compared():
@@ -30,11 +30,11 @@ def test_directions_come_from_a_base_or_the_update_alone_is_compared():
     base = {f"{LAYER}.D": one.pop(f"{LAYER}.D")}
     other.pop(f"{LAYER}.D")
     sides = Sides(one, other)
-    assert dora_layer(sides, None, f"{LAYER}.m", base).whole
+    assert dora_layer(sides, None, f"{LAYER}.m", base).has_directions
     alone = dora_layer(sides, None, f"{LAYER}.m")
     update = 8.0 * one[f"{LAYER}.delta_D_A"].T @ one[f"{LAYER}.delta_D_B"].T
     np.testing.assert_allclose(alone.weights[0], update, rtol=1e-12)
-    assert "the low-rank update alone is compared" in layer_text(alone) and alone.of_lengths is None
+    assert "the low-rank update alone is compared" in layer_text(alone) and alone.magnitude_share is None
 
 
 def test_a_snapshot_holds_all_that_the_weight_needs():
@@ -49,9 +49,9 @@ def test_a_layer_is_measured_beside_what_training_moved():
     sides = Sides(*two_runs())
     found = dora_layer(sides, 3, f"{LAYER}.m")
     start = dora_layer(sides, 0, f"{LAYER}.m")
-    assert found.since == 0 and start.moved is None
-    assert found.moved == pytest.approx(np.linalg.norm(found.weights[0] - start.weights[0]))
-    assert "of what training has moved it since step 0" in layer_text(found)
+    assert found.first_step == 0 and start.trained_distance is None
+    assert found.trained_distance == pytest.approx(np.linalg.norm(found.weights[0] - start.weights[0]))
+    assert "% of its change in training since step 0." in layer_text(found)
 
 
 def test_an_equal_layer_and_one_that_is_not_there_are_told():

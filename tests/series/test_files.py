@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dora_repro import BadInput
-from dora_repro.series.pairs import parting_of
+from dora_repro.series.pairs import compare_series
 from dora_repro.series.series import MEASURES, Series
 from tests.series.folders import LAYERS, dora, kit, peft, study
 
@@ -19,7 +19,7 @@ def test_the_studys_files_are_put_together_by_epoch(tmp_path, beside):
     same = Series.read(kit(tmp_path / "kit", range(1, 6)))
     for measure in MEASURES:
         assert np.array_equal(series.measures[measure], same.measures[measure], equal_nan=True)
-    assert parting_of(series, same).first is None  # another layout, the same bytes
+    assert compare_series(series, same).first is None  # another layout, the same bytes
 
 
 def test_adapters_of_peft_are_the_same_layers_by_other_names(tmp_path):
@@ -40,7 +40,7 @@ def test_a_file_without_a_number_is_placed_by_the_epoch_that_it_holds(tmp_path):
     assert Series.read(tmp_path).numbers == (4,)
     kit(tmp_path, [1, 2])
     series = Series.read(tmp_path)
-    assert series.numbers == (1, 2) and series.aside == ("last.pt",)
+    assert series.numbers == (1, 2) and series.ignored == ("last.pt",)
 
 
 def test_torn_and_hostile_files_are_told_and_the_others_go_on(tmp_path):
@@ -54,19 +54,19 @@ def test_torn_and_hostile_files_are_told_and_the_others_go_on(tmp_path):
     )
     series = Series.read(folder)
     assert series.numbers == tuple(range(1, 9)) and not called.exists()
-    assert [(one.number, one.file) for one in series.troubles] == [
+    assert [(one.number, one.file) for one in series.unread] == [
         (3, "epoch3.pt"), (5, "epoch5.pt"), (8, "epoch8.pt"),
     ]  # fmt: skip  # three in a line
-    assert "make no weight" in series.troubles[2].reason and str(tmp_path) not in series.troubles[0].reason
+    assert "make no weight" in series.unread[2].reason and str(tmp_path) not in series.unread[0].reason
     assert np.isfinite(series.measures["update"]).any(axis=0).tolist() == [True] * 2 + [False, True] * 2 + [True, False]
-    assert series.troubles[0].reason.startswith("cannot read epoch3.pt: ") and series.gaps == ()
+    assert series.unread[0].reason.startswith("cannot read epoch3.pt: ") and series.gaps == ()
 
 
 def test_two_files_of_one_epoch_with_the_same_layer_are_told(tmp_path):
     kit(study(tmp_path), [2])
     series = Series.read(tmp_path)
-    assert [one.file for one in series.troubles] == ["epoch2_dora_params.pth"]
-    assert "an earlier file of this number holds" in series.troubles[0].reason
+    assert [one.file for one in series.unread] == ["epoch2_dora_params.pth"]
+    assert "an earlier file of this number holds" in series.unread[0].reason
 
 
 def test_bad_folders_say_what_to_do(tmp_path):

@@ -11,8 +11,8 @@ from tests.series.folders import LAYERS, SHAPES, dora, kit, study
 
 def test_a_folder_of_this_kit_is_measured_layer_by_layer(tmp_path):
     series = Series.read(kit(tmp_path / "run"))
-    assert (series.unit, series.numbers, series.gaps, series.troubles) == ("epoch", tuple(range(1, 8)), (), ())
-    assert series.layers == tuple(sorted(LAYERS)) and not series.based
+    assert (series.unit, series.numbers, series.gaps, series.unread) == ("epoch", tuple(range(1, 8)), (), ())
+    assert series.layers == tuple(sorted(LAYERS)) and not series.has_base
     layer, values = series.layers[0], dora(3)
     update = 16 / 2 * (values[f"{layer}.delta_D_A"].double().T @ values[f"{layer}.delta_D_B"].double().T)
     assert series.measures["update"][0, 2] == pytest.approx(float(update.norm()))
@@ -37,7 +37,7 @@ def test_where_the_file_holds_the_base_effective_weights_are_compared(tmp_path):
         direction = base.double() + 8 * (a.T @ b.T)
         weights.append(m[:, None] * direction / direction.norm(dim=1, keepdim=True))
     cosine = torch.nn.functional.cosine_similarity(weights[0].flatten(), weights[1].flatten(), dim=0)
-    assert series.based and series.measures["to_first"][0, 1] == pytest.approx(float(cosine))
+    assert series.has_base and series.measures["to_first"][0, 1] == pytest.approx(float(cosine))
     assert np.isfinite(series.measures["to_base"]).all()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dora_repro import BadInput
-from dora_repro.series.pairs import parting_of
+from dora_repro.series.pairs import compare_series
 from dora_repro.series.series import Series
 from dora_repro.study import TrainingConfig
 from dora_repro.subject.demo import trained, two_trained
@@ -20,7 +20,7 @@ def test_a_training_is_saved_after_each_epoch_and_threads_are_put_back(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["epoch1.pt", "epoch2.pt"]
     assert torch.get_num_threads() == before
     plain = trained(replace(config, perturbation="none"), "plain", tmp_path)
-    assert parting_of(Series.read(plain), Series.read(folder)).first == 2
+    assert compare_series(Series.read(plain), Series.read(folder)).first == 2
 
 
 def test_given_folders_are_not_trained_again():

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dora_repro.errors import BadInput
-from dora_repro.series.pairs import Parting, parting_of
+from dora_repro.series.pairs import SeriesComparison, compare_series
 from dora_repro.series.series import Series
 from dora_repro.show.names import shortened
 from dora_repro.widgets.checkpoints import figures, text
@@ -56,7 +56,7 @@ class CheckpointExplorer(Panel):
         super().__init__()  # first: what raises below leaves a widget that can be closed
         self.series = folder if isinstance(folder, Series) else Series.read(folder)
         self.other = other if other is None or isinstance(other, Series) else Series.read(other)
-        self.parting = parting_of(self.series, self.other)
+        self.pair = compare_series(self.series, self.other)
         self._searching = False
         self._drawn: dict[tuple[str, tuple[str, ...]], tuple[str, str, bytes]] = {}  # by view and layers
         wide = {"description_width": "5em"}
@@ -95,7 +95,7 @@ class CheckpointExplorer(Panel):
             return
         key = self.view.value, self.chosen
         if key not in self._drawn:
-            view = render(key[0], self.series, self.other, self.parting, key[1])
+            view = render(key[0], self.series, self.other, self.pair, key[1])
             if view.figure is not None:
                 draw(self.picture, view.figure)
             if len(self._drawn) == CACHED:
@@ -121,7 +121,7 @@ def find(layers: tuple[str, ...], words: str) -> tuple[tuple[str, str], ...]:
 
 
 def render(
-    view: str, series: Series, other: Series | None, parting: Parting | None, layers: tuple[str, ...]
+    view: str, series: Series, other: Series | None, pair: SeriesComparison | None, layers: tuple[str, ...]
 ) -> View:
     """Render one of `VIEWS`.
 
@@ -129,7 +129,7 @@ def render(
         view: one of the values of `VIEWS`.
         series: the checkpoints of a run.
         other: those of another run.
-        parting: of the two.
+        pair: of the two.
         layers: to show.
 
     Raises:
@@ -138,20 +138,20 @@ def render(
     sides = [series] if other is None else [series, other]
     if view == "contents":
         summaries = [text.summary(side) for side in sides]
-        summaries += [text.divergence_text(parting, series.unit)] if parting is not None else []
-        return View("\n\n".join(summaries), "".join(text.contents_html(side, parting) for side in sides))
+        summaries += [text.divergence_text(pair, series.unit)] if pair is not None else []
+        return View("\n\n".join(summaries), "".join(text.contents_html(side, pair) for side in sides))
     if view == "outliers":
         return View("\n\n".join(text.outliers_text(side, layers) for side in sides))
     if view in VIEWS.values() and not layers:
         return View("No layer matches the search.")
     if view == "trajectories":
-        diverged = f"{text.divergence_text(parting, series.unit)}\n" if parting is not None else ""
+        diverged = f"{text.divergence_text(pair, series.unit)}\n" if pair is not None else ""
         summary = diverged + text.trajectories_text(series, layers)
         return View(summary, figure=figures.trajectories(series, other, layers))
     if view == "changes":
         summary = "\n".join(text.changes_text(side, layers) for side in sides)
         return View(summary, figure=figures.changes(series, other, layers))
-    if view == "distance" and parting is not None:
-        summary = text.divergence_text(parting, series.unit)
-        return View(summary, figure=figures.distance(parting, series.unit, layers))
+    if view == "distance" and pair is not None:
+        summary = text.divergence_text(pair, series.unit)
+        return View(summary, figure=figures.distance(pair, series.unit, layers))
     raise BadInput(f"view={view!r}: choose one of {', '.join(VIEWS.values())}; 'distance' needs two folders")

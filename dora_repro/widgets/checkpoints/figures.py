@@ -1,4 +1,4 @@
-"""Figures of a series of checkpoints: pure functions, each from a `Series` or a `Parting` to a closed `Figure`.
+"""Figures of a series of checkpoints: pure functions from a `Series` or a `SeriesComparison` to a closed `Figure`.
 
 Lines and columns stand for checkpoints that exist. Where one is missing or could not be read, a line breaks and a cell
 is blank.
@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from dora_repro.errors import BadInput
-from dora_repro.series.pairs import Parting
+from dora_repro.series.pairs import SeriesComparison
 from dora_repro.series.series import MEASURES, Series
 from dora_repro.show.figures import LABELS
 from dora_repro.show.names import cut, shortened
@@ -152,25 +152,25 @@ def changes(series: Series, other: Series | None = None, layers: Sequence[str] |
     return figure
 
 
-def distance(parting: Parting | None, unit: str = "epoch", layers: Sequence[str] | None = None) -> Figure | None:
+def distance(pair: SeriesComparison | None, unit: str = "epoch", layers: Sequence[str] | None = None) -> Figure | None:
     """Draw a heat map, layer × number, of the distance between two series.
 
     Args:
-        parting: of the two series; if None (there is one series only), nothing is drawn, and None returned.
+        pair: of the two series; if None (there is one series only), nothing is drawn, and None returned.
         unit: what the numbers count.
         layers: to draw; None for all.
 
     Raises:
         BadInput: the series have none of these layers in common.
     """
-    return None if parting is None else _distance(parting, unit, layers)
+    return None if pair is None else _distance(pair, unit, layers)
 
 
 @styled
-def _distance(parting: Parting, unit: str, layers: Sequence[str] | None) -> Figure:
-    places = positions(parting.layers, layers)
-    names = [parting.layers[at] for at in places]
-    figure, _ = _maps([parting.sizes[places]], [parting.numbers], [[]], names, "distance, relative to size", unit)
+def _distance(pair: SeriesComparison, unit: str, layers: Sequence[str] | None) -> Figure:
+    places = positions(pair.layers, layers)
+    names = [pair.layers[at] for at in places]
+    figure, _ = _maps([pair.distances[places]], [pair.numbers], [[]], names, "distance, relative to size", unit)
     return figure
 
 

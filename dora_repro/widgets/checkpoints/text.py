@@ -6,7 +6,7 @@ import numpy as np
 
 from dora_repro.checkpoint.components import COMPONENTS
 from dora_repro.checkpoint.contents import LAYOUTS
-from dora_repro.series.pairs import Parting
+from dora_repro.series.pairs import SeriesComparison
 from dora_repro.series.series import LEAST_CHANGES, MEASURES, Series
 from dora_repro.show.html import html_table
 from dora_repro.show.names import shortened
@@ -32,10 +32,10 @@ def summary(series: Series) -> str:
     ]
     missing = ", ".join(_span(*gap) for gap in series.gaps)
     lines.append(f"Missing: {unit} {missing}." if missing else f"No {unit} is missing.")
-    troubles = [f"Not read: {unit} {one.number}: {one.reason}." for one in series.troubles]
+    troubles = [f"Not read: {unit} {one.number}: {one.reason}." for one in series.unread]
     lines += _some(troubles) + _missing_parts(series)
-    if series.aside:
-        lines.append(f"Not part of the series: {', '.join(_some(series.aside))}.")
+    if series.ignored:
+        lines.append(f"Not part of the series: {', '.join(_some(series.ignored))}.")
     return "\n".join(lines)
 
 
@@ -50,40 +50,40 @@ def _missing_parts(series: Series) -> list[str]:
     return lines
 
 
-def contents_rows(series: Series, parting: Parting | None = None) -> tuple[list[str], list[list[str]]]:
+def contents_rows(series: Series, pair: SeriesComparison | None = None) -> tuple[list[str], list[list[str]]]:
     """Return a table, number × component, of what the checkpoints hold.
 
     Args:
         series: the checkpoints of a run.
-        parting: of this run and another; adds a column that says where their parameters are equal.
+        pair: of this run and another; adds a column that says where their parameters are equal.
 
     Returns:
         The heads of the columns, and the rows: one for each checkpoint, one for each gap.
     """
     parts = [part for part in COMPONENTS if any(part in held for held in series.components)]
     parts += [part for part in WANTED if part not in parts]
-    same = {} if parting is None else dict(zip(parting.numbers, parting.equal, strict=True))
+    same = {} if pair is None else dict(zip(pair.numbers, pair.equal, strict=True))
     rows = []
     for number, present in zip(series.numbers, series.components, strict=True):
         marks = [PRESENT if part in present else ABSENT for part in parts]
-        compared = [] if parting is None else [EQUAL[same.get(number)]]
-        torn = any(one.number == number for one in series.troubles)
+        compared = [] if pair is None else [EQUAL[same.get(number)]]
+        torn = any(one.number == number for one in series.unread)
         read = "" if not torn else "in part" if present else UNREADABLE
         rows.append((number, [str(number), *marks, *compared, read]))
     for first, last in series.gaps:
-        rows.append((first, [_span(first, last), *[""] * (len(parts) + (parting is not None)), "missing"]))
-    heads = [series.unit, *parts, *(["other run"] if parting is not None else []), "files"]
+        rows.append((first, [_span(first, last), *[""] * (len(parts) + (pair is not None)), "missing"]))
+    heads = [series.unit, *parts, *(["other run"] if pair is not None else []), "files"]
     return heads, [cells for _, cells in sorted(rows)]
 
 
-def contents_table(series: Series, parting: Parting | None = None) -> str:
+def contents_table(series: Series, pair: SeriesComparison | None = None) -> str:
     """Return `contents_rows` as text."""
-    return table(*contents_rows(series, parting))
+    return table(*contents_rows(series, pair))
 
 
-def contents_html(series: Series, parting: Parting | None = None) -> str:
+def contents_html(series: Series, pair: SeriesComparison | None = None) -> str:
     """Return `contents_rows` as HTML; a long table scrolls."""
-    heads, rows = contents_rows(series, parting)
+    heads, rows = contents_rows(series, pair)
     return html_table(series.name, heads, rows, centred=True, height=420)
 
 
@@ -123,7 +123,7 @@ def trajectories_text(series: Series, layers: Sequence[str] | None = None) -> st
         series: the checkpoints of a run.
         layers: to consider; None for all.
     """
-    compared = "effective weights" if series.based else "low-rank updates (the files hold no base)"
+    compared = "effective weights" if series.has_base else "low-rank updates (the files hold no base)"
     chosen = _positions(series, layers)
     cosines = _known(series.measures["to_first"][chosen])
     if not cosines:
@@ -167,31 +167,31 @@ def _known(values: np.ndarray) -> list[tuple[float, int, int]]:
     return [(float(v), row, column) for row, line in enumerate(values) for column, v in enumerate(line) if v == v]
 
 
-def divergence_text(parting: Parting | None, unit: str = "epoch") -> str:
+def divergence_text(pair: SeriesComparison | None, unit: str = "epoch") -> str:
     """Say where two series diverge, by bytes.
 
     Args:
-        parting: of the two; None if there is one only.
+        pair: of the two; None if there is one only.
         unit: what their numbers count.
     """
-    if parting is None:
+    if pair is None:
         return "There is one folder only: nothing to compare it with."
-    if parting.first is None:
-        lines = [f"All parameters are byte-identical at {unit} {spans(parting.numbers)}."]
+    if pair.first is None:
+        lines = [f"All parameters are byte-identical at {unit} {spans(pair.numbers)}."]
     else:
-        equal = [number for number in parting.numbers if number < parting.first]
+        equal = [number for number in pair.numbers if number < pair.first]
         before = f"Byte-identical at {unit} {spans(equal)}" if equal else "Different from the beginning"
-        lines = [f"{before}; {unit} {parting.first} is the first that differs."]
-        again = [n for n, same in zip(parting.numbers, parting.equal, strict=True) if same and n > parting.first]
+        lines = [f"{before}; {unit} {pair.first} is the first that differs."]
+        again = [n for n, same in zip(pair.numbers, pair.equal, strict=True) if same and n > pair.first]
         lines += [f"Byte-identical again at {unit} {spans(again)}."] if again else []
-    others = {part: first for part, first in parting.components.items() if part not in ("model", "adapter", "other")}
+    others = {part: first for part, first in pair.components.items() if part not in ("model", "adapter", "other")}
     differ = [f"{part} (from {unit} {first})" for part, first in others.items() if first is not None]
     same = [part for part, first in others.items() if first is None]
     lines += [f"Beside the parameters, different: {', '.join(differ)}."] if differ else []
     lines += [f"Identical throughout: {', '.join(same)}."] if same else []
     lines += [
         f"Only the {which} has {unit} {spans(numbers)}."
-        for which, numbers in zip(("first", "second"), parting.alone, strict=True)
+        for which, numbers in zip(("first", "second"), pair.only_in, strict=True)
         if numbers
     ]
     return "\n".join(lines)

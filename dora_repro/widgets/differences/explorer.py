@@ -174,7 +174,7 @@ def render(
         layer = dora_layer(sides, step, leaf, base, alpha)
         if not isinstance(layer, Layer):
             return text_html(layer), b""
-        return text_html(layer_text(layer, sides.names)), _png(figures.dora_rows(layer, sides.names))
+        return text_html(layer_text(layer)), _png(figures.dora_rows(layer, sides.names))
     pair = _tensors(sides, step, leaf, view)
     if isinstance(pair, str):
         return text_html(text.values_text(sides, step, leaf, pair)), b""

@@ -234,17 +234,18 @@ def dora_rows(layer: Layer, names: tuple[str, str] = NAMES) -> Figure:
     """
     figure = plt.figure(figsize=(WIDTH, 6.4), layout="none")
     panels = [figure.add_axes((0.12, bottom, 0.76, 0.17)) for bottom in (0.79, 0.555, 0.32, 0.085)]
-    what = "weight" if layer.whole else "low-rank update"
-    _draw_rows(panels[0], dict(zip(names, layer.lengths, strict=True)), "length m of each row", log=False)
-    rotation = f"rotation of the direction{'' if layer.whole else ' of the update'}, 1 − cosine"
-    _draw_rows(panels[1], {"": layer.turned}, rotation)
-    size = np.abs(layer.lengths[0])
-    gap = np.divide(np.abs(layer.lengths[1] - layer.lengths[0]), size, out=np.full_like(size, np.nan), where=size > 0)
-    _draw_rows(panels[2], {what: layer.off, "length m alone": gap}, "deviation, as a share of the row")
+    what = "weight" if layer.has_directions else "low-rank update"
+    _draw_rows(panels[0], dict(zip(names, layer.magnitudes, strict=True)), "length m of each row", log=False)
+    rotation = f"rotation of the direction{'' if layer.has_directions else ' of the update'}, 1 − cosine"
+    _draw_rows(panels[1], {"": layer.rotations}, rotation)
+    expected, actual = layer.magnitudes
+    size = np.abs(expected)
+    gap = np.divide(np.abs(actual - expected), size, out=np.full_like(size, np.nan), where=size > 0)
+    _draw_rows(panels[2], {what: layer.relative_distances, "length m alone": gap}, "deviation, as a share of the row")
     _draw_weight(figure, panels[3], layer, what)
     for axes in panels:
-        axes.set_xlim(-0.5, len(layer.turned) - 0.5)
-        axes.xaxis.set_major_locator(_whole(10, len(layer.turned)) if axes is panels[3] else NullLocator())
+        axes.set_xlim(-0.5, len(layer.rotations) - 0.5)
+        axes.xaxis.set_major_locator(_whole(10, len(layer.rotations)) if axes is panels[3] else NullLocator())
     panels[3].set_xlabel("row of the layer's weight")
     return figure
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from dora_repro.series.pairs import parting_of
+from dora_repro.series.pairs import compare_series
 from dora_repro.series.series import Series
 from dora_repro.widgets.checkpoints import text
 from tests.series.folders import LAYERS, dora, kit
@@ -59,12 +59,12 @@ def test_where_two_runs_part_in_words(tmp_path):
 
     one = Series.read(kit(tmp_path / "one", rng={"torch": torch.zeros(5056, dtype=torch.uint8)}))
     other = Series.read(kit(tmp_path / "other", range(2, 9), later, rng={"torch": torch.ones(5056, dtype=torch.uint8)}))
-    assert text.divergence_text(parting_of(one, other)).splitlines() == [
+    assert text.divergence_text(compare_series(one, other)).splitlines() == [
         "Byte-identical at epoch 2–3; epoch 4 is the first that differs.",
         "Beside the parameters, different: rng (from epoch 2).",
         "Identical throughout: progress.",
         "Only the first has epoch 1.",
         "Only the second has epoch 8.",
     ]
-    assert text.divergence_text(parting_of(one, one)).startswith("All parameters are byte-identical at epoch 1–7.")
+    assert text.divergence_text(compare_series(one, one)).startswith("All parameters are byte-identical at epoch 1–7.")
     assert text.divergence_text(None) == "There is one folder only: nothing to compare it with."
