@@ -74,6 +74,7 @@ ELSEWHERE = {
     "sides/protocol.py": "tests/sides/test_session.py",
     # Steps of walking and of restoring, tested on whole worlds of objects.
     "state/assign.py": "tests/state/test_restoring.py",
+    "state/bytecode_names.py": "tests/state/test_source_names.py",
     "state/attributes.py": "tests/state/test_walk_python.py",
     "state/leaves.py": "tests/state/test_walk_python.py",
     "state/per_type.py": "tests/state/test_type_dispatch.py",

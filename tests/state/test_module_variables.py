@@ -89,7 +89,7 @@ def test_items_that_are_set_tell_the_container_and_nothing_else_of_the_line():
 """
     namespace = {name: [] for name in names}
     exec(code, namespace)
-    used = module_variables._used(namespace["step"].__code__)
+    used = module_variables.names_of(namespace["step"])
     assert set(used) == names and {name for name, kept in used.items() if kept} == {"a", "d", "e", "f"}
 
 

@@ -1,0 +1,67 @@
+"""Which global names a function uses, and which of them it changes, read from its bytecode: where there is no source.
+
+Bytecode differs between versions of Python; what is read here is that of 3.11 to 3.14.
+"""
+
+import dis
+from types import CodeType
+
+from dora_repro.state.source_names import Names, changes_in_place
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+
+
+def names_in_bytecode(code: CodeType) -> Names:
+    """The global names of a function and of those inside it."""
+    used: Names = {}
+    done: list[dis.Instruction] = []
+    for instruction in dis.get_instructions(code):
+        name, operation = instruction.argval, instruction.opname
+        if operation in _LOADS:
+            used.setdefault(name, False)
+        elif operation in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            used[name] = True
+        elif operation in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
+            changed = _container(done, keys=2 if operation == "STORE_SLICE" else 1)
+            used.update({} if changed is None else {changed: True})
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD") and done and done[-1].opname in _LOADS:
+            if isinstance(name, str) and changes_in_place(name):
+                used[done[-1].argval] = True
+        done.append(instruction)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            for name, kept in names_in_bytecode(inner).items():
+                used[name] = used.get(name, False) or kept
+    return used
+
+
+def _container(done: list[dis.Instruction], keys: int) -> str | None:
+    """The global name whose item the next instruction sets or deletes: `NAME[key] = …`, `NAME[key][key] += …`.
+
+    Args:
+        done: the instructions before it.
+        keys: how many values of the stack lie on top of the container: a key, or both ends of a slice.
+    """
+    end = len(done)
+    if done and done[-1].opname == "SWAP":  # of `+=`: container and key were copied before the item was read
+        while end and done[end - 1].opname != "COPY":
+            end -= 1
+        while end and done[end - 1].opname == "COPY":
+            end -= 1
+    while end:
+        pushed = 0  # go back over what put the keys there
+        while end and pushed != keys:
+            end -= 1
+            pushed += dis.stack_effect(done[end].opcode, done[end].arg, jump=False)
+        if not end or not _reads_item(done[end - 1]):
+            break
+        keys = 2 if done[end - 1].opname == "BINARY_SLICE" else 1
+        end -= 1
+    return str(done[end - 1].argval) if end and done[end - 1].opname in _LOADS else None
+
+
+def _reads_item(instruction: dis.Instruction) -> bool:
+    """`BINARY_SUBSCR` until Python 3.13, `BINARY_OP [` from 3.14 on."""
+    if instruction.opname == "BINARY_OP":
+        return instruction.argrepr.startswith("[")
+    return instruction.opname in ("BINARY_SUBSCR", "BINARY_SLICE")

@@ -1,0 +1,304 @@
+"""Which global names a function uses, and which of them it changes, read from the syntax tree of its source.
+
+The source is what `linecache` has of the code's file, notebooks' cells included. It may have been edited since, so it
+counts only where the function in it has the name, the arguments and the global names of the code. Without such source
+(code made by `exec`, a file that is gone, tests that pytest rewrote) `bytecode_names.py` reads the bytecode.
+"""
+
+import ast
+import linecache
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from inspect import CO_VARARGS, CO_VARKEYWORDS
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias
+
+Names: TypeAlias = dict[str, bool]
+"""Global name -> whether it is assigned, or what it names is changed in place."""
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_CHANGING = frozenset(
+    {"append", "appendleft", "extend", "extendleft", "insert", "remove", "pop", "popleft", "popitem", "clear", "add"}
+    | {"discard", "update", "setdefault", "sort", "reverse", "rotate", "fill", "put", "resize"}
+)
+
+
+def changes_in_place(method: str) -> bool:
+    """Whether a method of this name changes what it is called on: those of containers, and torch's in place."""
+    return method in _CHANGING or (method[-1:] == "_" and method[-2:] != "__")
+
+
+def names_in_source(function: FunctionType) -> Names | None:
+    """The global names of a function and of those inside it; None where there is no source that is its own."""
+    code = function.__code__
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    node = _in_its_lines(code, lines) or _in_its_file(code, lines)
+    if node is None or tuple(_arguments(node)) != _arguments_of(code):
+        return None
+    names: Names = {}
+    _function_scope(node).resolve(frozenset(code.co_freevars), names)
+    known = {name for inner in _with_inner(code) for name in inner.co_names}
+    return names if names.keys() <= known else None
+
+
+# --- finding the function --------------------------------------------------------------------------------------------
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def _in_its_lines(code: CodeType, lines: list[str]) -> Function | None:
+    """The function as parsed from its own lines, which takes a part of the time that its file would."""
+    last = max(end or first or 0 for inner in _with_inner(code) for first, end, _, _ in inner.co_positions())
+    block = "".join(lines[code.co_firstlineno - 1 : last])
+    body = _parsed(f"if 1:\n{block}" if block[:1].isspace() else block)
+    if len(body) == 1 and isinstance(body[0], ast.If):
+        body = body[0].body
+    node = body[0] if len(body) == 1 else None
+    return node if isinstance(node, _FUNCTIONS) and _name_of(node) == code.co_name else None
+
+
+def _in_its_file(code: CodeType, lines: list[str]) -> Function | None:
+    """The function as parsed with its whole file: a lambda is a part of a statement, which may begin before it."""
+    nodes = _functions_of_file("".join(lines)).get((code.co_name, code.co_firstlineno), [])
+    if len(nodes) > 1:  # lambdas of one line
+        places = set(code.co_positions())
+        nodes = [node for node in nodes if isinstance(node, ast.Lambda) and _place(node.body) in places]
+    return nodes[0] if len(nodes) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _functions_of_file(text: str) -> dict[tuple[str, int], list[Function]]:
+    """Functions by name and first line, which is that of the first decorator."""
+    nodes: dict[tuple[str, int], list[Function]] = defaultdict(list)
+    for node in (inner for statement in _parsed(text) for inner in ast.walk(statement)):
+        if isinstance(node, _FUNCTIONS):
+            decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+            nodes[_name_of(node), min(part.lineno for part in (node, *decorators))].append(node)
+    return nodes
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):  # a part of a statement, or a file of something else
+        return []
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    """A code object and those inside it."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _with_inner(inner)
+
+
+def _name_of(node: Function) -> str:
+    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
+
+
+def _arguments(node: Function) -> Iterator[str]:
+    parts = node.args
+    every = (*parts.posonlyargs, *parts.args, *parts.kwonlyargs, parts.vararg, parts.kwarg)
+    return (argument.arg for argument in every if argument is not None)
+
+
+def _arguments_of(code: CodeType) -> tuple[str, ...]:
+    """As `_arguments`, of the compiled function."""
+    starred = bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
+
+
+def _place(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
+    """As `code.co_positions()` gives it."""
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+# --- reading it ------------------------------------------------------------------------------------------------------
+
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@dataclass
+class _Scope:
+    """What one scope does with names: a function, the body of a class, a comprehension.
+
+    Attributes:
+        used: names that are read, and whether what they name is changed.
+        bound: names that are assigned, imported, defined, caught or deleted.
+        declared: names said to be `global`.
+        elsewhere: names said to be `nonlocal`.
+        inside: the scopes inside it.
+        of_class: whether it is the body of a class, whose names the functions in it do not see.
+        outer: the scope that a `:=` binds in, where it is a comprehension.
+    """
+
+    used: list[tuple[str, bool]] = field(default_factory=list)
+    bound: set[str] = field(default_factory=set)
+    declared: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+    inside: list["_Scope"] = field(default_factory=list)
+    of_class: bool = False
+    outer: "_Scope | None" = None
+
+    def resolve(self, local: frozenset[str], names: Names) -> None:
+        """Add the global names of this scope and of those inside it to `names`.
+
+        Args:
+            local: names of the functions around it.
+            names: gets the global ones.
+        """
+        if not self.of_class:  # a class reads a global name until it has one of its own
+            local |= self.bound - self.declared - self.elsewhere
+        for name, changed in self.used:
+            if name in self.declared or name not in local:
+                names[name] = names.get(name, False) or changed
+        for name in self.bound & self.declared:
+            names[name] = True
+        for scope in self.inside:
+            scope.resolve(local, names)
+
+    def read(self, nodes: Iterable[Any]) -> None:
+        """Note what these nodes do, those inside them included."""
+        waiting: list[Any] = [*nodes]
+        while waiting:
+            node = waiting.pop()
+            if type(node) is list:
+                waiting += node
+            elif (note := _NOTES.get(type(node))) is not None:
+                waiting += note(self, node)
+            elif isinstance(node, ast.AST):
+                waiting += node.__dict__.values()  # quicker than `ast.iter_child_nodes`; what is no node is left here
+
+
+def _function_scope(node: Function) -> _Scope:
+    """The body of a function; its decorators, defaults and annotations belong to the scope around it."""
+    scope = _Scope(bound=set(_arguments(node)))
+    scope.read([node.body] if isinstance(node, ast.Lambda) else node.body)
+    return scope
+
+
+# What a scope notes of a node, by its type; each returns what is still to be read in this scope.
+
+
+def _name(scope: _Scope, node: ast.Name) -> Iterable[Any]:
+    if isinstance(node.ctx, ast.Load):
+        scope.used.append((node.id, False))
+    else:
+        scope.bound.add(node.id)
+    return ()
+
+
+def _attribute(scope: _Scope, node: ast.Attribute) -> Iterable[Any]:
+    """`NAME.append`."""
+    if isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load) and changes_in_place(node.attr):
+        scope.used.append((node.value.id, True))
+    return (node.value,)
+
+
+def _subscript(scope: _Scope, node: ast.Subscript) -> Iterable[Any]:
+    """`NAME[key] = …`, `NAME[key][key] += …`, `del NAME[key]`."""
+    if not isinstance(node.ctx, ast.Load):
+        container: ast.expr = node
+        while isinstance(container, ast.Subscript):
+            container = container.value
+        if isinstance(container, ast.Name):
+            scope.used.append((container.id, True))
+    return node.value, node.slice
+
+
+def _annotated(scope: _Scope, node: ast.AnnAssign) -> Iterable[Any]:
+    """Without its annotation, which names types. `x: int` alone makes `x` a name of this scope, and assigns nothing."""
+    return node.target, node.value
+
+
+def _declared(scope: _Scope, node: ast.Global) -> Iterable[Any]:
+    scope.declared.update(node.names)
+    return ()
+
+
+def _elsewhere(scope: _Scope, node: ast.Nonlocal) -> Iterable[Any]:
+    scope.elsewhere.update(node.names)
+    return ()
+
+
+def _import(scope: _Scope, node: ast.Import | ast.ImportFrom) -> Iterable[Any]:
+    scope.bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    return ()
+
+
+def _named_part(scope: _Scope, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> Iterable[Any]:
+    if node.name is not None:
+        scope.bound.add(node.name)
+    return node.__dict__.values()
+
+
+def _rest_of_mapping(scope: _Scope, node: ast.MatchMapping) -> Iterable[Any]:
+    if node.rest is not None:
+        scope.bound.add(node.rest)
+    return node.__dict__.values()
+
+
+def _walrus(scope: _Scope, node: ast.NamedExpr) -> Iterable[Any]:
+    """`:=` binds its name in the function around a comprehension."""
+    around = scope
+    while around.outer is not None:
+        around = around.outer
+    around.bound.add(node.target.id)
+    return (node.value,)
+
+
+def _function(scope: _Scope, node: Function) -> Iterable[Any]:
+    scope.inside.append(_function_scope(node))
+    defaults = (*node.args.defaults, *node.args.kw_defaults)
+    if isinstance(node, ast.Lambda):
+        return defaults
+    scope.bound.add(node.name)
+    return *node.decorator_list, *defaults
+
+
+def _class(scope: _Scope, node: ast.ClassDef) -> Iterable[Any]:
+    scope.bound.add(node.name)
+    body = _Scope(of_class=True)
+    body.read(node.body)
+    scope.inside.append(body)
+    return *node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)
+
+
+def _comprehension(scope: _Scope, node: Any) -> Iterable[Any]:
+    """A scope of its own, but for the first thing that it goes over."""
+    inner = _Scope(outer=scope)
+    first, *rest = node.generators
+    parts = (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,)
+    inner.read((*parts, first.target, *first.ifs, *rest))
+    scope.inside.append(inner)
+    return (first.iter,)
+
+
+_NOTES: dict[type, Any] = {
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.AnnAssign: _annotated,
+    ast.Global: _declared,
+    ast.Nonlocal: _elsewhere,
+    ast.Import: _import,
+    ast.ImportFrom: _import,
+    ast.ExceptHandler: _named_part,
+    ast.MatchAs: _named_part,
+    ast.MatchStar: _named_part,
+    ast.MatchMapping: _rest_of_mapping,
+    ast.NamedExpr: _walrus,
+    **dict.fromkeys(_FUNCTIONS, _function),
+    ast.ClassDef: _class,
+    **dict.fromkeys(_COMPREHENSIONS, _comprehension),
+    # The most frequent, for speed: what they hold, without looking at each of their fields.
+    ast.Constant: lambda scope, node: (),
+    ast.Call: lambda scope, node: (node.func, *node.args, *node.keywords),
+    ast.keyword: lambda scope, node: (node.value,),
+    ast.Expr: lambda scope, node: (node.value,),
+    ast.Assign: lambda scope, node: (node.value, *node.targets),
+}

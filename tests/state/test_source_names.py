@@ -1,0 +1,162 @@
+"""Global names of functions, read from their source and from their bytecode: which are used, and which are changed."""
+
+import importlib.util
+import itertools
+import types
+
+import pytest
+
+from dora_repro.state.bytecode_names import names_in_bytecode
+from dora_repro.state.module_variables import names_of
+from dora_repro.state.source_names import changes_in_place, names_in_source
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A module of some text, imported from a file."""
+
+    def loaded(text: str) -> types.ModuleType:
+        path = tmp_path / f"of_source_{next(numbers)}.py"
+        path.write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
+
+
+CHANGES = {  # a body -> (global names that it changes, those it only reads)
+    "a[key] = b[0] + c": ("a", "b c key"),
+    "a[key[0]][b(key)] = 1": ("a", "b key"),
+    "a[key] += b[1]": ("a", "b key"),
+    "a[0][b[1]] -= 1": ("a", "b"),
+    "a[1:2] = b[3:4]": ("a", "b"),
+    "a[b:c][0] = 1": ("a", "b c"),
+    "del a[key], b": ("a", "key"),  # `b` is deleted here, so it is a local name
+    "a.x[0] = 2": ("", "a"),
+    "a.append(b)": ("a", "b"),
+    "a.mul_(b).add(c)": ("a", "b c"),
+    "a.x.append(b)": ("", "a b"),
+    "method = a.append": ("a", ""),
+    "a.__add__(b)": ("", "a b"),
+    "global a\n    a += b": ("a", "b"),
+    "global a\n    for a in b: pass": ("a", "b"),
+    "global a\n    import os.path as a": ("a", ""),
+    "global a\n    def a(): pass": ("a", ""),
+    "global a\n    del a": ("a", ""),
+    "global a\n    try: pass\n    except c as a: pass": ("a", "c"),
+    "b = 1\n    b[0] = a": ("", "a"),
+    "import b\n    b.append(a)": ("", "a"),
+    "with a as b: b.append(c)": ("", "a c"),
+    "return [b for b in a if (c := b)], b": ("", "a b"),
+    "return [a.append(b) for b in b]": ("a", "b"),
+    "return {a: b for a in c}, (a for b in [1]), {c for a in [2]}": ("", "a b c"),
+    "def inner(a, *b, c=c, **key):\n        a.append(b), b.append(c), key.clear()\n        return inner": ("", "c"),
+    "def inner():\n        a.append(b)\n        b = 1": ("a", ""),
+    "b = 1\n    def inner():\n        nonlocal b\n        b = a": ("", "a"),
+    "b = 1\n    def inner():\n        global b\n        b = a": ("b", "a"),
+    "@b\n    def inner(): a.clear()": ("a", "b"),
+    "async def inner():\n        async for x in a: b[x] = await c": ("b", "a c"),
+    "return (lambda x, y=b: a.append(x))": ("a", "b"),
+    "x: c\n    return a": ("", "a"),
+    "match a:\n        case {'x': b, **c}: b.append(c)\n        case [*key]: return key": ("", "a"),
+    "match a:\n        case str() as b: b.append(c)": ("", "a c str"),
+    "return f'{a.pop()!r:{b}}'": ("a", "b"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", CHANGES)
+def test_what_a_function_changes_and_what_it_reads(body, load):
+    function = load(f"def step():\n    {body}\n").step
+    changed, read = (set(names.split()) for names in CHANGES[body])
+    expected = dict.fromkeys(changed, True) | dict.fromkeys(read, False)
+    assert names_in_source(function) == expected == names_in_bytecode(function.__code__)
+
+
+def test_functions_in_a_class_do_not_see_its_names(load):
+    body = "class Inner(b):\n        a.append(1)\n        c = key\n        def method(self): return c"
+    function = load(f"def step():\n    {body}\n").step
+    assert names_in_source(function) == {"a": True, "b": False, "c": False, "key": False}
+    compiled = names_in_bytecode(function.__code__)  # which sets `__module__` from `__name__`
+    assert {name: kept for name, kept in compiled.items() if name != "__name__"} == names_in_source(function)
+
+
+def test_a_name_of_a_class_may_be_a_global_one_too(load):
+    """A class's body reads the global name until it has one of its own; bytecode says no more than that either."""
+    function = load("def step():\n    class Inner:\n        a = a\n        a.append(1)\n").step
+    assert names_in_source(function) == {"a": True}
+    assert names_in_bytecode(function.__code__)["a"] is True
+
+
+METHODS = '''
+class Run:
+    """With lines at the margin."""
+
+    def step(self):
+        """A text
+that begins at the margin.
+"""
+        super().step()
+        self.seen = seen.append("""
+    x""")
+
+    @staticmethod
+    @torch.no_grad(
+        "over several lines"
+    )
+    def decorated(first, /, *rest, key=None):
+        seen[first] = key
+
+    def quiet(self): pass
+'''
+
+
+def test_methods_are_found_in_the_lines_of_their_class(load):
+    run = load("torch = __import__('types').SimpleNamespace(no_grad=lambda text: lambda f: f)\n" + METHODS).Run
+    assert names_in_source(run.step) == {"seen": True, "super": False}
+    assert names_in_source(run.decorated) == {"seen": True}
+    assert names_in_source(run.quiet) == {}
+
+
+def test_lambdas_are_found_even_where_several_begin_in_one_line(load):
+    module = load("pair = (lambda x: a.append(x), lambda x: b + x)\n")
+    assert [names_in_source(function) for function in module.pair] == [{"a": True}, {"b": False}]
+    (first, second) = load("pair = [\n    lambda: a.clear(),\n    (lambda: b)]\n").pair
+    assert names_in_source(first) == {"a": True} and names_in_source(second) == {"b": False}
+
+
+def test_closures_know_the_names_of_the_functions_around_them(load):
+    function = load("def make(a):\n    def step():\n        a.append(b)\n    return step\n").make([])
+    assert names_in_source(function) == {"b": False} == names_in_bytecode(function.__code__)
+
+
+def test_code_without_source_is_read_from_its_bytecode():
+    namespace = {}
+    exec("def step():\n    a[0] = b\nf = lambda: c.append(1)", namespace)
+    assert names_in_source(namespace["step"]) is None and names_in_source(namespace["f"]) is None
+    assert names_of(namespace["step"]) == {"a": True, "b": False}
+    assert names_of(namespace["f"]) == {"c": True}
+
+
+def test_a_source_that_was_edited_since_is_not_taken_for_the_functions(load, tmp_path):
+    module = load("def step():\n    a.append(b)\n\ndef other(x):\n    return c\n")
+    for edited in (
+        "def step():\n    d.append(b)\n\ndef other(x):\n    return c\n",
+        "# a line more\ndef step():\n    a.append(b)\n",
+        "def step(x):\n    a.append(b)\n",
+        "def step():\n    a.append(\n",
+        "",
+    ):
+        (tmp_path / f"{module.__name__}.py").write_text(edited, encoding="utf-8")
+        assert names_in_source(module.step) is None
+        assert names_of(module.step) == {"a": True, "b": False}
+    (tmp_path / f"{module.__name__}.py").unlink()
+    assert names_in_source(module.other) is None and names_of(module.other) == {"c": False}
+
+
+def test_methods_that_change_what_they_are_called_on():
+    assert all(map(changes_in_place, ("append", "mul_", "zero_", "setdefault")))
+    assert not any(map(changes_in_place, ("mul", "__iadd__", "__len__", "get", "")))
