@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
@@ -166,8 +167,8 @@ class SideProcess:
         # The paths once more: what the parent imported meanwhile may have added to them.
         self._send({"path": sys.path, "factory": str(self._factory), "work": work, "about": about})
 
-    def request(self, question: Question, timeout: float) -> Event:
-        """Ask a side that answers questions, and return its event `answer`.
+    def request(self, question: Question, timeout: float) -> Mapping[str, Any]:
+        """Ask a side that answers questions, and return what it answers.
 
         Args:
             question: what to ask.
@@ -177,7 +178,9 @@ class SideProcess:
             SideStopped: the time limit was reached, or the process died.
         """
         self._send(question)
-        return self.wait_for("answer", timeout)
+        answer = dict(self.wait_for("answer", timeout))
+        del answer["event"]  # what was answered, as an interpreter that is not asked through lines would give it
+        return answer
 
     def wait_for(self, name: str, timeout: float, on_event: Emit = ignore) -> Event:
         """Read events until one of that name comes, and return it.

@@ -13,8 +13,8 @@ Event: TypeAlias = Mapping[str, Any]
 Question: TypeAlias = Mapping[str, Any]
 """What the parent asks of a side that answers questions."""
 
-Answer: TypeAlias = Callable[[Question], Event]
-"""Answers one question, in whatever interpreter."""
+Answer: TypeAlias = Callable[[Question], Mapping[str, Any]]
+"""Answers one question, in whatever interpreter; the answer has no `event`."""
 
 Emit: TypeAlias = Callable[[Event], None]
 """Sends an event to the parent."""
