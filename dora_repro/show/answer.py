@@ -67,7 +67,7 @@ def _details(report: Report, names: Names, limit: int) -> list[str]:
 
 
 def _what_was_compared(report: Report, names: Names) -> list[str]:
-    what = {"load": "parameters after loading", "parameters": "parameters at the end"}
+    what = {"load": "loaded parameters", "parameters": "final parameters"}
     words = [f"{what.get(one.name, one.name)} ({len(one.compared)})" for one in report.comparisons if one.compared]
     lines = _wrapped(f"{report.reason[:1].upper()}{report.reason[1:]}.", 2, limit=2)
     lines += _wrapped(f"Compared by bytes: {', '.join(words)}.", 2, limit=2) if words else []
@@ -145,7 +145,7 @@ def _cause(report: Report, names: Names) -> list[str]:
             lines += _wrapped(f"First operator that differs: {found.operator}", 2, limit=2)
         return lines
     first, *others = found.causes
-    rest = f"and {counted(len(others), 'more part')}, the first: " if len(others) > 1 else "and "
+    rest = f"+ {counted(len(others), 'more part')}, the first: " if len(others) > 1 else "+ "
     lines = _named(f"  Cause ({_proved(found)}): ", first, names, limit=2)
     return [*lines, *_named(f"    {rest}", others[0], names, limit=1)] if others else lines
 

@@ -17,7 +17,7 @@ def of_losses(report: Report) -> str:
     if not apart:
         return f"{seen}{marked}. The resumed run has no loss to compare."
     if not any(apart.values()):
-        return f"{seen}{marked}. The losses are equal at all {counted(len(apart), 'resumed step')}."
+        return f"{seen}{marked}. The losses are equal at every resumed step."
     first = next(step for step, size in apart.items() if size)
     largest = max(apart, key=lambda step: math.inf if math.isnan(apart[step]) else apart[step])
     return (

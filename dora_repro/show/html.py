@@ -23,6 +23,7 @@ from dora_repro.show.answer import answer
 from dora_repro.show.console import overview, verdict_line
 from dora_repro.show.evidence import evidence
 from dora_repro.show.groups import Names
+from dora_repro.show.screen import CODE
 from dora_repro.show.sections import Block, Wording
 
 if TYPE_CHECKING:
@@ -176,13 +177,13 @@ def _drawings(report: Report, names: Names) -> list[Drawing]:
         return []
     drawn = []
     if report.reference is not None and any(step.loss is not None for step in report.reference.steps):
-        drawn.append(Drawing("Loss of both runs", captions.of_losses(report), png(figures.losses(report))))
+        drawn.append(Drawing("Loss", captions.of_losses(report), png(figures.losses(report))))
     drift = report.drift
     if drift is not None and drift.first is not None:
         picture = png(figures.drift_map(drift, names=names))
-        drawn.append(Drawing("How the parameters drift", captions.of_drift_map(drift), picture))
+        drawn.append(Drawing("Drift of the parameters", captions.of_drift_map(drift), picture))
         picture = png(figures.ulp_histogram(drift))
-        drawn.append(Drawing("How large the differences are", captions.of_ulp_histogram(drift), picture))
+        drawn.append(Drawing("Sizes of the differences", captions.of_ulp_histogram(drift), picture))
     return drawn
 
 
@@ -251,6 +252,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["mark_apart"] = mark_apart
+    environment.globals["code_indent"] = CODE
     return environment
 
 

@@ -59,10 +59,10 @@ def how_far(result: TrialResult) -> str:
     """The distances that a trial measured at its end; empty where it measured none."""
     words = []
     if result.parameter_distance is not None:
-        words.append(f"parameters by {result.parameter_distance:.1e}")
+        words.append(f"parameters off by {result.parameter_distance:.1e}")
     if result.loss_distance is not None:
-        words.append(f"the loss by {result.loss_distance:.1e}")
-    return f"{' and '.join(words)} off" if words else ""
+        words.append(f"loss off by {result.loss_distance:.1e}")
+    return ", ".join(words)
 
 
 def trial_lines(found: Explanation) -> list[str]:
@@ -91,7 +91,7 @@ def _effect(cause: Cause, report: Report) -> list[str]:
     without = cause.without
     if without is None or without.outcome is not Outcome.DIFFERENT or len(report.causes) < 2:
         return []
-    return [f"      all but this restored: {how_far(without)}"] if how_far(without) else []
+    return [f"    with all but this restored: {how_far(without)}"] if how_far(without) else []
 
 
 def _not_restored(found: Explanation, wording: Wording) -> list[str]:

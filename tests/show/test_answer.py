@@ -15,8 +15,7 @@ ANSWERS = {
     "report": """\
 ✓ EXACT: resumed after step 2 of 3, the run is the same, bit for bit (quick)
   All effects of 1 step are equal by bytes, and so is the state at the end.
-  Compared by bytes: parameters after loading (2), parameters at the end (2),
-    outputs (1).""",
+  Compared by bytes: loaded parameters (2), final parameters (2), outputs (1).""",
     "different": """\
 ✗ DIFFERENT: resumed after step 2 of 3, the run is not the same (quick)
   First difference: step 3, phase update: model/a.m
@@ -42,7 +41,7 @@ ANSWERS = {
   First difference: step 3, phase update: model/a.m
     max diff = 1.23e-04, 3/64 elements, max 2 ULP
   Cause (proved): rng/torch.cpu: 2 draws ahead
-    and 2 × optimizer/*/exp_avg: lost; not in the checkpoint
+    + 2 × optimizer/*/exp_avg: lost; not in the checkpoint
   Fix (4 lines; not tried):
     save(): state["optimizer"] = 1
             state["rng"] = 1
@@ -114,7 +113,7 @@ def test_where_all_is_long_some_of_the_code_is_shown_and_the_rest_counted():
     max diff = 1.23e-04, 3/64 elements, max 2 ULP
   Cause (proved): optimizer/clip_model.visual.t….of.some.more.parts/exp_avg/0:
     lost; not in the checkpoint lost; not in the checkpoint lost; not in the …
-    and 8 more parts, the first: optimizer/clip_model.….more.parts/exp_avg/1: …
+    + 8 more parts, the first: optimizer/clip_model.v…e.more.parts/exp_avg/1: …
   Fix (1 of 18 lines; tried: not enough, step 3 still differs in phase update):
     save(): state["optimizer/clip_model.visua…_A.of.some.more.parts/exp_avg/0"]
             = …"""
@@ -129,7 +128,7 @@ def test_more_than_four_lines_of_code_are_counted_and_both_methods_have_some():
     ]
     lines = answer(made.explained(explanation=replace(one, causes=tuple(causes))))
     assert lines[4:] == [
-        "    and 2 more parts, the first: x1: 2 draws ahead",
+        "    + 2 more parts, the first: x1: 2 draws ahead",
         "  Fix (4 of 6 lines; not tried):",
         "    save(): s0",
         "            s1",

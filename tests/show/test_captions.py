@@ -34,7 +34,7 @@ def test_losses_are_told_by_the_first_and_the_largest_difference():
 
 def test_equal_losses_are_called_equal_and_one_that_is_no_number_the_largest_difference():
     same = made.report(reference=trace(4.0, 3.0, 2.0), resumed=trace(2.0, first=3))
-    assert captions.of_losses(same).endswith("saved and loaded. The losses are equal at all 1 resumed step.")
+    assert captions.of_losses(same).endswith("saved and loaded. The losses are equal at every resumed step.")
     nan = made.different(reference=trace(4.0, 3.0, 2.0), resumed=trace(math.nan, first=3))
     assert captions.of_losses(nan).endswith("the largest difference is nan, at step 3.")
 

@@ -12,8 +12,7 @@ from tests.show.made import comparisons, different, differs, inconclusive, laten
 EXACT = """\
 ✓ EXACT: resumed after step 2 of 3, the run is the same, bit for bit (quick)
   All effects of 1 step are equal by bytes, and so is the state at the end.
-  Compared by bytes: parameters after loading (2), parameters at the end (2),
-    outputs (1).
+  Compared by bytes: loaded parameters (2), final parameters (2), outputs (1).
 
 quick: 3 steps without a break, against 2, save, load and 1 more
   checkpoint: complete

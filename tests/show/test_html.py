@@ -10,9 +10,9 @@ from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.show.answer import answer
 from dora_repro.show.console import verdict_line
 from dora_repro.show.evidence import evidence
-from dora_repro.show.html import html_table, page
+from dora_repro.show.html import html_table, mark_apart, page
 from dora_repro.show.sections import Wording
-from dora_repro.trace import Divergence
+from dora_repro.trace import Divergence, Step, Trace
 from tests.show import made
 
 EVIL = "<script>alert('x')</script>&\"quoted\""
@@ -56,7 +56,7 @@ def test_a_report_shows_itself_with_every_line_of_its_text(report):
         *(line for block in blocks for line in block.text.splitlines()),
         verdict_line(report),
     ]:
-        assert re.sub(r"\s+", " ", line).strip() in shown
+        assert re.sub(r"\s+", " ", line).strip().rstrip(":") in shown
     assert "Cost: 3 + 1 steps (reference + resumed)" in shown and "1.2 + 0.5 s" not in shown  # the same each time
 
 
@@ -131,3 +131,36 @@ def test_the_repr_of_a_report_is_its_answer_and_that_of_a_comparison_one_line():
     both = Reports("twice", (made.report(), made.latent()))
     assert repr(both) == "\n".join(answer(both)) and repr(both.reports[1]) == "\n".join(answer(both.reports[1]))
     assert repr(made.comparisons()[0]) == "Comparison(load: 0 of 2 leaves differ)"
+
+
+def test_a_mark_is_set_apart_at_the_beginning_of_a_line_alone():
+    assert mark_apart("  ✗ a ✓ b") == ("  ", "✗", "no", " a ✓ b")
+    assert mark_apart("✅ TEST PASSED") == ("", "✅", "yes", " TEST PASSED")
+    assert mark_apart("    state[0] = 1") == ("    ", "", "", "state[0] = 1")
+    assert mark_apart("") == ("", "", "", "")
+
+
+@pytest.mark.parametrize("show", [lambda report: report._repr_html_(), page], ids=["notebook", "page"])
+def test_the_answer_comes_first_and_the_evidence_is_folded(show):
+    html = show(made.explained())
+    body = html.partition("</style>")[2]
+    assert body.index('class="answer failed"') < body.index("<details>") < body.index('class="verdict failed"')
+    folded = body.partition("<details>")[2]
+    assert "✗</span> DIFFERENT: resumed after step 2 of 3" in body and "<details open" not in body
+    for word in ("Parameters right after loading", "What was lost", "Why: these together", "Control: "):
+        assert f'<summary><span class="about">{word}' in folded
+
+
+def test_a_page_holds_all_of_the_evidence_and_a_notebook_the_first_of_it():
+    lost = tuple(made.missing(f"part{number}/x{number}") for number in range(20))
+    report = made.explained(lost=lost)
+    assert "part19/x19" in page(report) and "Trials: " in page(report)
+    assert "part19/x19" not in report._repr_html_() and "… and 8 more" in report._repr_html_()
+
+
+def test_figures_have_a_title_and_a_caption_that_says_what_is_seen():
+    losses = Trace([Step(number, 4.0 - number, (), (), {}) for number in (1, 2, 3)])
+    words = text_of(page(made.different(reference=losses, resumed=Trace(losses.steps[2:]))))
+    assert "Loss. Loss of both runs at each step (top) and their difference (bottom)" in words
+    assert "The losses are equal at every resumed step." in words
+    assert "Loss of both runs" not in text_of(page(made.different(reference=losses), figures=False))

@@ -15,7 +15,7 @@ def test_each_cause_is_told_with_what_it_does_by_itself_and_the_proof():
     text = report_text(explained())
     assert "Why: these together made the difference\n  ✗ rng/torch.cpu: 2 draws ahead\n" in text
     assert "  ✗ 2 × optimizer/*/exp_avg: lost; not in the checkpoint\n" in text
-    assert "      all but this restored: parameters by 1.0e-03 and the loss by 2.0e-04 off\n" in text
+    assert "    with all but this restored: parameters off by 1.0e-03, loss off by 2.0e-04\n" in text
     assert "  Restoring these alone makes the remaining step identical" in text
     assert "  Random numbers: random_split: 2 draws (train.py:3" in text
     assert "strict=False ignored 2 of 2 keys" in text
@@ -33,7 +33,7 @@ def test_the_lines_that_mend_it_restore_generators_last():
 def test_trials_are_listed_where_that_is_asked():
     assert "all that was lost: restores exact resume" not in report_text(explained())
     text = report_text(explained(), verbose=True)
-    assert "  nothing: differs at step 3, phase update (parameters by 1.0e-03 and the loss by 2.0e-04 off)\n" in text
+    assert "  nothing: differs at step 3, phase update (parameters off by 1.0e-03, loss off by 2.0e-04)\n" in text
     assert "  all that was lost: restores exact resume\n" in text
     assert "  rng/torch.cpu: unresolved: KeyError: 'step'\n" in text
 
