@@ -1,4 +1,8 @@
-"""Training runs as users write them: nothing inherited, nothing registered. What each saves makes it right or wrong."""
+"""Training runs as users write them: nothing inherited, nothing registered. What each saves makes it right or wrong.
+
+They are as many kinds of training as possible, where `dora_repro/faults/plain.py` is one kind with many defects; seeds,
+samples and reading a file are the same.
+"""
 
 import copy
 import random
@@ -7,33 +11,11 @@ import time
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
-
-def seed_everything(seed: int = 0) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def made_data(samples: int = 32, features: int = 8) -> TensorDataset:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(samples, features, generator=generator)
-    return TensorDataset(inputs, inputs[:, :2] @ torch.randn(2, 3, generator=generator))
-
-
-def rng_state() -> dict:
-    return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
-
-
-def set_rng_state(state: dict) -> None:
-    torch.set_rng_state(state["torch"])
-    np.random.set_state(state["numpy"])
-    random.setstate(state["python"])
-
-
-def load(path: str) -> dict:
-    return torch.load(path, weights_only=False)
+from dora_repro.faults.plain import read as load
+from dora_repro.faults.plain import rng_state, seed_everything, set_rng_state
+from dora_repro.faults.plain import samples as made_data
 
 
 class Plain:
@@ -350,7 +332,7 @@ class Generating(Plain):
     """The whole loop inside a Python generator; a learning rate set by hand; two modules, neither named `model`."""
 
     def __init__(self):
-        seed_everything()
+        seed_everything(0)
         self.net = nn.GRU(4, 6, batch_first=True)
         self.head = nn.Linear(6, 1)
         self.opt = torch.optim.RMSprop([*self.net.parameters(), *self.head.parameters()], lr=1e-2, momentum=0.5)
@@ -396,7 +378,7 @@ class HandMade:
     """No optimizer, no loader, no module: two tensors and a rule. Names its objects itself."""
 
     def __init__(self):
-        seed_everything()
+        seed_everything(0)
         self.w = torch.randn(3, requires_grad=True)
         self.velocity = torch.zeros(3)
 

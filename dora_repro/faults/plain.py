@@ -35,6 +35,16 @@ def read(path: str) -> dict:
     return torch.load(path, weights_only=False)
 
 
+def rng_state() -> dict:
+    return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
+
+
+def set_rng_state(state: dict) -> None:
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+
+
 class Training:
     """Saves and loads everything. Subclasses override one of the methods below."""
 
@@ -117,7 +127,7 @@ class Training:
         }
 
     def rng_state(self) -> dict:
-        return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
+        return rng_state()
 
     def save(self, path: str) -> None:
         torch.save(self.state(), path)
@@ -152,9 +162,7 @@ class Training:
             next(self.batches)
 
     def load_rng(self, state: dict) -> None:
-        torch.set_rng_state(state["rng"]["torch"])
-        np.random.set_state(state["rng"]["numpy"])
-        random.setstate(state["rng"]["python"])
+        set_rng_state(state["rng"])
 
 
 class ConstantRate(Training):
