@@ -15,7 +15,7 @@ from dora_repro.checks.report import Report
 from dora_repro.comparison.drift import Drift
 from dora_repro.errors import MissingExtra
 from dora_repro.show.names import cut, shortened
-from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, SIGNED, SIZES, WIDTH, styled
+from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, SIGNED, SIZES, WIDTH, Scale, scale_of, styled
 from dora_repro.state.distance import ulps
 
 try:
@@ -353,18 +353,21 @@ def matrix_difference(expected: Tensor, actual: Tensor, title: str = "") -> Figu
     tall = one.shape[0] > one.shape[1]
     if tall:  # drawn lying down: three side by side would be slivers
         one, other = one.T, other.T
-    largest = max(float(np.nanmax(np.abs(side), initial=0.0)) for side in (one, other)) or 1.0
+    sides = scale_of(one, other)
     difference = np.ma.masked_where(one == other, other - one)
     widest = float(np.nanmax(np.abs(other - one), initial=0.0))
+    differences = Scale(SIGNED, -(widest or 1.0), widest or 1.0)
     figure, panels = plt.subplots(3, 1, figsize=(WIDTH, 4.6), sharex=True)
     drawn = (
-        ("uninterrupted", one, largest),
-        ("resumed", other, largest),
-        ("difference (grey: none)" if widest else "difference: none, equal by value", difference, widest or 1.0),
+        ("uninterrupted", one, sides),
+        ("resumed", other, sides),
+        ("difference (grey: none)" if widest else "difference: none, equal by value", difference, differences),
     )
-    colours = plt.get_cmap(SIGNED).with_extremes(bad=EQUAL)
-    for axes, (name, image, limit) in zip(panels, drawn, strict=True):
-        mapped = axes.imshow(image, aspect="auto", interpolation="nearest", cmap=colours, vmin=-limit, vmax=limit)
+    for axes, (name, image, scale) in zip(panels, drawn, strict=True):
+        colours = plt.get_cmap(scale.colours).with_extremes(bad=EQUAL)
+        mapped = axes.imshow(
+            image, aspect="auto", interpolation="nearest", cmap=colours, vmin=scale.low, vmax=scale.high
+        )
         axes.set_ylabel("column" if tall else "row")
         axes.yaxis.set_major_locator(
             MaxNLocator(integer=True, nbins=4, min_n_ticks=1) if len(image) > 1 else FixedLocator([0])

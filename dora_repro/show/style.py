@@ -8,7 +8,10 @@ differ in their dashes. matplotlib is an extra (`notebooks`).
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias
+
+import numpy as np
 
 from dora_repro.errors import MissingExtra
 
@@ -28,8 +31,9 @@ WIDTH = 8.0  # inches, at 100 dots an inch: as wide as a notebook's column
 INK = "#7E7E7E"  # contrast 4.0 : 1 on white; in JupyterLab's dark theme 4.6 : 1 on a cell, 3.9 : 1 in a tab
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-SIZES = "viridis"  # colour map of sizes
-SIGNED = "RdBu_r"  # colour map of values with a sign
+SIZES = "viridis"  # colour map of differences that have no sign
+SIGNED = "RdBu_r"  # of values of both signs
+UNSIGNED = "cividis"  # of values of one sign
 EQUAL = (0.5, 0.5, 0.5, 0.25)  # byte-identical: light grey on a white page, dark grey on a dark one
 NOT_A_NUMBER = "#C00000"
 
@@ -50,6 +54,36 @@ _STYLE: "dict[RcKeyType, str | float | bool]" = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The colours of values.
+
+    Attributes:
+        colours: name of the colour map.
+        low: value at its lower end.
+        high: value at its upper end.
+    """
+
+    colours: str
+    low: float
+    high: float
+
+
+def scale_of(*sides: np.ndarray) -> Scale:
+    """Choose one scale for several images: from least to most if all values have one sign, else symmetric about zero.
+
+    Args:
+        sides: values of each image; those that are not finite have no place on a scale.
+    """
+    values = np.concatenate([side.ravel() for side in sides])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if low < 0 < high:
+        most = max(-low, high)
+        return Scale(SIGNED, -most, most)
+    return Scale(UNSIGNED, low, high if high > low else low + (abs(low) or 1.0))
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

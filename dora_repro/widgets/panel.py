@@ -121,7 +121,7 @@ def styling_of(box: widgets.Widget) -> list[widgets.Widget]:
 
 def text_html(text: str) -> str:
     """Return text as HTML; line breaks are kept."""
-    return f"<div style='white-space: pre-wrap'>{html.escape(text)}</div>"
+    return f"<div style='white-space: pre-wrap; line-height: 1.4'>{html.escape(text)}</div>"
 
 
 def picture() -> widgets.Image:

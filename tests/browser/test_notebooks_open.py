@@ -36,8 +36,8 @@ TRIED = [
     Tried("09_checkpoint_explorer", "CheckpointExplorer(one", "combobox", "", {"epochs": 6}),
 ]  # fmt: skip
 
-# All that a cell shows: its words, and its pictures by address, which is a new one for each.
-SHOWN = "node => node.innerText + [...node.querySelectorAll('img')].map(image => image.src).join()"
+# What a panel shows: its summary, and its pictures by address, which is a new one for each.
+SHOWN = "node => [...node.querySelectorAll('.dora-repro-summary, img')].map(one => one.src ?? one.innerText).join()"
 
 
 @pytest.fixture(scope="module", params=TRIED, ids=lambda tried: tried.name)

@@ -75,3 +75,12 @@ def test_the_users_own_style_is_put_back():
         assert style.styled(plotted)().get_facecolor()[3] == 0
         assert plt.rcParams["figure.facecolor"] == "red"
     assert plt.get_fignums() == []
+
+
+def test_values_of_both_signs_have_a_scale_about_zero_and_others_from_least_to_most():
+    signed = style.scale_of(np.array([[-3.0, np.nan]]), np.array([[1.0, np.inf]]))
+    assert (signed.low, signed.high) == (-3.0, 3.0) and signed.colours == style.SIGNED
+    positive = style.scale_of(np.array([1.0]), np.array([2.0]))
+    assert (positive.low, positive.high) == (1.0, 2.0) and positive.colours == style.UNSIGNED
+    assert style.scale_of(np.array([5.0])).high == 10.0
+    assert style.scale_of(np.array([np.nan])).high == 1.0

@@ -23,7 +23,7 @@ class Adder(Panel):
 def test_a_summary_is_escaped_and_keeps_its_lines():
     adder = Adder()
     adder.number.value = 3
-    assert adder.summary.value == "<div style='white-space: pre-wrap'>&lt;3&gt;\nand one</div>"
+    assert adder.summary.value == "<div style='white-space: pre-wrap; line-height: 1.4'>&lt;3&gt;\nand one</div>"
     assert adder.children == (adder.number, adder.summary, adder.error, adder.button)
 
 

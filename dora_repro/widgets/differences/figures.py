@@ -6,7 +6,6 @@ slider waits for it. matplotlib is an extra (`notebooks`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import matplotlib.pyplot as plt
@@ -25,7 +24,7 @@ from dora_repro.comparison.stepwise import NAMES
 from dora_repro.dora.layers import Layer
 from dora_repro.errors import BadInput
 from dora_repro.show import figures
-from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, NOT_A_NUMBER, SIGNED, SIZES, WIDTH, styled
+from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, NOT_A_NUMBER, SIZES, WIDTH, scale_of, styled
 
 FEW = 200  # rows of a layer that can each have a mark
 
@@ -59,7 +58,7 @@ def both_and_difference(
     if tall:
         one, other, difference = one.T, other.T, difference.T
         extent = (-0.5, rows - 0.5, columns - 0.5, -0.5)
-    scale = _side_scale(found)
+    scale = scale_of(found.expected, found.actual)
     for axes, name, image in zip(panels[:2], names, (one, other), strict=True):
         side = axes.imshow(
             image, aspect="auto", interpolation="nearest", extent=extent, cmap=scale.colours, vmin=scale.low,
@@ -101,26 +100,6 @@ def _stacked() -> tuple[Figure, list[Axes], list[Axes]]:
     panels = [figure.add_axes((0.08, bottom, 0.78, 0.19)) for bottom in (0.69, 0.41, 0.13)]
     bars = [figure.add_axes((0.885, bottom, 0.02, tall)) for bottom, tall in ((0.41, 0.47), (0.13, 0.19))]
     return figure, panels, bars
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """A colour map and the values at its ends."""
-
-    colours: str
-    low: float
-    high: float
-
-
-def _side_scale(found: Images) -> _Scale:
-    """Choose one scale for both sides: from least to most where all have one sign, else symmetric about zero."""
-    values = np.concatenate([found.expected.ravel(), found.actual.ravel()])
-    values = values[np.isfinite(values)]
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if low < 0 < high:
-        most = max(-low, high)
-        return _Scale(SIGNED, -most, most)
-    return _Scale("cividis", low, high if high > low else low + (abs(low) or 1.0))
 
 
 def _draw_difference(axes: Axes, image: np.ma.MaskedArray, extent: Extent) -> AxesImage | None:

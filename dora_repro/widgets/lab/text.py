@@ -84,7 +84,7 @@ def component_html(component: Component) -> str:
     if len(component.differences) > SHOWN:
         lines.append(f"… and {len(component.differences) - SHOWN:,} more")
     items = "".join(f"<li><code>{line}</code></li>" for line in lines)
-    return f"<ul style='margin:0 0 4px 0'>{items}</ul>"
+    return f"<ul style='margin:0 0 4px 0; line-height:1.4'>{items}</ul>"
 
 
 def generators_html(lab: Lab) -> str:
@@ -128,6 +128,6 @@ def fix_html(lab: Lab) -> str:
         lines = [*(f"save:  {line}" for line in each.save), *(f"load:  {line}" for line in each.load)]
         code = html.escape("\n".join(lines))
         parts.append(f"<b>{html.escape(name)}</b>")
-        parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap'>{code}</pre>" if lines else "")
-        parts.append(f"<div style='margin-bottom:8px'>{html.escape(each.sentence)}</div>")
+        parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap; line-height:1.4'>{code}</pre>" if lines else "")
+        parts.append(f"<div style='margin-bottom:8px; line-height:1.4'>{html.escape(each.sentence)}</div>")
     return "".join(parts)
