@@ -45,6 +45,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # what torch's classes say is not ours to lay out
 autodoc_typehints_format = "fully-qualified"  # short names, with a `~`, cannot be parsed within brackets
+python_maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 napoleon_numpy_docstring = False

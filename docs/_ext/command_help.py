@@ -26,7 +26,7 @@ class CommandHelp(SphinxDirective):
         section = nodes.section(ids=[f"dora-repro-{name}"], names=[f"dora-repro {name}"])
         section += nodes.title("", "", nodes.literal("", f"dora-repro {name}"))
         for words, one in commands.items():
-            context = click.Context(one, info_name=f"dora-repro {words}", terminal_width=100, max_content_width=100)
+            context = click.Context(one, info_name=f"dora-repro {words}", terminal_width=80)
             section += nodes.literal_block(one.get_help(context), one.get_help(context), language="text")
         return [section]
 

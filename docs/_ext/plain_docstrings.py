@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 
+_EMPHASIS = re.compile(r"(?<!\w)(\*\w[\w -]*\w\*)(?!\w)|([*|\\])")  # *a word*, kept; or markup, escaped
+
 
 def plain(lines: list[str]) -> list[str]:
     """The lines of a docstring, as reStructuredText that says the same."""
     parts = _CODE.split("\n".join(lines))
-    texts = [re.sub(r"([*|\\])", r"\\\1", part) for part in parts[::2]]
+    texts = [_EMPHASIS.sub(lambda match: match[1] or f"\\{match[2]}", part) for part in parts[::2]]
     texts = [re.sub(r"(\w)_(?=\W|$)", r"\1\\_", part) for part in texts]
     codes = [re.sub(r"\s*\n\s*", " ", part) for part in parts[1::2]]
     whole = texts[0]

@@ -50,6 +50,7 @@ def test_the_api_has_every_public_name_and_no_other():
         ("globs, as `ema/*`, and *args or a|b", "globs, as ``ema/*``, and \\*args or a\\|b"),
         ("over\n`two\nlines` here", "over\n``two lines`` here"),
         ("``already`` so, and name_ here", "``already`` so, and name\\_ here"),
+        ("a *setter* and *args, 2 * 3 * 4", "a *setter* and \\*args, 2 \\* 3 \\* 4"),
         ("nothing at all", "nothing at all"),
     ],
 )
