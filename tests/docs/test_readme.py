@@ -1,5 +1,5 @@
-"""The README: its list of files names every module and none that is gone, its commands and options are there, its links
-lead somewhere, and the answer that it quotes is the one in the picture."""
+"""The README: it is short, its commands and options are there, its links lead somewhere, and the answer that it quotes is
+the one in the picture. The list of files in docs/architecture.md names every module and none that is gone."""
 
 import re
 from html import unescape
@@ -9,12 +9,14 @@ from dora_repro.cli.group import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+LINES = 150
 
 
-def listed(readme: str) -> set[str]:
-    """Paths of the Python files in the README's last section, a tree that is told by its indentation."""
+def listed(text: str) -> set[str]:
+    """Paths of the Python files in the section "File by file", a tree drawn by its indentation."""
     found, above = set(), {}
-    for line in readme.partition("## File by file")[2].splitlines():
+    for line in text.partition("## File by file")[2].splitlines():
         depth = len(line) - len(line.lstrip())
         if folder := re.match(r"\s*([\w.]+)/(?:\s|$)", line):
             above = {deep: name for deep, name in above.items() if deep < depth} | {depth: folder[1]}
@@ -32,9 +34,11 @@ def modules(root: Path) -> set[str]:
 def unknown_commands(readme: str) -> list[str]:
     """Commands `dora-repro NAME`, and options after one or in backticks, that the command line does not have."""
     commands = {name: main.get_command(None, name) for name in main.list_commands(None)}
-    options = {option for command in commands.values() for one in command.params for option in one.opts}
+    options = {"--help"}.union(*(
+        {*one.opts, *one.secondary_opts} for command in commands.values() for one in command.params
+    ))  # fmt: skip
     code = re.findall(r"`([^`\n]+)`", readme) + re.findall(r"^\$ (.+)$", readme, re.MULTILINE)
-    named = {words.split()[1] for words in code if words.startswith("dora-repro ")}
+    named = {match[1] for words in code if (match := re.match(r"dora-repro ([a-z][\w-]*)", words))}
     ours = [words for words in code if words.startswith(("dora-repro ", "--"))]
     given = {option for words in ours for option in re.findall(r"--[a-z-]+", words)}
     return sorted((named - set(commands)) | (given - options))
@@ -53,11 +57,19 @@ def quoted_wrongly(readme: str, picture: str) -> list[str]:
 
 
 def test_the_list_of_files_names_every_module_and_none_that_is_gone():
-    assert listed(README) == modules(ROOT)
+    assert listed(ARCHITECTURE) == modules(ROOT)
+
+
+def test_the_readme_is_for_users_and_no_longer_than_they_read():
+    assert len(README.splitlines()) <= LINES
+    assert listed(README) == set()
+    assert "(docs/architecture.md)" in README
 
 
 def test_the_commands_and_options_named_are_there():
     assert unknown_commands(README) == []
+    pages = {path.name: unknown_commands(path.read_text(encoding="utf-8")) for path in (ROOT / "docs").glob("*.md")}
+    assert {name: wrong for name, wrong in pages.items() if wrong} == {}
 
 
 def test_the_links_lead_somewhere():
