@@ -1,5 +1,5 @@
-"""The README: it is short, its commands and options are there, its links lead somewhere, and the answer that it quotes is
-the one in the picture. The list of files in docs/architecture.md names every module and none that is gone."""
+"""The README is short, its commands and options are there, its links lead somewhere, and it quotes the answer in the
+picture. The list of files in docs/architecture.md names every module and none that is gone."""
 
 import re
 from html import unescape
