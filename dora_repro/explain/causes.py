@@ -1,4 +1,4 @@
-"""What a search found, in words: what became of each part, the lines that would have kept it, the proof."""
+"""What a search found, in words: what became of each part, the lines that would have restored it, the proof."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -1,11 +1,16 @@
 """A search's result in words: the proof with its confirmation, and each trial."""
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
+from dora_repro import check
 from dora_repro.explain.causes import describe_trial, proof
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.trials.search import Part, SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.faults import plain
+from tests import runs
 
 SAME, DIFFERENT = TrialResult(Outcome.SAME), TrialResult(Outcome.DIFFERENT)
 TWO = SearchResult(parts=(Part("a", ("a",), without=DIFFERENT), Part("b", ("b",), without=DIFFERENT)))
@@ -70,3 +75,74 @@ def test_the_control_says_what_it_aims_at():
     record = describe_trial(Trial(frozenset({CONTROL})), SAME, FOUND)
     assert record.put_back == "nothing, in a run that did the steps up to the save itself"
     assert record.aim == "does what the resumed run did"
+
+
+# --- causes of whole checks
+
+
+class Held(runs.Plain):
+    """A mask that is drawn at the first step and a running mean in a closure; neither is saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.mask, self.smooth = None, self.smoothing()
+
+    def smoothing(self):
+        mean = 1.0
+
+        def smooth(value):
+            nonlocal mean
+            mean = 0.5 * mean + 0.5 * value
+            return mean
+
+        return smooth
+
+    def step(self):
+        if self.mask is None:
+            self.mask = torch.rand(3)
+        self.targets = self.targets * self.smooth(0.5) * self.mask
+        return super().step()
+
+    def load(self, path):
+        super().load(path)
+        self.targets = self.targets * 0.5
+
+
+def test_what_was_made_later_is_assigned_and_what_a_closure_holds_is_told_to_be_moved():
+    causes = {cause.name: cause for cause in check(Held, 6, 3, in_process=True).causes}
+    assert causes["mask"].how == "lost: None in its place; not in the checkpoint"
+    assert causes["mask"].load == ('self.mask = state["mask"]',) and causes["mask"].advice == ()
+    closed = causes["smooth/mean"]
+    assert (closed.save, closed.load) == ((), ()) and "in the closure of `smooth`" in closed.advice[0]
+
+
+class Weighted(plain.ConstantRate):
+    """Draws hard samples more often; the weights are lost, and load() makes an iterator before they could be back."""
+
+    def make_loader(self):
+        self.weights = torch.ones(plain.SAMPLES, dtype=torch.double)
+        sampler = WeightedRandomSampler(self.weights, plain.SAMPLES, generator=self.generator)
+        return DataLoader(plain.samples(), batch_size=plain.BATCH, sampler=sampler)
+
+    def end_epoch(self):
+        self.weights[:8] *= 2
+
+
+class Relabelled(plain.ConstantRate):
+    """Changes its own labels while it trains."""
+
+    def make_loader(self):
+        self.data = plain.samples()
+        return DataLoader(self.data, batch_size=plain.BATCH, shuffle=True, generator=self.generator)
+
+    def end_epoch(self):
+        self.data.tensors[1].mul_(0.5)
+
+
+@pytest.mark.parametrize(("factory", "leaf"), [(Weighted, "weights"), (Relabelled, "data/tensors/1")])
+def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
+    """Neither can be put back in time: what was drawn stays drawn, and a dataset is kept by digest alone."""
+    report = check(factory, 9, 5, in_process=True)
+    (cause,) = report.causes
+    assert cause.name == "data/batches" and cause.how.endswith(f"their sources differ right after loading: {leaf}")
+    assert any(line.startswith(f"Restore {leaf} before an iterator of the loader is made") for line in cause.advice)

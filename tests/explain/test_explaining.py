@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader
 
 from dora_repro import Verdict, check
 from dora_repro.explain.trials.trial import Outcome
-from dora_repro.faults import gallery, plain
+from dora_repro.faults import gallery
 from tests import runs
 
 
@@ -98,122 +98,6 @@ def test_a_load_that_raises_is_told_with_its_error():
     assert "no such entry" in report.causes[0].how
 
 
-class Drawing(runs.Plain):
-    """After resuming, one number more is drawn inside each step: no state is lost."""
-
-    resumed = False  # on the class, as a plain value: no state that is captured
-
-    def step(self):
-        if Drawing.resumed:
-            torch.rand(1)
-        return super().step()
-
-    def load(self, path):
-        super().load(path)
-        Drawing.resumed = True
-
-
-def test_a_draw_within_a_step_is_no_lost_state_and_the_line_that_drew_is_named():
-    report = check(Drawing, 6, 3)
-    found = report.explanation
-    assert report.verdict is Verdict.DIFFERENT
-    assert found.causes == () and found.unexplained == "no captured state explains it"
-    assert any("drawn in the resumed run only (test_explaining.py" in line for line in found.draws)
-    assert "torch.rand(1)" in found.operator
-    assert any("put back" in line for line in found.look_at)
-
-
-class Scaled(runs.Plain):
-    """A number outside of the run's state is another after loading."""
-
-    factor = 1.0
-
-    def step(self):
-        clean = self.inputs
-        self.inputs = clean * Scaled.factor
-        try:
-            return super().step()
-        finally:
-            self.inputs = clean
-
-    def load(self, path):
-        super().load(path)
-        Scaled.factor = 1.5
-
-
-def test_a_global_that_is_another_is_no_state_and_the_operator_that_used_it_is_named():
-    found = check(Scaled, 6, 3).explanation
-    assert found.causes == () and found.unexplained
-    assert "aten.mul.Tensor" in found.operator and "clean * Scaled.factor" in found.operator
-
-
-def test_where_nothing_at_all_is_seen_the_usual_suspects_are_listed():
-    class Elsewhere(runs.Plain):
-        """What it steps is no operator of torch."""
-
-        shift = [0.0]  # noqa: RUF012  # hidden from the walk by components()
-
-        def components(self):
-            return {"model": self.model, "optimizer": self.optimizer, "count": self.count}
-
-        def step(self):
-            self.inputs.numpy()[0, 0] = self.shift[0]
-            return super().step()
-
-        def load(self, path):
-            super().load(path)
-            self.shift[0] = 3.0
-
-    shift = Elsewhere.shift
-
-    class Reset(Elsewhere):
-        def __init__(self):
-            super().__init__()
-            shift[0] = 0.0
-
-    found = explained(Reset).explanation
-    assert found.causes == () and found.unexplained
-    assert found.operator == "" or "different inputs" in found.operator
-
-
-def test_a_split_after_the_generator_was_restored_is_named_with_its_line():
-    class Split(runs.Plain):
-        def load(self, path):
-            super().load(path)
-            torch.utils.data.random_split(range(7), [3, 4])
-
-    report = explained(Split)
-    assert names(report) == {"rng/torch.cpu"}
-    assert any("random_split: 6 draws (test_explaining.py" in line for line in report.explanation.draws)
-
-
-def test_a_generator_that_is_seeded_again_is_named_with_its_line():
-    class Reseeded(runs.Plain):
-        def load(self, path):
-            super().load(path)
-            torch.manual_seed(3)
-
-    report = explained(Reseeded)
-    assert names(report) == {"rng/torch.cpu"}
-    assert any("torch.manual_seed(3)" in line for line in report.explanation.draws)
-
-
-def test_the_operator_behind_a_run_that_is_not_deterministic_is_named():
-    class Noisy(runs.Plain):
-        def step(self):
-            clean = self.inputs
-            self.inputs = clean + int.from_bytes(os.urandom(2), "big") / 1000
-            try:
-                return super().step()
-            finally:
-                self.inputs = clean
-
-    report = explained(Noisy)
-    assert report.verdict is Verdict.INCONCLUSIVE
-    assert report.explanation.unexplained == "the run itself is not deterministic"
-    assert "aten.add.Tensor" in report.explanation.operator and "os.urandom" in report.explanation.operator
-
-
 class Reordered(runs.Plain):
     """The order of an epoch lies in a loader's iterator alone: it is seen, and cannot be put back."""
 
@@ -238,42 +122,6 @@ def test_other_batches_are_the_cause_where_the_order_cannot_be_put_back():
     assert report.divergence.phase == "batch"
     assert names(report) == {"data/batches"}
     assert report.causes[0].necessary and report.explanation.confirmed
-
-
-class Held(runs.Plain):
-    """A mask that is drawn at the first step and a running mean in a closure; neither is saved."""
-
-    def __init__(self):
-        super().__init__()
-        self.mask, self.smooth = None, self.smoothing()
-
-    def smoothing(self):
-        mean = 1.0
-
-        def smooth(value):
-            nonlocal mean
-            mean = 0.5 * mean + 0.5 * value
-            return mean
-
-        return smooth
-
-    def step(self):
-        if self.mask is None:
-            self.mask = torch.rand(3)
-        self.targets = self.targets * self.smooth(0.5) * self.mask
-        return super().step()
-
-    def load(self, path):
-        super().load(path)
-        self.targets = self.targets * 0.5
-
-
-def test_what_was_made_later_is_assigned_and_what_a_closure_holds_is_told_to_be_moved():
-    causes = {cause.name: cause for cause in explained(Held).causes}
-    assert causes["mask"].how == "lost: None in its place; not in the checkpoint"
-    assert causes["mask"].load == ('self.mask = state["mask"]',) and causes["mask"].advice == ()
-    closed = causes["smooth/mean"]
-    assert (closed.save, closed.load) == ((), ()) and "in the closure of `smooth`" in closed.advice[0]
 
 
 @pytest.mark.parametrize("name", ["order-from-global", "reads-ahead"])
@@ -336,55 +184,6 @@ def test_a_counter_on_the_class_that_a_trial_before_changed_does_not_spoil_the_n
     report = check(functools.partial(Shared, "optimizer"), 5, 2)
     assert names(report) == {MOMENTS, "steps_of_all"}
     assert all(cause.necessary for cause in report.causes) and report.explanation.confirmed
-
-
-class Latch:
-    """A value that cannot be set from outside in a process that has loaded one run only."""
-
-    loads = 0
-
-    def __init__(self):
-        vars(self)["value"] = 1.0
-
-    @property
-    def value(self):
-        return vars(self)["value"]
-
-    @value.setter
-    def value(self, new):
-        if Latch.loads == 1:
-            raise RuntimeError("the value is locked")
-        vars(self)["value"] = new
-
-
-class Locked(runs.Plain):
-    """The value of its latch is lost. All trials but the first, which puts nothing back, can set it; a fresh process
-    cannot."""
-
-    def __init__(self):
-        super().__init__()
-        self.latch = Latch()
-
-    def step(self):
-        if self.count == 1:
-            vars(self.latch)["value"] = 2.0
-        self.optimizer.param_groups[0]["lr"] = 1e-2 * self.latch.value
-        return super().step()
-
-    def load(self, path):
-        super().load(path)
-        Latch.loads += 1  # a plain value on the class is no state that is captured
-
-
-def test_leaves_that_could_not_be_put_back_in_the_fresh_process_are_named_beside_the_confirmation():
-    report = check(Locked, 4, 3)
-    found = report.explanation
-    assert found.confirmation_missing == {"latch/value": "RuntimeError: the value is locked"}
-    assert found.confirmed is False
-    assert found.proof.endswith(
-        " (but not in a fresh process, where `latch/value` could not be put back: RuntimeError: the value is locked)."
-    )
-    assert "`latch/value` could not be put back" in str(report)
 
 
 def test_frozen_weights_that_differ_can_be_put_back_though_they_are_kept_by_digest_alone():
@@ -471,35 +270,3 @@ def test_iterators_are_not_blamed_where_loading_made_other_objects_as_well():
     found = explained(LoadedIntoOthers, 9, 2).explanation
     assert found.causes == () and found.unexplained
     assert any("something that load() changes is no state" in line for line in found.look_at)
-
-
-class Weighted(plain.ConstantRate):
-    """Draws hard samples more often; the weights are lost, and load() makes an iterator before they could be back."""
-
-    def make_loader(self):
-        self.weights = torch.ones(plain.SAMPLES, dtype=torch.double)
-        sampler = WeightedRandomSampler(self.weights, plain.SAMPLES, generator=self.generator)
-        return DataLoader(plain.samples(), batch_size=plain.BATCH, sampler=sampler)
-
-    def end_epoch(self):
-        self.weights[:8] *= 2
-
-
-class Relabelled(plain.ConstantRate):
-    """Changes its own labels while it trains."""
-
-    def make_loader(self):
-        self.data = plain.samples()
-        return DataLoader(self.data, batch_size=plain.BATCH, shuffle=True, generator=self.generator)
-
-    def end_epoch(self):
-        self.data.tensors[1].mul_(0.5)
-
-
-@pytest.mark.parametrize(("factory", "leaf"), [(Weighted, "weights"), (Relabelled, "data/tensors/1")])
-def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
-    """Neither can be put back in time: what was drawn stays drawn, and a dataset is kept by digest alone."""
-    report = explained(factory, 9, 5)
-    (cause,) = report.causes
-    assert cause.name == "data/batches" and cause.how.endswith(f"their sources differ right after loading: {leaf}")
-    assert any(line.startswith(f"Restore {leaf} before an iterator of the loader is made") for line in cause.advice)

@@ -46,9 +46,7 @@ ELSEWHERE = {
     "explain/advice/values.py": "tests/explain/advice/test_advice.py",
     "explain/audit/checkpoint_index.py": "tests/explain/audit/test_saved.py",
     "explain/audit/lookup.py": "tests/explain/audit/test_saved.py",
-    "explain/confirmation.py": "tests/explain/test_explaining.py",
     "explain/explanation.py": "tests/explain/test_explaining.py",
-    "explain/logs/compared.py": "tests/explain/test_explaining.py",
     "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",

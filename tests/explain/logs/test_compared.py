@@ -1,0 +1,134 @@
+"""Where no state explains a difference: who drew, and which operator differs, each with the user's line."""
+
+import os
+
+import torch
+
+from dora_repro import Verdict, check
+from tests import runs
+
+
+def explained(factory, steps=6, save_at=3, **options):
+    report = check(factory, steps, save_at, in_process=True, **options)
+    assert report.explanation is not None, report
+    return report
+
+
+def names(report):
+    return {cause.name for cause in report.causes}
+
+
+class Drawing(runs.Plain):
+    """After resuming, one number more is drawn inside each step: no state is lost."""
+
+    resumed = False  # on the class, as a plain value: no state that is captured
+
+    def step(self):
+        if Drawing.resumed:
+            torch.rand(1)
+        return super().step()
+
+    def load(self, path):
+        super().load(path)
+        Drawing.resumed = True
+
+
+def test_a_draw_within_a_step_is_no_lost_state_and_the_line_that_drew_is_named():
+    report = check(Drawing, 6, 3)
+    found = report.explanation
+    assert report.verdict is Verdict.DIFFERENT
+    assert found.causes == () and found.unexplained == "no captured state explains it"
+    assert any("drawn in the resumed run only (test_compared.py" in line for line in found.draws)
+    assert "torch.rand(1)" in found.operator
+    assert any("put back" in line for line in found.look_at)
+
+
+class Scaled(runs.Plain):
+    """A number outside of the run's state is another after loading."""
+
+    factor = 1.0
+
+    def step(self):
+        clean = self.inputs
+        self.inputs = clean * Scaled.factor
+        try:
+            return super().step()
+        finally:
+            self.inputs = clean
+
+    def load(self, path):
+        super().load(path)
+        Scaled.factor = 1.5
+
+
+def test_a_global_that_is_another_is_no_state_and_the_operator_that_used_it_is_named():
+    found = check(Scaled, 6, 3).explanation
+    assert found.causes == () and found.unexplained
+    assert "aten.mul.Tensor" in found.operator and "clean * Scaled.factor" in found.operator
+
+
+def test_where_nothing_at_all_is_seen_the_usual_suspects_are_listed():
+    class Elsewhere(runs.Plain):
+        """What it steps is no operator of torch."""
+
+        shift = [0.0]  # noqa: RUF012  # hidden from the walk by components()
+
+        def components(self):
+            return {"model": self.model, "optimizer": self.optimizer, "count": self.count}
+
+        def step(self):
+            self.inputs.numpy()[0, 0] = self.shift[0]
+            return super().step()
+
+        def load(self, path):
+            super().load(path)
+            self.shift[0] = 3.0
+
+    shift = Elsewhere.shift
+
+    class Reset(Elsewhere):
+        def __init__(self):
+            super().__init__()
+            shift[0] = 0.0
+
+    found = explained(Reset).explanation
+    assert found.causes == () and found.unexplained
+    assert found.operator == "" or "different inputs" in found.operator
+
+
+def test_a_split_after_the_generator_was_restored_is_named_with_its_line():
+    class Split(runs.Plain):
+        def load(self, path):
+            super().load(path)
+            torch.utils.data.random_split(range(7), [3, 4])
+
+    report = explained(Split)
+    assert names(report) == {"rng/torch.cpu"}
+    assert any("random_split: 6 draws (test_compared.py" in line for line in report.explanation.draws)
+
+
+def test_a_generator_that_is_seeded_again_is_named_with_its_line():
+    class Reseeded(runs.Plain):
+        def load(self, path):
+            super().load(path)
+            torch.manual_seed(3)
+
+    report = explained(Reseeded)
+    assert names(report) == {"rng/torch.cpu"}
+    assert any("torch.manual_seed(3)" in line for line in report.explanation.draws)
+
+
+def test_the_operator_behind_a_run_that_is_not_deterministic_is_named():
+    class Noisy(runs.Plain):
+        def step(self):
+            clean = self.inputs
+            self.inputs = clean + int.from_bytes(os.urandom(2), "big") / 1000
+            try:
+                return super().step()
+            finally:
+                self.inputs = clean
+
+    report = explained(Noisy)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.explanation.unexplained == "the run itself is not deterministic"
+    assert "aten.add.Tensor" in report.explanation.operator and "os.urandom" in report.explanation.operator
