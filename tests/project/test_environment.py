@@ -160,10 +160,44 @@ def test_the_workflows_use_a_tested_python(root, project):
     for path in workflows:
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         (job,) = workflow["jobs"].values()
-        (python,) = (
-            step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", "")
-        )
-        assert f"Programming Language :: Python :: {python}" in project["classifiers"]
+        for python in pythons_of(job):
+            assert f"Programming Language :: Python :: {python}" in project["classifiers"]
+
+
+def pythons_of(job: dict) -> list[str]:
+    """The versions of Python that a job runs with: the one it sets up, or each of its matrix."""
+    (python,) = (step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
+    return job["strategy"]["matrix"]["python"] if python == "${{ matrix.python }}" else [python]
+
+
+def test_the_whole_suite_runs_on_each_python_that_is_called_tested(root, project):
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    tested = {line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: Python :: 3\.\d+$", line)}
+    assert set(pythons_of(job)) == tested
+
+
+def weakened(mypy: dict) -> list[str]:
+    """What in the configuration of mypy checks less than the whole package, all of it, with reasons for each ignore."""
+    wanted = {"check_untyped_defs", "disallow_untyped_defs", "disallow_incomplete_defs", "warn_unused_ignores"}
+    wrong = sorted(option for option in wanted if mypy.get(option) is not True)
+    if mypy.get("packages") != ["dora_repro"] or {"exclude", "ignore_errors", "ignore_missing_imports"} & set(mypy):
+        wrong.append("not the whole package")
+    if "ignore-without-code" not in mypy.get("enable_error_code", ()) or mypy.get("disable_error_code"):
+        wrong.append("an ignore need not name its error")
+    for table in mypy.get("overrides", ()):
+        modules = [table["module"]] if isinstance(table["module"], str) else table["module"]
+        ours = any(module.startswith("dora_repro") for module in modules)
+        if ours or set(table) != {"module", "ignore_missing_imports"}:
+            wrong.append(f"exempt: {', '.join(modules)}")
+    return wrong
+
+
+def test_types_are_checked_in_the_whole_package_and_no_module_is_exempt(root, project):
+    config = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert weakened(config) == []
+    assert f">={config['python_version']}" == project["requires-python"]
+    assert (root / "dora_repro" / "py.typed").is_file()
 
 
 def test_the_hooks_are_local_and_download_nothing(root):
@@ -208,6 +242,22 @@ def test_the_walk_follows_extras_and_markers():
     assert names == {"alpha", "gamma", "zeta", "eta"}
     names = {requirement.name for requirement in reached([Requirement("alpha[more]")], needs.__getitem__)}
     assert names == {"alpha", "gamma", "zeta", "eta", "delta"}
+
+
+def test_a_weaker_configuration_of_mypy_is_seen():
+    good = {
+        "packages": ["dora_repro"],
+        "enable_error_code": ["ignore-without-code"],
+        "overrides": [{"module": ["x.*"], "ignore_missing_imports": True}],
+        **dict.fromkeys(
+            ("check_untyped_defs", "disallow_untyped_defs", "disallow_incomplete_defs", "warn_unused_ignores"), True
+        ),
+    }
+    assert weakened(good) == []
+    exempt = {"module": "dora_repro.state.*", "ignore_errors": True}
+    bad = {**good, "disallow_untyped_defs": False, "exclude": "state", "overrides": [exempt]}
+    assert weakened(bad) == ["disallow_untyped_defs", "not the whole package", "exempt: dora_repro.state.*"]
+    assert weakened({**good, "enable_error_code": []}) == ["an ignore need not name its error"]
 
 
 def test_a_conda_file_that_disagrees_is_seen():
