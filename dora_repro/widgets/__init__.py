@@ -1,1 +1,1 @@
-"""Widgets: results that are looked through in JupyterLab; boxes of controls over pure functions."""
+"""Widgets: results to be explored in JupyterLab; boxes of controls over pure functions."""

@@ -1,1 +1,1 @@
-"""The checkpoint explorer: the checkpoints of a folder, alone or beside another."""
+"""The checkpoint explorer: the checkpoints of one folder, or of two side by side."""

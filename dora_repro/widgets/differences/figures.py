@@ -48,31 +48,31 @@ def both_and_difference(
     Raises:
         BadInput: the two have no elements side by side.
     """
-    found = images(expected, actual, most)
-    rows, columns = found.shape
+    pair = images(expected, actual, most)
+    rows, columns = pair.shape
     tall = rows > 2.5 * columns  # drawn lying down: three side by side would be slivers
     stacked = tall or columns > 2.5 * rows
     figure, panels, bars = _stacked() if stacked else _beside(columns / rows)
-    one, other, difference = found.expected, found.actual, np.ma.masked_where(~found.differs, found.apart)
+    one, other, difference = pair.expected, pair.actual, np.ma.masked_where(~pair.differs, pair.apart)
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     if tall:
         one, other, difference = one.T, other.T, difference.T
         extent = (-0.5, rows - 0.5, columns - 0.5, -0.5)
-    scale = scale_of(found.expected, found.actual)
+    scale = scale_of(pair.expected, pair.actual)
     for axes, name, image in zip(panels[:2], names, (one, other), strict=True):
         side = axes.imshow(
             image, aspect="auto", interpolation="nearest", extent=extent, cmap=scale.colours, vmin=scale.low,
             vmax=scale.high,
         )  # fmt: skip  # a row of arguments
         _title(axes, name)
-    _title(panels[2], _difference_title(found))
+    _title(panels[2], _difference_title(pair))
     shown = _draw_difference(panels[2], difference, extent)
     orientation: Orientation = "vertical" if stacked else "horizontal"
     figure.colorbar(side, cax=bars[0], orientation=orientation)
     bars[1].set_visible(shown is not None)
     if shown is not None:
         _log_bar(figure, shown, bars[1], orientation)
-    _label(panels, found, tall, stacked)
+    _label(panels, pair, tall, stacked)
     if title:
         figure.suptitle(title, fontsize=10, y=0.99)
     return figure
@@ -137,12 +137,12 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _difference_title(found: Images) -> str:
-    if not found.differs.any():
+def _difference_title(pair: Images) -> str:
+    if not pair.differs.any():
         return "difference: none"
-    if (found.differs & ~np.isfinite(found.apart)).any():
+    if (pair.differs & ~np.isfinite(pair.apart)).any():
         return "difference (red: not a number)"
-    return "difference" if found.apart.any() else "difference: in bytes only"
+    return "difference" if pair.apart.any() else "difference: in bytes only"
 
 
 def _whole(most: int, count: int = 2) -> Locator:
@@ -150,12 +150,12 @@ def _whole(most: int, count: int = 2) -> Locator:
     return MaxNLocator(integer=True, nbins=most, min_n_ticks=1) if count > 1 else FixedLocator([0])
 
 
-def _label(panels: Sequence[Axes], found: Images, tall: bool, stacked: bool) -> None:
+def _label(panels: Sequence[Axes], pair: Images, tall: bool, stacked: bool) -> None:
     across, down = ("row", "column") if tall else ("column", "row")
-    notes = [found.folded] if found.folded else []
-    if found.block != (1, 1):
-        notes.append(f"each pixel is the worst of {found.block[0]} × {found.block[1]} elements")
-    sizes = found.shape[::-1] if tall else found.shape  # rows, columns as drawn
+    notes = [pair.folded] if pair.folded else []
+    if pair.block != (1, 1):
+        notes.append(f"each pixel is the worst of {pair.block[0]} × {pair.block[1]} elements")
+    sizes = pair.shape[::-1] if tall else pair.shape  # rows, columns as drawn
     for place, axes in enumerate(panels):
         named_below, named_left = not stacked or place == 2, stacked or not place
         # Ticks that nobody reads are left out: they are most of the time that drawing takes.

@@ -45,7 +45,7 @@ def summary(sides: Sides, step: int | None, leaf: str | None, names: Callable[[s
     Args:
         sides: to compare.
         step: to describe; None if the sides have no steps.
-        leaf: to describe; None for none.
+        leaf: to describe; may be None.
         names: maps a path to the name to show.
     """
     differing, count = len(sides.differing(step)), len(sides.leaves(step))
@@ -73,38 +73,39 @@ def leaf_sentence(sides: Sides, step: int | None, leaf: str, names: Callable[[st
         leaf: path of the leaf.
         names: maps a path to the name to show.
     """
-    found, name, (one, other) = sides.difference(step, leaf), names(leaf), sides.names
+    difference, name, (one, other) = sides.difference(step, leaf), names(leaf), sides.names
     kind = sides.kind(step, leaf)
-    if found is None:
+    if difference is None:
         return f"{name} ({kind}) is byte-identical."
-    if found.kind in ("missing", "unexpected"):
-        has, lacks = (one, other) if found.kind == "missing" else (other, one)
+    if difference.kind in ("missing", "unexpected"):
+        has, lacks = (one, other) if difference.kind == "missing" else (other, one)
         return f"{name} ({kind}) is in {has} and missing in {lacks}."
-    if found.kind != "value":
-        return f"{name} has a different {found.kind}: {found.expected} in {one}, {found.actual} in {other}."
-    if not found.total:
-        return f"{name} differs: {found.expected} in {one}, {found.actual} in {other}."
-    if found.max_abs == 0 and not found.nan:
+    values = f"{difference.expected} in {one}, {difference.actual} in {other}"
+    if difference.kind != "value":
+        return f"{name} has a different {difference.kind}: {values}."
+    if not difference.total:
+        return f"{name} differs: {values}."
+    if difference.max_abs == 0 and not difference.nan:
         measured: tuple[str, ...] = ("in bytes only (as numbers they are equal: −0 and +0)",)
     else:
-        measured = found.sizes
-    worst = f"; the worst is at {list(found.at)}" if found.at and found.total > 1 else ""
-    draws = f"; the generator is {generator_distance(found.draws)}" if found.draws else ""
-    differ = f"{found.elements} elements ({found.share}) differ"
+        measured = difference.sizes
+    worst = f"; the worst is at {list(difference.at)}" if difference.at and difference.total > 1 else ""
+    draws = f"; the generator is {generator_distance(difference.draws)}" if difference.draws else ""
+    differ = f"{difference.elements} elements ({difference.share}) differ"
     return f"{name} ({kind}): {', '.join((differ, *measured))}{worst}{draws}."
 
 
 def label(sides: Sides, step: int | None, leaf: str, name: str) -> str:
     """Describe a leaf in a list: a mark for different or equal, its name, what it is, the size of its difference."""
-    found = sides.difference(step, leaf)
-    if found is None:
+    difference = sides.difference(step, leaf)
+    if difference is None:
         return f"= {name}  {sides.kind(step, leaf)}"
-    if found.kind != "value":
-        size: str = found.kind
-    elif found.max_abs is None:
+    if difference.kind != "value":
+        size: str = difference.kind
+    elif difference.max_abs is None:
         size = "differs"
     else:
-        size = f"{found.max_abs:.1e}" if not found.nan else "NaN"
+        size = f"{difference.max_abs:.1e}" if not difference.nan else "NaN"
     return f"≠ {name}  {sides.kind(step, leaf)}  {size}"
 
 
