@@ -2,8 +2,8 @@
 
     python docs/make_answer.py
 
-The command is run on a terminal of its own (POSIX only), and what it prints, colours and all, is drawn as text. The
-README quotes from it; a test holds the two to each other.
+The command runs on a terminal of its own (POSIX only), and what it prints, colours and all, is drawn as text. The
+README quotes from it, and a test compares the two.
 """
 
 import os
@@ -16,6 +16,7 @@ from pathlib import Path
 
 PICTURE = Path(__file__).with_name("answer.svg")
 COMMAND = ("quick", "--checkpoint", "dora-only")
+COLUMNS = 120  # of the terminal
 
 LINE, CHARACTER, MARGIN = 18, 7.83, 16  # pixels: a line's height, a character's width at 13 px, the border
 COLOURS = {"31": "#ff7b72", "32": "#7ee787", "33": "#e3b341"}  # what click writes for red, green, yellow
@@ -29,9 +30,10 @@ def main() -> None:
 
 
 def on_terminal(command: list[str]) -> list[str]:
-    """The lines that a command prints on a terminal, with its colour codes; its progress bars are left out."""
+    """The lines that a command prints on a terminal of `COLUMNS`, with its colour codes, without its progress bars."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL):
+    wide = {**os.environ, "COLUMNS": str(COLUMNS)}
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=wide):
         os.close(theirs)
         printed = bytearray()
         while True:

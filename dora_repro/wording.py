@@ -8,8 +8,8 @@ def counted(count: int, noun: str) -> str:
     """A count and its noun, as `1 step`, `0 leaves`, `2,000 resumed runs`.
 
     Args:
-        count: How many.
-        noun: In the singular; of several words the last one is declined.
+        count: how many.
+        noun: in the singular; of several words the last one is declined.
     """
     return f"{count:,} {noun if count == 1 else plural(noun)}"
 

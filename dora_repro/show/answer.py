@@ -28,8 +28,8 @@ def answer(result: Report | Reports, names: Names = str) -> list[str]:
     """The answer of a report, or of several: at most `LINES` lines of at most `COLUMNS` characters.
 
     Args:
-        result: The report, or the reports of several resumed runs.
-        names: Gives the name that is shown for a leaf's path.
+        result: the report, or the reports of several resumed runs.
+        names: gives the name that is shown for a leaf's path.
     """
     if isinstance(result, Reports):
         return _of_several(result, names)

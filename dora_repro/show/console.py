@@ -21,7 +21,7 @@ def as_text(result: object) -> str:
     """A result as lines of text; each kind of result is registered below, beside what words it.
 
     Raises:
-        TypeError: It is no result.
+        TypeError: it is no result.
     """
     raise TypeError(f"cannot show a {type(result).__name__} as text")
 
@@ -31,7 +31,7 @@ def as_summary(result: object) -> str:
     """A result in few lines, as its `repr`: of a report the answer.
 
     Raises:
-        TypeError: It is no result.
+        TypeError: it is no result.
     """
     raise TypeError(f"cannot summarize a {type(result).__name__}")
 
@@ -73,11 +73,11 @@ def report_text(
     """A report as lines of text: the answer first, the verdict's line last.
 
     Args:
-        report: What a check found.
-        names: Gives the name that is shown for a leaf's path; by default the path itself.
-        verbose: List every parameter, every leaf and every trial, and the environment.
-        about: Lines on what was run, shown in the evidence.
-        parameters: What the trained parameters are called.
+        report: what a check found.
+        names: gives the name that is shown for a leaf's path; by default the path itself.
+        verbose: list every parameter, every leaf and every trial, and the environment.
+        about: lines on what was run, shown in the evidence.
+        parameters: what the trained parameters are called.
     """
     wording = Wording(names or str, verbose, parameters)
     blocks = [block.text for block in evidence(report, wording, about)]
@@ -101,11 +101,11 @@ def reports_text(
     """Several reports: the answer, a line each, the evidence of the first of the worst, the verdict's line last.
 
     Args:
-        reports: What several checks found.
-        names: Gives the name that is shown for a leaf's path; by default the path itself.
-        verbose: Give the evidence of all of them, and all of it.
-        about: Lines on what was run.
-        parameters: What the trained parameters are called.
+        reports: what several checks found.
+        names: gives the name that is shown for a leaf's path; by default the path itself.
+        verbose: give the evidence of all of them, and all of it.
+        about: lines on what was run.
+        parameters: what the trained parameters are called.
     """
     wording = Wording(names or str, verbose, parameters)
     worst = next((report for report in reports.reports if report.verdict is reports.verdict), None)

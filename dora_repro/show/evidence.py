@@ -18,9 +18,9 @@ def evidence(report: Report, wording: Wording, about: Sequence[str] = ()) -> lis
     """The paragraphs of a report, in order.
 
     Args:
-        report: What a check found.
-        wording: How it is worded.
-        about: Lines on what was run.
+        report: what a check found.
+        wording: how it is worded.
+        about: lines on what was run.
     """
     return [
         Block(_what_was_run(report), _indented(about)),

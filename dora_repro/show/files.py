@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
 from dora_repro.comparison.leaves import Comparison
+from dora_repro.contracts import Json
 from dora_repro.trace import Divergence
 from dora_repro.wording import counted
 
@@ -14,6 +15,7 @@ def contents_text(contents: Contents, every: bool = False) -> str:
     """A checkpoint by component: entries, bytes, dtypes; then what an exact resume would lack.
 
     Args:
+        contents: of the checkpoint.
         every: list each entry.
     """
     lines = [
@@ -32,13 +34,13 @@ def contents_text(contents: Contents, every: bool = False) -> str:
     else:
         lines += [
             "",
-            "✓ By its names, all that an exact resume needs is there; only a check tells whether it is whole.",
+            "✓ By its names, all that an exact resume needs is there; only a check can tell whether it is complete.",
         ]
     return "\n".join(lines)
 
 
-def contents_dict(contents: Contents) -> dict[str, object]:
-    """The same as plain data."""
+def contents_dict(contents: Contents) -> dict[str, Json]:
+    """The contents of a checkpoint as plain data."""
     return {
         "path": contents.path,
         "layout": contents.layout,
@@ -59,8 +61,9 @@ def comparison_text(comparison: Comparison, every: bool = False, equal: Mapping[
     """Two files leaf by leaf, `✗ path  f32[64]  3/64 (4.69 %)  max diff = …`, and a summary last.
 
     Args:
+        comparison: of the two.
         every: list the leaves that are equal too, in their places.
-        equal: what is said of a leaf that is equal, as `f32[64]`.
+        equal: a description of each leaf that is equal, as `f32[64]`.
     """
     differing = {difference.path: difference for difference in comparison.differences}
     lines = []
@@ -73,7 +76,7 @@ def comparison_text(comparison: Comparison, every: bool = False, equal: Mapping[
 
 
 def summary(comparison: Comparison) -> str:
-    """One line: how many leaves differ, in which way, by how much at most."""
+    """A line on a comparison: how many leaves differ, in which way, by how much at most."""
     total, wrong = len(comparison.compared), len(comparison.differences)
     if not wrong:
         return f"✓ Equal by bytes: {counted(total, 'leaf')}"
@@ -100,7 +103,15 @@ def trace_text(
     steps: tuple[int, int],
     notes: list[str],
 ) -> str:
-    """Two traces: the first difference in order of execution, how many effects differ in each phase, and in all."""
+    """Two traces: the first difference in order of execution, how many effects differ in each phase, and in all.
+
+    Args:
+        first: the first effect that differs, if any.
+        memory: the first memory that differs, if any.
+        comparison: of all effects.
+        steps: the first and the last step that both have.
+        notes: remarks on the comparison, a sentence each.
+    """
     effects = counted(len(comparison.compared), "effect")
     lines = [f"Compared steps {steps[0]}–{steps[1]}", *(f"Note: {note}" for note in notes)]
     if first is not None:

@@ -37,8 +37,8 @@ def line(tried: Tried, wide: int = 30) -> str:
     """One row: the mark, the name, what was found, and below it what was declared where that is not the same.
 
     Args:
-        tried: A fault, and the report of it.
-        wide: Characters of the column of names.
+        tried: a fault, and the report of it.
+        wide: characters of the column of names.
     """
     fault, report = tried.fault, tried.report
     if report is None:
@@ -115,16 +115,16 @@ def why(report: Report) -> str:
     return folded("\n\n".join(block.text for block in blocks))
 
 
-def asked(name: str, fresh: bool = True) -> Report:
+def demonstrate(name: str, fresh: bool = True) -> Report:
     """Try a fault by its name, print what was found and why, and compare that with what is declared.
 
     Args:
-        name: Of the fault.
-        fresh: Run each side in an interpreter of its own.
+        name: of the fault.
+        fresh: run each side in an interpreter of its own.
 
     Raises:
-        BadInput: There is no such fault, or it cannot be tried here.
-        UnexpectedVerdict: What was found is not what is declared.
+        BadInput: there is no such fault, or it cannot be tried here.
+        UnexpectedVerdict: what was found is not what is declared.
     """
     tried = try_fault(find(name), in_process=not fresh)
     report = tried.report

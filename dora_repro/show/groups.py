@@ -1,7 +1,7 @@
 """Many differing leaves in few lines: `9 × optimizer/*/exp_avg  missing`.
 
-Leaves go together that have the same first and last name and differ in the same way; one that is alone keeps its path
-and its measurements.
+Leaves with the same first and last name that differ in the same way form a group; one that is alone keeps its path and
+its measurements.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,12 @@ Names = Callable[[str], str]
 
 
 def grouped(differences: Iterable[LeafDifference], names: Names = str) -> list[str]:
-    """A line for each group, in the order in which the groups first come."""
+    """A line for each group of differences, in the order in which the groups begin.
+
+    Args:
+        differences: of leaves.
+        names: gives the name that is shown for the path of a leaf that is alone in its group.
+    """
     groups: dict[tuple[str, ...], list[LeafDifference]] = {}
     for difference in differences:
         key = (*ends(difference.path), difference.kind, difference.role)
@@ -22,7 +27,12 @@ def grouped(differences: Iterable[LeafDifference], names: Names = str) -> list[s
 
 
 def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
-    """The same for bare paths."""
+    """The name of each group of paths, in the order in which the groups begin: `9 × optimizer/*/exp_avg`.
+
+    Args:
+        paths: of leaves.
+        names: gives the name that is shown for a path that is alone in its group.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         groups.setdefault(ends(path), []).append(path)

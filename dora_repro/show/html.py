@@ -41,7 +41,7 @@ def as_html(result: object) -> str:
     """A result as a fragment of HTML; each kind of result is registered below, beside what lays it out.
 
     Raises:
-        TypeError: It is no result.
+        TypeError: it is no result.
     """
     raise TypeError(f"cannot show a {type(result).__name__} as HTML")
 
@@ -51,9 +51,9 @@ def report_html(report: Report, names: Names | None = None, parameters: str = "P
     """A report as a fragment for a notebook: the answer, and the evidence folded.
 
     Args:
-        report: What a check found.
-        names: Gives the name that is shown for a leaf's path; by default the path itself.
-        parameters: What the trained parameters are called.
+        report: what a check found.
+        names: gives the name that is shown for a leaf's path; by default the path itself.
+        parameters: what the trained parameters are called.
     """
     # A stored notebook should say the same each time it is run: no seconds.
     wording = Wording(names or str, parameters=parameters, timed=False)
@@ -105,11 +105,11 @@ class Part:
     """One report of a page.
 
     Attributes:
-        title: Of the report.
+        title: of the report.
         kind: `passed`, `failed` or `unsure`.
-        answer: Its lines.
-        blocks: The evidence.
-        figures: What was drawn of it.
+        answer: its lines.
+        blocks: the evidence.
+        figures: what was drawn of it.
     """
 
     title: str
@@ -131,12 +131,12 @@ def page(
     """A check as one HTML page that loads nothing: the answer, all of the evidence, figures, the environment.
 
     Args:
-        result: What a check found, or several.
-        asked: What was asked for, shown beside the environment: the command, the configuration.
-        figures: Draw them, where matplotlib is installed.
-        names: Gives the name that is shown for a leaf's path; by default the path itself.
-        about: Lines on what was run.
-        parameters: What the trained parameters are called.
+        result: what a check found, or several.
+        asked: what was asked for, shown beside the environment: the command, the configuration.
+        figures: draw them, where matplotlib is installed.
+        names: gives the name that is shown for a leaf's path; by default the path itself.
+        about: lines on what was run.
+        parameters: what the trained parameters are called.
     """
     reports = result.reports if isinstance(result, Reports) else (result,)
     wording = Wording(names or str, verbose=True, parameters=parameters)
@@ -206,12 +206,12 @@ def html_table(
     """A table as a fragment of HTML, in the colours of the page it is shown on; everything in it is escaped.
 
     Args:
-        title: What the table shows, above it; may be empty.
-        heads: The head of each column.
-        rows: The cells of each row. Numbers are set to the right, and None is left empty.
-        total: How many rows there are in all; where it is more than those given, the rest is counted below.
-        centred: Centre all cells, as is best for marks.
-        height: In pixels, at most; a longer table scrolls. By default as high as it is.
+        title: what the table shows, above it; may be empty.
+        heads: the head of each column.
+        rows: the cells of each row. Numbers are set to the right, and None is left empty.
+        total: how many rows there are in all; where it is more than those given, the rest is counted below.
+        centred: centre all cells, as is best for marks.
+        height: in pixels, at most; a longer table scrolls. By default as high as it is.
     """
     more = f"… and {total - len(rows):,} more" if total is not None and total > len(rows) else ""
     return _template("table.html").render(

@@ -1,4 +1,4 @@
-"""Progress of a check: one bar a side on a terminal, none elsewhere; and how far it came, for whoever stops it."""
+"""Progress of a check: a bar for each side on a terminal, none elsewhere; and how far it came, for whoever stops it."""
 
 import sys
 from contextlib import AbstractContextManager
@@ -8,12 +8,12 @@ from dora_repro.sides.protocol import Event
 
 
 class Progress(AbstractContextManager):
-    """Listens to a check (`on_event`) and draws a bar for the side that works; the bar is gone when it closes.
+    """Listen to a check (`on_event`) and draw a bar for the side that works; the bar disappears at the end.
 
     Args:
-        steps: the last step, for the bars; None where it is not known beforehand.
+        steps: number of the last step, for the bars; None if it is not known beforehand.
         stream: where to draw; no bar is drawn unless it is a terminal.
-        wanted: False draws nothing.
+        wanted: whether to draw at all.
     """
 
     def __init__(self, steps: int | None = None, stream: TextIO | None = None, wanted: bool = True):
@@ -32,7 +32,12 @@ class Progress(AbstractContextManager):
         self._clear()
 
     def on_event(self, side: str, event: Event) -> None:
-        """What `check` calls while its sides run: events `built`, `loaded`, `step`, `saved`."""
+        """Draw what a side reports while it runs.
+
+        Args:
+            side: `reference`, `resumed`, or what is repeated.
+            event: `built`, `loaded`, `step`, `saved`, and the step it is at.
+        """
         kind = event["event"]
         self._step = event.get("step", self._step)
         if kind in ("built", "loaded") or side != self._side:

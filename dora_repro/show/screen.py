@@ -30,8 +30,8 @@ def folded(text: str, width: int = 110) -> str:
     Lines of code (see `CODE`) stay whole.
 
     Args:
-        text: Lines of text.
-        width: Of the view, in characters.
+        text: lines of text.
+        width: of the view, in characters.
     """
     lines = []
     for line in text.split("\n"):

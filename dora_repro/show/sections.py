@@ -15,10 +15,10 @@ class Wording:
     """How a report is worded.
 
     Attributes:
-        names: Gives the name that is shown for a leaf's path.
-        verbose: Whether every parameter, leaf and trial is listed.
-        parameters: What the trained parameters are called.
-        timed: Whether the seconds are given.
+        names: gives the name that is shown for a leaf's path.
+        verbose: whether every parameter, leaf and trial is listed.
+        parameters: what the trained parameters are called.
+        timed: whether the seconds are given.
     """
 
     names: Callable[[str], str] = str
@@ -32,9 +32,9 @@ class Block:
     """A paragraph of a report.
 
     Attributes:
-        title: What it is about, in a line.
-        lines: What it says, a line each.
-        outcome: What a comparison came to; empty for other paragraphs.
+        title: what it is about, in a line.
+        lines: what it says, a line each.
+        outcome: what a comparison came to; empty for other paragraphs.
     """
 
     title: str
@@ -65,8 +65,8 @@ def byte_verdict(comparison: Comparison, asked: float | None = None) -> str:
     """What the bytes say of a comparison, and what the tolerances say beside.
 
     Args:
-        comparison: One of the three.
-        asked: The tolerance that the user asked for, if any.
+        comparison: one of the three.
+        asked: the tolerance that the user asked for, if any.
     """
     if not comparison.compared:
         return "nothing to compare"

@@ -1,4 +1,4 @@
-"""Several checks side by side, as text: what each checkpoint loses, how far its run drifts, whether as promised."""
+"""Several checks side by side, as text: what each checkpoint loses, how far its run drifts, whether as expected."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,21 @@ from dataclasses import replace
 
 from dora_repro.checks.expectation import expectation
 from dora_repro.checks.report import Report
+from dora_repro.comparison.drift import Drift
+from dora_repro.errors import BadInput
 from dora_repro.show.groups import grouped
 from dora_repro.show.why import trial_result
 from dora_repro.subject.config import TrainingConfig
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns set by spaces, under their heads."""
-    # The last column is as wide as its head: what is longer may be wrapped where the page ends, its rule not.
+    """Columns aligned by spaces, under their heads.
+
+    Args:
+        heads: the head of each column.
+        rows: the cells of each row.
+    """
+    # The rule of the last column is as wide as its head: longer cells may wrap at the end of a page, a rule may not.
     widths = [max(len(str(row[column])) for row in (heads, *rows)) for column in range(len(heads) - 1)]
     widths.append(len(heads[-1]))
     lines = [heads, ["-" * width for width in widths], *rows]
@@ -38,7 +45,11 @@ def lost_leaves(report: Report) -> str:
 
 
 def lost_table(reports: Mapping[str, Report]) -> str:
-    """For each: the verdict, where it first differs, and how many leaves of what were wrong right after loading."""
+    """For each report: the verdict, where it first differs, and how many leaves of what differ right after loading.
+
+    Args:
+        reports: by the name of what was checked.
+    """
     rows = []
     for name, report in reports.items():
         set_aside = {*report.set_aside.bookkeeping, *report.set_aside.noise}
@@ -56,21 +67,36 @@ def lost_table(reports: Mapping[str, Report]) -> str:
 
 
 def drift_table(reports: Mapping[str, Report], after: Sequence[int] = (1, 5, 20)) -> str:
-    """For each: the largest difference of any parameter so many steps after loading.
+    """For each report: the largest difference of any parameter, some steps after loading.
+
+    Args:
+        reports: by the name of what was checked, each with its drift (a check with `values`).
+        after: numbers of steps.
 
     Raises:
-        BadInput: a run did not go that far.
+        BadInput: a run did not go that far, or was checked without `values`.
     """
-    rows = [(name, *(f"{report.drift.after(steps):.2e}" for steps in after)) for name, report in reports.items()]
+    drifts = {name: _drift(name, report) for name, report in reports.items()}
+    rows = [(name, *(f"{drift.after(steps):.2e}" for steps in after)) for name, drift in drifts.items()]
     return table(("checkpoint", *(f"after {steps}" for steps in after)), rows)
+
+
+def _drift(name: str, report: Report) -> Drift:
+    if report.drift is None:
+        raise BadInput(f"{name} has no drift: ask the check for values, as in values='model/*'")
+    return report.drift
 
 
 def expectation_table(config: TrainingConfig, reports: Mapping[str, Report]) -> str:
     """For each checkpoint content: its verdict, and why that was to be expected.
 
+    Args:
+        config: of the training, whatever the checkpoint holds.
+        reports: by what the checkpoint holds.
+
     Raises:
-        UnexpectedVerdict: a verdict that was not.
+        UnexpectedVerdict: a verdict that was not to be expected.
     """
-    kept = {name: expectation(replace(config, checkpoint=name)).check(report) for name, report in reports.items()}
-    rows = [(name, one.verdict, one.expectation.reason) for name, one in kept.items()]
+    checked = {name: expectation(replace(config, checkpoint=name)).check(report) for name, report in reports.items()}
+    rows = [(name, one.verdict, one.expectation.reason) for name, one in checked.items()]
     return table(("checkpoint", "verdict", "as expected, since"), rows)

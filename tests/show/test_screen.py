@@ -45,3 +45,12 @@ def test_long_lines_are_broken_between_words_and_hang_and_code_stays_whole():
     text = f"short\n\n  one two three four five six\n{code}"
     assert folded(text, 20) == f"short\n\n  one two three four\n    five six\n{code}"
     assert folded(text, 200) == text
+
+
+def test_a_terminal_gets_lines_of_its_width_and_a_file_does_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = f"✗ {'word ' * 20}"
+    lines = in_words(fitted(text, stream("utf-8", Terminal))).splitlines()
+    assert len(lines) == 3 and all(len(line) <= 40 + len("\x1b[31m\x1b[0m") for line in lines)
+    assert lines[1].startswith("  word")
+    assert fitted(text, stream("utf-8")) == text

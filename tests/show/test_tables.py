@@ -42,6 +42,8 @@ def test_how_far_each_run_drifts():
     assert float(lines[2].split()[1]) == pytest.approx(1e-6, rel=0.2)
     with pytest.raises(BadInput, match="steps=9: both runs did 4 steps after loading"):
         tables.drift_table(REPORTS, after=(9,))
+    with pytest.raises(BadInput, match="one has no drift: ask the check for values, as in values='model/\\*'"):
+        tables.drift_table({"one": made.report()})
 
 
 def test_whether_each_did_as_promised():
