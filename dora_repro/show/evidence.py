@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from dora_repro.checks.report import Report, Verdict
-from dora_repro.difference import LeafDifference
 from dora_repro.show.groups import grouped, grouped_paths
+from dora_repro.show.lost import what_was_lost
 from dora_repro.show.sections import Block, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
 from dora_repro.wording import counted
@@ -80,7 +80,7 @@ def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
     if changed := report.changed_by_save:
         title = f"Changed by save() itself ({counted(len(changed), 'leaf')}):"
         blocks.append(Block(title, _listed(grouped(changed, wording.names), wording)))
-    if lost := _lost(report):
+    if lost := what_was_lost(report):
         verb = "differs" if len(lost) == 1 else "differ"
         title = f"What was lost ({counted(len(lost), 'leaf')} {verb} right after loading):"
         blocks.append(Block(title, _listed(grouped(lost, wording.names), wording)))
@@ -91,22 +91,6 @@ def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
         title = f"Lost at the end, with no effect in {counted(resumed_steps(report), 'step')}:"
         blocks.append(Block(title, _listed([*known, *unknown], wording)))
     return blocks
-
-
-def _lost(report: Report) -> list[LeafDifference]:
-    """What was lost, as far as it says something: where all went well, nothing.
-
-    Gradients left over from the last step are gone in any new run: they are listed only where gradients differ first. A
-    list that only grows is a history, until it is a cause.
-    """
-    if report.divergence is None and report.verdict is not Verdict.INCONCLUSIVE:
-        return []
-    causes = report.explanation.leaves if report.explanation is not None else ()
-    left_out = {*report.set_aside.bookkeeping, *report.set_aside.noise}
-    phase = report.divergence.phase if report.divergence is not None else ""
-    if not (phase.startswith("backward") or "backward" in report.unseen):
-        left_out.update(each.path for each in report.lost if each.role == "gradient" and each.kind == "missing")
-    return [each for each in report.lost if each.path not in left_out or each.path in causes]
 
 
 # --- what was not counted, and what it took --------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.fixes import fix_block
 from dora_repro.show.groups import Names, grouped_paths
+from dora_repro.show.lost import significant
 from dora_repro.show.sections import Block, Wording
 from dora_repro.wording import counted
 
@@ -31,8 +32,8 @@ def why_blocks(report: Report, wording: Wording) -> list[Block]:
     lines += _indented([found.proof, *_not_restored(found, wording)])
     if found.other:
         lines.append(f"  Also sufficient: {', '.join(found.other)}")
-    if found.harmless:
-        lines.append(f"  {harmless_line(found, wording)}")
+    if harmless := harmless_line(report, found, wording):
+        lines.append(f"  {harmless}")
     title = f"Why: {'these together' if many and found.proved else 'this'} made the difference"
     blocks = [Block(title, (*lines, *_indented(_beside_state(found)), *_cost(found)))]
     if fix := fix_block(found):
@@ -47,12 +48,13 @@ def named(cause: Cause, names: Names) -> str:
     return names(cause.leaves[0]) if len(cause.leaves) == 1 else f"{len(cause.leaves)} × {cause.name}"
 
 
-def harmless_line(found: Explanation, wording: Wording) -> str:
-    """What was lost as well, and has no effect once the causes are restored."""
-    groups = grouped_paths(found.harmless, wording.names)
+def harmless_line(report: Report, found: Explanation, wording: Wording) -> str:
+    """What was lost as well, and has no effect once the causes are restored; empty where that is nothing."""
+    lost = {each.path for each in significant(report)}
+    groups = grouped_paths((path for path in found.harmless if path in lost), wording.names)
     shown = groups if wording.verbose else groups[:FEW]
     more = f", … and {len(groups) - len(shown)} more" if len(shown) < len(groups) else ""
-    return f"Also lost, without effect once the above is restored: {', '.join(shown)}{more}"
+    return f"Also lost, without effect once the above is restored: {', '.join(shown)}{more}" if groups else ""
 
 
 def how_far(result: TrialResult) -> str:

@@ -8,7 +8,7 @@ from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.console import report_text
 from dora_repro.show.html import page
 from dora_repro.show.why import trial_lines
-from tests.show.made import different, explained
+from tests.show.made import different, explained, missing
 
 
 def test_each_cause_is_told_with_what_it_does_by_itself_and_the_proof():
@@ -85,9 +85,21 @@ def test_what_was_lost_without_effect_is_said():
 
 
 def test_much_that_was_lost_without_effect_is_counted():
-    one = replace(explained().explanation, harmless=tuple(f"history/of{number}/x{number}" for number in range(9)))
-    assert "history/of5/x5, … and 3 more\n" in report_text(explained(explanation=one))
-    assert "history/of8/x8\n" in report_text(explained(explanation=one), verbose=True)
+    paths = tuple(f"helper/of{number}/x{number}" for number in range(9))
+    one = replace(explained().explanation, harmless=paths)
+    report = explained(explanation=one, lost=tuple(map(missing, paths)))
+    assert "helper/of5/x5, … and 3 more\n" in report_text(report)
+    assert "helper/of8/x8\n" in report_text(report, verbose=True)
+
+
+def test_leftover_gradients_and_histories_are_not_called_lost():
+    paths = ("model/a.m/grad", "optimizer/a.m/step")
+    one = replace(explained().explanation, harmless=paths)
+    assert "Also lost, without effect once the above is restored: optimizer/a.m/step\n" in report_text(
+        explained(explanation=one)
+    )
+    set_aside = SetAside(bookkeeping=paths[1:])
+    assert "Also lost" not in report_text(explained(explanation=one, set_aside=set_aside))
 
 
 def test_leaves_that_the_confirmation_could_not_restore_are_named_with_the_reason():
