@@ -2,9 +2,12 @@
 
 import sys
 from contextlib import AbstractContextManager
-from typing import TextIO
+from typing import TYPE_CHECKING, Never, TextIO
 
 from dora_repro.sides.protocol import Event
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress(AbstractContextManager):
@@ -19,7 +22,7 @@ class Progress(AbstractContextManager):
     def __init__(self, steps: int | None = None, stream: TextIO | None = None, wanted: bool = True):
         self._steps, self._stream = steps, stream or sys.stderr
         self._wanted = wanted and self._stream.isatty()
-        self._bar = None
+        self._bar: tqdm[Never] | None = None
         self._side: str | None = None
         self._step = 0
         self._sides_begun = 0
