@@ -36,12 +36,12 @@ INTRO = """\
 
 Made by `python docs/make_verdicts.py`: every line below was run as it stands, each side in a fresh process. The words
 are those of [architecture.md](architecture.md); *first difference* is the first effect, in order of execution, in which
-the resumed run departs from the one that was not interrupted. The reasons are written by hand and held against each
+the resumed run differs from the one that was not interrupted. The reasons are written by hand and checked against each
 report: where it diverged, which state the file lacked, and which it did not lack.
 
 Defaults: model `tiny`, AdamW, dropout 0.1 drawn (`live`), 0 workers, shuffled. `quick` saves after step 2 of 3, on a
 dummy batch. `full` trains 3 epochs of 10 steps on the digits and resumes after the second, so its first resumed step
-is 21; `--test-epoch E` resumes after epoch E − 1. A run whose file holds no progress is told its step by the file's
+is 21; `--test-epoch E` resumes after epoch E − 1. A run whose file holds no progress takes its step from the file's
 name, as in the study.
 """
 

@@ -1,7 +1,7 @@
 """The rows of docs/verdicts.md: command lines, and why each has the verdict that it has.
 
 Nothing is run here. A reason is a sentence together with what a report must show for the sentence to be true of it;
-`make_verdicts.py` runs the command lines and holds the one against the other.
+`make_verdicts.py` runs the command lines and compares the two.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,15 @@ class Reason:
     """Why a row has its verdict, and what its report must show for that.
 
     Attributes:
-        text: the sentence.
-        verdict: the verdict it explains.
-        phase, leaf: of the first difference, the leaf as a glob; no phase where there must be none.
-        after: how many steps after the save it shows.
-        lost: globs of leaves that must differ right after loading; kept: globs of those that must not.
-        latent: globs of leaves that must be named as lost without effect.
-        says: words of the report's own reason.
+        text: The sentence.
+        verdict: The verdict it explains.
+        phase: The phase of the first difference; empty where there must be no difference.
+        leaf: The leaf of the first difference, as a glob.
+        after: The number of steps from the save to the first difference.
+        lost: Globs of leaves that must differ right after loading.
+        kept: Globs of leaves that must not differ right after loading.
+        latent: Globs of leaves that the report must name as lost without effect.
+        says: Words of the report's own reason.
     """
 
     text: str
@@ -61,13 +63,13 @@ REASONS = {
         says="all effects of",
     ),
     "nothing-read": Reason(
-        "SGD without momentum keeps nothing between steps, and of the generators that are lost none is drawn from.",
+        "SGD without momentum keeps nothing between steps, and no step draws from the generators that are lost.",
         "EXACT",
         kept=("optimizer/*",),
         says="all effects of",
     ),
     "moments-suffice": Reason(
-        "AdamW's moments are in the file, and of the generators that are lost none is drawn from.",
+        "AdamW's moments are in the file, and no step draws from the generators that are lost.",
         "EXACT",
         kept=("optimizer/*",),
         says="all effects of",
@@ -85,7 +87,7 @@ REASONS = {
         says="all effects of",
     ),
     "progress-told": Reason(
-        "Only the progress is missing: the file's name tells the step, and nothing that stops early reads the loss.",
+        "Only the progress is missing: the file's name gives the step, and nothing that stops early reads the loss.",
         "EXACT",
         lost=("best_validation_loss",),
         kept=("optimizer/*", "rng/*", "feed/*"),
@@ -105,13 +107,13 @@ REASONS = {
         says="all effects of",
     ),
     "persistent": Reason(
-        "Workers that live on have one base seed for all epochs; the file has the state that it was drawn from.",
+        "Persistent workers have one base seed for all epochs; the file has the state that it was drawn from.",
         "EXACT",
         kept=("optimizer/*", "rng/*", "feed/*"),
         says="all effects of",
     ),
     "perturbed": Reason(
-        "What a perturbation draws depends on seed, epoch and sample alone, so there is nothing to save of it.",
+        "What a perturbation draws depends on seed, epoch and sample alone, so there is nothing to save.",
         "EXACT",
         kept=("optimizer/*", "scheduler/*", "rng/*", "feed/*"),
         says="all effects of",
@@ -156,7 +158,7 @@ REASONS = {
     ),
     # --- different
     "dropout": Reason(
-        "Dropout draws from torch's generator, which is not in the file: the same batch, other elements dropped.",
+        "Dropout draws from torch's generator, which is not in the file: the same batch, different elements dropped.",
         "DIFFERENT",
         phase="forward",
         leaf="outputs/model*",
@@ -172,14 +174,14 @@ REASONS = {
         lost=(DROPOUT, MOMENTS),
     ),
     "moments": Reason(
-        "AdamW's moments are not in the file: batch, outputs and gradients are equal, the step taken is another.",
+        "AdamW's moments are not in the file: batch, outputs and gradients are equal, the step taken differs.",
         "DIFFERENT",
         phase="update",
         leaf=PARAMETER,
         lost=(MOMENTS,),
     ),
     "momentum": Reason(
-        "SGD's momentum is not in the file: batch, outputs and gradients are equal, the step taken is another.",
+        "SGD's momentum is not in the file: batch, outputs and gradients are equal, the step taken differs.",
         "DIFFERENT",
         phase="update",
         leaf=PARAMETER,
@@ -203,7 +205,7 @@ REASONS = {
     ),
     "schedule": Reason(
         "The rate itself is in the optimizer's part, so the first update is equal; the schedule counts from 0 again, "
-        "and the rate it sets after that step is another.",
+        "and the rate it sets after that step differs.",
         "DIFFERENT",
         phase="schedule",
         leaf="optimizer/group.0/lr",
@@ -245,7 +247,7 @@ REASONS = {
         says="not exact",
     ),
     "not-controlled": Reason(
-        "As above, but without a control nobody is accused.",
+        "As above, but without a control no difference counts.",
         "INCONCLUSIVE",
         phase="update",
         leaf=PARAMETER,
@@ -258,7 +260,7 @@ REASONS = {
         says="no trainable parameter changed",
     ),
     "not-deterministic": Reason(
-        "The run adds noise that nobody seeds: repeated, it differs from itself no later than the resumed run does.",
+        "The run adds noise without a seed: repeated, it differs from itself no later than the resumed run does.",
         "INCONCLUSIVE",
         phase="forward",
         says="not deterministic",
@@ -381,7 +383,7 @@ SECTIONS = (
     Section(
         "Early stopping",
         "SGD at a rate of 10 makes epochs 2 and 3 worse than epoch 1, so that training stops after epoch 3. The rows "
-        "that do not pass save everything but the progress; the file's name tells the step.",
+        "that do not pass save everything but the progress; the file's name gives the step.",
         (
             Case(f"full {_STOPPING}", "stops-alike"),
             Case(f"full {_STOPPING} {_NO_PROGRESS}", "goes-on"),
