@@ -108,8 +108,8 @@ class _Machine:
         self.work = FREE_WORK + 8 * size
 
     def run(self, stream: Stream) -> FileValue:
-        # genops reads a stream by read() and readline() alone.
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]  # see above
+        operations = pickletools.genops(stream)  # type: ignore[arg-type]  # it asks for read() and readline() alone
+        for count, (opcode, arg, _) in enumerate(operations):
             if count > MAX_OPCODES:
                 raise UnpicklingError(f"more than {MAX_OPCODES} operations")
             name = opcode.name

@@ -223,7 +223,7 @@ def contents_of(
 
 def steps_in_epoch(config: TrainingConfig) -> int:
     """Optimizer steps in one epoch of a config, without building its model."""
-    from dora_repro.subject.training import batches_per_epoch
+    from dora_repro.subject.ingredients import batches_per_epoch
 
     return batches_per_epoch(config)
 

@@ -1,7 +1,8 @@
 """The study's training run: build, step, save, load.
 
 `TrainingRun` is one training, advanced a step at a time. What its checkpoints hold is a choice of its config: the parts
-are in `parts.py`, the files in `checkpoints.py`. Nothing here knows how runs are compared.
+are in `parts.py`, the files in `checkpoints.py`; what it is built from
+is in `ingredients.py`. Nothing here knows how runs are compared.
 
 Epochs and steps count from 1: `epoch` is the number of epochs done, so `epoch == 1` is "after the first";
 `steps_done` likewise.
@@ -16,19 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
-from torch.utils.data import DataLoader, Subset, random_split
+from torch.utils.data import DataLoader, Subset
 
 from dora_repro.checkpoint.layouts import step_in_name
 from dora_repro.errors import BadInput
 from dora_repro.subject import checkpoints
-from dora_repro.subject.building import build
 from dora_repro.subject.checkpoints import Loaded
 from dora_repro.subject.config import PARTS, TrainingConfig
-from dora_repro.subject.data import Digits, Samples, Synthetic, Things
 from dora_repro.subject.feeding import Feed
 from dora_repro.subject.generators import GlobalGenerators
-from dora_repro.subject.model import CLIPHBA
+from dora_repro.subject.ingredients import (
+    build_model,
+    build_optimizer,
+    build_scheduler,
+    device_named,
+    load_samples,
+    split,
+)
 from dora_repro.subject.parts import OptimizerByName, Part, Progress, Schedule, TrainedParameters, trained_parameters
 from dora_repro.subject.perturbation import Perturbation, Perturbed
 from dora_repro.subject.sizes import SIZES
@@ -69,10 +74,10 @@ class TrainingRun:
         size = SIZES[config.size]
         batch_size = config.batch_size or size.batch
         seed_everything(config.seed)
-        self.device = _device(config.device)
-        self.model = _model(config).to(self.device)
-        self.samples = _samples(config, self.model.image, batch_size)
-        training, validation = _split(self.samples, config)
+        self.device = device_named(config.device)
+        self.model = build_model(config).to(self.device)
+        self.samples = load_samples(config, self.model.image, batch_size)
+        training, validation = split(self.samples, config)
         perturbation = Perturbation(
             config.perturbation,
             config.perturbation_start,
@@ -94,8 +99,8 @@ class TrainingRun:
         if validation:
             held_out = Subset(self.samples, validation)
             self.validation_loader = DataLoader(held_out, batch_size, generator=self.validation_generator)
-        self.optimizer = _optimizer(self.model, config)
-        self.scheduler = _scheduler(self.optimizer, config, config.epochs * len(self.feed))
+        self.optimizer = build_optimizer(self.model, config)
+        self.scheduler = build_scheduler(self.optimizer, config, config.epochs * len(self.feed))
         self.epoch = 0
         self.steps_done = 0
         self.best_validation_loss = float("inf")
@@ -277,80 +282,3 @@ class _evaluating:
     ) -> None:
         for module, training in self.modes:
             module.training = training
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-        raise BadInput(
-            f"device={name!r} cannot be used: {str(error).splitlines()[0]}; 'cpu' always can"
-        ) from error
-    return device
-
-
-def _model(config: TrainingConfig) -> CLIPHBA:
-    return build(
-        SIZES[config.size],
-        config.weights,
-        vision_dora=config.vision_dora,
-        text_dora=config.text_dora,
-        rank=config.rank,
-        cache_prompts=config.cache_prompts,
-        prompt_tokens=config.prompt_tokens,
-        alpha=config.alpha,
-        dropout=config.dropout,
-        dropout_mode=config.dropout_mode,
-        init=config.init,
-    )
-
-
-def _samples(config: TrainingConfig, side: int, batch_size: int) -> Samples:
-    if config.data == "synthetic":
-        return Synthetic(side, batch_size, config.seed)
-    if config.data == "things" and config.images is not None and config.targets is not None:
-        return Things(config.images, config.targets, side)  # a config of "things" has both
-    return Digits(side)
-
-
-def _split(samples: Samples, config: TrainingConfig) -> tuple[list[int], list[int]]:
-    """Indices of training and validation samples, by torch's `random_split` with a generator of its own."""
-    held_out = 0 if config.data == "synthetic" else round(len(samples) * config.validation_share)
-    if held_out >= len(samples):
-        raise BadInput(
-            f"validation_share={config.validation_share} leaves no training sample of {len(samples)}"
-        )
-    generator = torch.Generator().manual_seed(config.seed)
-    training, validation = random_split(samples, [len(samples) - held_out, held_out], generator=generator)
-    return list(training.indices), list(validation.indices) if config.validate else []
-
-
-def batches_per_epoch(config: TrainingConfig) -> int:
-    """Optimizer steps in one epoch of a config's training, without building its model.
-
-    Raises:
-        BadInput: data that is not there, or a validation share that leaves no training sample.
-    """
-    size = SIZES[config.size]
-    batch_size = config.batch_size or size.batch
-    training, _ = _split(_samples(config, size.image, batch_size), config)
-    whole = -(-len(training) // batch_size)
-    return whole if config.steps_per_epoch is None else min(config.steps_per_epoch, whole)
-
-
-def _optimizer(model: CLIPHBA, config: TrainingConfig) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            trained, config.learning_rate, config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler | None:
-    if config.scheduler == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
-    if config.scheduler == "warmup":
-        return LinearLR(optimizer, start_factor=1 / config.warmup_steps, total_iters=config.warmup_steps)
-    return None

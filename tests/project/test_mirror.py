@@ -86,6 +86,7 @@ ELSEWHERE = {
     "subject/building.py": "tests/subject/test_model.py",
     "subject/feeding.py": "tests/subject/test_data.py",
     "subject/generators.py": "tests/subject/test_checkpoints.py",
+    "subject/ingredients.py": "tests/subject/test_data.py",
     "subject/parts.py": "tests/subject/test_checkpoints.py",
     "subject/prompts.py": "tests/subject/test_model.py",
     "subject/sizes.py": "tests/subject/test_model.py",
