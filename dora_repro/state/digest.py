@@ -2,31 +2,33 @@
 
 Not a norm and not an XOR: a permutation, a −0.0 for a 0.0 or a bfloat16 copy of float32 numbers has another digest, and
 bit-identical NaNs have the same one. The hash is XXH3-128 (https://github.com/Cyan4973/xxHash): about the speed of
-reading the memory, and not cryptographic: it guards against accidents, not against somebody who makes collisions.
+reading the memory, and not cryptographic: it guards against accidents, not against collisions made on purpose.
 """
 
 import marshal
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from xxhash import xxh3_128, xxh3_128_digest
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import DisableTorchFunctionSubclass, parts_of_coo
 
 PLAIN_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 MAX_DEPTH = 100  # plain data nested deeper than this is a linked structure or contains itself: not plain
-MAX_ITEMS = 20_000_000  # lists inside lists count each time they are met, so that a small one cannot stand for many
+MAX_ITEMS = 20_000_000  # a list inside several lists counts in each, so that a small one cannot stand for many
 
 # The formats of `marshal` below 3 are free of references and interning: the same value gives the same bytes.
 _MARSHAL_VERSION = 2
-_COPIED = 4096  # up to so many bytes, a copy beside the header is faster than a hash of two parts
+_COPIED = 4096  # bytes up to which one hash of a copy with the header is faster than a hash of two parts
 _ORDINARY = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether `value` is a number, string, bytes or None, or a list, tuple, dict or set of nothing else."""
     kind = type(value)
     if kind in PLAIN_SCALARS:
@@ -36,7 +38,7 @@ def is_plain(value: object) -> bool:
     return kind in (list, tuple, set, frozenset, dict) and _size(value, MAX_DEPTH, {}) <= MAX_ITEMS
 
 
-def _size(value: object, depth: int, known: dict[int, float]) -> float:
+def _size(value: Any, depth: int, known: dict[int, float]) -> float:
     """The number of values in plain data; infinite where something in it is not plain, too deep, or contains itself."""
     kind = type(value)
     if kind in PLAIN_SCALARS:
@@ -56,14 +58,14 @@ def _size(value: object, depth: int, known: dict[int, float]) -> float:
     return known[id(value)]
 
 
-def digest_plain(value: object) -> bytes:
+def digest_plain(value: Any) -> bytes:
     """Digest of plain data (see `is_plain`): type, order and every bit of a float count; a set has no order."""
     if type(value) not in PLAIN_SCALARS:
         value = _ordered(value)
     return xxh3_128_digest(b"plain" + marshal.dumps(value, _MARSHAL_VERSION))
 
 
-def _ordered(value: object) -> object:
+def _ordered(value: Any) -> Any:
     """The same plain data with sets as sorted tuples, marked by an Ellipsis, which plain data cannot hold."""
     kind = type(value)
     if kind in PLAIN_SCALARS:
@@ -95,7 +97,7 @@ def digest_tensor(tensor: torch.Tensor) -> bytes:
     return _digest_any(tensor)
 
 
-def _digest_subclass(tensor: torch.Tensor) -> bytes:
+def _digest_subclass(tensor: Any) -> bytes:
     if hasattr(type(tensor), "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()  # what a subclass wraps: sharded, quantised, jagged tensors
         return _join(f"wrapped {type(tensor).__qualname__} {names}", *(getattr(tensor, name) for name in names))
@@ -116,7 +118,7 @@ def _digest_any(tensor: torch.Tensor) -> bytes:
     if elements.nbytes < _COPIED:
         return xxh3_128_digest(header + elements.tobytes())
     hasher = xxh3_128(header)
-    hasher.update(elements)
+    hasher.update(elements.data)
     return hasher.digest()
 
 
@@ -140,10 +142,10 @@ def bytes_of(tensor: torch.Tensor) -> np.ndarray:
 
 
 def reader(tensor: torch.Tensor) -> Callable[[], bytes]:
-    """A function that gives the digest of one live tensor, for one that is read at every step.
+    """A function that gives the digest of one live tensor, for tensors that are read at every step.
 
-    Of an ordinary tensor on the host it keeps a view of the bytes, which saves most of the time where there are few;
-    the view is made anew where the tensor has got other storage, shape or dtype.
+    It keeps a view of the bytes of an ordinary tensor on the host, which saves most of the time for small ones. The
+    view is made anew when the tensor gets other storage, shape or dtype.
     """
     return _Reader(tensor) if type(tensor) in _ORDINARY and tensor.is_cpu else partial(digest_tensor, tensor)
 
@@ -153,7 +155,11 @@ class _Reader:
 
     def __init__(self, tensor: torch.Tensor):
         self._tensor = tensor
-        self._address = 0
+        self._address = 0  # of the bytes that were seen last; 0 where there is no view of them
+        self._bytes: np.ndarray
+        self._header: bytes
+        self._shape: torch.Size
+        self._dtype: torch.dtype
 
     def __call__(self) -> bytes:
         tensor = self._tensor
@@ -167,7 +173,7 @@ class _Reader:
             if self._bytes.nbytes < _COPIED:
                 return xxh3_128_digest(self._header + self._bytes.tobytes())
             hasher = xxh3_128(self._header)
-            hasher.update(self._bytes)
+            hasher.update(self._bytes.data)
             return hasher.digest()
         self._address = 0
         if _is_bytes_alone(tensor):
@@ -203,7 +209,7 @@ def _quantization(tensor: torch.Tensor) -> bytes:
     return _join("per_channel", scales, zeros, tensor.q_per_channel_axis())
 
 
-def _join(*parts: object) -> bytes:
+def _join(*parts: Value) -> bytes:
     return xxh3_128_digest(b"".join(digest(part) for part in parts))
 
 
@@ -221,11 +227,11 @@ def digest_array(array: np.ndarray) -> bytes:
     name = array.dtype.str if array.dtype.names is None else repr(array.dtype)
     hasher = xxh3_128(b"numpy" + _header(name, array.shape))
     if array.nbytes:
-        hasher.update(np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8))
+        hasher.update(np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8).data)
     return hasher.digest()
 
 
-def digest(value: object) -> bytes:
+def digest(value: Any) -> bytes:
     """Digest of a tensor, a numpy array or plain data.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far apart two tensors are whose bytes differ: how many elements, the largest difference, in ULP, and where.
+"""The distance of two tensors whose bytes differ: how many elements, the largest difference, in ULP, and where.
 
 A unit in the last place (ULP) is one step between neighbouring floating-point numbers of a dtype; −0 and +0 are the
 same place. Counted on the bits (https://randomascii.wordpress.com/2012/02/25/comparing-floating-point-numbers-2012-edition/),
@@ -6,6 +6,7 @@ so across zero, denormals and up to infinity. Bytes decide what differs; nothing
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ _UNSIGNED_FLOATS = (torch.float8_e8m0fnu,)  # an exponent alone, without a sign
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Between two tensors of one dtype and shape.
+    """The distance of two tensors of one dtype and shape.
 
     Attributes:
         differing: elements with other bytes.
@@ -38,8 +39,7 @@ class Distance:
 
 def distance(expected: torch.Tensor, actual: torch.Tensor) -> Distance | None:
     """Measure two strided tensors of the same dtype and shape; None where all bytes are equal."""
-    width = expected.element_size()
-    one, two = (bytes_of(tensor).view(np.uint8).reshape(-1, width) for tensor in (expected, actual))  # (n, width)
+    one, two = _elements(expected), _elements(actual)
     differing = nan = 0
     max_abs, max_ulp, worst = -1.0, -1, -1
     for start in range(0, len(one), CHUNK):
@@ -49,14 +49,14 @@ def distance(expected: torch.Tensor, actual: torch.Tensor) -> Distance | None:
         where += start
         differing += len(where)
         worst = int(where[0]) if worst < 0 else worst
-        apart, ulps, nans = _measure(one[where], two[where], expected.dtype)
+        differences, ulps, nans = _measure(one[where], two[where], expected.dtype)
         nan += int(nans.sum())
         numbers = ~nans
-        if apart is None or not numbers.any():
+        if differences is None or not numbers.any():
             continue
-        index = int(np.where(nans, -1.0, apart).argmax())
-        if apart[index] > max_abs:
-            max_abs, worst = float(apart[index]), int(where[index])
+        index = int(np.where(nans, -1.0, differences).argmax())
+        if differences[index] > max_abs:
+            max_abs, worst = float(differences[index]), int(where[index])
         if ulps is not None:
             max_ulp = max(max_ulp, int(ulps[numbers].max()))
     if not differing:
@@ -71,12 +71,15 @@ def ulps(expected: torch.Tensor, actual: torch.Tensor) -> np.ndarray:
     Raises:
         TypeError: a dtype whose elements have no such distance.
     """
-    width = expected.element_size()
-    one, two = (bytes_of(tensor).view(np.uint8).reshape(-1, width) for tensor in (expected, actual))  # (n, width)
-    _, found, _ = _measure(one, two, expected.dtype)
-    if found is None:
+    measured = _measure(_elements(expected), _elements(actual), expected.dtype)
+    if measured.ulps is None:
         raise TypeError(f"no distance in ULP for {expected.dtype}")
-    return found
+    return measured.ulps
+
+
+def _elements(tensor: torch.Tensor) -> np.ndarray:
+    """The bytes of each element.  # (n, width)"""
+    return bytes_of(tensor).view(np.uint8).reshape(-1, tensor.element_size())
 
 
 def _words(elements: np.ndarray) -> np.ndarray:
@@ -85,32 +88,52 @@ def _words(elements: np.ndarray) -> np.ndarray:
     return elements.view(np.dtype(f"u{width}") if width <= 8 else np.dtype("u8,u8")).reshape(-1)
 
 
-def _measure(one: np.ndarray, two: np.ndarray, dtype: torch.dtype) -> tuple:
-    """(absolute differences or None, ULP distances or None, whether either is NaN) of elements (n, width)."""
+class _Measured(NamedTuple):
+    """The differences of n elements.
+
+    Attributes:
+        differences: absolute; None for dtypes whose elements are no numbers  # (n,)
+        ulps: None for dtypes that are not floating  # (n,)
+        nans: whether either side is NaN  # (n,), bool
+    """
+
+    differences: np.ndarray | None
+    ulps: np.ndarray | None
+    nans: np.ndarray
+
+
+def _measure(one: np.ndarray, two: np.ndarray, dtype: torch.dtype) -> _Measured:
+    """Measure elements, given by their bytes.  # (n, width) each"""
     if dtype.is_complex:
-        half = dtype.to_real()
-        parts = [_measure(*(_part(side, index) for side in (one, two)), half) for index in (0, 1)]
-        (real, real_ulps, real_nans), (imag, imag_ulps, imag_nans) = parts
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.hypot(real, imag), np.maximum(real_ulps, imag_ulps), real_nans | imag_nans
-    bits = _words(one), _words(two)
-    none = np.zeros(len(one), bool)
+        return _measure_complex(one, two, dtype.to_real())
+    bits = [_words(one), _words(two)]
+    no_nans = np.zeros(len(one), bool)
     if not dtype.is_floating_point:
         if dtype.is_signed:
-            bits = tuple(side ^ _sign(side) for side in bits)  # two's complement in the order of the numbers
-        return (np.maximum(*bits) - np.minimum(*bits)).astype(np.float64), None, none
+            bits = [side ^ _sign(side) for side in bits]  # two's complement in the order of the numbers
+        return _Measured((np.maximum(*bits) - np.minimum(*bits)).astype(np.float64), None, no_nans)
     try:
         first, second = (
             torch.from_numpy(np.ascontiguousarray(side).reshape(-1)).view(dtype).to(torch.float64).numpy()
             for side in (one, two)
         )
     except (RuntimeError, NotImplementedError):  # packed dtypes, whose elements are no numbers
-        return None, None, none
-    nans = np.isnan(first) | np.isnan(second)
+        return _Measured(None, None, no_nans)
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(first - second)
+        differences = np.abs(first - second)
     places = [side.astype(np.uint64) if dtype in _UNSIGNED_FLOATS else _place(side) for side in bits]
-    return apart, np.maximum(*places) - np.minimum(*places), nans
+    return _Measured(differences, np.maximum(*places) - np.minimum(*places), np.isnan(first) | np.isnan(second))
+
+
+def _measure_complex(one: np.ndarray, two: np.ndarray, half: torch.dtype) -> _Measured:
+    """By part: the modulus of the difference, and the larger distance in ULP."""
+    real, imag = (_measure(_part(one, index), _part(two, index), half) for index in (0, 1))
+    nans = real.nans | imag.nans
+    if real.differences is None or imag.differences is None or real.ulps is None or imag.ulps is None:
+        return _Measured(None, None, nans)  # no dtype of torch has such parts
+    with np.errstate(over="ignore", invalid="ignore"):
+        differences = np.hypot(real.differences, imag.differences)
+    return _Measured(differences, np.maximum(real.ulps, imag.ulps), nans)
 
 
 def _part(elements: np.ndarray, index: int) -> np.ndarray:

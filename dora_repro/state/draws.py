@@ -2,13 +2,14 @@
 
 A draw is one output of the generator itself: 32 bits of the Mersenne Twister (torch on the CPU, numpy's legacy global,
 Python's `random`), so that an int64 of torch's `random_` is two; 64 bits of PCG64 (`numpy.random.default_rng`); a unit
-of Philox's offset (CUDA). States of another seed or stream are no number of draws apart.
+of Philox's offset (CUDA). Between states of different seeds or streams there is no number of draws.
 
 The Mersenne Twister (Matsumoto and Nishimura 1998) is stepped from one state until it meets the other, in both
 directions, for some millions of draws; PCG's distance is computed, after O'Neill 2014 (https://www.pcg-random.org/).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,18 +24,27 @@ _TORCH_BYTES = 5056  # of the CPU generator: seed, left, next, words as 64 bits 
 _PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 _PCG_MASK = (1 << 128) - 1
 
+Read = TypeVar("Read")
+
 
 def draws_apart(expected: State, actual: State) -> int | None:
     """How many draws `actual` is ahead of `expected`; negative where it is behind.
 
-    None where they are of two kinds, of other seeds or streams, too far apart to be found, or of a kind not known here.
+    None where they are of two kinds, of different seeds or streams, too many draws apart, or of a kind not known here.
     What a generator keeps besides (the second of two normal numbers) does not count.
     """
-    for read, measure in ((_twister, _twister_distance), (_pcg, _pcg_distance), (_philox, _philox_distance)):
-        one, other = read(expected), read(actual)
-        if one is not None and other is not None:
-            return measure(one, other)
-    return None
+    if (twisters := _both(_twister, expected, actual)) is not None:
+        return _twister_distance(*twisters)
+    if (generators := _both(_pcg, expected, actual)) is not None:
+        return _pcg_distance(*generators)
+    counters = _both(_philox, expected, actual)
+    return None if counters is None else _philox_distance(*counters)
+
+
+def _both(read: Callable[[State], Read | None], expected: State, actual: State) -> tuple[Read, Read] | None:
+    """Two states as read by one function; None where it cannot read both."""
+    one, other = read(expected), read(actual)
+    return None if one is None or other is None else (one, other)
 
 
 def in_words(draws: int) -> str:
@@ -44,13 +54,13 @@ def in_words(draws: int) -> str:
 
 # --- the Mersenne Twister: (624 words, how many of them are used up) -------------------------------------------------
 
-Twister = tuple[np.ndarray, int]
+Twister: TypeAlias = tuple[np.ndarray, int]
 
 
 def _twister(state: State) -> Twister | None:
     if isinstance(state, torch.Tensor):
         return _torch_twister(state)
-    if type(state) is not tuple or not state:
+    if not isinstance(state, tuple) or not state:
         return None
     if state[0] == "words" and len(state) == 4:  # Python's, as `rng.state_of` packs it
         words = np.frombuffer(state[2], np.uint32)
@@ -85,7 +95,7 @@ def _twister_distance(expected: Twister, actual: Twister) -> int | None:
 def _blocks_from(start: Twister) -> Iterator[np.ndarray]:
     """The block of words of a state, and those that follow it."""
     yield start[0]
-    generator = np.random.MT19937()
+    generator: Any = np.random.MT19937()  # numpy types its state for reading alone
     generator.state = {"bit_generator": "MT19937", "state": {"key": start[0], "pos": WORDS}}
     while True:
         generator.random_raw(WORDS, output=False)
@@ -136,8 +146,8 @@ def _philox_distance(expected: tuple[int, int], actual: tuple[int, int]) -> int 
     return actual[1] - expected[1] if expected[0] == actual[0] else None
 
 
-def _named(state: State) -> dict[str, object]:
+def _named(state: State) -> dict[str, Any]:
     """A numpy generator's flat state by name; empty for anything else."""
-    if type(state) is not tuple or len(state) % 2 or not all(type(name) is str for name in state[::2]):
+    if not isinstance(state, tuple) or len(state) % 2 or not all(type(name) is str for name in state[::2]):
         return {}
     return dict(zip(state[::2], state[1::2], strict=True))

@@ -6,33 +6,36 @@ other numbers from the same state.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any, TypeAlias
 
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.state.assign import Setter
 
-Flag = tuple[Callable[[], object], Callable[[object], None] | None]
+Flag: TypeAlias = tuple[Callable[[], Value], Setter]
+"""How a switch is read, and how it is set; None where a running process cannot set it."""
 
 # torch refuses to read an old switch (`allow_tf32`, `float32_matmul_precision`) once a new one (`fp32_precision`)
 # has said something that the old one cannot say. The new ones can always be read, and are flags of their own.
 UNREADABLE = "said by fp32_precision"
 
 
-def _attribute(owner: object, name: str) -> Flag:
+def _attribute(owner: Value, name: str) -> Flag:
     return (lambda: getattr(owner, name)), (lambda value: setattr(owner, name, value))
 
 
-def _set_deterministic(value: object) -> None:
+def _set_deterministic(value: tuple[bool, bool]) -> None:
     mode, warn_only = value
     torch.use_deterministic_algorithms(mode, warn_only=warn_only)
 
 
-def _set_default_device(value: object) -> None:
+def _set_default_device(value: str) -> None:
     torch.set_default_device(None if value == "cpu" else value)
 
 
 def _flushes_denormals() -> bool:
-    """Whether this thread's processor takes the smallest numbers for zero; torch can set this and not tell it."""
+    """Whether this thread's processor takes the smallest numbers for zero; torch can set this, and has no getter."""
     return float.fromhex("0x1p-1074") * 1.0 == 0.0
 
 
@@ -45,11 +48,15 @@ def _autocast_dtype(device: str) -> Flag:
     return get, (lambda value: torch.set_autocast_dtype(device, _dtype(value)))
 
 
-def _dtype(value: object) -> torch.dtype:
-    return getattr(torch, str(value).removeprefix("torch."))
+def _dtype(value: str) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, value.removeprefix("torch."))
+    return dtype
 
 
-_CUDA, _CUDNN, _MKLDNN = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+# `Any`: torch's stubs lack the switches of 2.9 (`cudnn.conv`, `mkldnn.matmul`).
+_CUDA: Any = torch.backends.cuda
+_CUDNN: Any = torch.backends.cudnn
+_MKLDNN: Any = torch.backends.mkldnn
 
 FLAGS: dict[str, Flag] = {
     "torch.default_dtype": (
@@ -97,15 +104,15 @@ FLAGS: dict[str, Flag] = {
 }
 
 
-def capture_flags() -> dict[str, object]:
+def capture_flags() -> dict[str, Value]:
     """Every flag by name, as plain values."""
-    found = {}
+    flags: dict[str, Value] = {}
     for name, (get, _) in FLAGS.items():
         try:
-            found[name] = get()
+            flags[name] = get()
         except RuntimeError:
-            found[name] = UNREADABLE
-    return found
+            flags[name] = UNREADABLE
+    return flags
 
 
 def restore_flags(wanted: Mapping[str, Value]) -> None:
@@ -120,7 +127,7 @@ def restore_flags(wanted: Mapping[str, Value]) -> None:
                 restore_flag(name, value)
 
 
-def restore_flag(name: str, value: object) -> None:
+def restore_flag(name: str, value: Value) -> None:
     """Set one flag by its name in `FLAGS`.
 
     Raises:

@@ -11,11 +11,12 @@ import array
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.private_names import of_cpython, of_numpy
 from dora_repro.state.rng_fingerprint import LastRead
 
@@ -31,10 +32,12 @@ Generator: TypeAlias = (
     torch.Generator | np.random.Generator | np.random.RandomState | np.random.BitGenerator | random.Random
 )
 
-State = object  # a uint8 tensor for torch's generators; plain data (tuples, numbers, bytes) for the others
+State: TypeAlias = Any
+"""A uint8 tensor for torch's generators; plain data (tuples, numbers, bytes) for the others. `Any`: each form is read
+by the code for its kind of generator alone."""
 
 
-def state_of(generator: object) -> State:
+def state_of(generator: Value) -> State:
     """The whole state of a private generator, detached from it.
 
     Raises:
@@ -54,7 +57,7 @@ def state_of(generator: object) -> State:
     raise TypeError(f"not a generator known here: {type(generator).__name__}")
 
 
-def set_state(generator: object, state: State) -> None:
+def set_state(generator: Value, state: State) -> None:
     """Put a state from `state_of` back into a generator of the same kind."""
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
@@ -85,7 +88,7 @@ def capture_world() -> dict[str, State]:
     return world
 
 
-def global_name(generator: object) -> str | None:
+def global_name(generator: Value) -> str | None:
     """The name of a global generator, which some hold as if it were their own; None for a private one."""
     if generator is of_cpython.global_random:
         return "python"
@@ -153,26 +156,26 @@ class _Mps:
     set_rng_state = staticmethod(lambda state, device: torch.mps.set_rng_state(state))
 
 
-def _backend(device: torch.device) -> object:
+def _backend(device: torch.device) -> Any:
     return _Mps if device.type == "mps" else getattr(torch, device.type)
 
 
-def _packed(state: tuple) -> State:
+def _packed(state: tuple[Any, ...]) -> State:
     """Python's (version, 625 words, spare normal number) with the words as bytes; other forms as they are."""
     if len(state) == 3 and type(state[1]) is tuple:
         return "words", state[0], array.array("I", state[1]).tobytes(), state[2]
     return state
 
 
-def _unpacked(state: State) -> object:
+def _unpacked(state: State) -> tuple[Any, ...]:
     if state[0] == "words":
         return state[1], tuple(array.array("I", state[2])), state[3]
-    return state
+    return tuple(state)
 
 
-def _plain(state: dict, above: str = "") -> State:
+def _plain(state: Mapping[str, Any], above: str = "") -> tuple[Any, ...]:
     """A numpy generator's nested dict as a flat tuple: name, value, name, …; an array's name ends in its dtype."""
-    flat: tuple = ()
+    flat: tuple[Any, ...] = ()
     for key, value in state.items():
         if isinstance(value, dict):
             flat += _plain(value, f"{above}{key}/")
@@ -183,9 +186,9 @@ def _plain(state: dict, above: str = "") -> State:
     return flat
 
 
-def _live(flat: State) -> dict:
+def _live(flat: State) -> dict[str, Any]:
     """The inverse of `_plain`."""
-    state: dict = {}
+    state: dict[str, Any] = {}
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         name, _, dtype = name.partition(":")
         *above, key = name.split("/")

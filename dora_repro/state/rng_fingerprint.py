@@ -13,9 +13,11 @@ import random
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_numpy import bit_generator_of
 
 _MT19937_BYTES = 4 * 624 + 4  # numpy's `struct s_mt19937_state { uint32_t key[624]; int pos; }`
@@ -24,13 +26,13 @@ _MT19937_BYTES = 4 * 624 + 4  # numpy's `struct s_mt19937_state { uint32_t key[6
 class LastRead:
     """A generator's state as last read, read again only where its memory has changed."""
 
-    def __init__(self, read: Callable[[object], object]):
+    def __init__(self, read: Callable[[Value], Any]):
         self._read = read
-        self._generator: object = None
-        self._memory: tuple | None = None
-        self._state: object = None
+        self._generator: Value = None
+        self._memory: tuple[Value, ...] | None = None
+        self._state: Any = None
 
-    def __call__(self, generator: object) -> object:
+    def __call__(self, generator: Value) -> Any:
         """The state of `generator`, by `read`. Not copied: it must be immutable."""
         memory = memory_of(generator) if _memory_tells() else None
         if memory is None or generator is not self._generator or memory != self._memory:
@@ -38,7 +40,7 @@ class LastRead:
         return self._state
 
 
-def memory_of(generator: object) -> tuple | None:
+def memory_of(generator: Any) -> tuple[Value, ...] | None:
     """All bytes that a `random.Random` or a `RandomState` over MT19937 keeps its state in; None for any other."""
     kind = type(generator)
     if kind is random.Random:
@@ -51,7 +53,7 @@ def memory_of(generator: object) -> tuple | None:
     return None
 
 
-def _own_bytes(thing: object) -> bytes:
+def _own_bytes(thing: Value) -> bytes:
     header = object.__basicsize__  # reference count and type
     return ctypes.string_at(id(thing) + header, type(thing).__basicsize__ - header)
 
@@ -62,7 +64,13 @@ def _memory_tells() -> bool:
     if sys.implementation.name != "cpython":
         return False
     python, legacy = random.Random(1), np.random.RandomState(1)
-    uses: tuple[tuple[object, Callable[[], object]], ...] = (
+
+    def keep(spare: float) -> None:
+        """The same words, and another second of two normal numbers."""
+        state: Any = legacy.get_state()
+        legacy.set_state((*state[:3], 1, spare))
+
+    uses: tuple[tuple[Value, Callable[[], Value]], ...] = (
         (python, python.random),
         (python, lambda: python.gauss(0, 1)),  # draws two and keeps one
         (python, lambda: python.gauss(0, 1)),  # takes the one kept
@@ -70,8 +78,8 @@ def _memory_tells() -> bool:
         (legacy, legacy.rand),
         (legacy, legacy.randn),
         (legacy, legacy.randn),
-        (legacy, lambda: legacy.set_state((*legacy.get_state()[:3], 1, 0.25))),
-        (legacy, lambda: legacy.set_state((*legacy.get_state()[:3], 1, -0.25))),
+        (legacy, lambda: keep(0.25)),
+        (legacy, lambda: keep(-0.25)),
         (legacy, lambda: legacy.seed(2)),
     )
     for generator, use in uses:

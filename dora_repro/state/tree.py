@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.state.attributes import attributes_of
 from dora_repro.state.digest import is_plain
 from dora_repro.state.keys import key_text
@@ -13,7 +15,7 @@ from dora_repro.state.keys import key_text
 _MAX_DEPTH = 20
 
 
-def flatten(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+def flatten(value: Value, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, tensor | array | plain value) of a nested structure: dicts, sequences, dataclasses, other objects.
 
     Paths begin with `/` and are empty for a bare tensor. What is none of these (a lazy object, a callable) is left out,
@@ -22,7 +24,7 @@ def flatten(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     return _flatten(value, path, ())
 
 
-def _flatten(value: object, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:
+def _flatten(value: Value, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
     if issubclass(type(value), (torch.Tensor, np.ndarray)) or is_plain(value):
         yield path, value
     elif len(above) < _MAX_DEPTH and id(value) not in above:
@@ -30,14 +32,14 @@ def _flatten(value: object, path: str, above: tuple[int, ...]) -> Iterator[tuple
             yield from _flatten(item, f"{path}/{name}", (*above, id(value)))
 
 
-def _inside(value: object) -> list[tuple[str, object]]:
+def _inside(value: Any) -> list[tuple[str, Value]]:
     kind = type(value)
     if issubclass(kind, Mapping):
         return [(key_text(key), item) for key, item in value.items()]
     if issubclass(kind, (list, tuple)):
         return [(str(index), item) for index, item in enumerate(value)]
-    held = {} if issubclass(kind, type) or callable(value) else attributes_of(value) or {}
+    attributes = {} if issubclass(kind, type) or callable(value) else attributes_of(value) or {}
     if dataclasses.is_dataclass(kind):
-        names = [entry.name for entry in dataclasses.fields(kind) if entry.name in held]
-        return [(name, held[name]) for name in names]
-    return [(name, item) for name, item in held.items() if type(name) is str]
+        names = [entry.name for entry in dataclasses.fields(kind) if entry.name in attributes]
+        return [(name, attributes[name]) for name in names]
+    return [(name, item) for name, item in attributes.items() if type(name) is str]
