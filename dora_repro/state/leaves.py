@@ -1,10 +1,8 @@
-"""Leaves: the smallest pieces of a run's state, and what a walk over live objects gives.
-
-A leaf is not a copy: `Leaf.value` is the live tensor or value. `snapshot.py` copies, `digest.py` digests.
-"""
+"""Leaves: the smallest pieces of a run's state, live as a walk gives them (`Leaf`), or copied (`SavedLeaf`)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -15,7 +13,7 @@ from dora_repro.state.digest import digest
 
 @dataclass(slots=True)
 class Leaf:
-    """One smallest piece of state, where it lives.
+    """One smallest piece of state, where it lives: its value is the live tensor or value, not a copy.
 
     Attributes:
         path: readable and stable between processes, as `optimizer/visual.3.out_proj.m/exp_avg`.
@@ -28,7 +26,7 @@ class Leaf:
     """
 
     path: str
-    value: Value
+    value: Any
     role: str = "memory"
     put: Setter = None
     hold: Setter = None
@@ -36,6 +34,25 @@ class Leaf:
     @property
     def digest(self) -> bytes:
         return digest(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedLeaf:
+    """A leaf's copy.
+
+    Attributes:
+        path: as of the leaf.
+        role: as of the leaf.
+        digest: of its value.
+        value: a copy; None where `kept` is false.
+        kept: whether the value was stored, and not its digest alone.
+    """
+
+    path: str
+    role: str
+    digest: bytes
+    value: Any
+    kept: bool = True
 
 
 @dataclass

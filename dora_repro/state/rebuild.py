@@ -1,28 +1,32 @@
-"""Make what a snapshot holds and a run lacks: values, lists, dicts and all that was in them.
+"""Make what a snapshot has and a run lacks: values, lists, dicts and all that was in them.
 
-Objects of classes are not made: what they need to be built is known to the run alone.
+Objects of classes are not made: the run alone knows what building them takes.
 """
 
 import marshal
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.state.attributes import type_name
 from dora_repro.state.codecs import decode
 from dora_repro.state.digest import is_plain
 from dora_repro.state.keys import key_text
+from dora_repro.state.leaves import SavedLeaf
 from dora_repro.state.paths import ancestors
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
-_BY_NAME = {kind.__name__: kind for kind in BUILT}
+_BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in BUILT}
+_MAPPINGS = ("dict", "OrderedDict")
 
 
-class Cannot(Exception):
-    """Why a leaf cannot be put back."""
+class NotRestorable(Exception):
+    """A leaf cannot be put back, for the reason that the message gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,19 @@ class Kind:
     """
 
     name: str
-    keys: tuple[tuple[str, object], ...] | None = None
+    keys: tuple[tuple[str, Any], ...] | None = None
     size: int = 0
     maxlen: int | None = None
     keyed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, container: object, keyed: Mapping[str, str] | None = None) -> "Kind | None":
-        """Of a live container; None for any other object."""
+    def of(cls, container: Any, keyed: Mapping[str, str] | None = None) -> "Kind | None":
+        """The kind of a live container; None for any other object.
+
+        Args:
+            container: the object.
+            keyed: text in paths -> path, of keys that are tensors or modules.
+        """
         if not isinstance(container, (*BUILT, set, frozenset)):
             return None
         known = type(container) in (*BUILT, set, frozenset)
@@ -59,59 +68,72 @@ class Kind:
         return cls(name, keys, size, bound, tuple(keyed.items()))
 
 
-def _items(container: object) -> Iterator:
+def _items(container: Any) -> Iterator[Any]:
     """By the base's own method, whatever a subclass overrides."""
-    return next(base for base in (*BUILT, set, frozenset) if isinstance(container, base)).__iter__(container)
+    base: Any = next(base for base in (*BUILT, set, frozenset) if isinstance(container, base))
+    items: Iterator[Any] = base.__iter__(container)
+    return items
 
 
 class Maker:
-    """Makes what the saved leaves (path -> SavedLeaf) and kinds of a snapshot say, as far as it is chosen."""
+    """Makes what a snapshot has at a path, as far as it is chosen.
+
+    Args:
+        wanted: the leaves of the snapshot by path.
+        kinds: its containers by path.
+        chosen: paths of the leaves that are to be put back.
+        object_at: gives the live object of a path, for keys and aliases.
+    """
 
     def __init__(
         self,
-        wanted: Mapping[str, object],
+        wanted: Mapping[str, SavedLeaf],
         kinds: Mapping[str, Kind],
         chosen: set[str],
-        object_at: Callable[[str], object],
+        object_at: Callable[[str], Any],
     ):
         self.wanted, self.kinds, self.chosen, self._object_at = wanted, kinds, chosen, object_at
         self._above_chosen, self._above_wanted = ancestors(chosen), ancestors(wanted)
 
-    def __call__(self, path: str) -> object:
+    def __call__(self, path: str) -> Any:
         """What the snapshot has at a path, made anew.
 
         Raises:
-            Cannot: with the reason.
+            NotRestorable: it cannot be made.
         """
         saved, kind = self.wanted.get(path), self.kinds.get(path)
         if saved is not None:
             if saved.role == "alias":
                 return self._object_at(str(saved.value)[2:])
             if not saved.kept:
-                raise Cannot("kept by digest alone")
-            return _made(kind, copied(saved.value))
+                raise NotRestorable("stored by digest alone")
+            return _rebuilt(kind, copied(saved.value))
         if kind is None or kind.name not in _BY_NAME:
-            raise Cannot(f"there is no object {path!r} to hold it")
-        if issubclass(_BY_NAME[kind.name], dict):
-            if kind.keys is None:
-                raise Cannot("its keys were objects")
-            texts = {**dict(kind.keys), **dict(kind.keyed)}
-            chosen = {text: f"{path}/{text}" for text in texts if self.is_chosen(f"{path}/{text}")}
-            return _BY_NAME[kind.name]((self.key(kind, text), self(at)) for text, at in chosen.items())
+            raise NotRestorable(f"there is no object {path!r} to hold it")
+        return self._mapping(path, kind) if kind.name in _MAPPINGS else self._sequence(path, kind)
+
+    def _mapping(self, path: str, kind: Kind) -> Any:
+        if kind.keys is None:
+            raise NotRestorable("its keys were objects")
+        texts = (*dict(kind.keys), *dict(kind.keyed))
+        chosen = {text: f"{path}/{text}" for text in texts if self.is_chosen(f"{path}/{text}")}
+        return _BY_NAME[kind.name]((self.key(kind, text), self(at)) for text, at in chosen.items())
+
+    def _sequence(self, path: str, kind: Kind) -> Any:
         places = [f"{path}/{index}" for index in range(kind.size)]
         unknown = [at for at in places if not (at in self.wanted or at in self.kinds or at in self._above_wanted)]
         if unknown:
-            raise Cannot(f"the snapshot has no {unknown[0]!r}")
+            raise NotRestorable(f"the snapshot has no {unknown[0]!r}")
         if not all(map(self.is_chosen, places)):
-            raise Cannot("only some of the items of its sequence were chosen")
-        items = [self(at) for at in places]
-        return deque(items, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](items)
+            raise NotRestorable("only some of the items of its sequence were chosen")
+        return _built(kind, [self(at) for at in places])
 
-    def key(self, kind: Kind, text: str) -> object:
+    def key(self, kind: Kind, text: str) -> Any:
         """The key of a dict that has this text in paths.
 
         Raises:
-            KeyError: the snapshot's dict had no such key; Cannot: the object that was the key is not there.
+            KeyError: the snapshot's dict had no such key.
+            NotRestorable: the object that was the key is not there.
         """
         of_objects = dict(kind.keyed)
         return self._object_at(of_objects[text]) if text in of_objects else dict(kind.keys or ())[text]
@@ -121,23 +143,28 @@ class Maker:
         return path in self._above_wanted
 
     def is_chosen(self, path: str) -> bool:
+        """Whether a leaf at a path or below it is to be put back; of an empty container always."""
         empty = path in self.kinds and path not in self.wanted and path not in self._above_wanted
         return path in self.chosen or path in self._above_chosen or empty
 
 
-def _made(kind: Kind | None, plain: object) -> object:
+def _built(kind: Kind, items: Any) -> Any:
+    return deque(items, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](items)
+
+
+def _rebuilt(kind: Kind | None, plain: Any) -> Any:
     """What a plain value stands for."""
     if kind is None or kind.name == type(plain).__name__:
         return plain
     if kind.name in _BY_NAME:
-        return deque(plain, kind.maxlen) if kind.name == "deque" else _BY_NAME[kind.name](plain)
+        return _built(kind, plain)
     try:
         return decode(kind.name, plain)
     except KeyError:
-        raise Cannot(f"a {kind.name} cannot be made from what was kept of it") from None
+        raise NotRestorable(f"a {kind.name} cannot be made from what was stored of it") from None
 
 
-def copied(value: object) -> object:
+def copied(value: Any) -> Any:
     """A saved value of its own: what is done to it later is not done to the snapshot."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()

@@ -1,32 +1,39 @@
 """Put the leaves of a snapshot back into live objects: all, or those that some globs choose.
 
-What a snapshot holds and a run lacks is made (a gradient, an optimizer's first moments, a whole nested container), what
-a run holds and a snapshot lacks is removed, and names that stood for one object are tied again. Changing one thing may
-bring another to light, so a run is walked, mended and walked again until nothing more changes. Generators come last.
+What a snapshot has and a run lacks is made (a gradient, an optimizer's first moments, a whole nested container), what a
+run has and a snapshot lacks is removed, and names that stood for one object are tied again. One change may bring
+another difference to light, so a run is walked, changed and walked again until nothing more differs. Generators come
+last.
 """
 
 import copy
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import flags, rng
 from dora_repro.state.attributes import set_attribute
 from dora_repro.state.digest import digest
 from dora_repro.state.keys import key_text, unescaped
-from dora_repro.state.leaves import Leaf, Leaves
+from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.paths import matching
-from dora_repro.state.rebuild import Cannot, Kind, Maker, copied
+from dora_repro.state.rebuild import Kind, Maker, NotRestorable, copied
 from dora_repro.state.torch_objects import AbsentState
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
 MAX_ROUNDS = 12
+
+Roots: TypeAlias = MutableMapping[str, Value]
+"""Live objects by name; setting or deleting a name does so in the run that they are of."""
 
 _PARAMETERS_OF_GROUP = re.compile(r"/group\.\d+/params$")
 
@@ -52,19 +59,28 @@ def choose(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
 def world() -> dict[str, Leaf]:
     """The global generators and flags as leaves."""
     leaves = {
-        f"rng/{name}": Leaf(f"rng/{name}", state, "generator", lambda value, name=name: rng.restore_global(name, value))
+        f"rng/{name}": Leaf(f"rng/{name}", state, "generator", partial(rng.restore_global, name))
         for name, state in rng.capture_world().items()
     }
     for name, value in flags.capture_flags().items():
         path = f"flags/{name}"
-        leaves[path] = Leaf(path, value, "flag", lambda value, name=name: flags.restore_flag(name, value))
+        leaves[path] = Leaf(path, value, "flag", partial(flags.restore_flag, name))
     return leaves
 
 
 def restore(
-    wanted: Mapping[str, object], kinds: Mapping[str, Kind], roots: Mapping[str, object], globs: Iterable[str]
+    wanted: Mapping[str, SavedLeaf], kinds: Mapping[str, Kind], roots: Roots, globs: Iterable[str]
 ) -> dict[str, str]:
-    """Make the chosen leaves of `roots` those of `wanted` (path -> SavedLeaf); path -> reason for what could not be.
+    """Make the chosen leaves of live objects those of a snapshot.
+
+    Args:
+        wanted: the leaves of the snapshot by path.
+        kinds: its containers by path.
+        roots: name -> live object.
+        globs: which leaves, of both the snapshot and the objects.
+
+    Returns:
+        path -> reason, of every chosen leaf that could not be put back.
 
     Raises:
         BadInput: a glob that matches nothing.
@@ -83,14 +99,18 @@ def restore(
         first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
         stepped.update(first)
         before = None if first else wrong
-        failed = _Round(wanted, kinds, roots, live, now, set(chosen)).mend(first or wrong)
+        failed = _Round(wanted, kinds, roots, live, now, set(chosen)).restore(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
     wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]
     return {path: failed.get(path, "still differs after it was set") for path in wrong}
 
 
-def _same(saved: object, leaf: Leaf | None) -> bool:
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, NotRestorable) else f"{type(error).__name__}: {error}"
+
+
+def _same(saved: SavedLeaf | None, leaf: Leaf | None) -> bool:
     if saved is None or leaf is None:
         return saved is None and leaf is None
     try:
@@ -100,28 +120,46 @@ def _same(saved: object, leaf: Leaf | None) -> bool:
 
 
 class _Round:
-    """One time through what is wrong."""
+    """One time through the leaves that differ.
 
-    def __init__(self, wanted, kinds, roots, live: Leaves, now: dict[str, Leaf], chosen: set[str]):
+    Args:
+        wanted: the leaves of the snapshot by path.
+        kinds: its containers by path.
+        roots: name -> live object.
+        live: a walk over these.
+        now: its leaves by path, and the global generators and flags.
+        chosen: paths of the leaves that are to be put back.
+    """
+
+    def __init__(
+        self,
+        wanted: Mapping[str, SavedLeaf],
+        kinds: Mapping[str, Kind],
+        roots: Roots,
+        live: Leaves,
+        now: dict[str, Leaf],
+        chosen: set[str],
+    ):
         self.wanted, self.kinds, self.roots, self.live, self.now, self.chosen = wanted, kinds, roots, live, now, chosen
         self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None))
-        self._replaced: list[str] = []  # below these, everything is looked at again in the next round
+        self._replaced: list[str] = []  # what lies below these waits for the next round
 
-    def mend(self, wrong: list[str]) -> dict[str, str]:
-        failed = {}
+    def restore(self, wrong: list[str]) -> dict[str, str]:
+        """Put back what differs; path -> reason, of what could not be."""
+        failed: dict[str, str] = {}
         for path in sorted(wrong, key=self._rank):
             if not path.startswith(tuple(self._replaced)):
                 try:
-                    self._mend(path)
+                    self._restore_leaf(path)
                 except Exception as error:  # whatever a user's object raises when set
-                    failed[path] = error.args[0] if isinstance(error, Cannot) else f"{type(error).__name__}: {error}"
+                    failed[path] = _reason(error)
         # The last item of a list goes first.
         for path in reversed([path for path in wrong if path not in self.wanted]):
             if not f"{path}/".startswith(tuple(self._replaced)):
                 try:
                     self._remove(path)
                 except Exception as error:
-                    failed[path] = error.args[0] if isinstance(error, Cannot) else f"{type(error).__name__}: {error}"
+                    failed[path] = _reason(error)
         self._generators_last(wrong, failed)
         return failed
 
@@ -141,14 +179,14 @@ class _Round:
 
     # --- one leaf --------------------------------------------------------------------------------------------------
 
-    def _mend(self, path: str) -> None:
+    def _restore_leaf(self, path: str) -> None:
         if path.startswith("rng/"):
             return
         saved, slot = self.wanted.get(path), self.now.get(path)
         if saved is None:
-            self._make_container(path, slot)
+            self._make_container(path, self.now[path])
         elif not saved.kept:
-            raise Cannot("kept by digest alone")
+            raise NotRestorable("stored by digest alone")
         elif saved.role == "alias":
             self._hold(path, self._object_at(str(saved.value)[2:], slot))
         elif slot is None:
@@ -156,7 +194,7 @@ class _Round:
         elif slot.role == "alias" or self._kind_name(path) != getattr(self.kinds.get(path), "name", None):
             self._hold(path, self._make_anew(path))
         elif slot.put is None:
-            raise Cannot("its holder does not let it be set")
+            raise NotRestorable("its holder does not let it be set")
         else:
             slot.put(copied(saved.value))
 
@@ -172,22 +210,26 @@ class _Round:
         elif slot.role == "alias" and any(other.startswith(f"{path}/") for other in self.wanted):
             target = self._object_at(str(slot.value)[2:], slot)
             if not isinstance(target, torch.nn.Module):
-                raise Cannot(f"a {type(target).__name__} of its own cannot be made")
+                raise NotRestorable(f"a {type(target).__name__} of its own cannot be made")
             self._hold(path, copy.deepcopy(target))
 
     def _is_kind(self, path: str) -> bool:
         """Whether the live container can take the items one by one: not a list of numbers that is to hold objects."""
         return isinstance(self.live.objects[path], dict) and self.kinds[path].name in ("dict", "OrderedDict")
 
-    def _object_at(self, path: str, slot: Leaf | None) -> object:
-        """The live object or tensor of that name, for another name to be tied to."""
+    def _object_at(self, path: str, slot: Leaf | None) -> Any:
+        """The live object or tensor of a path, for another name to be tied to.
+
+        Raises:
+            NotRestorable: there is none.
+        """
         path = self._first_name(path)
         for known in (self.live.objects, self.live.others):
             if path in known:
                 return known[path]
         value = self.live.leaves[path].value if path in self.live.leaves else None
         if not isinstance(value, (torch.Tensor, np.ndarray)):
-            raise Cannot(f"there is no object {path!r} to tie it to")
+            raise NotRestorable(f"there is no object {path!r} to tie it to")
         if isinstance(value, torch.Tensor) and value.requires_grad and slot is not None:
             # The names of a state_dict() stand for the parameters' data, not for the parameters.
             there = self.now.get(self._first_name(slot.path), slot).value
@@ -200,14 +242,14 @@ class _Round:
             path = str(self.now[path].value)[2:]
         return path
 
-    def _hold(self, path: str, value: object) -> None:
+    def _hold(self, path: str, value: Value) -> None:
         """Make the holder of a path hold another object there."""
         slot = self.now.get(path)
         hold = slot.hold if slot is not None else self.live.holds.get(path)
         if hold is not None:
             hold(value)
         elif slot is not None:
-            raise Cannot("its holder takes no other object")
+            raise NotRestorable("its holder takes no other object")
         else:
             self._put_into(path, value)
         self._replaced.append(f"{path}/")
@@ -218,7 +260,7 @@ class _Round:
         parent, _, name = path.rpartition("/")
         tensor = self.live.leaves[parent].value if parent in self.live.leaves else None
         if self.wanted[path].role == "generator":
-            raise Cannot("there is no generator to put it into")
+            raise NotRestorable("there is no generator to put it into")
         if path in self.live.holds:
             self._hold(path, self._make_anew(path))
         elif isinstance(tensor, torch.Tensor) and name == "grad":
@@ -232,7 +274,7 @@ class _Round:
             self._put_into(path, self._make_anew(path))
             self._replaced.append(f"{path}/")
 
-    def _put_into(self, path: str, value: object) -> None:
+    def _put_into(self, path: str, value: Any) -> None:
         """A new item, attribute, buffer or parameter of the live object that holds it."""
         parent_path, _, name = path.rpartition("/")
         if not parent_path:
@@ -250,7 +292,7 @@ class _Round:
             parent[key] = value
         elif isinstance(parent, (list, deque)):
             if not (name.isdigit() and int(name) == len(parent)):
-                raise Cannot(f"position {name} of a sequence of {len(parent)}")
+                raise NotRestorable(f"position {name} of a sequence of {len(parent)}")
             parent.append(value)
         elif isinstance(parent, torch.nn.Module):
             module, name = _module_of(self.live, parent_path, name)
@@ -260,7 +302,7 @@ class _Round:
             else:
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
         elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
-            raise Cannot(f"there is no object {parent_path!r} to hold it")
+            raise NotRestorable(f"there is no object {parent_path!r} to hold it")
         else:
             set_attribute(parent, unescaped(name), value)
 
@@ -298,7 +340,7 @@ class _Round:
                     return
             delattr(module, name)
         elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState)):
-            raise Cannot("it cannot be taken out of what holds it")
+            raise NotRestorable("it cannot be taken out of what holds it")
         else:
             object.__delattr__(parent, unescaped(name))
 
@@ -319,5 +361,5 @@ def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str
     inside, _, attribute = name.rpartition(".")
     module = live.objects.get(f"{root}/{inside}" if inside else root)
     if not isinstance(module, torch.nn.Module):
-        raise Cannot(f"there is no module {root}/{inside}")
+        raise NotRestorable(f"there is no module {root}/{inside}")
     return module, attribute

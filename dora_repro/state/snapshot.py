@@ -1,44 +1,35 @@
 """All leaves of a run at one moment, copied to the host: captured, written and read; put back by `restoring.py`.
 
-Frozen parameters and datasets are kept by digest alone, since they are large and a run rebuilds them. Capturing changes
-nothing: generators are read first, tensors are cloned.
+Frozen parameters and datasets are stored by digest alone, since they are large and a run rebuilds them. Capturing
+changes nothing: generators are read first, tensors are cloned.
 """
 
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dora_repro.checkpoint import reading, writing
+from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
 from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
-from dora_repro.state.leaves import Leaf
+from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import Kind
-from dora_repro.state.restoring import choose, restore, world
+from dora_repro.state.restoring import Roots, choose, restore, world
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
 __all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
 
 FORMAT = "dora_repro/snapshot/1"
-
-
-@dataclass(frozen=True, slots=True)
-class SavedLeaf:
-    """A leaf's copy. `value` is None where `kept` is false: the digest alone was kept."""
-
-    path: str
-    role: str
-    digest: bytes
-    value: object
-    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,22 +71,22 @@ class Snapshot(Mapping[str, SavedLeaf]):
     @classmethod
     def capture(
         cls,
-        roots: Mapping[str, object],
-        digests: Callable[[object], bytes] = digest,
+        roots: Mapping[str, Value],
+        digests: Callable[[Any], bytes] = digest,
         *,
         keep_frozen: bool = False,
     ) -> "Snapshot":
         """Copy all state reachable from `roots` (name -> object), the global generators and the flags.
 
         Args:
-            roots: as for `leaves.walk`; `run_roots(run)` gives those of a run.
+            roots: as for `walk.walk`; `run_roots(run)` gives those of a run.
             digests: digests one value; a caller that remembers the digests of frozen tensors passes its own.
-            keep_frozen: keep frozen parameters by value, too: a moving average of a model is such.
+            keep_frozen: store frozen parameters by value, too: those of a moving average of a model are such.
         """
         globals_ = world()
-        found = walk(roots)
-        saved, uncaptured = {}, dict(found.uncaptured)
-        for path, leaf in (*globals_.items(), *found.leaves.items()):
+        live = walk(roots)
+        saved, uncaptured = {}, dict(live.uncaptured)
+        for path, leaf in (*globals_.items(), *live.leaves.items()):
             try:
                 leaf_digest = digests(leaf.value)
             except Exception as error:  # a tensor class that cannot be read
@@ -103,12 +94,12 @@ class Snapshot(Mapping[str, SavedLeaf]):
                 continue
             value, kept = _copied(leaf, keep_frozen)
             saved[path] = SavedLeaf(path, leaf.role, leaf_digest, value, kept)
-        kinds = {path: Kind(name) for path, name in found.kinds.items()}
-        of = ((path, Kind.of(value, found.keyed.get(path))) for path, value in found.objects.items())
-        kinds |= {path: kind for path, kind in of if kind is not None}
+        kinds = {path: Kind(name) for path, name in live.kinds.items()}
+        containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
+        kinds |= {path: kind for path, kind in containers if kind is not None}
         return cls(saved, uncaptured, kinds)
 
-    def restore(self, roots: Mapping[str, object], paths: Iterable[str] = ("*",)) -> dict[str, str]:
+    def restore(self, roots: Roots, paths: Iterable[str] = ("*",)) -> dict[str, str]:
         """Put leaves back into live objects: overwritten, made where they are missing, removed where they are extra.
 
         Args:
@@ -116,7 +107,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             paths: paths or globs; leaves that none of them matches are left alone.
 
         Returns:
-            path -> reason for every chosen leaf that is not now as it was captured (kept by digest alone, inside a
+            path -> reason for every chosen leaf that is not now as it was captured (stored by digest alone, inside a
             suspended frame, …).
 
         Raises:
@@ -132,9 +123,11 @@ class Snapshot(Mapping[str, SavedLeaf]):
         Raises:
             BadInput: the file cannot be written.
         """
-        tensors, entries = {}, []
+        tensors: dict[str, torch.Tensor] = {}
+        entries: list[dict[str, Json]] = []
         for leaf in self.leaves.values():
-            entry = {"path": leaf.path, "role": leaf.role, "digest": leaf.digest.hex(), "kept": leaf.kept}
+            entry: dict[str, Json] = {"path": leaf.path, "role": leaf.role, "digest": leaf.digest.hex()}
+            entry["kept"] = leaf.kept
             if isinstance(leaf.value, torch.Tensor):
                 if leaf.value.layout is torch.strided and not leaf.value.is_quantized:
                     tensors[leaf.digest.hex()] = leaf.value
@@ -170,12 +163,12 @@ class Snapshot(Mapping[str, SavedLeaf]):
         return cls(leaves, uncaptured, kinds)
 
 
-def _read_leaf(entry: dict, tensors: dict) -> SavedLeaf:
+def _read_leaf(entry: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> SavedLeaf:
     path, role, kept = entry["path"], entry["role"], entry["kept"]
     if not (type(path) is str and type(role) is str and type(kept) is bool):
         raise TypeError("an entry that is no leaf")
     known = bytes.fromhex(entry["digest"])
-    value = None
+    value: Value = None
     if kept:
         value = tensors[entry["digest"]] if entry.get("tensor") else from_json(entry["value"])
         if digest(value) != known:
@@ -183,32 +176,42 @@ def _read_leaf(entry: dict, tensors: dict) -> SavedLeaf:
     return SavedLeaf(path, role, known, value, kept)
 
 
-def _read_kind(fields: tuple) -> Kind:
+def _read_kind(fields: Value) -> Kind:
+    if not isinstance(fields, tuple):
+        raise TypeError("an entry that is no kind")
     kind = Kind(*fields)
     if type(kind.name) is not str or type(kind.size) is not int:
         raise TypeError("an entry that is no kind")
     return kind
 
 
-class _Roots(dict):
-    """The attributes of a run and the variables of its modules by name: setting or deleting one does so to them."""
+class _Roots(dict[str, Value]):
+    """The attributes of a run and the variables of its modules by name: setting or deleting one does so to them.
+
+    Args:
+        run: the run; None where `live` is what its `components()` returned.
+        live: its attributes by name.
+        of_class: what its class has for all runs: name -> (the class that has it, the object).
+        variables: those of modules that its code changes.
+    """
 
     def __init__(
         self,
-        run: object,
-        live: Mapping[str, object],
-        of_class: Mapping[str, tuple[type, object]],
+        run: Value,
+        live: Mapping[str, Value],
+        of_class: Mapping[str, tuple[type, Value]],
         variables: Mapping[str, Variable],
     ):
-        shared = {name: held for name, held in of_class.items() if name not in live}
+        shared = {name: pair for name, pair in of_class.items() if name not in live}
         every = {**live, **{name: value for name, (_, value) in shared.items()}}
         # The names of the global generators and flags are taken.
         super().__init__((f"run.{name}" if name in ("rng", "flags") else name, value) for name, value in every.items())
         super().update({name: one.namespace[one.name] for name, one in variables.items()})
-        self._run, self._live, self._of_class = run, live, {name: kind for name, (kind, _) in shared.items()}
+        self._live: Any = live  # the dict that `components()` returned, where there is no run to set attributes of
+        self._run, self._of_class = run, {name: kind for name, (kind, _) in shared.items()}
         self._variables = variables
 
-    def __setitem__(self, name: str, value: object) -> None:
+    def __setitem__(self, name: str, value: Value) -> None:
         super().__setitem__(name, value)
         if name in self._variables:
             self._variables[name].namespace[self._variables[name].name] = value
@@ -233,9 +236,9 @@ class _Roots(dict):
             del self._live[name]
 
 
-def run_roots(run: object) -> dict[str, object]:
-    """The named objects of a run: what its `components()` names, else its own attributes, what its class keeps, and the
-    variables of modules that its code keeps things in (`globals.NAME`).
+def run_roots(run: Value) -> dict[str, Value]:
+    """The named objects of a run: what its `components()` names, else its own attributes, those of its class, and the
+    variables of modules that its code changes (`globals.NAME`).
 
     Raises:
         BadInput: the run has neither, so that nothing could be compared.
@@ -266,8 +269,8 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
     return Snapshot(leaves, below.uncaptured, kinds)
 
 
-def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[object, bool]:
-    """(copy of a leaf's value, True), or (None, False) where its digest must do."""
+def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:
+    """(copy of a leaf's value, True), or (None, False) where the digest must do."""
     value = leaf.value
     if isinstance(value, torch.Tensor):
         frozen = leaf.role == "parameter" and not value.requires_grad and not keep_frozen

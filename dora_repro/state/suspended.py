@@ -1,55 +1,60 @@
-"""What a run holds half done, and no snapshot can put back: iterators of loaders, suspended Python generators.
+"""What is half done in a run, and no snapshot can put back: iterators of loaders, suspended Python generators.
 
-They can be had by doing what the run did, from its beginning; all state around them can then be made another's.
+Doing what the run did, from its beginning, gives them; all state around them can then be put back from a snapshot.
 """
 
 from collections.abc import Collection, Mapping
 
-from dora_repro.state.restoring import world
+from dora_repro.state.restoring import Roots, world
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.torch_objects import LOADER_ITERATOR
 from dora_repro.state.walk import walk
 
 
 def suspended(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
-    """Path -> what it is, the outermost alone: an iterator in the frame of a generator is the generator's.
+    """Path -> what it is, the outermost alone: an iterator in the frame of a generator belongs to the generator.
 
     Args:
-        leaves, uncaptured: of a snapshot, or of a walk.
+        leaves: paths of a snapshot or a walk.
+        uncaptured: path -> type of what it could not capture.
     """
-    held = _held(leaves, uncaptured)
-    return {path: told for path, told in held.items() if not any(path.startswith(f"{other}/") for other in held)}
+    every = _half_done(leaves, uncaptured)
+    return {path: what for path, what in every.items() if not any(path.startswith(f"{other}/") for other in every)}
 
 
 def stand_alike(one: Snapshot, other: Snapshot) -> bool:
-    """Whether two runs hold the same half-done things at the same place, as far as can be seen: iterators after as many
-    batches, generators at the same instruction."""
+    """Whether the same things are half done in two runs, at the same place as far as can be seen: iterators after the
+    same number of batches, generators at the same instruction."""
     return _places(one) == _places(other)
 
 
-def _places(snapshot: Snapshot) -> dict[str, object]:
-    held = _held(snapshot, snapshot.uncaptured)
-    frames = (path for path in held if f"{path}/instruction" in snapshot)
-    return held | {path: snapshot[f"{path}/instruction"].digest for path in frames}
+def _places(snapshot: Snapshot) -> dict[str, str | bytes]:
+    iterators = _half_done(snapshot, snapshot.uncaptured)
+    frames = (path for path in iterators if f"{path}/instruction" in snapshot)
+    return {**iterators, **{path: snapshot[f"{path}/instruction"].digest for path in frames}}
 
 
-def _held(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
-    held = {path: told for path, told in uncaptured.items() if told.startswith(LOADER_ITERATOR)}
+def _half_done(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
+    every = {path: what for path, what in uncaptured.items() if what.startswith(LOADER_ITERATOR)}
     for path in leaves:
         frame, _, last = path.rpartition("/")
         if last == "instruction" and f"{frame}/line" in leaves:
-            held[frame] = "suspended generator"
-    return held
+            every[frame] = "suspended generator"
+    return every
 
 
-def restore_around(snapshot: Snapshot, roots: Mapping[str, object]) -> dict[str, str]:
-    """Make all of a run's state that of a snapshot, but for what it holds half done and what lies inside that.
+def restore_around(snapshot: Snapshot, roots: Roots) -> dict[str, str]:
+    """Put back all of a snapshot, but for what is half done and what lies inside that.
+
+    Args:
+        snapshot: what the run's state is to be.
+        roots: name -> live object.
 
     Returns:
         path -> reason for what could not be put back, as `Snapshot.restore`.
     """
     live = walk(roots)
-    kept = suspended(live, live.uncaptured)
-    inside = tuple(f"{path}/" for path in kept)
+    left_alone = suspended(live, live.uncaptured)
+    inside = tuple(f"{path}/" for path in left_alone)
     paths = dict.fromkeys((*snapshot, *live, *world()))
-    return snapshot.restore(roots, [path for path in paths if path not in kept and not path.startswith(inside)])
+    return snapshot.restore(roots, [path for path in paths if path not in left_alone and not path.startswith(inside)])

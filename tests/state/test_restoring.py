@@ -159,7 +159,7 @@ def test_frozen_parameters_that_differ_are_told():
     snapshot = Snapshot.capture({"model": model})
     assert snapshot.restore({"model": model}) == {}
     model.weight.add_(1)
-    assert snapshot.restore({"model": model}) == {"model/weight": "kept by digest alone"}
+    assert snapshot.restore({"model": model}) == {"model/weight": "stored by digest alone"}
 
 
 # --- some leaves only --------------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ FAILURES = {  # (captured, live, path, the reason)
         lambda: {"x": Pair(1, 2)},
         lambda: {"x": None},
         "r/x",
-        f"a {__name__}.Pair cannot be made from what was kept of it",
+        f"a {__name__}.Pair cannot be made from what was stored of it",
     ),
     "a set of paths": (
         lambda: {"x": {PurePosixPath("a")}},
