@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import bytes_of
 from dora_repro.state.distance import ulps
@@ -14,10 +15,10 @@ from dora_repro.state.distance import ulps
 MOST = 256  # pixels of a picture in each direction
 
 
-def why_no_picture(expected: object, actual: object) -> str:
-    """Why two values cannot be laid side by side, element by element; empty where they can."""
+def why_no_picture(expected: Value, actual: Value) -> str:
+    """Why two values cannot be compared element by element; empty where they can."""
     if not (isinstance(expected, Tensor) and isinstance(actual, Tensor)):
-        return "this is no tensor on both sides, or one that is kept by digest alone"
+        return "this is no tensor on both sides, or one that is stored by digest alone"
     for side in (expected, actual):
         if side.layout is not torch.strided or side.is_nested or side.is_quantized or side.is_meta:
             return "the elements of such a tensor (sparse, nested, quantised, or without data) are not laid out"
@@ -46,7 +47,7 @@ def numbers(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().reshape(-1).to(wide).resolve_conj().numpy()
 
 
-def apart(expected: Tensor, actual: Tensor) -> np.ndarray:
+def absolute_differences(expected: Tensor, actual: Tensor) -> np.ndarray:
     """Absolute differences, row-major; 0 where bytes are equal, NaN where a NaN differs.  # (n,)"""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(differing(expected, actual), np.abs(numbers(expected) - numbers(actual)), 0.0)
@@ -54,7 +55,15 @@ def apart(expected: Tensor, actual: Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Element:
-    """One element that differs: its index, both values as text, how far apart they are (None: no number), in ULP."""
+    """One element that differs.
+
+    Attributes:
+        index: its place in the tensor.
+        expected: its value on the one side, as text.
+        actual: its value on the other side, as text.
+        difference: absolute; None where either is NaN.
+        ulp: the distance in ULP; None for dtypes that are not floating, and where either is NaN.
+    """
 
     index: tuple[int, ...]
     expected: str
@@ -67,24 +76,26 @@ def worst_elements(expected: Tensor, actual: Tensor, count: int = 10) -> list[El
     """The elements that differ most, NaN first, then by absolute difference and ULP; none where all bytes are equal.
 
     Args:
-        expected, actual: of one dtype and shape (`why_no_picture` is empty).
+        expected: the tensor of the one side.
+        actual: that of the other side, of the same dtype and shape (`why_no_picture` is empty).
+        count: how many elements to return at most.
     """
     where = np.flatnonzero(differing(expected, actual))
     one, other = (side.detach().cpu().reshape(-1)[torch.from_numpy(where)] for side in (expected, actual))
-    sizes = apart(one, other)
+    sizes = absolute_differences(one, other)
     places = ulps(one, other) if one.is_floating_point() or one.is_complex() else None
     keys = (np.zeros(len(where)) if places is None else -places.astype(np.float64), -np.nan_to_num(sizes, nan=np.inf))
-    found = []
+    worst = []
     for at in np.lexsort(keys)[:count]:
         index = tuple(int(i) for i in np.unravel_index(where[at], tuple(expected.shape))) if expected.dim() else ()
         size = None if np.isnan(sizes[at]) else float(sizes[at])
         ulp = None if places is None or size is None else int(places[at])
-        found.append(Element(index, number_text(one[at]), number_text(other[at]), size, ulp))
-    return found
+        worst.append(Element(index, number_text(one[at]), number_text(other[at]), size, ulp))
+    return worst
 
 
 def number_text(element: Tensor) -> str:
-    """One element, as few digits as tell it from its neighbours; a NaN with its bits."""
+    """One element, with as few digits as distinguish it from its neighbours; a NaN with its bits."""
     value = element.detach().cpu().reshape(()).resolve_conj()
     if value.is_floating_point() and bool(value.isnan()):
         return f"nan (0x{bytes_of(value).view(np.uint8)[::-1].tobytes().hex()})"
@@ -103,16 +114,18 @@ class Images:
     """Two tensors as matrices, reduced by blocks, and how they differ.
 
     Attributes:
-        expected, actual: the element of each block that differs most; NaN where there is none  # (R, C)
-        apart: its absolute difference; 0 where equal, NaN where a NaN differs  # (R, C)
+        expected: the element of each block that differs most, of the one side; NaN where there is none  # (R, C)
+        actual: likewise, of the other side  # (R, C)
+        difference: its absolute difference; 0 where equal, NaN where a NaN differs  # (R, C)
         differs: whether any byte of the block differs  # (R, C), bool
-        shape: rows and columns before; block: rows and columns that became one.
+        shape: rows and columns before the reduction.
+        block: rows and columns that became one element.
         folded: how the tensor became a matrix, in words; empty where it was one.
     """
 
     expected: np.ndarray
     actual: np.ndarray
-    apart: np.ndarray
+    difference: np.ndarray
     differs: np.ndarray
     shape: tuple[int, int]
     block: tuple[int, int]
@@ -131,32 +144,38 @@ def images(expected: Tensor, actual: Tensor, most: int = MOST) -> Images:
     if reason := why_no_picture(expected, actual):
         raise BadInput(f"no picture of {tuple(getattr(expected, 'shape', ()))}: {reason}")
     rows, columns, folded = folded_shape(tuple(expected.shape), most)
-    differs, off = differing(expected, actual), apart(expected, actual)
+    differs, difference = differing(expected, actual), absolute_differences(expected, actual)
     values = [np.abs(side) if np.iscomplexobj(side) else side for side in map(numbers, (expected, actual))]
     block = (-(-rows // most), -(-columns // most))
     # What decides: no number first, then the size; bytes alone before what is equal; padding never.
-    weight = np.where(differs, np.nan_to_num(off, nan=np.inf) + 1e-300, -1.0)
+    weight = np.where(differs, np.nan_to_num(difference, nan=np.inf) + 1e-300, -1.0)
     weight, *parts = (
         blocks(part, rows, columns, block, fill)
-        for part, fill in ((weight, -2.0), (values[0], np.nan), (values[1], np.nan), (off, 0.0), (differs, False))
+        for part, fill in (
+            (weight, -2.0),
+            (values[0], np.nan),
+            (values[1], np.nan),
+            (difference, 0.0),
+            (differs, False),
+        )
     )
     chosen = weight.argmax(axis=-1)[..., None]
-    one, other, off, differs = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in parts)
-    return Images(one, other, off, differs, (rows, columns), block, folded)
+    one, other, difference, differs = (np.take_along_axis(part, chosen, axis=-1)[..., 0] for part in parts)
+    return Images(one, other, difference, differs, (rows, columns), block, folded)
 
 
 def folded_shape(shape: Sequence[int], most: int = MOST) -> tuple[int, int, str]:
     """(rows, columns, how in words) of a tensor of any shape as a matrix."""
     count = int(np.prod(shape, dtype=np.int64))
     if len(shape) == 2:
-        return (*shape, "")
+        return shape[0], shape[1], ""
     if len(shape) < 2:
         width = count if count <= most else int(np.ceil(np.sqrt(count)))
         return -(-count // width), width, f"a vector of {count} in rows of {width}" if width < count else ""
     sizes = [int(np.prod(shape[:at], dtype=np.int64)) for at in range(1, len(shape))]
     at = min(range(len(sizes)), key=lambda place: abs(np.log(sizes[place] ** 2 / count)))
-    told = " × ".join(map(str, shape))
-    return sizes[at], count // sizes[at], f"{told} as {sizes[at]} × {count // sizes[at]}"
+    form = " × ".join(map(str, shape))
+    return sizes[at], count // sizes[at], f"{form} as {sizes[at]} × {count // sizes[at]}"
 
 
 def blocks(values: np.ndarray, rows: int, columns: int, block: tuple[int, int], fill: object) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Two sides leaf by leaf: which differ, where first and by how much, as data and words.
 
 A side is one set of leaves (a snapshot, a checkpoint file, a mapping), or one at each of several steps. Bytes alone
-decide what is equal (`leaves.py`). Leaves are measured when they are first asked for, and remembered. Elements of one
-leaf are in `elements.py`, words and pictures in `widgets/differences`.
+decide what is equal (`leaves.py`). A leaf is measured when its difference is first needed, and remembered. Elements of
+one leaf are in `elements.py`, words and pictures in `widgets/differences`.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from dora_repro.comparison.files import read_side
 from dora_repro.comparison.leaves import compare, compare_leaf, describe
+from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
@@ -23,7 +25,7 @@ ORDERS = {
     "largest absolute difference": "max_abs",
     "largest ULP": "max_ulp",
 }
-Leaves = Mapping[str, object]
+Leaves: TypeAlias = Mapping[str, Any]
 NAMES = ("expected", "actual")
 
 
@@ -31,29 +33,31 @@ class Sides:
     """Two sides, step by step; what is measured is remembered by (step, leaf).
 
     Args:
-        expected, actual: a snapshot, a checkpoint file, or a mapping path -> tensor (or other value); or a mapping from
-            steps (whole numbers) to any of these.
+        expected: a snapshot, a checkpoint file, or a mapping path -> tensor (or other value); or a mapping from steps
+            (whole numbers) to any of these.
+        actual: likewise.
         names: what the two are called in words and pictures.
 
     Attributes:
-        steps: that both have, in the order of the first; (None,) where the sides have no steps.
+        names: as given.
+        steps: those of both sides, in the order of the first; (None,) where the sides have no steps.
 
     Raises:
         BadInput: a side that is none of these or cannot be read; no step or no leaf in common.
     """
 
-    def __init__(self, expected: object, actual: object, names: tuple[str, str] = NAMES):
+    def __init__(self, expected: Value, actual: Value, names: tuple[str, str] = NAMES):
         self.names = names
         self._expected, self._actual = one, other = _by_step(expected), _by_step(actual)
         if (None in one) != (None in other):
             raise BadInput("one side has steps and the other has none: give both by step (step -> leaves), or neither")
         self.steps = tuple(step for step in one if step in other)
         if not self.steps:
-            told = " and ".join(", ".join(map(str, list(side)[:5])) or "none" for side in (one, other))
-            raise BadInput(f"the two sides have no step in common (steps {told}): there is nothing to compare")
+            steps = " and ".join(", ".join(map(str, list(side)[:5])) or "none" for side in (one, other))
+            raise BadInput(f"the two sides have no step in common (steps {steps}): there is nothing to compare")
         if not any(path in other[step] for step in self.steps for path in one[step]):
-            told = " and ".join(repr(next(iter(side[self.steps[0]]), "none")) for side in (one, other))
-            raise BadInput(f"the two sides have no leaf in common (they begin with {told}): give two with equal names")
+            first = " and ".join(repr(next(iter(side[self.steps[0]]), "none")) for side in (one, other))
+            raise BadInput(f"the two sides have no leaf in common (they begin with {first}): give two with equal names")
         self._found: dict[tuple[int | None, str], LeafDifference | None] = {}
         self._kinds: dict[tuple[int | None, str], str] = {}
 
@@ -61,24 +65,26 @@ class Sides:
         """Paths that either side has at a step, in the order of the first."""
         return tuple(dict.fromkeys((*self._expected[step], *self._actual[step])))
 
-    def values(self, step: int | None, leaf: str) -> tuple[object, object]:
-        """What both sides hold; None where one lacks the leaf, or keeps it by digest alone."""
-        return tuple(
-            value.value if isinstance(value := side[step].get(leaf), SavedLeaf) else value
-            for side in (self._expected, self._actual)
+    def values(self, step: int | None, leaf: str) -> tuple[Value, Value]:
+        """The values of both sides; None where one lacks the leaf, or stores it by digest alone."""
+        expected, actual = (side[step].get(leaf) for side in (self._expected, self._actual))
+        return (
+            expected.value if isinstance(expected, SavedLeaf) else expected,
+            actual.value if isinstance(actual, SavedLeaf) else actual,
         )
 
     def difference(self, step: int | None, leaf: str) -> LeafDifference | None:
         """How a leaf differs; None where it is equal by bytes."""
         if (step, leaf) not in self._found:
-            # Read once: the value of a file's leaf is loaded each time that it is asked for.
-            held = [side[step][leaf] for side in (self._expected, self._actual) if leaf in side[step]]
-            if len(held) == 2:
-                found = compare_leaf(leaf, *held)
+            # Read once: the value of a file's leaf is loaded at each access.
+            values = [side[step][leaf] for side in (self._expected, self._actual) if leaf in side[step]]
+            difference: LeafDifference | None
+            if len(values) == 2:
+                difference = compare_leaf(leaf, *values)
             else:
-                there = {leaf: held[0]}
-                (found,) = compare(*((there, {}) if leaf in self._expected[step] else ({}, there))).differences
-            self._found[step, leaf], self._kinds[step, leaf] = found, describe(held[0])
+                there = {leaf: values[0]}
+                (difference,) = compare(*((there, {}) if leaf in self._expected[step] else ({}, there))).differences
+            self._found[step, leaf], self._kinds[step, leaf] = difference, describe(values[0])
         return self._found[step, leaf]
 
     def kind(self, step: int | None, leaf: str) -> str:
@@ -97,17 +103,17 @@ class Sides:
 
     def first_place(self, leaf: str) -> float:
         """The place among the steps at which a leaf first differs; infinite where it never does."""
-        held = (
+        present = (
             (place, step)
             for place, step in enumerate(self.steps)
             if leaf in self._expected[step] or leaf in self._actual[step]
         )
-        return next((float(place) for place, step in held if self.difference(step, leaf)), math.inf)
+        return next((float(place) for place, step in present if self.difference(step, leaf)), math.inf)
 
     def ordered(
         self, step: int | None, order: str = "given", search: str = "", names: Callable[[str], str] = str
     ) -> list[str]:
-        """Leaves whose path or name holds a text (case is ignored), in one of `ORDERS`; ties as they come.
+        """Leaves whose path or name contains a text (case is ignored), in one of `ORDERS`; ties as they come.
 
         Raises:
             BadInput: another order.
@@ -126,25 +132,29 @@ class Sides:
         return f"Sides({counted(len(self.leaves(self.steps[0])), 'leaf')}, {counted(len(self.steps), 'step')})"
 
 
-def _by_step(side: object) -> dict[int | None, Leaves]:
-    """A side as leaves by step; the one step is None where it has none."""
-    steps = isinstance(side, Mapping) and not isinstance(side, Snapshot) and len(side)
-    if steps and all(type(step) is int for step in side):
+def _by_step(side: Value) -> dict[int | None, Leaves]:
+    """A side as leaves by step; the one step is None where it has no steps."""
+    if (
+        isinstance(side, Mapping)
+        and not isinstance(side, Snapshot)
+        and side
+        and all(type(step) is int for step in side)
+    ):
         return {step: leaves_of(leaves) for step, leaves in side.items()}
     return {None: leaves_of(side)}
 
 
-def leaves_of(side: object) -> Leaves:
-    """The leaves of a snapshot, a mapping or a file, by path; a file's values are read when they are asked for.
+def leaves_of(side: Value) -> Leaves:
+    """The leaves of a snapshot, a mapping or a file, by path; a file's values are read at each access.
 
     Raises:
         BadInput: it is none of these, or cannot be read.
     """
     if isinstance(side, (str, Path)):
-        held = read_side(side)
-        if isinstance(held, Trace):
+        leaves = read_side(side)
+        if isinstance(leaves, Trace):
             raise BadInput(f"{side} is a trace, which holds digests: give a snapshot or a checkpoint file")
-        return held
+        return leaves
     if isinstance(side, Mapping):
         return side
     raise BadInput(

@@ -1,11 +1,11 @@
-"""Who drew random numbers: each draw with its generator, how many, the operator or call, and the user's line.
+"""Which line drew random numbers: each draw with its generator, its count, and the operator or function.
 
-Torch's draws are seen as operators. Those of numpy and of Python's `random` go by no hook, so the user's lines are
-traced, and the states looked at between any two. Nothing is drawn; what was patched and traced before is put back.
+Torch's draws are seen as operators. Numpy and Python's `random` have no hook, so the user's lines are traced, and the
+states compared between any two. Nothing is drawn; what was patched and traced before is put back.
 
 Not seen: draws of generators that are not watched, and of other processes (a loader's workers). On a line that draws
-from one generator several times without torch, the draws are one entry; a generator that is set to the state which it
-had is no entry. Draws of other threads fall to the line that was running. Lines of installed packages are not traced.
+from one generator several times without torch, the draws are one entry; setting a generator to the state that it has is
+no entry. Draws of other threads count for the line that was running. Lines of installed packages are not traced.
 """
 
 import os
@@ -18,15 +18,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import jsonl
 from dora_repro.recording.user_frames import (
     Caller,
     Dispatched,
+    Operation,
     caller,
     draws_random_numbers,
     innermost_user,
@@ -39,27 +42,31 @@ from dora_repro.state.rng_fingerprint import LastRead
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.walk import walk
 
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
+
 FORMAT = "dora_repro/draws/1"
 COUNTED = 1 << 16
 
-# What sets numpy's private generators has no function of Python's to be traced, so the line must tell.
+# Numpy's private generators are set by compiled functions, which cannot be traced, so the text of the line decides.
 _SETS = re.compile(r"seed\w*\(|set_?state\(|\.state\s*=")
 _NUMPY_SETTERS = ("seed", "set_state")
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Numbers drawn from one generator at one place, or its being set.
+    """Numbers that one generator gave at one place, or its being set.
 
     Attributes:
         generator: path, as `rng/torch.cpu` or `loader/generator`.
-        draws: how many outputs of the generator (see `state/draws.py`). 0 where it gave a number that it had kept (the
-            second of two normal ones); None where it was set, where they cannot be told, and for a mask or noise of
-            more than `COUNTED` numbers, which take longer to count than to draw.
+        draws: the number of outputs of the generator (see `state/draws.py`). 0 where it gave a number that it had left
+            over (the second of two normal ones); None where it was set, where the number is unknown, and for a mask or
+            noise of more than `COUNTED` numbers, which take longer to count than to draw.
         kind: `draw`, or `set` where it was seeded or given a state.
         operator: torch's, as `aten.bernoulli_.float`; empty for draws that are not torch's.
         function: the innermost library function of the call, or the one of Python's `random`; empty where not known.
-        file, line, text: the user's line that was running; empty and 0 where there is none.
+        file: of the user's line that was running; empty where there is none.
+        line: its number; 0 where there is none.
+        text: the line itself; empty where there is none.
         where: the last mark set before.
     """
 
@@ -86,18 +93,18 @@ def read(path: str | Path) -> list[Draw]:
 class Generators:
     """The states of all generators, global and of one run, by path: `Generators(run)()`.
 
-    The run is walked once, and its generators are held; `look` walks it anew.
+    The run is walked once, and its generators remembered; `look` walks it anew.
     """
 
-    def __init__(self, run: object):
+    def __init__(self, run: Value):
         self._run = run
         self.look()
 
     def look(self) -> None:
         """Find the run's generators, which may be others than before."""
-        found = walk(run_roots(self._run), moving_only=True)
-        paths = [path for path, leaf in found.items() if leaf.role == "generator" and path in found.others]
-        self._readers = {path: _reader(found.others[path]) for path in paths}
+        live = walk(run_roots(self._run), moving_only=True)
+        paths = [path for path, leaf in live.items() if leaf.role == "generator" and path in live.others]
+        self._readers = {path: _reader(live.others[path]) for path in paths}
 
     def __call__(self) -> dict[str, rng.State]:
         return _world() | {path: read() for path, read in self._readers.items()}
@@ -107,17 +114,18 @@ def _world() -> dict[str, rng.State]:
     return {f"rng/{name}": state for name, state in rng.capture_world().items()}
 
 
-def _reader(generator: object) -> Callable[[], rng.State]:
-    kept = isinstance(generator, (random.Random, np.random.RandomState))
-    return partial(LastRead(rng.state_of) if kept else rng.state_of, generator)
+def _reader(generator: Value) -> Callable[[], rng.State]:
+    remembered = isinstance(generator, (random.Random, np.random.RandomState))
+    return partial(LastRead(rng.state_of) if remembered else rng.state_of, generator)
 
 
-class DrawLog(AbstractContextManager):
-    """Logs who draws on this thread while the context is open.
+class DrawLog(AbstractContextManager["DrawLog"]):
+    """Logs the draws on this thread while the context is open.
 
     Args:
-        generators: gives the states to watch by path, as `Generators(run)` does. It is called between any two lines of
-            the user's code, so it must be quick, and return states that do not change. By default, global ones alone.
+        generators: returns the states to watch by path, as `Generators(run)` does. It is called between any two lines
+            of the user's code, so it must be quick, and return states that do not change. By default, global ones
+            alone.
 
     Attributes:
         draws: what was logged, in order.
@@ -128,11 +136,13 @@ class DrawLog(AbstractContextManager):
         self._generators = generators
         self._mode = Dispatched(self._run)
         self._where = ""
-        self._states: dict[str, tuple[object, rng.State]] = {}
-        self._lines: dict[FrameType, int] = {}  # the line that each frame of the user's is at
+        self._states: dict[str, tuple[Value, rng.State]] = {}
+        self._lines: dict[FrameType, int] = {}  # the line that each frame of the user's code is at
         self._set: set[str] = set()  # kinds of generators that were set since the last look
         self._function = ""  # of Python's `random`, called since the last look
         self._open = self._looking = False
+        self._outer: list[tuple[FrameType, TraceFunction | None]] = []  # frames that ran before, and their traces
+        self._previous = sys.gettrace()  # as it is when the context opens
         self._many = False  # whether an operator has just drawn more than are counted
 
     def __enter__(self) -> "DrawLog":
@@ -140,12 +150,12 @@ class DrawLog(AbstractContextManager):
         self._open, self._process = True, os.getpid()
         self._mode.__enter__()
         self._patch_numpy()
-        self._outer: list[tuple[FrameType, object]] = []
-        frame = get_frame(1)
+        frame: FrameType | None = get_frame(1)
         while frame is not None:
             if is_user(frame):
                 self._outer.append((frame, frame.f_trace))
-                self._lines[frame], frame.f_trace = frame.f_lineno, self._line
+                self._lines[frame] = frame.f_lineno
+                frame.f_trace = self._line
             frame = frame.f_back
         self._previous = sys.gettrace()
         sys.settrace(self._call)
@@ -154,18 +164,18 @@ class DrawLog(AbstractContextManager):
     def __exit__(self, *error: object) -> None:
         sys.settrace(self._previous)
         self._open = False
-        for frame, trace in self._outer:
-            frame.f_trace = trace
+        for outer, trace in self._outer:
+            outer.f_trace = trace
         for module, name, real in self._patched:
             setattr(module, name, real)
         self._mode.__exit__(*error)
         frame = innermost_user(get_frame(1))
-        self._look(_at(frame, self._lines.get(frame)))
+        self._look(_at(frame, None if frame is None else self._lines.get(frame)))
         self._lines.clear()
         self._outer.clear()
 
     def mark(self, where: str) -> None:
-        """Begin another part, as `load` or `step 21`: what is drawn from now on is filed under it."""
+        """Begin another part, as `load` or `step 21`: the draws from now on are logged under it."""
         self._looking = True
         here = _at(innermost_user(get_frame(1)))
         self._look(here)
@@ -182,8 +192,8 @@ class DrawLog(AbstractContextManager):
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    def _read(self) -> dict[str, tuple[object, rng.State]]:
-        """Each state beside what tells quickly whether it is the same."""
+    def _read(self) -> dict[str, tuple[Value, rng.State]]:
+        """Each state beside a value that is quickly compared."""
         try:
             states = self._generators()
         except Exception:  # of objects that are being built or loaded; the next look will do
@@ -202,7 +212,7 @@ class DrawLog(AbstractContextManager):
     def _note(self, name: str, before: rng.State, now: rng.State, here: Caller, operator: str) -> None:
         kind = _kind(now)
         draws = None
-        # Torch draws by operators alone. Whether two states lie apart is dear to tell where they do not.
+        # Torch draws by operators alone. Counting draws is slow between states that are no number of draws apart.
         was_set = not operator and (
             kind == "torch" or kind in self._set or (kind == "numpy" and _SETS.search(here.text) is not None)
         )
@@ -217,7 +227,7 @@ class DrawLog(AbstractContextManager):
 
     # --- torch ---------------------------------------------------------------------------------------------------
 
-    def _run(self, func: object, args: tuple, kwargs: dict) -> object:
+    def _run(self, func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         here = caller(get_frame(0)) if draws_random_numbers(func) else None
         if here is None:
             return func(*args, **kwargs)
@@ -232,14 +242,14 @@ class DrawLog(AbstractContextManager):
             self._many = False
 
     def _quietly(self, here: Caller, operator: str = "") -> None:
-        """A look that the trace does not see, in case `generators` is the user's code."""
+        """Look without being traced, in case `generators` is the user's code."""
         self._looking = True
         self._look(here, operator)
         self._looking = False
 
     # --- the user's lines ----------------------------------------------------------------------------------------
 
-    def _call(self, frame: FrameType, event: str, arg: object) -> object:
+    def _call(self, frame: FrameType, event: str, arg: Value) -> TraceFunction | None:
         if os.getpid() != self._process:  # a worker that was forked meanwhile
             sys.settrace(None)
             return None
@@ -249,14 +259,14 @@ class DrawLog(AbstractContextManager):
             self._look(_at(innermost_user(frame.f_back)))
             self._lines[frame] = frame.f_lineno
             return self._line
-        code = frame.f_code
-        if code.co_filename == random.__file__ and frame.f_back.f_code.co_filename != random.__file__:
+        code, above = frame.f_code, frame.f_back
+        if code.co_filename == random.__file__ and above and above.f_code.co_filename != random.__file__:
             self._function = f"random.{code.co_qualname}"
             if code.co_name in ("seed", "setstate"):
                 self._set.add("python")
         return None
 
-    def _line(self, frame: FrameType, event: str, arg: object) -> object:
+    def _line(self, frame: FrameType, event: str, arg: Value) -> TraceFunction | None:
         """What changed since the last event happened while the line before was running."""
         if not self._open or event not in ("line", "return"):
             return self._line if self._open else None
@@ -273,7 +283,7 @@ class DrawLog(AbstractContextManager):
         for module, name, real in self._patched:
             setattr(module, name, partial(self._setting_numpy, real))
 
-    def _setting_numpy(self, real: Callable, *args: object, **kwargs: object) -> object:
+    def _setting_numpy(self, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._set.add("numpy")
         return real(*args, **kwargs)
 
@@ -282,17 +292,17 @@ _NUMPY = (np.random, np.random.mtrand)
 
 
 def _at(frame: FrameType | None, line: int | None = None) -> Caller:
-    """The place that a frame of the user's is at."""
+    """The place that a frame of the user's code is at."""
     if frame is None:
         return Caller()
     return Caller(frame.f_code.co_filename, line or frame.f_lineno, line_text(frame, line))
 
 
-def _bytes(state: rng.State) -> object:
+def _bytes(state: rng.State) -> Value:
     return state.numpy().tobytes() if isinstance(state, torch.Tensor) else state
 
 
-def _many(result: object) -> bool:
+def _many(result: Value) -> bool:
     """Whether it is noise or a mask too large to be counted; integers are a seed or a permutation, and matter."""
     return isinstance(result, torch.Tensor) and result.is_floating_point() and result.numel() > COUNTED
 

@@ -1,63 +1,66 @@
 """Where a training step shows itself: torch's own hooks, called in order of execution.
 
-Loaders hand out batches, outermost modules return, `torch.autograd.backward` is called and gradients arrive, optimizers
+Loaders return batches, outermost modules return, `torch.autograd.backward` is called and gradients arrive, optimizers
 step. Nothing of the run is registered by hand: `model.features(x)` and an optimizer made by `load()` are seen as well.
-While a module runs, the modules inside it are called without any hook of ours, at their usual speed.
+While a module runs, the modules inside it are called without any hook of this kit, at their usual speed.
 """
 
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 
-from dora_repro.private_names.of_torch import LoaderIterator, global_forward_pre_hooks
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import LoaderIterator, global_forward_pre_hooks, set_loader_next
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """What is called, and when.
+    """What is called as a step runs.
 
     Attributes:
-        batch: with what a DataLoader handed out.
-        output: with an outermost module and what it returned (None where it raised).
-        loss: with what `backward` was called on, before it runs.
-        gradients: after it, with the ids of the parameters whose gradients arrived, in order of accumulation.
-        update: with an optimizer that has stepped.
+        batch: gets what a DataLoader returned.
+        output: gets an outermost module and what it returned (None where it raised).
+        loss: gets what `backward` is called on, before it runs.
+        gradients: gets, after it, the ids of the parameters whose gradients arrived, in order of accumulation.
+        update: gets an optimizer that has stepped.
     """
 
-    batch: Callable[[object], None]
-    output: Callable[[torch.nn.Module, object], None]
-    loss: Callable[[object], None]
+    batch: Callable[[Value], None]
+    output: Callable[[torch.nn.Module, Value], None]
+    loss: Callable[[Value], None]
     gradients: Callable[[list[int]], None]
     update: Callable[[torch.optim.Optimizer], None]
 
 
-class Hooks(AbstractContextManager):
+class Hooks(AbstractContextManager["Hooks"]):
     """Installed while the context is open; they listen only while `listening` is set, on the thread that opened it."""
 
     def __init__(self, listeners: Listeners):
-        self._tell = listeners
+        self._listeners = listeners
         self._listening = False
         self._thread = threading.get_ident()
-        self._parameters: list[object] = []
+        self._parameters: list[RemovableHandle] = []
         self._arrived: list[int] = []
-        self.watched: set[int] = set()  # ids of the parameters whose gradients are told of
+        self.watched: set[int] = set()  # ids of the parameters whose gradients are noted
 
     def __enter__(self) -> "Hooks":
         self._real_backward = torch.autograd.backward
         self._real_next = LoaderIterator.__next__
         torch.autograd.backward = self._around_backward()
-        LoaderIterator.__next__ = self._around_next()
+        set_loader_next(self._around_next())
         self._optimizers = register_optimizer_step_post_hook(self._after_optimizer)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.listening = False
         torch.autograd.backward = self._real_backward
-        LoaderIterator.__next__ = self._real_next
+        set_loader_next(self._real_next)
         self._optimizers.remove()
         self.watch_gradients(())
 
@@ -92,27 +95,27 @@ class Hooks(AbstractContextManager):
         else:
             global_forward_pre_hooks().pop(id(self), None)
 
-    def _before_module(self, module: torch.nn.Module, args: object) -> None:
+    def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine():
             self._watch_modules(False)
             self._call = module.register_forward_hook(self._after_module, always_call=True)
 
-    def _after_module(self, module: torch.nn.Module, args: object, output: object) -> None:
+    def _after_module(self, module: torch.nn.Module, args: Value, output: Value) -> None:
         self._call.remove()
         self._watch_modules(True)
-        self._tell.output(module, output)
+        self._listeners.output(module, output)
 
-    def _after_optimizer(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+    def _after_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if self._mine():
-            self._tell.update(optimizer)
+            self._listeners.update(optimizer)
 
-    def _around_backward(self) -> Callable:
+    def _around_backward(self) -> Callable[..., None]:
         real = self._real_backward
 
-        def backward(tensors: object, *args: object, **kwargs: object) -> None:
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
             if not self._mine():
                 return real(tensors, *args, **kwargs)
-            self._tell.loss(tensors)
+            self._listeners.loss(tensors)
             self._arrived.clear()
             # A forward pass done once more for its activations (gradient checkpointing) is no forward of its own.
             self._watch_modules(False)
@@ -120,17 +123,17 @@ class Hooks(AbstractContextManager):
                 real(tensors, *args, **kwargs)
             finally:
                 self._watch_modules(True)
-            self._tell.gradients(self._arrived)
+            self._listeners.gradients(self._arrived)
 
         return backward
 
-    def _around_next(self) -> Callable:
+    def _around_next(self) -> Callable[[LoaderIterator], Value]:
         real = self._real_next
 
-        def __next__(iterator: object) -> object:
+        def __next__(iterator: LoaderIterator) -> Value:
             batch = real(iterator)
             if self._mine():
-                self._tell.batch(batch)
+                self._listeners.batch(batch)
             return batch
 
         return __next__

@@ -1,20 +1,34 @@
-"""Flat dataclasses as lines of JSON: one line that says what follows, then one for each, written atomically."""
+"""Flat dataclasses as lines of JSON: a head that names the format, then one line for each, written atomically."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import TypeVar, get_origin
+from typing import Any, ClassVar, Protocol, TypeVar, get_origin
 
 from dora_repro.checkpoint import writing
+from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
 from dora_repro.wording import counted
 
-Entry = TypeVar("Entry")
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-def write(path: str | Path, form: str, entries: Sequence[object]) -> None:
-    """Write entries (dataclasses of strings, numbers and tuples of strings) under the name of their format."""
+Entry = TypeVar("Entry", bound=Dataclass)
+
+
+def write(path: str | Path, form: str, entries: Sequence[Entry]) -> None:
+    """Write entries under the name of their format.
+
+    Args:
+        path: of the file.
+        form: the name of the format.
+        entries: of one dataclass, of strings, numbers and tuples of strings.
+    """
     with writing.atomic(path) as file:
         file.write(json.dumps({"format": form, "entries": len(entries)}).encode() + b"\n")
         for entry in entries:
@@ -43,14 +57,14 @@ def read(path: str | Path, form: str, kind: type[Entry]) -> list[Entry]:
         raise BadInput(f"{path} is not a whole log of this kit ({problem}): record it again") from error
 
 
-def _entry(kind: type[Entry], line: dict) -> Entry:
+def _entry(kind: type[Entry], line: dict[str, Json]) -> Entry:
     names = [field.name for field in fields(kind)]
     if sorted(line) != sorted(names):
         raise ValueError(f"an entry of {sorted(line)}, expected {sorted(names)}")
     return kind(**{field.name: _of(field.type, line[field.name]) for field in fields(kind)})
 
 
-def _of(kind: object, value: object) -> object:
+def _of(kind: Any, value: Any) -> Value:
     if get_origin(kind) is tuple:
         return tuple(_of(str, item) for item in value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

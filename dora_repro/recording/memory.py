@@ -1,7 +1,7 @@
 """The memory of a run, step after step: digests of all that moves, read again only where it may have changed.
 
 A walk over everything takes a millisecond or more, which is much beside a small step. So after a walk its containers
-are watched: as long as each holds the very same objects, only what can change in place (tensors, arrays, lists,
+are watched: as long as each has the very same objects, only what can change in place (tensors, arrays, lists,
 generators) is digested anew; a number that was replaced by another is taken over; anything else calls for a new walk.
 A leaf that no watched container accounts for (a closure, a frame, a gradient scaler) calls for one at every step.
 """
@@ -11,10 +11,12 @@ import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of, version_of
 from dora_repro.state import rng
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
@@ -29,12 +31,20 @@ _IMMUTABLE = (tuple, np.generic, torch.dtype, torch.device, enum.Enum, pathlib.P
 
 @dataclass(slots=True)
 class _Watched:
-    """One container: the keys that led to leaves or further containers, what they held, and the leaves' paths."""
+    """One container.
 
-    holder: Mapping | list
+    Attributes:
+        holder: the container.
+        size: the number of its items.
+        keys: those that led to leaves or further containers.
+        values: what it had at these keys.
+        paths: of the leaves at these keys.
+    """
+
+    holder: "Mapping[Any, Any] | list[Any] | _Listed"
     size: int
-    keys: list
-    values: list
+    keys: list[Any]
+    values: list[Any]
     paths: list[str]
 
 
@@ -45,7 +55,7 @@ class Memory:
         now: all of them, as last read.
     """
 
-    def __init__(self, run: object):
+    def __init__(self, run: Value):
         self._run = run
         self._buffers = BufferDigests()
         self.now: dict[str, bytes] = {}
@@ -56,14 +66,14 @@ class Memory:
     def changes(self) -> dict[str, bytes | None]:
         """Read what may have changed and return what has, by path; None for what is gone."""
         changed: dict[str, bytes | None] = {}
-        if self._watched is None or not self._same_objects(changed):
+        if self._watched is None or not _same_objects(self._watched, changed):
             return self._read_all()
         for path, read in self._in_place:
             value = read()
             if value != self.now.get(path):
                 changed[path] = value
         self._read_world(changed)
-        self.now.update(changed)  # type: ignore[arg-type]  # nothing is gone while the objects are the same
+        self.now.update((path, value) for path, value in changed.items() if value is not None)  # nothing is gone here
         return changed
 
     def _read_world(self, changed: dict[str, bytes | None]) -> None:
@@ -72,31 +82,11 @@ class Memory:
             if value != self.now.get(f"rng/{name}"):
                 changed[f"rng/{name}"] = value
 
-    def _same_objects(self, changed: dict[str, bytes | None]) -> bool:
-        """Whether every container holds what it held, but for numbers, whose new digests are noted."""
-        for watched in self._watched:
-            holder, values = watched.holder, watched.values
-            if len(holder) != watched.size:
-                return False
-            for index, key in enumerate(watched.keys):
-                try:
-                    value = holder[key]
-                except (KeyError, IndexError):
-                    return False
-                known = values[index]
-                if value is known:
-                    continue
-                if type(value) not in PLAIN_SCALARS or type(known) not in PLAIN_SCALARS:
-                    return False
-                values[index] = value
-                changed[watched.paths[index]] = digest(value)
-        return True
-
     def _read_all(self) -> dict[str, bytes | None]:
         roots = run_roots(self._run)
-        found = walk(roots, moving_only=True)
+        live = walk(roots, moving_only=True)
         now: dict[str, bytes] = {f"rng/{name}": digest(state) for name, state in rng.capture_world().items()}
-        for path, leaf in found.items():
+        for path, leaf in live.items():
             try:
                 is_buffer = leaf.role == "buffer" and isinstance(leaf.value, torch.Tensor)
                 now[path] = self._buffers(leaf.value) if is_buffer else digest(leaf.value)
@@ -105,41 +95,42 @@ class Memory:
         changed: dict[str, bytes | None] = {p: value for p, value in now.items() if self.now.get(p) != value}
         changed.update({path: None for path in self.now if path not in now})
         self.now = now
-        self._watch(roots, found)
+        self._watch(roots, live)
         return changed
 
-    def _watch(self, roots: Mapping[str, object], found: Leaves) -> None:
+    def _watch(self, roots: Mapping[str, Value], live: Leaves) -> None:
         accounted: set[str] = set()
-        self._watched, self._in_place = [], []
-        for path, container in (("", getattr(self._run, "__dict__", None) or roots), *found.objects.items()):
-            self._watch_one(path, container, found, accounted)
-        for path, optimizer in found.optimizers.items():
+        self._in_place = []
+        containers = (("", getattr(self._run, "__dict__", None) or roots), *live.objects.items())
+        every = [self._watch_one(path, container, live, accounted) for path, container in containers]
+        for path, optimizer in live.optimizers.items():
             accounted.update(f"{path}/group.{index}/params" for index in range(len(optimizer.param_groups)))
             states = list(optimizer.state.values())
-            self._watched.append(_Watched(_Listed(optimizer.state), len(states), list(range(len(states))), states, []))
-        if any(path not in accounted for path in found):
+            every.append(_Watched(_Listed(optimizer.state), len(states), list(range(len(states))), states, []))
+        self._watched = [watched for watched in every if watched.keys or isinstance(watched.holder, _Listed)]
+        if any(path not in accounted for path in live):
             self._watched = None
 
-    def _watch_one(self, path: str, container: object, found: Leaves, accounted: set[str]) -> None:
+    def _watch_one(self, path: str, container: Value, live: Leaves, accounted: set[str]) -> _Watched:
         prefix = f"{path}/" if path else ""
+        items: Any
         if isinstance(container, torch.nn.Module):
-            root = next((root for root in found.modules if path == root or path.startswith(f"{root}/")), path)
+            root = next((root for root in live.modules if path == root or path.startswith(f"{root}/")), path)
             prefix = f"{root}/" if path == root else f"{path}."
-            held: Mapping | list = buffers_of(container)
+            items = buffers_of(container)
         elif isinstance(container, (dict, list)):
-            held = container
+            items = container
         else:
-            held = getattr(container, "__dict__", {})
-            if callable(container) and f"{path}/name" in found and getattr(container, "__closure__", True) is None:
+            items = getattr(container, "__dict__", {})
+            if callable(container) and f"{path}/name" in live and getattr(container, "__closure__", True) is None:
                 accounted.add(f"{path}/name")
-        keys = range(len(held)) if isinstance(held, list) else list(held)
-        watched = _Watched(held, len(held), [], [], [])
-        for key in keys:
+        watched = _Watched(items, len(items), [], [], [])
+        for key in range(len(items)) if isinstance(items, list) else list(items):
             at = f"{prefix}{key_text(key)}"
-            leaf = found.leaves.get(at)
-            if leaf is None and at not in found.objects and at not in found.uncaptured:
+            leaf = live.leaves.get(at)
+            if leaf is None and at not in live.objects and at not in live.uncaptured:
                 continue
-            value = held[key]
+            value = items[key]
             watched.keys.append(key)
             watched.values.append(value)
             watched.paths.append(at)
@@ -147,15 +138,14 @@ class Memory:
                 accounted.add(at)
                 if not (leaf.role == "alias" or type(value) in PLAIN_SCALARS or isinstance(value, _IMMUTABLE)):
                     self._in_place.append((at, self._reader(value, leaf.role)))
-        if watched.keys:
-            self._watched.append(watched)
+        return watched
 
     @staticmethod
-    def _can_be_read_again(value: object, leaf: Leaf) -> bool:
-        """Whether the leaf is the object held itself, so that the object alone tells the leaf's value."""
+    def _can_be_read_again(value: Value, leaf: Leaf) -> bool:
+        """Whether the leaf is the object itself, so that the object alone determines the leaf's value."""
         return leaf.value is value or leaf.role == "alias" or isinstance(value, (*rng.PRIVATE_GENERATORS, *_IMMUTABLE))
 
-    def _reader(self, value: object, role: str) -> Callable[[], bytes]:
+    def _reader(self, value: Value, role: str) -> Callable[[], bytes]:
         if isinstance(value, torch.Tensor):
             large = role == "buffer" and value.nbytes >= BufferDigests.LARGE
             return partial(self._buffers, value) if large else reader(value)
@@ -164,16 +154,37 @@ class Memory:
         return partial(digest, value)
 
 
+def _same_objects(every: list[_Watched], changed: dict[str, bytes | None]) -> bool:
+    """Whether every container has what it had, but for numbers, whose new digests are noted."""
+    for watched in every:
+        holder, values = watched.holder, watched.values
+        if len(holder) != watched.size:
+            return False
+        for index, key in enumerate(watched.keys):
+            try:
+                value = holder[key]
+            except (KeyError, IndexError):
+                return False
+            known = values[index]
+            if value is known:
+                continue
+            if type(value) not in PLAIN_SCALARS or type(known) not in PLAIN_SCALARS:
+                return False
+            values[index] = value
+            changed[watched.paths[index]] = digest(value)
+    return True
+
+
 class _Listed:
     """An optimizer's states by position: their keys are tensors, which compare by elements."""
 
-    def __init__(self, states: Mapping):
+    def __init__(self, states: Mapping[Any, Any]):
         self._states = states
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def __getitem__(self, index: int) -> object:
+    def __getitem__(self, index: int) -> Any:
         if index == 0:
             self._values = list(self._states.values())
         return self._values[index]
@@ -183,7 +194,7 @@ class BufferDigests:
     """Digests of buffers: small ones are read at every step, large ones where their storage or version changed.
 
     A version counter is no proof: batch norm updates its running statistics without touching it, and so do writes
-    through `.data` and numpy. What holds for all tensors is read by `Snapshot.capture`, around saves and at the end.
+    through `.data` and numpy. `Snapshot.capture` reads all of every tensor, around saves and at the end.
     """
 
     LARGE = 1 << 20  # bytes; frozen directions and quantised weights, not running statistics

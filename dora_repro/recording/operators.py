@@ -12,28 +12,30 @@ import threading
 from bisect import bisect_right
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import current_autograd_node, next_node_number, node_number, parameters_of
 from dora_repro.recording import jsonl
 from dora_repro.recording.memory import BufferDigests
 from dora_repro.recording.operands import (
     Blank,
-    apart,
     digest_of,
     digests_in,
     form_of,
     known_of,
     read_or_not,
+    split_arguments,
     strides_of,
     tensors_in,
 )
-from dora_repro.recording.user_frames import Caller, Dispatched, caller
+from dora_repro.recording.user_frames import Caller, Dispatched, Operation, caller
 from dora_repro.state.digest import digest_plain
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
@@ -44,19 +46,22 @@ FORMAT = "dora_repro/operators/1"
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator, or one call of a module, as it ran. Digests are hexadecimal; an empty one stands for bytes that are
-    not to be compared (memory that nothing was written to, or a tensor that cannot be read).
+    """One operator, or one call of a module, as it ran. Digests are hexadecimal; an empty one stands for bytes that
+    must not be compared (memory that nothing was written to, or a tensor that cannot be read).
 
     Attributes:
         kind: `operator` or `module`.
         name: `aten.addmm.default`, or the module's class.
         module: path of the innermost module running; in backward, of the one whose forward made the node.
         phase: `batch`, `forward`, `backward`, `update` or `other`.
-        inputs, outputs: digests of the tensors that went in, before it ran, and of what came out or was changed.
+        inputs: digests of the tensors that went in, before it ran.
+        outputs: digests of what came out or was changed.
         arguments: digest of all arguments but tensors and generators; of a module, of its parameters, buffers and mode.
         layout: digest of the strides of the inputs.
         random: whether it draws random numbers.
-        file, line, text: the user's line that was running; empty and 0 where there is none.
+        file: of the user's line that was running; empty where there is none.
+        line: its number; 0 where there is none.
+        text: the line itself; empty where there is none.
         function: the innermost library function below that line.
     """
 
@@ -84,18 +89,18 @@ def read(path: str | Path) -> list[Operator]:
     return jsonl.read(path, FORMAT, Operator)
 
 
-def module_names(run: object) -> dict[int, str]:
+def module_names(run: Value) -> dict[int, str]:
     """id -> path (`model/visual.3.out_proj`) of every module of a run.
 
     Raises:
-        BadInput: the run has no attributes to look at.
+        BadInput: the run has no attributes.
     """
     roots = walk(run_roots(run), moving_only=True).modules
     named = ((path, name, module) for path, root in roots.items() for name, module in root.named_modules())
     return {id(module): f"{path}/{name}" if name else path for path, name, module in named}
 
 
-class OperatorLog(AbstractContextManager):
+class OperatorLog(AbstractContextManager["OperatorLog"]):
     """Logs what runs on this thread while the context is open: one step of a run, say. It changes nothing of it.
 
     Args:
@@ -138,7 +143,7 @@ class OperatorLog(AbstractContextManager):
 
     # --- operators -----------------------------------------------------------------------------------------------
 
-    def _run(self, func: object, args: tuple, kwargs: dict) -> object:
+    def _run(self, func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = known_of(func)
         called_by = None if known.left_out else caller(get_frame(0))
         if called_by is None:
@@ -146,9 +151,12 @@ class OperatorLog(AbstractContextManager):
             if known.reserves:
                 self._blank.reserved(tensors_in(result))
             return result
-        tensors, plain = apart(known, args, kwargs)
+        tensors, plain = split_arguments(known, args, kwargs)
         blank = self._blank
-        inputs = [read_or_not(form_of if way == "over" or blank.holds(t) else digest_of, t) for t, way in tensors]
+        inputs = [
+            read_or_not(form_of, tensor) if way == "over" or blank.holds(tensor) else read_or_not(digest_of, tensor)
+            for tensor, way in tensors
+        ]
         arguments = read_or_not(digest_plain, plain)
         layout = read_or_not(strides_of, [tensor for tensor, _ in tensors])
         phase, module = self._place(called_by, args)
@@ -160,15 +168,17 @@ class OperatorLog(AbstractContextManager):
         seen = {id(value) for value in made}
         made += [t for t, way in tensors if (way or known.writes_unsaid) and id(t) not in seen]
         outputs = ["" if blank.holds(value) else read_or_not(digest_of, value) for value in made]
-        entry = ("operator", known.name, module, phase, tuple(inputs), tuple(outputs), arguments, layout, known.random)
-        self._note(entry, called_by)
+        self._note(
+            Operator("operator", known.name, module, phase, tuple(inputs), tuple(outputs), arguments, layout,
+                     known.random, called_by.file, called_by.line, called_by.text, called_by.function)
+        )  # fmt: skip
         return result
 
-    def _note(self, entry: tuple, by: Caller) -> None:
-        self.operators.append(Operator(*entry, by.file, by.line, by.text, by.function))
+    def _note(self, operator: Operator) -> None:
+        self.operators.append(operator)
 
-    def _place(self, called_by: Caller, args: tuple) -> tuple[str, str]:
-        """The phase, and the module that is running or whose forward made the node that is."""
+    def _place(self, called_by: Caller, args: tuple[Any, ...]) -> tuple[str, str]:
+        """The phase, and the module that is running, or whose forward made the node that runs."""
         running = self._running[-1][1] if self._running else ""
         node = current_autograd_node()
         if node is not None:
@@ -182,22 +192,23 @@ class OperatorLog(AbstractContextManager):
             running = self._owner(args[0])
         return called_by.phase or "other", running
 
-    def _module_of(self, node: object) -> str:
-        if hasattr(node, "variable"):  # where a gradient is accumulated
-            return self._owner(node.variable)
+    def _module_of(self, node: torch.autograd.graph.Node) -> str:
+        parameter = getattr(node, "variable", None)
+        if parameter is not None:  # where a gradient is accumulated
+            return self._owner(parameter)
         place = bisect_right(self._numbers, node_number(node)) - 1
         return self._paths[place] if place >= 0 else ""
 
     def _owner(self, parameter: torch.Tensor) -> str:
         while self._outermost:
             for module in self._outermost.pop().modules():
-                for held in parameters_of(module).values():
-                    self._owners.setdefault(id(held), self._name(module))
+                for own in parameters_of(module).values():
+                    self._owners.setdefault(id(own), self._name(module))
         return self._owners.get(id(parameter), "")
 
     # --- modules -------------------------------------------------------------------------------------------------
 
-    def _begin_module(self, module: torch.nn.Module, args: tuple) -> None:
+    def _begin_module(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
         if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
             return
         if not self._running:
@@ -205,8 +216,8 @@ class OperatorLog(AbstractContextManager):
         self._running.append((module, self._name(module), digests_in(args), self._state(module)))
         self._turn()
 
-    def _end_module(self, module: torch.nn.Module, args: tuple, *rest: object) -> None:
-        """Its keywords and output come with it; where it raised, torch passes the output (None) alone."""
+    def _end_module(self, module: torch.nn.Module, args: tuple[Any, ...], *rest: Value) -> None:
+        """Torch passes its keywords and output; where it raised, the output (None) alone."""
         if torch.compiler.is_compiling() or threading.get_ident() != self._thread:
             return
         if all(module is not running for running, *_ in self._running):
@@ -215,10 +226,13 @@ class OperatorLog(AbstractContextManager):
             pass  # one that raised before its own hook was reached
         self._turn()
         _, path, inputs, state = begun
-        by = replace(caller(get_frame(0)) or Caller(), function="")
+        by = caller(get_frame(0)) or Caller()
         phase = "forward" if current_autograd_node() is None else "backward"
-        entry = ("module", type(module).__name__, path, phase, (*inputs, *digests_in(rest[:-1])), digests_in(rest[-1]))
-        self._note((*entry, state, "", False), by)
+        bytes_in_and_out = (*inputs, *digests_in(rest[:-1])), digests_in(rest[-1])
+        self._note(
+            Operator("module", type(module).__name__, path, phase, *bytes_in_and_out, state, "", False,
+                     by.file, by.line, by.text, function="")
+        )  # fmt: skip
 
     def _turn(self) -> None:
         self._numbers.append(next_node_number())
@@ -228,5 +242,5 @@ class OperatorLog(AbstractContextManager):
         return self._names.get(id(module), type(module).__name__)
 
     def _state(self, module: torch.nn.Module) -> str:
-        held = (*module.parameters(), *module.buffers())
-        return digest_plain([module.training, *(read_or_not(self._digests, tensor) for tensor in held)]).hex()
+        tensors = (*module.parameters(), *module.buffers())
+        return digest_plain([module.training, *(read_or_not(self._digests, tensor) for tensor in tensors)]).hex()

@@ -1,38 +1,44 @@
-"""What a run is fed from outside its state, step by step: the batches of its loaders, and where its generators stand.
+"""What comes into a run from outside its state, step by step: the batches of its loaders, the states of its generators.
 
-Recorded in one run, it can be given to another: the same batches whatever its own loaders would hand out, or the same
+Recorded in one run, it can be given to another: the same batches whatever its own loaders return, or the same
 generators at the beginning of each step. This is how data and random numbers are tried as causes: a loader's iterator
 can be seen but not put back.
 """
 
 import pickle
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self, TypeAlias
 
-from dora_repro.private_names.of_torch import LoaderIterator
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import LoaderIterator, set_loader_next
 from dora_repro.state import rng
 from dora_repro.state.rebuild import copied
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.walk import walk
 
-LIMIT = 1 << 29  # bytes of batches that are kept
+LIMIT = 1 << 29  # bytes of batches that are stored
 
-_OVER = b""  # in place of a batch: the loader said that its epoch is over
+_OVER = b""  # in place of a batch: the loader's epoch was over
+
+Next: TypeAlias = Callable[[LoaderIterator], Value]
 
 
 @dataclass
 class Streams:
-    """Of each step: what loaders handed out, in order (pickled; empty where one was at its end), and the generators'
-    states at its beginning, by path.
+    """What was recorded of each step.
 
     Attributes:
-        whole: whether all batches could be kept.
+        batches: step -> what loaders returned, in order: pickled, and empty where one was at its end.
+        generators: step -> path -> state of a generator at its beginning.
+        whole: whether all batches could be stored.
     """
 
     batches: dict[int, list[bytes]] = field(default_factory=dict)
-    generators: dict[int, dict[str, object]] = field(default_factory=dict)
+    generators: dict[int, dict[str, rng.State]] = field(default_factory=dict)
     whole: bool = True
 
     def write(self, path: Path) -> None:
@@ -40,33 +46,46 @@ class Streams:
 
     @classmethod
     def read(cls, path: Path) -> "Streams":
-        """Of a file that this process's parent or an earlier side of the same check wrote: not a checkpoint."""
-        return pickle.loads(path.read_bytes())
+        """Read a file that this process's parent or an earlier side of the same check wrote: not a checkpoint."""
+        streams: Streams = pickle.loads(path.read_bytes())
+        return streams
 
 
-def generators_of(run: object) -> dict[str, object]:
+def generators_of(run: Value) -> dict[str, rng.State]:
     """The states of all generators, global and private, by path."""
     states = {f"rng/{name}": state for name, state in rng.capture_world().items()}
-    found = walk(run_roots(run), moving_only=True)
-    return states | {path: leaf.value for path, leaf in found.items() if leaf.role == "generator"}
+    live = walk(run_roots(run), moving_only=True)
+    return states | {path: leaf.value for path, leaf in live.items() if leaf.role == "generator"}
 
 
-class _Around(AbstractContextManager):
+class _Around(AbstractContextManager[Any], ABC):
     """Something done around the `__next__` of every loader's iterator while the context is open."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._real = real = LoaderIterator.__next__
-        LoaderIterator.__next__ = lambda iterator: self._next(real, iterator)
+
+        def __next__(iterator: LoaderIterator) -> Value:
+            return self._next(real, iterator)
+
+        set_loader_next(__next__)
         return self
 
     def __exit__(self, *_: object) -> None:
-        LoaderIterator.__next__ = self._real
+        set_loader_next(self._real)
+
+    @abstractmethod
+    def _next(self, real: Next, iterator: LoaderIterator) -> Value:
+        """What an iterator gives next.
+
+        Raises:
+            StopIteration: it is at its end.
+        """
 
 
 class Keeping(_Around):
-    """Keeps the streams of a run. `begin(step)` is to be called before each step, and `streams` holds what was kept."""
+    """Records the streams of a run, in `streams`. Call `begin(step)` before each step."""
 
-    def __init__(self, run: object):
+    def __init__(self, run: Value):
         self.streams = Streams()
         self._run, self._step, self._bytes = run, 0, 0
 
@@ -75,7 +94,7 @@ class Keeping(_Around):
         self.streams.batches[step] = []
         self.streams.generators[step] = {path: copied(state) for path, state in generators_of(self._run).items()}
 
-    def _next(self, real, iterator: object) -> object:
+    def _next(self, real: Next, iterator: LoaderIterator) -> Value:
         try:
             batch = real(iterator)
         except StopIteration:
@@ -97,42 +116,46 @@ class Keeping(_Around):
 
 
 class Feeding(_Around):
-    """Feeds a run with the streams of another. `begin(step)` is to be called before each step.
+    """Feeds a run with the streams of another. Call `begin(step)` before each step.
 
     Args:
-        batches: hand out the other's batches. The run's own loaders are asked all the same, so that what they draw is
-            drawn; what they give is put aside.
+        run: the run to feed.
+        streams: of the other run.
+        batches: return the other's batches. The run's own loaders work all the same, so that they draw what they draw;
+            what they return is dropped.
         draws: set every generator to the other's at the beginning of a step.
     """
 
-    def __init__(self, run: object, streams: Streams, batches: bool, draws: bool):
+    def __init__(self, run: Value, streams: Streams, batches: bool, draws: bool):
         self._run, self._streams, self._batches, self._draws = run, streams, batches, draws
-        self._next_ones: Iterable[bytes] = iter(())
+        self._next_ones: Iterator[bytes] = iter(())
 
     def begin(self, step: int) -> None:
         if self._batches:
             self._next_ones = iter(self._streams.batches.get(step, ()))
         if self._draws and step in self._streams.generators:
-            found = walk(run_roots(self._run))
+            live = walk(run_roots(self._run))
             for path, state in self._streams.generators[step].items():
                 if path.startswith("rng/"):
                     rng.restore_global(path.removeprefix("rng/"), copied(state))
-                elif path in found and found[path].role == "generator":
-                    found[path].put(copied(state))
+                elif path in live and live[path].role == "generator" and (put := live[path].put) is not None:
+                    put(copied(state))
 
-    def _next(self, real, iterator: object) -> object:
+    def _next(self, real: Next, iterator: LoaderIterator) -> Value:
         if not self._batches:
             return real(iterator)
+        own: Value = None
+        over: StopIteration | None = None
         try:
-            own, over = real(iterator), None
+            own = real(iterator)
         except StopIteration as error:
-            own, over = None, error
+            over = error
         other = next(self._next_ones, None)
-        if other is None:  # the other asked for no more in this step
+        if other is None:  # the other took no more in this step
             if over is not None:
                 raise over
             return own
-        if other == _OVER and over is None:  # the other asked at an end where this one begins anew
+        if other == _OVER and over is None:  # the other met an end where this one begins anew
             other = next(self._next_ones, _OVER)
         if other == _OVER:
             raise over or StopIteration

@@ -1,8 +1,8 @@
-"""Who called: the line of the user's code behind what torch is running now, and the library function in between.
+"""Which line of the user's code is behind what torch runs now, and which library function is in between.
 
-The user's is what belongs neither to torch, nor to an installed package, nor to Python's own library, nor to this kit,
-whose study and faults count as a user's. Of a project that is itself installed, the outermost line that this kit called
-is taken. Frames are read, and nothing else is touched.
+The user's code is what belongs neither to torch, nor to an installed package, nor to Python's own library, nor to this
+kit, whose study and faults count as a user's. Where the project is itself installed, the outermost of its lines that
+this kit called is taken. Frames are read, and nothing else is touched.
 """
 
 import linecache
@@ -11,9 +11,11 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType, FrameType
+from typing import Any, TypeAlias
 
 import torch
 
+from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import COMPILER, FRAMES_BETWEEN, MODULE_CALL, TorchDispatchMode
 
 _KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -21,7 +23,7 @@ _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _STANDARD = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
-# What the kit is asked to run goes through these; what the rest of these two rooms runs is its own looking.
+# The run's own work goes through these modules; what the rest of these two rooms runs only observes it.
 _LOOKING = (f"state{os.sep}", f"recording{os.sep}")
 _PASSING = {f"recording{os.sep}{name}.py" for name in ("hooks", "replay", "operators", "drawing", "user_frames")}
 _USERS = (f"subject{os.sep}", f"faults{os.sep}")
@@ -36,13 +38,15 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The line of the user's code that is running, and what is inside of it.
+    """The line of the user's code that is running, and what it called.
 
     Attributes:
-        file, line, text: of the innermost frame of the user's code; empty and 0 where there is none.
+        file: of the innermost frame of the user's code; empty where there is none.
+        line: the number of the line; 0 where there is none.
+        text: the line itself; empty where the source is out of reach.
         function: the innermost library function below that line, as `torch.nn.functional.dropout`; else empty.
-        phase: `forward` (in a module), `backward`, `update` (in an optimizer's step), `batch` (in a loader) or empty,
-            as the innermost frame that tells says.
+        phase: `forward` (in a module), `backward`, `update` (in an optimizer's step) or `batch` (in a loader), by the
+            innermost frame that belongs to one; else empty.
     """
 
     file: str = ""
@@ -54,7 +58,16 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    owner: str  # `user`, `library` (torch, Python), `package` (another installed one), `kit`, or `looking`
+    """What is known of a code object, asked once.
+
+    Attributes:
+        owner: `user`, `library` (torch, Python), `package` (another installed one), `kit`, or `looking` (the kit
+            itself observing).
+        function: as of `Caller`.
+        phase: as of `Caller`.
+    """
+
+    owner: str
     function: str
     phase: str
 
@@ -63,9 +76,10 @@ _places: dict[CodeType, _Place] = {}
 
 
 def caller(frame: FrameType | None) -> Caller | None:
-    """Who called what runs in a frame; None where it is the kit's own looking (a digest that copies a tensor)."""
+    """The caller of what runs in a frame; None where the kit itself is observing (a digest that copies a tensor)."""
     function = phase = ""
-    user = package = None
+    user: FrameType | None = None
+    package: FrameType | None = None
     while frame is not None and not (user and phase):
         place = _places.get(frame.f_code) or _place(frame)
         phase = phase or place.phase
@@ -128,16 +142,22 @@ def _owner(file: str, module: str, function: str) -> str:
     return "library" if file.startswith(_STANDARD) else "user"
 
 
-class Dispatched(TorchDispatchMode):
-    """Hands every operator of this thread to a function, which must run it: `handle(func, args, kwargs)`.
+Operation: TypeAlias = Callable[..., Any]
+"""An operator of torch, or a higher-order operator."""
 
-    Autograd takes the mode along to the threads that it runs backward on. What `torch.compile` has compiled stays so:
-    it is run as it is, and not taken apart. A process forked meanwhile (a loader's worker) is let alone.
+Handle: TypeAlias = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Dispatched(TorchDispatchMode):
+    """Passes every operator of this thread to a function, which must run it: `handle(func, args, kwargs)`.
+
+    Autograd applies the mode on the threads that it runs backward on, too. What `torch.compile` has compiled is run as
+    it is, and not taken apart. In a process forked meanwhile (a loader's worker) the mode does nothing.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, handle: Callable[[object, tuple, dict], object]):
+    def __init__(self, handle: Handle):
         super().__init__()
         self._handle, self._process = handle, os.getpid()
 
@@ -145,12 +165,14 @@ class Dispatched(TorchDispatchMode):
     def ignore_compile_internals(cls) -> bool:
         return True  # else `torch.compile` would give way to eager mode, and so to other bytes
 
-    def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+    def __torch_dispatch__(
+        self, func: Operation, types: Value, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if os.getpid() != self._process:
             return func(*args, **(kwargs or {}))
         return self._handle(func, args, kwargs or {})
 
 
-def draws_random_numbers(func: object) -> bool:
-    """Whether an operator draws from a generator, as torch says of it."""
+def draws_random_numbers(func: Operation) -> bool:
+    """Whether an operator draws from a generator, by its tags."""
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())

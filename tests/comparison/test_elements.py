@@ -59,7 +59,7 @@ def test_a_small_tensor_is_shown_as_it_is():
     found = images(one, other)
     np.testing.assert_array_equal(found.expected, one)
     np.testing.assert_array_equal(found.actual, other)
-    np.testing.assert_array_equal(found.apart, [[0, 0, 0], [0.5, 0, 0]])
+    np.testing.assert_array_equal(found.difference, [[0, 0, 0], [0.5, 0, 0]])
     assert found.block == (1, 1) and found.differs.sum() == 1
 
 
@@ -70,12 +70,12 @@ def test_a_large_tensor_keeps_the_worst_of_each_block(shape):
     other = one + (torch.rand(shape) < 1e-3) * torch.randn(shape)
     other.view(-1)[-1] += 7.0
     found = images(one, other)
-    assert max(found.apart.shape) <= 256
-    assert found.apart.max() == pytest.approx((other.double() - one.double()).abs().max().item(), rel=0, abs=0)
-    assert found.apart[-1].max() == found.apart.max()
+    assert max(found.difference.shape) <= 256
+    assert found.difference.max() == pytest.approx((other.double() - one.double()).abs().max().item(), rel=0, abs=0)
+    assert found.difference[-1].max() == found.difference.max()
     kept = np.isfinite(found.expected)
     np.testing.assert_array_equal(
-        np.abs(found.actual - found.expected)[kept], found.apart[kept]
+        np.abs(found.actual - found.expected)[kept], found.difference[kept]
     )  # one and the same element
     rows, columns = found.shape
     full = np.zeros(rows * columns, bool)
@@ -88,5 +88,5 @@ def test_a_nan_and_bytes_alone_are_seen_in_a_block():
     one, other = torch.zeros(512, 512), torch.zeros(512, 512)
     other[0, 0], other[0, 1], other[4, 4] = 1.0, math.nan, -0.0
     found = images(one, other)
-    assert np.isnan(found.apart[0, 0]) and found.differs[0, 0]
-    assert found.apart[2, 2] == 0 and found.differs[2, 2] and found.differs.sum() == 2
+    assert np.isnan(found.difference[0, 0]) and found.differs[0, 0]
+    assert found.difference[2, 2] == 0 and found.differs[2, 2] and found.differs.sum() == 2

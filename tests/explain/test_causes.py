@@ -141,7 +141,7 @@ class Relabelled(plain.ConstantRate):
 
 @pytest.mark.parametrize(("factory", "leaf"), [(Weighted, "weights"), (Relabelled, "data/tensors/1")])
 def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
-    """Neither can be put back in time: what was drawn stays drawn, and a dataset is kept by digest alone."""
+    """Neither can be put back in time: what was drawn stays drawn, and a dataset is stored by digest alone."""
     report = check(factory, 9, 5, in_process=True)
     (cause,) = report.causes
     assert cause.name == "data/batches" and cause.how.endswith(f"their sources differ right after loading: {leaf}")

@@ -53,7 +53,7 @@ def both_and_difference(
     tall = rows > 2.5 * columns  # drawn lying down: three side by side would be slivers
     stacked = tall or columns > 2.5 * rows
     figure, panels, bars = _stacked() if stacked else _beside(columns / rows)
-    one, other, difference = pair.expected, pair.actual, np.ma.masked_where(~pair.differs, pair.apart)
+    one, other, difference = pair.expected, pair.actual, np.ma.masked_where(~pair.differs, pair.difference)
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     if tall:
         one, other, difference = one.T, other.T, difference.T
@@ -140,9 +140,9 @@ def _log_ticks(axis: Axis, low: float, high: float) -> None:
 def _difference_title(pair: Images) -> str:
     if not pair.differs.any():
         return "difference: none"
-    if (pair.differs & ~np.isfinite(pair.apart)).any():
+    if (pair.differs & ~np.isfinite(pair.difference)).any():
         return "difference (red: not a number)"
-    return "difference" if pair.apart.any() else "difference: in bytes only"
+    return "difference" if pair.difference.any() else "difference: in bytes only"
 
 
 def _whole(most: int, count: int = 2) -> Locator:
