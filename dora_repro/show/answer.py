@@ -5,6 +5,7 @@ were tried. A terminal, a page, a notebook, JUnit and a failed `assert report.pa
 evidence for it follows (`console.py`). Pure: a report in, lines out.
 """
 
+import re
 import textwrap
 
 from dora_repro.checks.report import Report, Reports, Verdict
@@ -22,6 +23,8 @@ CODE = 4  # lines of code, before the rest is counted
 TITLE = 40  # characters of a report's name
 MARKS = {Verdict.EXACT: "✓", Verdict.WITHIN_TOLERANCE: "✓", Verdict.INCONCLUSIVE: "⚠"}
 FAILED = "✗"
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_HARD_SPACE = "\u00a0"
 
 
 def answer(result: Report | Reports, names: Names = str) -> list[str]:
@@ -56,6 +59,8 @@ def _details(report: Report, names: Names, limit: int) -> list[str]:
     if report.verdict is Verdict.EXACT:
         return _what_was_compared(report, names)[:limit]
     lines = [*_difference(report, names), *_cause(report, names)]
+    if report.divergence is not None and report.divergence.phase == "save":
+        lines.append("  Next: let save() work on copies, or undo what it changes before it returns.")
     left = limit - len(lines)
     fix = _fix(report.explanation, left) if report.explanation is not None else []
     if report.verdict is Verdict.LATENT and len(fix) < left:
@@ -118,7 +123,8 @@ def _difference(report: Report, names: Names) -> list[str]:
     if found.kind == "raised":
         how = (report.error or "it raised").rstrip().splitlines()[-1]
     else:
-        how = _how(found.difference) if found.difference is not None else found.how()
+        sized = found.difference if found.kind == "value" else None
+        how = _how(sized) if sized is not None else found.how()
     where = f"  First difference: {found.where}: "
     one_line = f"{where}{names(found.leaf)}"
     if how and len(one_line) + len(how) + 2 <= COLUMNS:
@@ -180,7 +186,8 @@ def _fix(found: Explanation, limit: int) -> list[str]:
     lines: list[str] = []
     shown, before = 0, ""
     for method, line in _first(code):
-        wrapped = _wrapped(f"{f'{method}():' if method != before else '':<8}{line}", 4, hang=8, limit=room)
+        label = f"{method}():" if method != before else ""
+        wrapped = _wrapped(f"{label:<8}{_QUOTED.sub(_kept_whole, line)}", 4, hang=12, limit=room)
         if lines and len(lines) + len(wrapped) > room:
             break
         lines, shown, before = [*lines, *wrapped], shown + 1, method
@@ -231,4 +238,9 @@ def _wrapped(text: str, indent: int = 0, *, hang: int = 2, limit: int | None = N
         COLUMNS, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False,
         max_lines=limit, placeholder=" …",
     )  # fmt: skip  # a row of arguments
-    return wrapper.wrap(words)
+    return [line.replace(_HARD_SPACE, " ") for line in wrapper.wrap(words)]
+
+
+def _kept_whole(text: re.Match[str]) -> str:
+    """Quoted text that is not broken at its spaces."""
+    return text[0].replace(" ", _HARD_SPACE)

@@ -115,8 +115,8 @@ def test_where_all_is_long_some_of_the_code_is_shown_and_the_rest_counted():
     lost; not in the checkpoint lost; not in the checkpoint lost; not in the …
     + 8 more parts, the first: optimizer/clip_model.v…e.more.parts/exp_avg/1: …
   Fix (1 of 18 lines; tried: not enough, step 3 still differs in phase update):
-    save(): state["optimizer/clip_model.visua…_A.of.some.more.parts/exp_avg/0"]
-            = …"""
+    save(): state["optimizer/clip_model.vis….of.some.more.parts/exp_avg/0"] =
+                self.optimizer.state[self.param…ore.parts/exp_avg"]]["exp_avg"]"""
     )
 
 
@@ -213,3 +213,24 @@ def test_several_reports_answer_with_the_first_of_the_worst():
 
 def test_no_report_at_all_is_inconclusive():
     assert answer(Reports("twice", ())) == ["⚠ INCONCLUSIVE: nothing was resumed (twice)"]
+
+
+def test_code_is_broken_beside_quoted_text_and_hangs():
+    one = made.explained().explanation
+    line = 'state["model buffers"] = {name: buffer.clone() for name, buffer in self.model.named_buffers("the model")}'
+    cause = replace(one.causes[0], save=(line,), load=())
+    assert answer(made.explained(explanation=replace(one, causes=(cause,))))[-2:] == [
+        '    save(): state["model buffers"] = {name: buffer.clone() for name, buffer in',
+        '                self.model.named_buffers("the model")}',
+    ]
+
+
+def test_a_save_that_changes_the_run_is_told_what_to_do():
+    report = made.different(divergence=Divergence(2, "save", "model/a.m"))
+    assert answer(report)[-1] == "  Next: let save() work on copies, or undo what it changes before it returns."
+    assert "let save()" not in "\n".join(answer(made.different()))
+
+
+def test_a_leaf_that_one_run_lacks_is_told_so_and_not_sized():
+    report = made.different(divergence=Divergence(3, "load", "model/x", "unexpected", made.differs("model/x")))
+    assert answer(report)[1] == "  First difference: step 3, phase load: model/x: only in the resumed run"
