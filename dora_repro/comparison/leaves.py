@@ -21,7 +21,7 @@ from dora_repro.errors import BadInput
 from dora_repro.shown import Shown
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
-from dora_repro.state.draws import draws_apart
+from dora_repro.state.draws import draws_between
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
@@ -183,7 +183,7 @@ def _compare_saved(path: str, expected: SavedLeaf, actual: SavedLeaf) -> LeafDif
     found = _compare_values(path, expected.value, actual.value)
     found = found or LeafDifference(path, "value", describe(expected), describe(actual))
     if expected.role == actual.role == "generator":
-        return replace(found, draws=draws_apart(expected.value, actual.value))
+        return replace(found, draws=draws_between(expected.value, actual.value))
     return found
 
 

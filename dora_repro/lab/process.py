@@ -11,7 +11,7 @@ from dora_repro.contracts import Factory, Run
 from dora_repro.errors import BadInput
 from dora_repro.lab.global_state import GlobalState
 from dora_repro.recording import Recorder
-from dora_repro.recording.replay import Feeding, Keeping, Streams
+from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace
@@ -91,9 +91,9 @@ class Process:
         number, run = self.done + 1, self._alive()
         with self._globals.active(), ExitStack() as stack:
             if self._fed is not None:
-                stack.enter_context(Feeding(run, self._fed, True, False)).begin(number)
-            keeping = stack.enter_context(Keeping(run))
-            keeping.begin(number)
+                stack.enter_context(StreamReplay(run, self._fed, True, False)).begin(number)
+            kept = stack.enter_context(StreamRecorder(run))
+            kept.begin(number)
             recorder = stack.enter_context(Recorder(run, self.done))
             if not recorder.step():
                 self.trace.finished = True
@@ -101,7 +101,7 @@ class Process:
             self.done = number
             self.trace.steps += recorder.trace.steps
             self.trace.unseen = recorder.trace.unseen
-            self.streams.batches |= keeping.streams.batches
+            self.streams.batches |= kept.streams.batches
             self.snapshots[number] = Snapshot.capture(run_roots(run))
         self._limit_size()
 

@@ -37,7 +37,7 @@ from dora_repro.recording.user_frames import (
     line_text,
 )
 from dora_repro.state import rng
-from dora_repro.state.draws import draws_apart
+from dora_repro.state.draws import draws_between
 from dora_repro.state.rng_fingerprint import LastRead
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.walk import walk
@@ -91,7 +91,7 @@ def read(path: str | Path) -> list[Draw]:
 
 
 class Generators:
-    """The states of all generators, global and of one run, by path: `Generators(run)()`.
+    """Reads the states of all generators, global and of one run, by path: `Generators(run)()`.
 
     The run is walked once, and its generators remembered; `look` walks it anew.
     """
@@ -138,8 +138,8 @@ class DrawLog(AbstractContextManager["DrawLog"]):
         self._where = ""
         self._states: dict[str, tuple[Value, rng.State]] = {}
         self._lines: dict[FrameType, int] = {}  # the line that each frame of the user's code is at
-        self._set: set[str] = set()  # kinds of generators that were set since the last look
-        self._function = ""  # of Python's `random`, called since the last look
+        self._set: set[str] = set()  # kinds of generators that were set since the last reading
+        self._function = ""  # of Python's `random`, called since the last reading
         self._open = self._looking = False
         self._outer: list[tuple[FrameType, TraceFunction | None]] = []  # frames that ran before, and their traces
         self._previous = sys.gettrace()  # as it is when the context opens
@@ -182,7 +182,7 @@ class DrawLog(AbstractContextManager["DrawLog"]):
         look = getattr(self._generators, "look", None)
         if callable(look):
             look()
-            self._set = {"python", "numpy", "torch"}  # another generator in its place is no draw
+            self._set = {"python", "numpy", "torch"}  # a different generator in its place is no draw
             self._look(here)
         self._where, self._looking = where, False
 
@@ -196,12 +196,12 @@ class DrawLog(AbstractContextManager["DrawLog"]):
         """Each state beside a value that is quickly compared."""
         try:
             states = self._generators()
-        except Exception:  # of objects that are being built or loaded; the next look will do
+        except Exception:  # of objects that are being built or loaded; the next reading will do
             return self._states
         return {name: (_bytes(state), state) for name, state in states.items()}
 
     def _look(self, here: Caller, operator: str = "") -> None:
-        """Log what changed since the last look."""
+        """Log what changed since the last reading."""
         before, self._states = self._states, self._read()
         for name, (now, state) in self._states.items():
             if name in before and before[name][0] is not now and before[name][0] != now:
@@ -217,7 +217,7 @@ class DrawLog(AbstractContextManager["DrawLog"]):
             kind == "torch" or kind in self._set or (kind == "numpy" and _SETS.search(here.text) is not None)
         )
         if not was_set and not self._many:
-            draws = draws_apart(before, now)
+            draws = draws_between(before, now)
             if draws is None or draws < 0:
                 draws, was_set = None, not operator
         kind_of_entry = "set" if was_set else "draw"

@@ -132,7 +132,7 @@ class Blank:
     """Memory that was reserved and not written to yet: whatever is in it, it is no operator's result."""
 
     def __init__(self) -> None:
-        # address -> (the storage, held weakly so that no other gets its address; bytes still to be written)
+        # address -> (a weak reference to the storage, so that no other gets its address; bytes still to be written)
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def reserved(self, tensors: Iterator[torch.Tensor]) -> None:

@@ -1,7 +1,7 @@
 """Every tensor operator of one step, in order of execution, with digests of what went in and what came out.
 
-Two such logs tell which operator was the first to make another thing of the same inputs (`explain/logs/operators.py`).
-What only looks at memory in another way (views) and what only reserves it (`empty`) computes nothing and is left out.
+Two such logs show the first operator that returned different bytes for equal inputs (`explain/logs/operators.py`).
+Operators that only view memory (`view`) or reserve it (`empty`) compute nothing and are left out.
 Modules are logged as well, when they return.
 
 Not seen: what runs without torch's dispatcher (numpy, `torch.from_numpy`, a kernel called by hand), in other processes,
@@ -101,10 +101,10 @@ def module_names(run: Value) -> dict[int, str]:
 
 
 class OperatorLog(AbstractContextManager["OperatorLog"]):
-    """Logs what runs on this thread while the context is open: one step of a run, say. It changes nothing of it.
+    """Logs what runs on this thread while the context is open, as one step of a run, and changes nothing.
 
     Args:
-        module_names: id -> path of the modules; others are called by their class.
+        module_names: id -> path of the modules; others are logged by their class.
 
     Attributes:
         operators: in order of execution; a module when it has returned.

@@ -61,13 +61,13 @@ class _Event:
 
 
 class Facts(TypedDict):
-    """What tells a test from an empty one.
+    """What distinguishes a test from an empty one.
 
     Attributes:
         trainable: path -> number of elements of each trainable parameter.
         gradients: whether any gradient was not zero; None where no gradient was seen.
         changed: whether any trainable parameter changed.
-        values_dropped: whether the values that were asked for took more than `VALUES_LIMIT` bytes, so none were kept.
+        values_dropped: whether the wanted values took more than `VALUES_LIMIT` bytes, so that none were stored.
     """
 
     trainable: dict[str, int]
@@ -248,7 +248,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         return self._events[-1].phase if self._events else "batch"
 
     def facts(self) -> Facts:
-        """What tells a test from an empty one, so far."""
+        """What distinguishes a test from an empty one, so far."""
         changed = any(digest_tensor(p) != self._first.get(path) for path, p in self._parameters.items())
         trainable = {path: parameter.numel() for path, parameter in self._parameters.items()}
         dropped = self._kept_bytes > VALUES_LIMIT

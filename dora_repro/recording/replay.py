@@ -82,7 +82,7 @@ class _Around(AbstractContextManager[Any], ABC):
         """
 
 
-class Keeping(_Around):
+class StreamRecorder(_Around):
     """Records the streams of a run, in `streams`. Call `begin(step)` before each step."""
 
     def __init__(self, run: Value):
@@ -115,7 +115,7 @@ class Keeping(_Around):
             self.streams.batches[self._step].append(batch)
 
 
-class Feeding(_Around):
+class StreamReplay(_Around):
     """Feeds a run with the streams of another. Call `begin(step)` before each step.
 
     Args:

@@ -58,7 +58,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is known of a code object, asked once.
+    """What is known of a code object, determined once.
 
     Attributes:
         owner: `user`, `library` (torch, Python), `package` (another installed one), `kit`, or `looking` (the kit
@@ -111,7 +111,7 @@ def innermost_user(frame: FrameType | None) -> FrameType | None:
 
 
 def line_text(frame: FrameType, line: int | None = None) -> str:
-    """The text of a frame's present or another line of its file; empty where the source is out of reach."""
+    """The text of a frame's present line, or of a given line of its file; empty where the source is out of reach."""
     number = frame.f_lineno if line is None else line
     return linecache.getline(frame.f_code.co_filename, number or 0, frame.f_globals).strip()
 

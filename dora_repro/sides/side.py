@@ -20,7 +20,7 @@ from dora_repro.contracts import Factory, Run, Value
 from dora_repro.private_names.of_torch import loader_utils
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
-from dora_repro.recording.replay import Feeding, Keeping, Streams
+from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step, transplant
 from dora_repro.sides.environment import environment
 from dora_repro.sides.job import CHECKPOINT, Job
@@ -208,11 +208,11 @@ def _streams(run: Run, job: Job) -> Iterator[Begin]:
     if given is not None and (given.batches or given.draws):
         if given.streams is None:
             raise ValueError("a transplant of batches or draws needs the streams of the other run")
-        with Feeding(run, Streams.read(given.streams), given.batches, given.draws) as feeding:
+        with StreamReplay(run, Streams.read(given.streams), given.batches, given.draws) as feeding:
             yield feeding.begin
     elif job.streams is not None:
         last_left_out = job.streams
-        with Keeping(run) as keeping:
+        with StreamRecorder(run) as keeping:
             yield lambda step: keeping.begin(step) if step > last_left_out else None
         keeping.streams.write(job.folder / "streams.pkl")
     else:

@@ -1,6 +1,8 @@
-"""Put values into live tensors, arrays and plain containers in place; only where they do not fit, their holder gets new
-ones. What holds them (an attribute, a key, a position) is known to the walk as a *setter*, None where nothing can be
-set (inside a frame, a set, a partial)."""
+"""Put values into live tensors, arrays and plain containers in place; where they do not fit, into their holder.
+
+The walk knows each place in a holder (an attribute, a key, a position) as a *setter*, None where nothing can be set
+(inside a frame, a set, a partial).
+"""
 
 from collections import deque
 from collections.abc import Callable

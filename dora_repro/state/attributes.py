@@ -1,7 +1,7 @@
-"""What objects hold and what their classes are called, asked without waking them.
+"""The attributes of objects and the names of their classes, read without waking them.
 
 No property, `__getattr__`, `__class__` or `__eq__` of a value is called: lazy proxies and objects that raise are common
-in training scripts, and looking must not change what it looks at.
+in training scripts, and reading must not change what it reads.
 """
 
 import sys

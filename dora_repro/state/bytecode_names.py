@@ -22,16 +22,16 @@ def names_in_bytecode(code: CodeType) -> Names:
         elif operation in ("STORE_GLOBAL", "DELETE_GLOBAL"):
             used[name] = True
         elif operation in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
-            changed = _container(done, keys=2 if operation == "STORE_SLICE" else 1)
-            used.update({} if changed is None else {changed: True})
+            container = _container(done, keys=2 if operation == "STORE_SLICE" else 1)
+            used.update({} if container is None else {container: True})
         elif operation in ("LOAD_ATTR", "LOAD_METHOD") and done and done[-1].opname in _LOADS:
             if isinstance(name, str) and changes_in_place(name):
                 used[done[-1].argval] = True
         done.append(instruction)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            for name, kept in names_in_bytecode(inner).items():
-                used[name] = used.get(name, False) or kept
+            for name, changed in names_in_bytecode(inner).items():
+                used[name] = used.get(name, False) or changed
     return used
 
 

@@ -126,7 +126,7 @@ def codec_of(kind: type) -> Codec | None:
     return next((codec for base, codec in _CODECS if issubclass(kind, base)), None)
 
 
-# Types that a value can be decoded for by name alone, as a file holds it: no class is looked up. The names are fixed,
+# Types that values can be decoded for by the name in a file: no class is looked up. The names are fixed,
 # since where a class is defined differs between versions of Python (`pathlib._local` in 3.13).
 _BY_NAME: dict[str, type] = {
     "torch.dtype": torch.dtype,

@@ -1,7 +1,7 @@
 """Ordered 128-bit byte digests of leaves: equal digests stand for the same dtype, shape and bytes.
 
-Not a norm and not an XOR: a permutation, a −0.0 for a 0.0 or a bfloat16 copy of float32 numbers has another digest, and
-bit-identical NaNs have the same one. The hash is XXH3-128 (https://github.com/Cyan4973/xxHash): about the speed of
+Not a norm and not an XOR: a permutation, a −0.0 for a 0.0 or a bfloat16 copy of float32 numbers has a different digest,
+and bit-identical NaNs have the same one. The hash is XXH3-128 (https://github.com/Cyan4973/xxHash): about the speed of
 reading the memory, and not cryptographic: it guards against accidents, not against collisions made on purpose.
 """
 

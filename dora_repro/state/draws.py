@@ -1,4 +1,4 @@
-"""How many draws apart two states of one random number generator are: "the resumed run is 2 draws behind".
+"""The number of draws between two states of one random number generator: "the resumed run is 2 draws behind".
 
 A draw is one output of the generator itself: 32 bits of the Mersenne Twister (torch on the CPU, numpy's legacy global,
 Python's `random`), so that an int64 of torch's `random_` is two; 64 bits of PCG64 (`numpy.random.default_rng`); a unit
@@ -18,7 +18,7 @@ from dora_repro.state.rng import State
 from dora_repro.wording import counted
 
 WORDS = 624  # of a Mersenne Twister's block
-BLOCKS = 8_000  # looked through in each direction: five million draws, some hundredths of a second
+BLOCKS = 8_000  # searched in each direction: five million draws, some hundredths of a second
 
 _TORCH_BYTES = 5056  # of the CPU generator: seed, left, next, words as 64 bits each, and a spare normal number
 _PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
@@ -27,7 +27,7 @@ _PCG_MASK = (1 << 128) - 1
 Read = TypeVar("Read")
 
 
-def draws_apart(expected: State, actual: State) -> int | None:
+def draws_between(expected: State, actual: State) -> int | None:
     """How many draws `actual` is ahead of `expected`; negative where it is behind.
 
     None where they are of two kinds, of different seeds or streams, too many draws apart, or of a kind not known here.
@@ -114,7 +114,7 @@ def _pcg(state: State) -> tuple[int, int] | None:
 
 def _pcg_distance(expected: tuple[int, int], actual: tuple[int, int]) -> int | None:
     if expected[1] != actual[1]:
-        return None  # another stream
+        return None  # a different stream
     ahead = _pcg_steps(expected[0], actual[0], expected[1])
     return ahead if ahead < 1 << 127 else ahead - (1 << 128)
 

@@ -118,7 +118,7 @@ def capture_flags() -> dict[str, Value]:
 def restore_flags(wanted: Mapping[str, Value]) -> None:
     """Set flags to what `capture_flags` returned, as far as a running process can set them.
 
-    A flag that has its value already is left alone: setting one of torch's switches to what it is can change another.
+    A flag that has its value already is left alone: setting a switch of torch to the same value can change others.
     """
     now = capture_flags()
     for name, value in wanted.items():

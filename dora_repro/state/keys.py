@@ -6,7 +6,7 @@ from dora_repro.contracts import Value
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.digest import digest, is_plain
 
-MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and its digest tells it from others
+MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and made unique by its digest
 
 
 def key_text(key: Value) -> str:

@@ -1,9 +1,9 @@
-"""What a run keeps outside of itself: variables of the modules that its code is in.
+"""State of a run outside of its objects: variables of the modules that its code is in.
 
-A generator at the top of a script, a count that functions assign with `global`, a list that they append to: state as
-any other, which no object of the run holds. Which variables those are is read from the code of the run's class and of
-whatever functions and classes it names, libraries excluded (`source_names.py`, `bytecode_names.py`). Constants are no
-state, nor is a list that is only read.
+A generator at the top of a script, a count that functions assign with `global`, a list that they append to: state that
+no object of the run refers to. Which variables those are is read from the code of the run's class and of the functions
+and classes that it names, libraries excluded (`source_names.py`, `bytecode_names.py`). Constants are no state, nor is a
+list that is only read.
 """
 
 import functools
@@ -26,7 +26,7 @@ from dora_repro.state.source_names import Names, names_in_source
 PREFIX = "globals."  # of their names among a run's objects
 
 _STATEFUL = (*PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer)
-_OWN = __name__.partition(".")[0]  # the runs of this kit are looked at as anybody's, wherever it is installed
+_OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,19 +58,19 @@ def _named_by(kind: type) -> dict[str, Variable]:
             continue
         seen.add(function.__code__)
         module = "" if function.__module__ == module_of(kind) else f"{function.__module__}."
-        for name, kept in names_of(function).items():
+        for name, changed in names_of(function).items():
             value: Any = function.__globals__.get(name)
             if issubclass(type(value), types.FunctionType):
                 waiting.extend([_inner(value)] if _is_users(value) else ())
             elif issubclass(type(value), type):
                 waiting.extend(_functions_of(value) if _is_users(value) else ())
-            elif kept or _is_stateful(value):
+            elif changed or _is_stateful(value):
                 found.setdefault(f"{PREFIX}{module}{name}", Variable(function.__globals__, name))
     return dict(sorted(found.items()))
 
 
 def _is_stateful(value: Value) -> bool:
-    """Whether what is only read may change by that: a generator, a model, an object of a class of one's own."""
+    """Whether a variable that is only read may change by that: a generator, a model, an object of a user's class."""
     kind = type(value)  # of a lazy proxy, which isinstance would wake, the proxy's own
     if issubclass(kind, _STATEFUL):
         return global_name(value) is None
@@ -80,7 +80,7 @@ def _is_stateful(value: Value) -> bool:
 
 
 def _is_users(thing: types.FunctionType | type) -> bool:
-    """Whether a function or class is of no library."""
+    """Whether a function or class belongs to no library."""
     top = str(thing.__module__).partition(".")[0]
     if top in ("__main__", _OWN):  # the file of `__main__` may be Jupyter's
         return True
@@ -90,7 +90,7 @@ def _is_users(thing: types.FunctionType | type) -> bool:
 
 
 def _functions_of(kind: type) -> Iterator[types.FunctionType]:
-    """All that a class and its bases of no library define."""
+    """The functions that a class and its bases define, libraries excluded."""
     for base in kind.__mro__:
         if not _is_users(base):
             continue

@@ -1,4 +1,4 @@
-"""Remember what a function says of a type: asked for every value of a walk, of a few hundred types."""
+"""Cache the results of a function of a type: called for every value of a walk, which are of a few hundred types."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""How a walk reads Python's own containers, functions, generators and iterators; and which of its classes are plumbing.
+"""How a walk reads Python's own containers, functions, generators and iterators; which of its classes are plumbing.
 
 Containers are read by the base's own methods, whatever a subclass overrides. A list of plain values (a permutation, a
 history) is one leaf: its elements mean nothing alone.
@@ -55,7 +55,7 @@ def read_mapping(walker: Walker, value: Mapping[Any, Value], path: str, hold: Se
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Keys that read the same (1 and "1", two tensors) are told apart by their order."""
+    """Make keys that read the same (1 and "1", two tensors) unique, by their order."""
     number, first = 1, name
     while name in taken:
         number += 1
@@ -119,7 +119,7 @@ def read_partial(walker: Walker, value: functools.partial[Value], path: str, hol
 
 
 def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Setter, role: str) -> None:
-    """A function is the same by its name; what its closure, its attributes and its mutable defaults hold may differ."""
+    """A function is the same by its name; what is in its closure, attributes and mutable defaults may differ."""
     if (value.__closure__ or value.__dict__) and walker.alias(value, path, hold):
         return  # its closure may hold itself
     walker.leaf(f"{path}/name", f"{value.__module__}.{value.__qualname__}", "structure")

@@ -6,34 +6,21 @@ another difference to light, so a run is walked, changed and walked again until 
 last.
 """
 
-import copy
 import re
-from collections import deque
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
 
-import numpy as np
-import torch
-
-from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
-from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import flags, rng
-from dora_repro.state.attributes import set_attribute
 from dora_repro.state.digest import digest
-from dora_repro.state.keys import key_text, unescaped
-from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
+from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.paths import matching
-from dora_repro.state.rebuild import Kind, Maker, NotRestorable, copied
-from dora_repro.state.torch_objects import AbsentState
+from dora_repro.state.rebuild import Kind
+from dora_repro.state.restore_round import Roots, Round
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
 MAX_ROUNDS = 12
-
-Roots: TypeAlias = MutableMapping[str, Value]
-"""Live objects by name; setting or deleting a name does so in the run that they are of."""
 
 _PARAMETERS_OF_GROUP = re.compile(r"/group\.\d+/params$")
 
@@ -99,15 +86,11 @@ def restore(
         first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
         stepped.update(first)
         before = None if first else wrong
-        failed = _Round(wanted, kinds, roots, live, now, set(chosen)).restore(first or wrong)
+        failed = Round(wanted, kinds, roots, live, now, set(chosen)).restore(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
     wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]
     return {path: failed.get(path, "still differs after it was set") for path in wrong}
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, NotRestorable) else f"{type(error).__name__}: {error}"
 
 
 def _same(saved: SavedLeaf | None, leaf: Leaf | None) -> bool:
@@ -117,249 +100,3 @@ def _same(saved: SavedLeaf | None, leaf: Leaf | None) -> bool:
         return digest(leaf.value) == saved.digest
     except Exception:  # a tensor class that cannot be read
         return False
-
-
-class _Round:
-    """One time through the leaves that differ.
-
-    Args:
-        wanted: the leaves of the snapshot by path.
-        kinds: its containers by path.
-        roots: name -> live object.
-        live: a walk over these.
-        now: its leaves by path, and the global generators and flags.
-        chosen: paths of the leaves that are to be put back.
-    """
-
-    def __init__(
-        self,
-        wanted: Mapping[str, SavedLeaf],
-        kinds: Mapping[str, Kind],
-        roots: Roots,
-        live: Leaves,
-        now: dict[str, Leaf],
-        chosen: set[str],
-    ):
-        self.wanted, self.kinds, self.roots, self.live, self.now, self.chosen = wanted, kinds, roots, live, now, chosen
-        self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None))
-        self._replaced: list[str] = []  # what lies below these waits for the next round
-
-    def restore(self, wrong: list[str]) -> dict[str, str]:
-        """Put back what differs; path -> reason, of what could not be."""
-        failed: dict[str, str] = {}
-        for path in sorted(wrong, key=self._rank):
-            if not path.startswith(tuple(self._replaced)):
-                try:
-                    self._restore_leaf(path)
-                except Exception as error:  # whatever a user's object raises when set
-                    failed[path] = _reason(error)
-        # The last item of a list goes first.
-        for path in reversed([path for path in wrong if path not in self.wanted]):
-            if not f"{path}/".startswith(tuple(self._replaced)):
-                try:
-                    self._remove(path)
-                except Exception as error:
-                    failed[path] = _reason(error)
-        self._generators_last(wrong, failed)
-        return failed
-
-    def _rank(self, path: str) -> int:
-        """Containers and aliases before what is in them, flags after all else."""
-        if path.startswith("flags/"):
-            return 2
-        return 0 if path in self.kinds or self.wanted.get(path) is None or self.wanted[path].role == "alias" else 1
-
-    def _generators_last(self, wrong: list[str], failed: dict[str, str]) -> None:
-        for path in wrong:
-            if path.startswith("rng/") and path in self.wanted:
-                try:
-                    rng.restore_global(path.removeprefix("rng/"), copied(self.wanted[path].value))
-                except Exception as error:
-                    failed[path] = f"{type(error).__name__}: {error}"
-
-    # --- one leaf --------------------------------------------------------------------------------------------------
-
-    def _restore_leaf(self, path: str) -> None:
-        if path.startswith("rng/"):
-            return
-        saved, slot = self.wanted.get(path), self.now.get(path)
-        if saved is None:
-            self._make_container(path, self.now[path])
-        elif not saved.kept:
-            raise NotRestorable("stored by digest alone")
-        elif saved.role == "alias":
-            self._hold(path, self._object_at(str(saved.value)[2:], slot))
-        elif slot is None:
-            self._make(path)
-        elif slot.role == "alias" or self._kind_name(path) != getattr(self.kinds.get(path), "name", None):
-            self._hold(path, self._make_anew(path))
-        elif slot.put is None:
-            raise NotRestorable("its holder does not let it be set")
-        else:
-            slot.put(copied(saved.value))
-
-    def _kind_name(self, path: str) -> str | None:
-        """What is live at a path, as `Kind.name` has it."""
-        kind = Kind.of(self.live.objects.get(path))
-        return kind.name if kind is not None else self.live.kinds.get(path)
-
-    def _make_container(self, path: str, slot: Leaf) -> None:
-        """Where a snapshot has a container and the run another object, a None or another name of one."""
-        if path in self.kinds and not (slot.role != "alias" and path in self.live.objects and self._is_kind(path)):
-            self._hold(path, self._make_anew(path))
-        elif slot.role == "alias" and any(other.startswith(f"{path}/") for other in self.wanted):
-            target = self._object_at(str(slot.value)[2:], slot)
-            if not isinstance(target, torch.nn.Module):
-                raise NotRestorable(f"a {type(target).__name__} of its own cannot be made")
-            self._hold(path, copy.deepcopy(target))
-
-    def _is_kind(self, path: str) -> bool:
-        """Whether the live container can take the items one by one: not a list of numbers that is to hold objects."""
-        return isinstance(self.live.objects[path], dict) and self.kinds[path].name in ("dict", "OrderedDict")
-
-    def _object_at(self, path: str, slot: Leaf | None) -> Any:
-        """The live object or tensor of a path, for another name to be tied to.
-
-        Raises:
-            NotRestorable: there is none.
-        """
-        path = self._first_name(path)
-        for known in (self.live.objects, self.live.others):
-            if path in known:
-                return known[path]
-        value = self.live.leaves[path].value if path in self.live.leaves else None
-        if not isinstance(value, (torch.Tensor, np.ndarray)):
-            raise NotRestorable(f"there is no object {path!r} to tie it to")
-        if isinstance(value, torch.Tensor) and value.requires_grad and slot is not None:
-            # The names of a state_dict() stand for the parameters' data, not for the parameters.
-            there = self.now.get(self._first_name(slot.path), slot).value
-            return value.detach() if isinstance(there, torch.Tensor) and not there.requires_grad else value
-        return value
-
-    def _first_name(self, path: str) -> str:
-        """The name that another name stands for at present."""
-        while path in self.now and self.now[path].role == "alias":
-            path = str(self.now[path].value)[2:]
-        return path
-
-    def _hold(self, path: str, value: Value) -> None:
-        """Make the holder of a path hold another object there."""
-        slot = self.now.get(path)
-        hold = slot.hold if slot is not None else self.live.holds.get(path)
-        if hold is not None:
-            hold(value)
-        elif slot is not None:
-            raise NotRestorable("its holder takes no other object")
-        else:
-            self._put_into(path, value)
-        self._replaced.append(f"{path}/")
-
-    # --- what is missing -------------------------------------------------------------------------------------------
-
-    def _make(self, path: str) -> None:
-        parent, _, name = path.rpartition("/")
-        tensor = self.live.leaves[parent].value if parent in self.live.leaves else None
-        if self.wanted[path].role == "generator":
-            raise NotRestorable("there is no generator to put it into")
-        if path in self.live.holds:
-            self._hold(path, self._make_anew(path))
-        elif isinstance(tensor, torch.Tensor) and name == "grad":
-            tensor.grad = self._make_anew(path).to(tensor.device)
-        elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
-            tensor.requires_grad_(self.wanted[path].value)
-        else:
-            # The highest container that is missing, with all that was in it.
-            while parent and parent not in self.live.objects:
-                path, (parent, _, _) = parent, parent.rpartition("/")
-            self._put_into(path, self._make_anew(path))
-            self._replaced.append(f"{path}/")
-
-    def _put_into(self, path: str, value: Any) -> None:
-        """A new item, attribute, buffer or parameter of the live object that holds it."""
-        parent_path, _, name = path.rpartition("/")
-        if not parent_path:
-            self.roots[unescaped(path)] = value
-            return
-        parent = self.live.objects.get(parent_path)
-        if isinstance(parent, AbsentState):
-            parent.put(unescaped(name), value)
-        elif isinstance(parent, dict):
-            kind = self.kinds.get(parent_path)
-            try:
-                key = self._make_anew.key(kind, name) if kind is not None else unescaped(name)
-            except KeyError:
-                key = unescaped(name)
-            parent[key] = value
-        elif isinstance(parent, (list, deque)):
-            if not (name.isdigit() and int(name) == len(parent)):
-                raise NotRestorable(f"position {name} of a sequence of {len(parent)}")
-            parent.append(value)
-        elif isinstance(parent, torch.nn.Module):
-            module, name = _module_of(self.live, parent_path, name)
-            role = self.wanted[path].role if path in self.wanted else ""
-            if role == "buffer":
-                module.register_buffer(name, value) if name not in buffers_of(module) else setattr(module, name, value)
-            else:
-                setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
-        elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
-            raise NotRestorable(f"there is no object {parent_path!r} to hold it")
-        else:
-            set_attribute(parent, unescaped(name), value)
-
-    # --- what is too much ------------------------------------------------------------------------------------------
-
-    def _remove(self, path: str) -> None:
-        """Take away a leaf that was not there when the snapshot was taken, and the containers that held only such."""
-        if path in self.kinds or path not in self.now:
-            return
-        path = self._with_its_container(path)
-        parent_path, _, name = path.rpartition("/")
-        self._replaced.append(f"{path}/")
-        tensor = self.live.leaves[parent_path].value if parent_path in self.live.leaves else None
-        parent = self.live.objects.get(parent_path)
-        if not parent_path:
-            del self.roots[unescaped(path)]
-        elif isinstance(tensor, torch.Tensor) and name == "grad":
-            tensor.grad = None
-        elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
-            tensor.requires_grad_(False)
-        elif isinstance(parent, torch.optim.Optimizer):
-            held = self.live.objects.get(path)
-            del parent.state[next(key for key, state in parent.state.items() if state is held)]
-        elif isinstance(parent, dict):
-            of_object = self.live.keyed.get(parent_path, {}).get(name)
-            its = None if of_object is None else self._object_at(of_object, None)
-            del parent[next(key for key in parent if (key_text(key) == name if its is None else key is its))]
-        elif isinstance(parent, (list, deque)) and int(name) == len(parent) - 1:
-            parent.pop()
-        elif isinstance(parent, torch.nn.Module):
-            module, name = _module_of(self.live, parent_path, name)
-            for held in (buffers_of(module), parameters_of(module)):
-                if name in held:
-                    held[name] = None
-                    return
-            delattr(module, name)
-        elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState)):
-            raise NotRestorable("it cannot be taken out of what holds it")
-        else:
-            object.__delattr__(parent, unescaped(name))
-
-    def _with_its_container(self, path: str) -> str:
-        """The highest container around an extra leaf of which nothing is wanted, and all is chosen."""
-        while True:
-            above = path.rpartition("/")[0]
-            if not isinstance(self.live.objects.get(above), (dict, list, deque)) or above in self.kinds:
-                return path
-            inside = [other for other in self.now if other.startswith(f"{above}/")]
-            if self._make_anew.is_above_wanted(above) or not self.chosen.issuperset(inside):
-                return path
-            path = above
-
-
-def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str]:
-    """(module, attribute) for `layer.0.weight` below the path of a root module."""
-    inside, _, attribute = name.rpartition(".")
-    module = live.objects.get(f"{root}/{inside}" if inside else root)
-    if not isinstance(module, torch.nn.Module):
-        raise NotRestorable(f"there is no module {root}/{inside}")
-    return module, attribute

@@ -2,9 +2,9 @@
 
 A *world* is the state of all global generators at one moment: Python's `random`, numpy's legacy global, and torch's on
 the CPU and on every initialised accelerator. Private generators (`torch.Generator`, `numpy.random.Generator`,
-`numpy.random.RandomState`, `random.Random`) are leaves wherever they hang (`leaves.py`).
+`numpy.random.RandomState`, `random.Random`) are leaves wherever they are found (`walk.py`).
 
-Reading a generator draws nothing from it, and CUDA is not initialised in order to look.
+Reading a generator draws nothing from it, and does not initialise CUDA.
 """
 
 import array

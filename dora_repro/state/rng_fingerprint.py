@@ -1,11 +1,11 @@
-"""Whether one of Python's or numpy's global generators was used since it was last read, told by its memory.
+"""Whether one of Python's or numpy's global generators was used since it was last read, decided by its memory.
 
 Reading these two takes ten times as long as digesting what was read, at every step of a run that may never use them.
-Their state is held in the generator object itself and, for numpy, in the struct that numpy names for use through
+Their state lies in the generator object itself and, for numpy, in the struct that numpy names for use through
 `ctypes`: where all of these bytes are what they were, so is the state. Nothing is written, and no byte is interpreted.
 
 That the bytes do hold the whole state is not taken for granted: `_memory_tells` tries it once, on generators of its
-own, and where it does not hold (another Python, another numpy) generators are read each time.
+own, and where that fails (with a different Python or numpy) generators are read each time.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ def memory_of(generator: Any) -> tuple[Value, ...] | None:
     """All bytes that a `random.Random` or a `RandomState` over MT19937 keeps its state in; None for any other."""
     kind = type(generator)
     if kind is random.Random:
-        # What is not in the struct: the second of two normal numbers, by identity, since an equal float may be another.
+        # Not in the struct: the second of two normal numbers. By identity: an equal float may be a different one.
         spare = generator.gauss_next
         return _own_bytes(generator), spare, id(spare)
     if kind is np.random.RandomState and type(bits := bit_generator_of(generator)) is np.random.MT19937:
@@ -66,14 +66,14 @@ def _memory_tells() -> bool:
     python, legacy = random.Random(1), np.random.RandomState(1)
 
     def keep(spare: float) -> None:
-        """The same words, and another second of two normal numbers."""
+        """Set the same words, and a different second of two normal numbers."""
         state: Any = legacy.get_state()
         legacy.set_state((*state[:3], 1, spare))
 
     uses: tuple[tuple[Value, Callable[[], Value]], ...] = (
         (python, python.random),
         (python, lambda: python.gauss(0, 1)),  # draws two and keeps one
-        (python, lambda: python.gauss(0, 1)),  # takes the one kept
+        (python, lambda: python.gauss(0, 1)),  # takes the one left over
         (python, lambda: python.setstate(random.Random(2).getstate())),
         (legacy, legacy.rand),
         (legacy, legacy.randn),

@@ -23,7 +23,8 @@ from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import Kind
-from dora_repro.state.restoring import Roots, choose, restore, world
+from dora_repro.state.restore_round import Roots
+from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
@@ -104,7 +105,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
 
         Args:
             roots: the live objects, named as when captured.
-            paths: paths or globs; leaves that none of them matches are left alone.
+            paths: paths or globs; leaves that match none of them are left alone.
 
         Returns:
             path -> reason for every chosen leaf that is not now as it was captured (stored by digest alone, inside a

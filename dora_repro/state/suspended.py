@@ -5,7 +5,8 @@ Doing what the run did, from its beginning, gives them; all state around them ca
 
 from collections.abc import Collection, Mapping
 
-from dora_repro.state.restoring import Roots, world
+from dora_repro.state.restore_round import Roots
+from dora_repro.state.restoring import world
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.torch_objects import LOADER_ITERATOR
 from dora_repro.state.walk import walk

@@ -152,13 +152,13 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
 
 
 class AbsentState:
-    """Where the state of one parameter would be, had its optimizer any: filled in when a leaf is put back."""
+    """In place of the state of a parameter for which its optimizer has none: filled in when a leaf is put back."""
 
     def __init__(self, optimizer: Optimizer, parameter: torch.Tensor):
         self._optimizer, self._parameter = optimizer, parameter
 
     def put(self, name: str, value: Value) -> None:
-        """Add one entry; a tensor goes to the parameter's device, but for a step count that is kept on the host."""
+        """Add one entry; a tensor goes to the parameter's device, but for a step count that lives on the host."""
         groups = self._optimizer.param_groups
         group = next(group for group in groups if any(p is self._parameter for p in group["params"]))
         on_host = name == "step" and not (group.get("capturable") or group.get("fused"))

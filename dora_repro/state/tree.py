@@ -18,7 +18,7 @@ _MAX_DEPTH = 20
 def flatten(value: Value, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, tensor | array | plain value) of a nested structure: dicts, sequences, dataclasses, other objects.
 
-    Paths begin with `/` and are empty for a bare tensor. What is none of these (a lazy object, a callable) is left out,
+    Paths begin with `/` and are empty for a bare tensor. Anything else (a lazy object, a callable) is left out,
     and so is what contains itself.
     """
     return _flatten(value, path, ())

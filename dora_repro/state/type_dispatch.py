@@ -1,7 +1,7 @@
 """What a walk does with a value, decided by its type alone: one table, filled where it is made (`walk.py`).
 
-After torch's `_pytree.register_pytree_node`: what is known of a type is said explicitly, and twice is refused. A value
-itself is not asked: `isinstance` would look at its `__class__`, and lazy proxies are common in training scripts.
+After torch's `_pytree.register_pytree_node`: types are listed explicitly, and one that is listed twice is refused. A
+value itself is not touched: `isinstance` would read its `__class__`, and lazy proxies are common in training scripts.
 """
 
 import enum

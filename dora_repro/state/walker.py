@@ -2,10 +2,10 @@
 
 An object reached by several ways is named by the shortest, and the others become *alias* leaves: identity is state
 (whether the optimizer steps the very tensors that the model uses). The walker knows leaves, tensors and attributes; its
-table says what to do with each type, and who reads it (`type_dispatch.py`).
+table says what to do with each type, and by which function it is read (`type_dispatch.py`).
 
-Objects are told apart by their type alone, and no property, `__getattr__`, `__eq__`, `__len__` or `__bool__` of theirs
-is called.
+Objects are distinguished by their type alone: none of their properties, `__getattr__`, `__eq__`, `__len__` or
+`__bool__` is called.
 """
 
 from collections import deque

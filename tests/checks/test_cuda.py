@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dora_repro import Verdict, check
-from dora_repro.state.draws import draws_apart
+from dora_repro.state.draws import draws_between
 from dora_repro.state.rng import capture_world, undisturbed
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.subject.config import TrainingConfig
@@ -84,6 +84,6 @@ def test_draws_on_a_gpu_are_told_by_the_offset_and_undone():
     with undisturbed():
         torch.rand(5, device="cuda")
         after = capture_world()
-    assert draws_apart(before["torch.cuda:0"], after["torch.cuda:0"]) > 0
-    assert draws_apart(before["torch.cuda:0"], capture_world()["torch.cuda:0"]) == 0
-    assert draws_apart(before["torch.cpu"], after["torch.cpu"]) == 0
+    assert draws_between(before["torch.cuda:0"], after["torch.cuda:0"]) > 0
+    assert draws_between(before["torch.cuda:0"], capture_world()["torch.cuda:0"]) == 0
+    assert draws_between(before["torch.cpu"], after["torch.cpu"]) == 0

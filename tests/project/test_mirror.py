@@ -77,6 +77,7 @@ ELSEWHERE = {
     "state/leaves.py": "tests/state/test_walk_python.py",
     "state/per_type.py": "tests/state/test_type_dispatch.py",
     "state/python_objects.py": "tests/state/test_walk_python.py",
+    "state/restore_round.py": "tests/state/test_restoring.py",
     "state/rebuild.py": "tests/state/test_restoring.py",
     "state/rng_fingerprint.py": "tests/state/test_rng.py",
     "state/torch_objects.py": "tests/state/test_walk_torch.py",

@@ -1,4 +1,4 @@
-"""What a run is fed, kept and given to another: batches, the ends of epochs, generators. Keeping changes nothing."""
+"""What comes into a run, recorded and given to another: batches, ends of epochs, generators. Recording is harmless."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dora_repro.recording import replay
-from dora_repro.recording.replay import Feeding, Keeping, Streams
+from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.state.digest import digest
 from tests import runs
 
@@ -33,7 +33,7 @@ class Epochs:
 
 def kept(seed=1, workers=0):
     run = Epochs(seed, workers)
-    with Keeping(run) as keeping:
+    with StreamRecorder(run) as keeping:
         batches = []
         for step in range(1, 5):
             keeping.begin(step)
@@ -42,7 +42,7 @@ def kept(seed=1, workers=0):
 
 
 def fed(run, given, **what):
-    with Feeding(run, given, **what) as feeding:
+    with StreamReplay(run, given, **what) as feeding:
         batches = []
         for step in range(1, 5):
             feeding.begin(step)
@@ -80,10 +80,10 @@ def test_keeping_changes_nothing():
 
 def test_an_epoch_ends_where_that_of_the_first_did():
     long, short = DataLoader(runs.made_data(16), 4), DataLoader(runs.made_data(8), 4)
-    with Keeping(object_with(short)) as keeping:
+    with StreamRecorder(object_with(short)) as keeping:
         keeping.begin(1)
         expected = list(short)
-    with Feeding(object_with(long), keeping.streams, batches=True, draws=False) as feeding:
+    with StreamReplay(object_with(long), keeping.streams, batches=True, draws=False) as feeding:
         feeding.begin(1)
         assert same(list(long), expected)
 
@@ -100,7 +100,7 @@ def object_with(loader):
 def test_a_batch_that_is_changed_later_is_kept_as_it_was():
     given, _, _ = kept()
     run = Epochs(1)
-    with Keeping(run) as keeping:
+    with StreamRecorder(run) as keeping:
         keeping.begin(1)
         for tensor in run.step():
             tensor.zero_()
@@ -114,7 +114,7 @@ def test_what_is_too_much_or_cannot_be_pickled_is_not_kept(monkeypatch):
     assert not given.whole and given.batches == {} and len(given.generators) == 4
     monkeypatch.undo()
     loader = DataLoader(runs.made_data(8), 4, collate_fn=lambda items: (lambda: items))
-    with Keeping(object_with(loader)) as keeping:
+    with StreamRecorder(object_with(loader)) as keeping:
         keeping.begin(1)
         list(loader)
     assert not keeping.streams.whole

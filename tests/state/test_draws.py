@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dora_repro.state import rng
-from dora_repro.state.draws import BLOCKS, WORDS, draws_apart
+from dora_repro.state.draws import BLOCKS, WORDS, draws_between
 
 COUNTS = (0, 1, 2, 623, 624, 625, 1248, 5000)
 
@@ -41,8 +41,8 @@ def test_the_distance_is_the_number_of_draws_in_both_directions(kind, before):
         draw(before)
         first = rng.state_of(generator)
         draw(count)
-        assert draws_apart(first, rng.state_of(generator)) == count
-        assert draws_apart(rng.state_of(generator), first) == -count
+        assert draws_between(first, rng.state_of(generator)) == count
+        assert draws_between(rng.state_of(generator), first) == -count
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,48 +51,48 @@ def test_another_seed_is_no_number_of_draws_apart(kind):
     other = {"torch": torch.Generator().manual_seed(4), "python": random.Random(4),
              "numpy legacy": np.random.RandomState(4), "MT19937": np.random.Generator(np.random.MT19937(4)),
              "PCG64": np.random.default_rng(4)}[kind]  # fmt: skip
-    assert draws_apart(rng.state_of(generator), rng.state_of(other)) is None
+    assert draws_between(rng.state_of(generator), rng.state_of(other)) is None
 
 
 def test_an_int64_of_torch_is_two_draws_and_a_dataloader_draws_one():
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     torch.empty((), dtype=torch.int64).random_(generator=generator)
-    assert draws_apart(before, generator.get_state()) == 2
+    assert draws_between(before, generator.get_state()) == 2
     before = generator.get_state()
     iter(torch.utils.data.DataLoader([1, 2], generator=generator))
-    assert draws_apart(before, generator.get_state()) == 2  # the base seed, 64 bits
+    assert draws_between(before, generator.get_state()) == 2  # the base seed, 64 bits
 
 
 def test_pcg_is_far_ahead_or_behind_without_being_stepped():
     generator = np.random.PCG64(1)
     first = rng.state_of(generator)
     generator.advance(10**30)
-    assert draws_apart(first, rng.state_of(generator)) == 10**30
-    assert draws_apart(rng.state_of(generator), first) == -(10**30)
+    assert draws_between(first, rng.state_of(generator)) == 10**30
+    assert draws_between(rng.state_of(generator), first) == -(10**30)
 
 
 def test_a_twister_too_far_away_is_not_found():
     generator = np.random.RandomState(0)
     first = rng.state_of(generator)
     generator.bytes(4 * WORDS * (BLOCKS + 2))
-    assert draws_apart(first, rng.state_of(generator)) is None
+    assert draws_between(first, rng.state_of(generator)) is None
 
 
 def test_cuda_is_told_by_its_offset():
     def state(seed: int, offset: int) -> torch.Tensor:
         return torch.from_numpy(np.array([seed, offset], np.int64)).view(torch.uint8)
 
-    assert draws_apart(state(5, 8), state(5, 24)) == 16 and draws_apart(state(5, 24), state(5, 8)) == -16
-    assert draws_apart(state(5, 8), state(6, 8)) is None
+    assert draws_between(state(5, 8), state(5, 24)) == 16 and draws_between(state(5, 24), state(5, 8)) == -16
+    assert draws_between(state(5, 8), state(6, 8)) is None
 
 
 def test_what_is_no_state_or_of_two_kinds_is_no_distance():
     torch_state, python_state = torch.get_rng_state(), rng.state_of(random.Random(0))
     for other in (None, (), ("words",), (1, 2), torch.zeros(3), "text"):
-        assert draws_apart(torch_state, other) is None
-    assert draws_apart(rng.state_of(np.random.default_rng(0)), python_state) is None
-    assert draws_apart(rng.state_of(np.random.Generator(np.random.SFC64(0))), python_state) is None
+        assert draws_between(torch_state, other) is None
+    assert draws_between(rng.state_of(np.random.default_rng(0)), python_state) is None
+    assert draws_between(rng.state_of(np.random.Generator(np.random.SFC64(0))), python_state) is None
 
 
 def test_only_a_spare_normal_number_apart_is_no_draw_apart():
@@ -100,4 +100,4 @@ def test_only_a_spare_normal_number_apart_is_no_draw_apart():
     generator.standard_normal()
     kept = rng.state_of(generator)
     generator.standard_normal()  # the one kept
-    assert kept != rng.state_of(generator) and draws_apart(kept, rng.state_of(generator)) == 0
+    assert kept != rng.state_of(generator) and draws_between(kept, rng.state_of(generator)) == 0

@@ -18,7 +18,7 @@ from dora_repro.contracts import Factory, Run
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.recording import Recorder
-from dora_repro.recording.replay import Feeding, Streams
+from dora_repro.recording.replay import StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.protocol import Answer
@@ -152,7 +152,7 @@ class TrialRunner:
     def _feeding(self, stack: ExitStack, run: Run, names: frozenset[str]) -> Callable[[int], None]:
         if self._streams is None or not names & {DATA, DRAWS}:
             return lambda step: None
-        return stack.enter_context(Feeding(run, self._streams, DATA in names, DRAWS in names)).begin
+        return stack.enter_context(StreamReplay(run, self._streams, DATA in names, DRAWS in names)).begin
 
     def _steps(
         self,
