@@ -34,10 +34,26 @@ def answer(result: Report | Reports, names: Names = str) -> list[str]:
         result: the report, or the reports of several resumed runs.
         names: gives the name that is shown for a leaf's path.
     """
-    if isinstance(result, Reports):
-        return _of_several(result, names)
-    lines = _wrapped(_headline(result), limit=2)
-    return [*lines, *_details(result, names, LINES - len(lines))]
+    headline, details = headline_and_details(result, names)
+    return [*_wrapped(headline, limit=2), *details]
+
+
+def headline_and_details(result: Report | Reports, names: Names = str) -> tuple[str, list[str]]:
+    """The answer with its first sentence apart, not yet broken into lines.
+
+    Args:
+        result: the report, or the reports of several resumed runs.
+        names: gives the name that is shown for a leaf's path.
+    """
+    headline = _headline_of_several(result) if isinstance(result, Reports) else _headline(result)
+    room = LINES - len(_wrapped(headline, limit=2))
+    if isinstance(result, Report):
+        return headline, _details(result, names, room)
+    worst = next((one for one in result.reports if one.verdict is result.verdict), None)
+    if worst is None or worst.verdict is Verdict.EXACT:
+        return headline, []
+    first = _wrapped(f"The first {worst.verdict} one: {worst.title}", 2, limit=1)
+    return headline, [*first, *_details(worst, names, room - len(first))]
 
 
 def _headline(report: Report) -> str:
@@ -48,7 +64,10 @@ def _headline(report: Report) -> str:
         Verdict.DIFFERENT: "the run is not the same",
         Verdict.INCONCLUSIVE: "no verdict can be given",
     }[report.verdict]
-    mark, where = MARKS.get(report.verdict, FAILED), f"resumed after step {report.save_at} of {report.steps}"
+    mark = MARKS.get(report.verdict, FAILED)
+    if report.title.startswith("resume"):  # one of several reports: `resumed at step 4`
+        return f"{mark} {report.verdict}: {report.title}, {said}"
+    where = f"resumed after step {report.save_at} of {report.steps}"
     return f"{mark} {report.verdict}: {where}, {said} ({cut(report.title, TITLE)})"
 
 
@@ -205,21 +224,16 @@ def _first(code: list[tuple[str, str]]) -> list[tuple[str, str]]:
 # --- several reports -------------------------------------------------------------------------------------------------
 
 
-def _of_several(reports: Reports, names: Names) -> list[str]:
+def _headline_of_several(reports: Reports) -> str:
+    title = cut(reports.title, TITLE)
     if not reports.reports:
-        return [f"⚠ INCONCLUSIVE: nothing was resumed ({cut(reports.title, TITLE)})"]
+        return f"⚠ INCONCLUSIVE: nothing was resumed ({title})"
     verdict, total = reports.verdict, counted(len(reports.reports), "resumed run")
+    counts = {kind: sum(one.verdict is kind for one in reports.reports) for kind in Verdict}
+    said = f"{total}: {', '.join(f'{count} {kind}' for kind, count in counts.items() if count)}"
     if verdict is Verdict.EXACT:
         said = f"{total}, each the same run, bit for bit"
-    else:
-        counts = {kind: sum(one.verdict is kind for one in reports.reports) for kind in Verdict}
-        said = f"{total}: {', '.join(f'{count} {kind}' for kind, count in counts.items() if count)}"
-    lines = _wrapped(f"{MARKS.get(verdict, FAILED)} {verdict}: {said} ({cut(reports.title, TITLE)})", limit=2)
-    worst = next(one for one in reports.reports if one.verdict is verdict)
-    if verdict is Verdict.EXACT:
-        return lines
-    lines += _wrapped(f"The first {verdict} one: {worst.title}", 2, limit=1)
-    return [*lines, *_details(worst, names, LINES - len(lines))]
+    return f"{MARKS.get(verdict, FAILED)} {verdict}: {said} ({title})"
 
 
 # --- lines of a width ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
 from dora_repro.errors import MissingExtra
 from dora_repro.show import captions
-from dora_repro.show.answer import answer
+from dora_repro.show.answer import headline_and_details
 from dora_repro.show.console import overview, verdict_line
 from dora_repro.show.evidence import evidence
 from dora_repro.show.groups import Names
@@ -33,7 +33,7 @@ Cell: TypeAlias = str | int | float | None
 
 ROWS = 20  # of a table in a notebook; the rest is counted
 KINDS = {Verdict.EXACT: "passed", Verdict.WITHIN_TOLERANCE: "passed", Verdict.INCONCLUSIVE: "unsure"}
-_MARKS = {"✓": "yes", "✅": "yes", "✗": "no", "❌": "no", "⚠": "unsure"}
+_MARKS = {"✓": "yes", "✅": "yes", "✗": "no", "❌": "no", "⚠": "maybe"}
 
 
 @singledispatch
@@ -58,7 +58,7 @@ def report_html(report: Report, names: Names | None = None, parameters: str = "P
     # A stored notebook should say the same each time it is run: no seconds.
     wording = Wording(names or str, parameters=parameters, timed=False)
     return _template("answer.html").render(
-        answer=answer(report, wording.names),
+        answer=headline_and_details(report, wording.names),
         kind=_kind(report),
         blocks=evidence(report, wording),
         verdict=verdict_line(report),
@@ -71,7 +71,10 @@ def reports_html(reports: Reports) -> str:
     worst = next((report for report in reports.reports if report.verdict is reports.verdict), None)
     blocks = evidence(worst, Wording(timed=False)) if worst is not None and not worst.passed else []
     return _template("answer.html").render(
-        answer=answer(reports), kind=_kind(reports), blocks=[overview(reports), *blocks], verdict=verdict_line(reports)
+        answer=headline_and_details(reports),
+        kind=_kind(reports),
+        blocks=[overview(reports), *blocks],
+        verdict=verdict_line(reports),
     )
 
 
@@ -107,14 +110,14 @@ class Part:
     Attributes:
         title: of the report.
         kind: `passed`, `failed` or `unsure`.
-        answer: its lines.
+        answer: its headline, and its other lines.
         blocks: the evidence.
         figures: what was drawn of it.
     """
 
     title: str
     kind: str
-    answer: list[str]
+    answer: tuple[str, list[str]]
     blocks: list[Block]
     figures: list[Drawing]
 
@@ -145,7 +148,7 @@ def page(
         Part(
             report.title,
             _kind(report),
-            answer(report, wording.names),
+            headline_and_details(report, wording.names),
             evidence(report, wording, () if several else about),
             _drawings(report, names or str) if figures and not (several and report.passed) else [],
         )
@@ -155,7 +158,7 @@ def page(
         title=f"{result.title}: {result.verdict}" if reports else result.title,
         question="Is the resumed run the same run, bit for bit?",
         kind=_kind(result),
-        overall=answer(result, wording.names) if isinstance(result, Reports) else [],
+        overall=headline_and_details(result, wording.names) if isinstance(result, Reports) else None,
         overview=overview(result, about) if isinstance(result, Reports) else None,
         parts=parts,
         environment=_flat({**(asked or {}), **(reports[-1].environment if reports else {})}),
@@ -220,7 +223,7 @@ def html_table(
 
 
 def mark_apart(line: str) -> tuple[str, str, str, str]:
-    """(indentation, mark, `yes`, `no` or `unsure`, the rest) of a line; mark and kind are empty where there is none."""
+    """(indentation, mark, `yes`, `no` or `maybe`, the rest) of a line; mark and kind are empty where there is none."""
     rest = line.lstrip(" ")
     mark = rest[:1] if rest[:1] in _MARKS else ""
     return line[: len(line) - len(rest)], mark, _MARKS.get(mark, ""), rest.removeprefix(mark)

@@ -211,6 +211,12 @@ def test_several_reports_answer_with_the_first_of_the_worst():
     ]
 
 
+def test_one_of_several_reports_is_named_by_its_step():
+    assert answer(made.different(title="resumed at step 4"))[0] == (
+        "✗ DIFFERENT: resumed at step 4, the run is not the same"
+    )
+
+
 def test_no_report_at_all_is_inconclusive():
     assert answer(Reports("twice", ())) == ["⚠ INCONCLUSIVE: nothing was resumed (twice)"]
 

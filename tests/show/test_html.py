@@ -7,7 +7,7 @@ import pytest
 
 from dora_repro.checks.report import Reports
 from dora_repro.comparison.leaves import Comparison, compare
-from dora_repro.show.answer import answer
+from dora_repro.show.answer import answer, headline_and_details
 from dora_repro.show.console import verdict_line
 from dora_repro.show.evidence import evidence
 from dora_repro.show.html import html_table, mark_apart, page
@@ -51,8 +51,10 @@ def text_of(html: str) -> str:
 def test_a_report_shows_itself_with_every_line_of_its_text(report):
     shown = text_of(report._repr_html_())
     blocks = [*evidence(report, Wording(timed=False))]
+    headline, details = headline_and_details(report)
     for line in [
-        *answer(report),
+        headline,
+        *details,
         *(line for block in blocks for line in block.text.splitlines()),
         verdict_line(report),
     ]:
