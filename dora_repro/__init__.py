@@ -6,8 +6,9 @@ The public names, imported when they are first used: `import dora_repro` alone i
 """
 
 import importlib
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from dora_repro.lazy import lazily
 
 if TYPE_CHECKING:  # what type checkers and editors see of the table below; a test compares the two
     from dora_repro import study as study
@@ -37,26 +38,6 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below; a te
     from dora_repro.trace import Trace as Trace
 
     __version__: str
-
-
-def lazily(
-    module: str, places: Mapping[str, tuple[str, ...]]
-) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """(`__getattr__`, `__dir__`, `__all__`) of a module whose names are imported when they are first used.
-
-    Args:
-        module: its name.
-        places: for each module below `dora_repro` the names to take from there.
-    """
-    place_of = {name: f"dora_repro.{place}" for place, names in places.items() for name in names}
-
-    def get(name: str) -> object:
-        if name in place_of:
-            return getattr(importlib.import_module(place_of[name]), name)
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
-
-    return get, lambda: sorted(place_of), list(place_of)
-
 
 _PLACES = {
     "checks.checks": ("check", "every_step", "twice"),

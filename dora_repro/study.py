@@ -5,7 +5,7 @@ The kit checks any run; this is the one that it was ordered for: CLIP with DoRA 
 
 from typing import TYPE_CHECKING
 
-from dora_repro import lazily
+from dora_repro.lazy import lazily
 
 if TYPE_CHECKING:  # what type checkers and editors see of the table below; a test compares the two
     from dora_repro.checks.expectation import Expectation as Expectation

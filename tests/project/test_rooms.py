@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 # From left to right. A new room gets its place here.
 ROOMS = (
+    "lazy",
     "errors",
     "contracts",
     "private_names",
