@@ -17,5 +17,5 @@ def test_a_name_is_imported_when_it_is_first_used(monkeypatch):
 
 def test_an_unknown_name_is_an_attribute_error_of_that_module():
     get, _, _ = lazily("door", {"wording": ("counted",)})
-    with pytest.raises(AttributeError, match="^module 'door' has no attribute 'cuonted'$"):
+    with pytest.raises(AttributeError, match=r"^module 'door' has no attribute 'cuonted'$"):
         get("cuonted")
