@@ -1,11 +1,16 @@
 """What a stream can show of a text: colours on a terminal, plain words where the symbols do not exist."""
 
+import re
 import shutil
 import textwrap
 from typing import TextIO
 
 NARROWEST = 40  # columns that a terminal is taken to have at least
 CODE = 6  # spaces of indentation: lines of code have as many or more, and are not folded, so that they can be copied
+
+# A size with its name, a count with its noun: never broken between them.
+_WHOLE = re.compile(r"max diff(?: =|:) \S+|max \d+ ULP|[\d,]+ × \S+")
+_HARD_SPACE = "\u00a0"
 
 # For streams that cannot say them (LC_ALL=C, a Windows code page, PYTHONIOENCODING=ascii).
 _WORDS = {
@@ -40,7 +45,8 @@ def folded(text: str, width: int = 110) -> str:
             lines.append(line)
             continue
         wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
-        lines += wrapper.wrap(line.lstrip())
+        whole = _WHOLE.sub(lambda found: found[0].replace(" ", _HARD_SPACE), line.lstrip())
+        lines += [each.replace(_HARD_SPACE, " ") for each in wrapper.wrap(whole)]
     return "\n".join(lines)
 
 

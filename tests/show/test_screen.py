@@ -54,3 +54,11 @@ def test_a_terminal_gets_lines_of_its_width_and_a_file_does_not(monkeypatch):
     assert len(lines) == 3 and all(len(line) <= 40 + len("\x1b[31m\x1b[0m") for line in lines)
     assert lines[1].startswith("  word")
     assert fitted(text, stream("utf-8")) == text
+
+
+def test_a_size_stays_beside_its_name():
+    line = "✗ some.long.path.of.a.parameter: max diff = 1.85e-04  (63/64, max 2736 ULP)"
+    assert folded(line, 48).splitlines() == [
+        "✗ some.long.path.of.a.parameter:",
+        "  max diff = 1.85e-04  (63/64, max 2736 ULP)",
+    ]
