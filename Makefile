@@ -63,8 +63,9 @@ notebooks: $(ready) ## run the notebooks and keep what they say in them (then lo
 lab: $(ready) ## set up, then open the notebooks in JupyterLab, as copies of your own (ARGS="03 --no-browser")
 	@$(bin)/dora-repro lab $(ARGS)
 
-lint: $(ready) ## style and likely bugs, notebooks too
+lint: $(ready) ## style and likely bugs, notebooks too, and types
 	@$(bin)/python -m ruff check
+	@$(bin)/python -m mypy
 
 docs: .venv/.docs ## set up, then build the site, warnings being errors: build/docs/html/index.html
 	@$(bin)/python -m sphinx -b html -W --keep-going -q docs build/docs/html
