@@ -24,10 +24,12 @@ nitpicky = True
 nitpick_ignore_regex = [
     # other packages, since no inventory is fetched
     (r"py:(?:class|obj|data)", r"(?!dora_repro\.)[A-Za-z_]\w*(?:\.\w+)+"),
-    (r"py:(?:class|exc)", r"UsageError|UnpicklingError|CLIPModel"),
+    (r"py:exc", r"UsageError|UnpicklingError"),
+    # names that a module imports for type checkers alone, which stand unqualified in its signatures
+    (r"py:class", r"[A-Z]\w*"),
     # literals, type variables, and what a signature takes from a private class
     (r"py:class", r"'.*'"),
-    (r"py:(?:class|obj)", r"(?:dora_repro\..*\.)?(?:P|Parameters|Result|Item|Entry|Reader|Specimen|_\w+)"),
+    (r"py:(?:class|obj)", r"dora_repro\..*\.(?:P|T|Parameters|Result|Item|Entry|Reader|Specimen|_\w+)"),
 ]
 
 # --- notebooks: shown with the outputs that they are kept with, never run here

@@ -2,7 +2,8 @@
 
 Outside code, characters that reStructuredText would take for markup are escaped; code becomes a literal, also where a
 letter follows it (`leaf`s). Default values in signatures that have no literal form are shown as `...`. Fields of named
-tuples are described where the class describes them, not a second time as "Alias for field number 0".
+tuples, and those whose default is a class, are described where their own class describes them, and not a second time as
+"Alias for field number 0" or by the docstring of the default.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def _process_signature(
 
 
 def _skip(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
-    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+    alias = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
+    return True if alias or (isinstance(obj, type) and obj.__module__ == "builtins") else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

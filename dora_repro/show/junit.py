@@ -27,7 +27,7 @@ def junit_text(result: Report | Reports, name: str = "dora-repro") -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-class Executed(Protocol):
+class ExecutedNotebook(Protocol):
     """What is read of an executed notebook; `headless.running.Executed` is one."""
 
     @property
@@ -46,7 +46,7 @@ class Executed(Protocol):
     def problem(self) -> str: ...
 
 
-def notebooks_junit(done: Iterable[Executed]) -> str:
+def notebooks_junit(done: Iterable[ExecutedNotebook]) -> str:
     """A JUnit document of executed notebooks: a test case each."""
     done = list(done)
     wrong = sum(not one.passed for one in done)
