@@ -100,7 +100,9 @@ def build(checkout: Path, index: str) -> subprocess.CompletedProcess[str]:
     (checkout / "docs" / "index.md").write_text(f"# Site\n\n{index}\n{toc}", encoding="utf-8")
     api = "# API\n\n```{eval-rst}\n.. currentmodule:: dora_repro\n.. autoexception:: BadInput\n```\n"
     (checkout / "docs" / "api.md").write_text(api, encoding="utf-8")
-    words = ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", str(checkout / "docs"), str(checkout / "out")]
+    # Sphinx colours its warnings where CI is set, terminal or not.
+    options = ["-b", "html", "-W", "--keep-going", "-q", "--no-color"]
+    words = ["-m", "sphinx", *options, str(checkout / "docs"), str(checkout / "out")]
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=180)
 
 
