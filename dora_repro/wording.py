@@ -14,6 +14,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else plural(noun)}"
 
 
+def differ(count: int, total: int) -> str:
+    """The verb of `count` out of `total` things: `1 of 3 leaves differs`, `0 of 1 leaf differs`, `2 of 3 differ`.
+
+    Args:
+        count: the number of things that differ.
+        total: the number of things that were compared.
+    """
+    return "differs" if count == 1 or total == 1 else "differ"
+
+
 def plural(noun: str) -> str:
     """The plural of an English noun, by rule: `steps`, `batches`, `entries`; of several words, of the last one."""
     before, space, last = noun.rpartition(" ")

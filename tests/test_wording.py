@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.wording import counted, plural
+from dora_repro.wording import counted, differ, plural
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,14 @@ from dora_repro.wording import counted, plural
 )
 def test_a_count_declines_its_noun(count, noun, words):
     assert counted(count, noun) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "verb"),
+    [(1, 3, "differs"), (0, 1, "differs"), (1, 1, "differs"), (2, 3, "differ"), (0, 3, "differ")],
+)
+def test_a_verb_goes_with_its_count(count, total, verb):
+    assert differ(count, total) == verb
 
 
 def test_a_noun_of_several_words_declines_the_last():

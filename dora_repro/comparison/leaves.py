@@ -25,7 +25,7 @@ from dora_repro.state.draws import draws_between
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
-from dora_repro.wording import counted
+from dora_repro.wording import counted, differ
 
 Comparable: TypeAlias = Snapshot | Trace | Mapping[str, Value] | str | Path
 """What can be compared: a snapshot, a trace, a mapping of path -> value, or the path of a file that holds one."""
@@ -68,7 +68,8 @@ class Comparison(Shown):
         return max(measured, default=0.0) if len(measured) == len(self.differences) else math.nan
 
     def __repr__(self) -> str:
-        return f"Comparison({self.name}: {len(self.differences)} of {counted(len(self.compared), 'leaf')} differ)"
+        wrong, total = len(self.differences), len(self.compared)
+        return f"Comparison({self.name}: {wrong} of {counted(total, 'leaf')} {differ(wrong, total)})"
 
 
 def compare(

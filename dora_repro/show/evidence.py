@@ -7,7 +7,7 @@ from dora_repro.show.groups import grouped, grouped_paths
 from dora_repro.show.lost import what_was_lost
 from dora_repro.show.sections import Block, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
-from dora_repro.wording import counted
+from dora_repro.wording import counted, differ
 
 FEW = 12  # groups of leaves, before the rest is counted only
 NAMED = 8  # leaves in a line, before the rest is counted only
@@ -81,8 +81,7 @@ def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
         title = f"Changed by save() itself ({counted(len(changed), 'leaf')}):"
         blocks.append(Block(title, _listed(grouped(changed, wording.names), wording)))
     if lost := what_was_lost(report):
-        verb = "differs" if len(lost) == 1 else "differ"
-        title = f"What was lost ({counted(len(lost), 'leaf')} {verb} right after loading):"
+        title = f"What was lost ({counted(len(lost), 'leaf')} {differ(len(lost), len(lost))} right after loading):"
         blocks.append(Block(title, _listed(grouped(lost, wording.names), wording)))
     if report.latent:
         by_path = {difference.path: difference for difference in report.lost}

@@ -8,7 +8,7 @@ from dora_repro.checkpoint.contents import Contents
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
 from dora_repro.trace import Divergence
-from dora_repro.wording import counted
+from dora_repro.wording import counted, differ
 
 
 def contents_text(contents: Contents, every: bool = False) -> str:
@@ -87,7 +87,7 @@ def summary(comparison: Comparison) -> str:
     within = ""
     if comparison.tolerance is not None:
         within = f"; {'within' if comparison.within_tolerance else 'beyond'} tolerance {comparison.tolerance:g}"
-    return f"✗ {wrong} of {counted(total, 'leaf')} differ: {', '.join(kinds)}{worst}{within}"
+    return f"✗ {wrong} of {counted(total, 'leaf')} {differ(wrong, total)}: {', '.join(kinds)}{worst}{within}"
 
 
 _KINDS = {
@@ -112,7 +112,8 @@ def trace_text(
         steps: the first and the last step that both have.
         notes: remarks on the comparison, a sentence each.
     """
-    effects = counted(len(comparison.compared), "effect")
+    wrong, total = len(comparison.differences), len(comparison.compared)
+    effects = counted(total, "effect")
     lines = [f"Compared steps {steps[0]}–{steps[1]}", *(f"Note: {note}" for note in notes)]
     if first is not None:
         lines.append(f"✗ First difference, in order of execution: {_place(first)}")
@@ -121,8 +122,8 @@ def trace_text(
     phases = Counter(tuple(difference.path.split("/", 2)[:2]) for difference in comparison.differences)
     for (step, phase), count in phases.items():
         lines.append(f"✗ step {step}, phase {phase}: {counted(count, 'effect')}")
-    if comparison.differences:
-        return "\n".join([*lines, f"✗ {len(comparison.differences)} of {effects} differ"])
+    if wrong:
+        return "\n".join([*lines, f"✗ {wrong} of {effects} {differ(wrong, total)}"])
     return "\n".join([*lines, f"✓ Equal by digest: {effects}"])
 
 

@@ -34,7 +34,7 @@ def lines_verdict(found: Explanation) -> str:
     if tried is None or (tried.outcome is Outcome.UNRESOLVED and not tried.error):
         return ""
     if tried.restores:
-        return "tried: with these the resumed run is exact"
+        return "tried: the resumed run then repeats the reference"
     if tried.error:
         why = f"they raise {tried.error.splitlines()[0].rstrip(':.')}"
     elif tried.divergence:

@@ -74,7 +74,7 @@ def test_diff_of_some_leaves(call, two):
 def test_diff_within_a_tolerance(call, two):
     done = call("diff", *two, "--only", "near", "--tolerance", 0.6)
     assert done.exit_code == 0
-    assert done.stdout.endswith("✗ 1 of 1 leaf differ: 1 in value; max diff = 5.00e-01; within tolerance 0.6\n")
+    assert done.stdout.endswith("✗ 1 of 1 leaf differs: 1 in value; max diff = 5.00e-01; within tolerance 0.6\n")
     done = call("diff", *two, "--only", "near", "--tolerance", 0.4)
     assert done.exit_code == 1 and "beyond tolerance 0.4" in done.stdout
     assert call("diff", *two, "--tolerance", 100).exit_code == 1  # what is missing is within nothing

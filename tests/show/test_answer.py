@@ -142,7 +142,7 @@ def test_more_than_four_lines_of_code_are_counted_and_both_methods_have_some():
     [
         (None, "not tried"),
         (TrialResult(Outcome.UNRESOLVED), "not tried"),
-        (TrialResult(Outcome.SAME), "tried: with these the resumed run is exact"),
+        (TrialResult(Outcome.SAME), "tried: the resumed run then repeats the reference"),
         (
             TrialResult(Outcome.DIFFERENT, Divergence(4, "update", "w")),
             "tried: not enough, step 4 still differs in phase update",

@@ -1,12 +1,18 @@
 """Reports as text, held as whole strings: what is printed is what users read and scripts look for."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from dora_repro.checks.report import Control, Reports, SetAside, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
+from dora_repro.show.answer import answer
 from dora_repro.show.console import report_text, reports_text, verdict_line
 from dora_repro.trace import Divergence
+from tests.show import made
 from tests.show.made import comparisons, different, differs, inconclusive, latent, missing, report, tolerated
 
 EXACT = """\
@@ -322,3 +328,21 @@ def test_a_hundred_lost_leaves_are_a_few_lines():
     assert (
         "(198 leaves differ right after loading):\n  99 × optimizer/*/exp_avg  missing\n  99 × optimizer/*/step" in text
     )
+
+
+@pytest.mark.parametrize(("shown", "whole"), [("report", True), ("Plain(repr(report))", False)])
+def test_a_failed_assertion_begins_with_the_whole_answer(shown, whole, tmp_path):
+    code = (
+        "from tests.show import made\n\nreport = made.explained()\n\n"
+        "class Plain:\n    def __init__(self, text): self.text = text\n"
+        "    def __repr__(self): return str.__str__(self.text)\n\n"
+        f"def test_it():\n    assert report.passed, {shown}\n"
+    )
+    (tmp_path / "test_it.py").write_text(code, encoding="utf-8")
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=120)
+    printed = [line.removeprefix("E").strip() for line in done.stdout.splitlines()]
+    expected = [line.strip() for line in answer(made.explained())]
+    begin = next(place for place, line in enumerate(printed) if line.endswith(expected[0]))
+    assert (printed[begin + 1 : begin + len(expected)] == expected[1:]) is whole

@@ -18,7 +18,7 @@ FOUND = explained().explanation
     [
         (None, ""),
         (TrialResult(Outcome.UNRESOLVED), ""),
-        (TrialResult(Outcome.SAME), "tried: with these the resumed run is exact"),
+        (TrialResult(Outcome.SAME), "tried: the resumed run then repeats the reference"),
         (
             TrialResult(Outcome.DIFFERENT, Divergence(4, "update", "w")),
             "tried: not enough, step 4 still differs in phase update",
@@ -44,7 +44,7 @@ def test_the_block_has_all_lines_generators_last_and_the_sentences_and_what_came
         '      load(state["optimizer"])',
         '      set(state["rng"])',
         "  Restore generators last.",
-        "  Tried: with these the resumed run is exact.",
+        "  Tried: the resumed run then repeats the reference.",
     ]
 
 

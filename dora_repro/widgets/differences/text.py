@@ -13,7 +13,7 @@ from dora_repro.comparison.stepwise import Sides
 from dora_repro.difference import generator_distance
 from dora_repro.errors import BadInput
 from dora_repro.show.tables import table
-from dora_repro.wording import counted
+from dora_repro.wording import counted, differ
 
 RUNS = ("uninterrupted", "resumed")
 
@@ -51,7 +51,7 @@ def summary(sides: Sides, step: int | None, leaf: str | None, names: Callable[[s
     differing, count = len(sides.differing(step)), len(sides.leaves(step))
     leaves, at = counted(count, "leaf"), "" if step is None else f"Step {step}: "
     if differing:
-        lines = [f"{at}{differing:,} of {leaves} {'differs' if differing == 1 else 'differ'}."]
+        lines = [f"{at}{differing:,} of {leaves} {differ(differing, count)}."]
     else:
         lines = [f"{at}{'the one leaf is' if count == 1 else f'all {leaves} are'} byte-identical."]
     first = sides.first

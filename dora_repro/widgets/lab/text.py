@@ -6,7 +6,7 @@ from dora_repro.difference import generator_distance
 from dora_repro.lab.components import GRADIENTS, Component
 from dora_repro.lab.lab import Lab
 from dora_repro.show.html import html_table
-from dora_repro.wording import counted
+from dora_repro.wording import counted, differ
 
 SHOWN = 12  # leaves of a component
 
@@ -50,7 +50,7 @@ def _leaves(lab: Lab) -> str:
     different = leaves - sum(each.same for each in lab.components())
     if not different:
         return f"all {counted(leaves, 'leaf')} of state are identical"
-    return f"{different:,} of {counted(leaves, 'leaf')} of state {'differs' if different == 1 else 'differ'}"
+    return f"{different:,} of {counted(leaves, 'leaf')} of state {differ(different, leaves)}"
 
 
 def _caveat(lab: Lab) -> str:

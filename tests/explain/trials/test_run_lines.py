@@ -139,7 +139,7 @@ def test_the_answer_says_that_the_lines_were_run_and_mend():
     tried = report.explanation.lines_tried
     assert tried.restores and tried.steps == 2
     assert report.explanation.lines.load == (("", 'self.optimizer.load_state_dict(state["optimizer"])'),)
-    assert "Tried: with these the resumed run is exact." in str(report)
+    assert "Tried: the resumed run then repeats the reference." in str(report)
 
 
 def test_and_that_they_do_not_where_they_do_not():
