@@ -119,3 +119,40 @@ class Swap(Averaging):
     def save(self, path: str) -> None:
         self.model.load_state_dict(self.ema.module.state_dict())
         super().save(path)
+
+
+class Window(Training):
+    """The clean run with a list of its latest weights, at most three, to be averaged at the end; saved whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest: list[torch.Tensor] = []
+
+    def after_update(self) -> None:
+        super().after_update()
+        self.latest.append(nn.utils.parameters_to_vector(self.model.parameters()).detach())
+        del self.latest[:-3]
+
+    def state(self) -> dict:
+        return {**super().state(), "latest": self.latest}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.latest = state["latest"]
+
+
+@fault(
+    "avg-window-missing",
+    verdict="LATENT",
+    causes=(("latest/*",), ("latest",)),
+    steps=5,
+    save_at=3,
+    fix='self.latest = state["latest"]',
+)
+class WindowMissing(Window):
+    """The latest weights are gathered in a list that begins empty, and the list is not loaded. Training never looks at
+    it; an average that is taken before it has filled up again is one of fewer weights."""
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.latest = []

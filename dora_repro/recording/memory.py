@@ -69,7 +69,10 @@ class Memory:
         if self._watched is None or not _same_objects(self._watched, changed):
             return self._read_all()
         for path, read in self._in_place:
-            value = read()
+            try:
+                value = read()
+            except TypeError:  # a list of plain values holds something else by now: no longer one leaf
+                return self._read_all()
             if value != self.now.get(path):
                 changed[path] = value
         self._read_world(changed)

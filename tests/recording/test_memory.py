@@ -1,7 +1,9 @@
 """The watched memory is at each step what a walk over everything would find."""
 
+import collections
 import copy
 import functools
+import types
 
 import pytest
 import torch
@@ -145,6 +147,45 @@ def test_small_runs_are_watched_and_not_walked_at_every_step(monkeypatch):
     monkeypatch.setattr(Memory, "_read_all", lambda self: pytest.fail("walked again"))
     run.step()
     assert {"count", "rng/torch.cpu", "optimizer/0.weight/exp_avg"} <= memory.changes().keys()
+
+
+class Growing(runs.Plain):
+    """Containers that begin empty or with numbers, and get other things later."""
+
+    def __init__(self):
+        super().__init__()
+        self.listed, self.numbers, self.inner, self.keyed = [], [], [[], []], {}
+        self.queued, self.members, self.holder = collections.deque(maxlen=3), set(), types.SimpleNamespace()
+        self.windows = {"all": [], "last": []}
+
+    def step(self):
+        loss = super().step()
+        weight = self.model[0].weight.detach().clone()
+        self.listed.append(weight)
+        self.numbers.append(weight if self.count > 3 else float(loss))
+        self.inner[self.count % 2].append({"weight": weight.clone()})
+        self.keyed[self.count] = weight.clone()
+        self.queued.append(weight.clone())
+        self.members.add(self.count if self.count < 4 else weight)
+        setattr(self.holder, f"step_{self.count}", [weight.clone()])
+        self.windows["all"].append((self.count, weight.clone()))
+        self.windows["last"] = self.windows["all"][-2:]
+        if self.count == 6:
+            self.numbers[:] = [1.0, 2.0]  # plain again
+        return loss
+
+
+def test_what_grows_from_plain_values_to_objects_is_walked_again():
+    run = Growing()
+    watched = Memory(run)
+    for _ in range(8):
+        run.step()
+        watched.changes()
+        assert watched.now == Memory(run).now
+    assert {"listed/7", "numbers/3", "inner/0/3/weight", "keyed/8", "queued/2", "windows/all/7/1"} <= watched.now.keys()
+    before = watched.now["listed/3"]
+    run.listed[3][0, 0] += 1
+    assert watched.changes().get("listed/3", before) != before
 
 
 def test_a_copy_of_a_run_has_the_same_memory():

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from dora_repro.faults.averages import Averaging
+from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
@@ -27,6 +27,12 @@ from dora_repro.faults.plain import PER_EPOCH, Training
 class AverageSaved(Averaging):
     """A second copy of all weights and a plain count of its updates, which no state dict of the model has. Both are in
     the file, and loaded."""
+
+
+@fault("clean-growing-list", verdict="EXACT")
+class GrowingList(Window):
+    """A list that begins empty and gets a tensor at each step: after the first it is no list of plain values any more.
+    It is saved and loaded as it is."""
 
 
 @fault("clean-averaged-model", verdict="EXACT")
