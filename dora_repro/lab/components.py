@@ -92,7 +92,16 @@ def fix(expected: Snapshot, found: Component) -> Advice:
     if not paths:
         return Advice(sentence="It did not exist when the run was saved.")
     how = "lost" if any(each.kind != "value" for each in found.differences) else ""
-    return advise(paths[0], paths, expected[paths[0]].role, expected, how=how)
+    by_role: dict[str, list[str]] = {}
+    for path in paths:
+        by_role.setdefault(expected[path].role, []).append(path)
+    advice = [advise(each[0], tuple(each), role, expected, how=how) for role, each in by_role.items()]
+    return Advice(
+        tuple(line for each in advice for line in each.save),
+        tuple(line for each in advice for line in each.load),
+        " ".join(dict.fromkeys(each.sentence for each in advice if each.sentence)),
+        further=tuple(dict.fromkeys(line for each in advice for line in each.further)),
+    )
 
 
 def parameters(snapshots: Mapping[int, Snapshot]) -> dict[int, dict[str, torch.Tensor]]:

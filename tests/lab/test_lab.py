@@ -66,6 +66,36 @@ def test_the_lines_that_fix_it_are_of_what_the_load_did_not_bring_back():
     assert lab_of(small.Plain, "build").fixes() == {}
 
 
+class Order:
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+        self.drawn = torch.empty(0, dtype=torch.int64)
+
+
+class KeepsItsOrder(small.Plain):
+    """Its checkpoint has neither the order that it drew nor the generator that drew it."""
+
+    def __init__(self):
+        super().__init__()
+        self.order = Order()
+
+    def step(self):
+        self.order.drawn = torch.randperm(5, generator=self.order.generator)
+        return super().step()
+
+
+def test_each_leaf_of_a_component_is_brought_back_as_what_it_is():
+    advice = lab_of(KeepsItsOrder, "build,step*2,save,kill,load").fixes()["order"]
+    run, resumed, state = KeepsItsOrder(), KeepsItsOrder(), {}
+    run.step()
+    for lines, self in ((advice.save, run), (advice.load, resumed)):
+        for line in lines:
+            exec(line, {"torch": torch}, {"self": self, "state": state})
+    assert len(advice.save) == len(advice.load) == 2
+    assert torch.equal(resumed.order.drawn, run.order.drawn)
+    assert torch.equal(resumed.order.generator.get_state(), run.order.generator.get_state())
+
+
 def test_batches_can_be_given_where_a_loader_cannot_be_put_back():
     lab = lab_of(functools.partial(small.LoaderForgetful, "data"), "build,step*3,save,kill,load,step*2")
     assert lab.divergence.phase == "batch"

@@ -9,6 +9,7 @@ from dora_repro.show.html import html_table
 from dora_repro.wording import counted, differ
 
 SHOWN = 12  # leaves of a component
+_HANGING = "display:block; padding-left:9ch; text-indent:-9ch"  # of a line of code that goes on below itself
 
 
 def summary(lab: Lab) -> str:
@@ -126,7 +127,7 @@ def fix_html(lab: Lab) -> str:
     parts = []
     for name, each in advice.items():
         lines = [*(f"save:  {line}" for line in each.save), *(f"load:  {line}" for line in each.load)]
-        code = html.escape("\n".join(lines))
+        code = "".join(f"<span style='{_HANGING}'>{html.escape(line)}\n</span>" for line in lines)
         parts.append(f"<b>{html.escape(name)}</b>")
         parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap; line-height:1.4'>{code}</pre>" if lines else "")
         parts.append(f"<div style='margin-bottom:8px; line-height:1.4'>{html.escape(each.sentence)}</div>")
