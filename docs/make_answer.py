@@ -50,10 +50,11 @@ def on_terminal(command: list[str]) -> list[str]:
 
 def drawn(lines: list[str]) -> str:
     """Lines of a terminal as SVG."""
-    width = max(len(plain(line)) for line in lines) * CHARACTER + 2 * MARGIN
+    width = max(len(uncoloured(line)) for line in lines) * CHARACTER + 2 * MARGIN
     height = len(lines) * LINE + 2 * MARGIN
     body = [
-        f'<text x="{MARGIN}" y="{MARGIN + LINE * (number + 0.75):g}"{_look(line, number)}>{escape(plain(line))}</text>'
+        f'<text x="{MARGIN}" y="{MARGIN + LINE * (number + 0.75):g}"{_look(line, number)}>'
+        f"{escape(uncoloured(line))}</text>{_cross(line, number)}"
         for number, line in enumerate(lines)
         if line
     ]
@@ -70,9 +71,20 @@ def drawn(lines: list[str]) -> str:
     )
 
 
-def plain(line: str) -> str:
+def uncoloured(line: str) -> str:
     """A line without its colour codes."""
     return _CODES.sub("", line)
+
+
+def _cross(line: str, number: int) -> str:
+    """A cross over the emoji that a line begins with, which many fonts lack."""
+    if not uncoloured(line).startswith("❌"):
+        return ""
+    top, red = MARGIN + LINE * (number + 0.25), COLOURS["31"]
+    return (
+        f'<rect x="{MARGIN}" y="{top - 3:g}" width="{1.8 * CHARACTER:g}" height="{LINE - 2}" fill="{BACKGROUND}"/>'
+        f'<path d="M{MARGIN + 1} {top:g} l9 9 m0 -9 l-9 9" stroke="{red}" stroke-width="2.5"/>'
+    )
 
 
 def _look(line: str, number: int) -> str:

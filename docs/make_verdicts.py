@@ -35,7 +35,7 @@ INTRO = """\
 # Which checkpoint resumes exactly, and which does not
 
 Made by `python docs/make_verdicts.py`: every line below was run as it stands, each side in a fresh process. The words
-are those of [architecture.md](architecture.md); *first difference* is the first effect, in order of execution, in which
+are those of [How it is built](architecture.md); *first difference* is the first effect, in order of execution, in which
 the resumed run differs from the one that was not interrupted. The reasons are written by hand and checked against each
 report: where it diverged, which state the file lacked, and which it did not lack.
 

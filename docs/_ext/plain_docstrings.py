@@ -19,7 +19,7 @@ _CODE = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 _EMPHASIS = re.compile(r"(?<!\w)(\*\w[\w -]*\w\*)(?!\w)|([*|\\])")  # *a word*, kept; or markup, escaped
 
 
-def plain(lines: list[str]) -> list[str]:
+def as_restructured_text(lines: list[str]) -> list[str]:
     """The lines of a docstring, as reStructuredText that says the same."""
     parts = _CODE.split("\n".join(lines))
     texts = [_EMPHASIS.sub(lambda match: match[1] or f"\\{match[2]}", part) for part in parts[::2]]
@@ -33,7 +33,7 @@ def plain(lines: list[str]) -> list[str]:
 
 
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    lines[:] = plain(lines)
+    lines[:] = as_restructured_text(lines)
     if what in {"attribute", "data", "property"} and lines:
         lines[0] = f": {lines[0]}"  # napoleon takes what stands before the first colon for a type: here, nothing
 

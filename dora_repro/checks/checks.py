@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Unpack
 
-from dora_repro.checks.options import Options, request_of, spelt_out
+from dora_repro.checks.options import Options, lists_its_options, request_of
 from dora_repro.checks.report import Report, Reports
 from dora_repro.checks.running import run_check, run_every_step, run_twice
 from dora_repro.contracts import Factory
 
 
-@spelt_out
+@lists_its_options
 def check(
     factory: Factory,
     steps: int,
@@ -97,7 +97,7 @@ def check(
     return run_check(request_of(factory, steps, (save_at,), options, title="check"))
 
 
-@spelt_out
+@lists_its_options
 def every_step(
     factory: Factory, steps: int, save_at: Iterable[int] | None = None, **options: Unpack[Options]
 ) -> Reports:
@@ -125,7 +125,7 @@ def every_step(
     return run_every_step(request_of(factory, steps, points, options, title="every step"))
 
 
-@spelt_out
+@lists_its_options
 def twice(factory: Factory, steps: int, save_at: Iterable[int], **options: Unpack[Options]) -> Reports:
     """Resume a resumed run: saved after the first of `save_at`, resumed, saved again after the next, and so on.
 

@@ -89,7 +89,7 @@ def _globs(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def spelt_out(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def lists_its_options(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """A decorator: the signature lists each of `Options`, and a misspelt one is refused with the nearest name.
 
     Type checkers read `**options: Unpack[Options]` themselves; this is for notebooks and `help()`, which do not.

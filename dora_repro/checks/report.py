@@ -165,7 +165,7 @@ class Report(Shown):
         """
         left_out = ("reference", "resumed", "drift")
         entries = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        data = {name: plain(value) for name, value in entries.items() if name not in left_out}
+        data = {name: as_json(value) for name, value in entries.items() if name not in left_out}
         return {**data, "losses": {"reference": losses(self.reference), "resumed": losses(self.resumed)}}
 
     def to_json(self) -> str:
@@ -216,17 +216,17 @@ class Reports(Shown):
 
 def losses(trace: Trace | None) -> list[Json]:
     """[step, loss] of each step of a trace."""
-    return [] if trace is None else [plain((step.number, step.loss)) for step in trace.steps]
+    return [] if trace is None else [as_json((step.number, step.loss)) for step in trace.steps]
 
 
 def comparison_dict(comparison: Comparison) -> dict[str, Json]:
     """A comparison as plain data: a summary of three entries, then its fields."""
-    summary = {name: plain(getattr(comparison, name)) for name in ("equal", "within_tolerance", "max_abs")}
-    fields = {entry.name: plain(getattr(comparison, entry.name)) for entry in dataclasses.fields(comparison)}
+    summary = {name: as_json(getattr(comparison, name)) for name in ("equal", "within_tolerance", "max_abs")}
+    fields = {entry.name: as_json(getattr(comparison, entry.name)) for entry in dataclasses.fields(comparison)}
     return {**summary, **fields}
 
 
-def plain(value: object) -> Json:
+def as_json(value: object) -> Json:
     """A frozen result as dicts, lists, numbers and strings.
 
     Raises:
@@ -235,11 +235,11 @@ def plain(value: object) -> Json:
     if isinstance(value, Comparison):
         return comparison_dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return {entry.name: as_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, enum.Enum):
         return str(value.value)
     if isinstance(value, float) and not math.isfinite(value):

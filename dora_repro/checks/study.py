@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
-from dora_repro.checks.options import Options, SideOptions, request_of, spelt_out
+from dora_repro.checks.options import Options, SideOptions, lists_its_options, request_of
 from dora_repro.checks.report import Report, Reports
 from dora_repro.checks.request import Request
 from dora_repro.checks.running import run_check, run_every_step, run_twice
@@ -18,7 +18,7 @@ from dora_repro.sides.processes import Interpreters
 from dora_repro.subject.config import NEEDS, TrainingConfig
 
 
-@spelt_out
+@lists_its_options
 def quick(
     config: TrainingConfig | None = None, *, steps: int = 3, save_at: int = 2, **options: Unpack[Options]
 ) -> Report:
@@ -57,7 +57,7 @@ def quick_config(config: TrainingConfig | None = None, steps: int = 3) -> Traini
     )
 
 
-@spelt_out
+@lists_its_options
 def full(
     config: TrainingConfig | None = None,
     *,
@@ -101,7 +101,7 @@ def full_request(
     return _request("full", config, epochs * per_epoch, ((test_epoch - 1) * per_epoch,), options)
 
 
-@spelt_out
+@lists_its_options
 def every_step(
     config: TrainingConfig | None = None,
     *,
@@ -143,7 +143,7 @@ def every_step_request(
     return _request("every step", config, steps, points, options)
 
 
-@spelt_out
+@lists_its_options
 def twice(
     config: TrainingConfig | None = None,
     *,
@@ -183,7 +183,7 @@ def twice_request(
     return _request("twice", config, epochs * per_epoch, middles if save_at is None else save_at, options)
 
 
-@spelt_out
+@lists_its_options
 def contents_of(
     config: TrainingConfig | None = None,
     checkpoints: Sequence[str] = ("dora-only", "complete"),

@@ -20,9 +20,11 @@ def of_losses(report: Report) -> str:
         return f"{seen}{marked}. The losses are equal at every resumed step."
     first = next(step for step, size in apart.items() if size)
     largest = max(apart, key=lambda step: math.inf if math.isnan(apart[step]) else apart[step])
+    most = f"{apart[largest]:.1e}"
+    if first == largest:
+        return f"{seen}{marked}. The losses first differ at step {first}, and by the most there: {most}."
     return (
-        f"{seen}{marked}. The losses first differ at step {first}; the largest difference is {apart[largest]:.1e}, at "
-        f"step {largest}."
+        f"{seen}{marked}. The losses first differ at step {first}; the largest difference is {most}, at step {largest}."
     )
 
 
@@ -35,9 +37,15 @@ def of_drift_map(drift: Drift) -> str:
     if drift.first is None:
         return f"{seen} All parameters are equal at every step."
     differing = int((drift.share[:, -1] != 0).sum())
+    first, last = drift.first[0], drift.steps[-1]
+    since = (
+        f"At the end of step {last}, the first with a difference"
+        if first == last
+        else f"The first differences are at the end of step {first}; at the end of step {last}"
+    )
     return (
-        f"{seen} The first differences are at the end of step {drift.first[0]}; at the end of step {drift.steps[-1]}, "
-        f"{differing} of {counted(len(drift.leaves), 'parameter')} differ, by at most {drift.max_abs[:, -1].max():.1e}."
+        f"{seen} {since}, {differing} of {counted(len(drift.leaves), 'parameter')} differ, by at most "
+        f"{drift.max_abs[:, -1].max():.1e}."
     )
 
 

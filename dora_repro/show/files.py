@@ -23,8 +23,8 @@ def contents_text(contents: Contents, every: bool = False) -> str:
         f"  {counted(len(contents.entries), 'entry')}, {size(contents.nbytes)} of tensors and arrays",
     ]
     for name, entries in contents.components.items():
-        lines.append(f"{name:<10} {_component(entries)}")
-        lines += [f"  {_entry(entry)}" for entry in entries] if every else []
+        lines.append(f"{name:<10} {_component_line(entries)}")
+        lines += [f"  {_entry_line(entry)}" for entry in entries] if every else []
     if contents.stubs:
         lines.append(f"Objects in the file, left unread: {', '.join(contents.stubs)}")
     lines += [f"Note: {note}" for note in contents.notes]
@@ -116,9 +116,9 @@ def trace_text(
     effects = counted(total, "effect")
     lines = [f"Compared steps {steps[0]}–{steps[1]}", *(f"Note: {note}" for note in notes)]
     if first is not None:
-        lines.append(f"✗ First difference, in order of execution: {_place(first)}")
+        lines.append(f"✗ First difference, in order of execution: {_place_line(first)}")
     if memory is not None:
-        lines.append(f"✗ First memory that differs: {_place(memory)}")
+        lines.append(f"✗ First memory that differs: {_place_line(memory)}")
     phases = Counter(tuple(difference.path.split("/", 2)[:2]) for difference in comparison.differences)
     for (step, phase), count in phases.items():
         lines.append(f"✗ step {step}, phase {phase}: {counted(count, 'effect')}")
@@ -127,7 +127,7 @@ def trace_text(
     return "\n".join([*lines, f"✓ Equal by digest: {effects}"])
 
 
-def _place(found: Divergence) -> str:
+def _place_line(found: Divergence) -> str:
     how = found.how("the second")
     return f"{found.place}  {how}" if how else found.place
 
@@ -140,7 +140,7 @@ def size(nbytes: int) -> str:
     return f"{amount:.0f} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
-def _component(entries: tuple[Entry, ...]) -> str:
+def _component_line(entries: tuple[Entry, ...]) -> str:
     dtypes = Counter(entry.dtype for entry in entries if entry.dtype)
     kinds = ", ".join(f"{count} × {dtype}" for dtype, count in dtypes.items())
     nbytes = sum(entry.nbytes for entry in entries)
@@ -152,7 +152,7 @@ def _component(entries: tuple[Entry, ...]) -> str:
     return "  ".join(words)
 
 
-def _entry(entry: Entry) -> str:
+def _entry_line(entry: Entry) -> str:
     if entry.dtype is not None:
         words = [f"{entry.dtype}[{', '.join(map(str, entry.shape or ()))}]", size(entry.nbytes)]
     else:

@@ -6,6 +6,7 @@ escape every name. A page is one file that loads nothing: its figures lie in it.
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
@@ -33,6 +34,8 @@ Cell: TypeAlias = str | int | float | None
 
 ROWS = 20  # of a table in a notebook; the rest is counted
 KINDS = {Verdict.EXACT: "passed", Verdict.WITHIN_TOLERANCE: "passed", Verdict.INCONCLUSIVE: "unsure"}
+# As the names of leaves, but no code: such a word is broken rather than put on a line of its own on a narrow page.
+_LONG_WORD = re.compile(r"((?<!\S)[^\s()\[\]\"']{24,}(?!\S))")
 _MARKS = {"✓": "yes", "✅": "yes", "✗": "no", "❌": "no", "⚠": "maybe"}
 
 
@@ -229,6 +232,11 @@ def mark_apart(line: str) -> tuple[str, str, str, str]:
     return line[: len(line) - len(rest)], mark, _MARKS.get(mark, ""), rest.removeprefix(mark)
 
 
+def words_apart(text: str) -> list[tuple[str, bool]]:
+    """The text in pieces, each with whether it is a long word, as the names of leaves are."""
+    return [(piece, bool(number % 2)) for number, piece in enumerate(_LONG_WORD.split(text)) if piece]
+
+
 def _flat(values: Mapping[str, object]) -> list[tuple[str, str]]:
     """Nested plain data as rows of two."""
     rows = []
@@ -255,6 +263,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["mark_apart"] = mark_apart
+    environment.filters["words_apart"] = words_apart
     environment.globals["code_indent"] = CODE
     return environment
 

@@ -20,7 +20,7 @@ def why_blocks(report: Report, wording: Wording) -> list[Block]:
     if found is None:
         return []
     if not found.causes:
-        return [Block(f"Why: {found.unexplained}", (*_indented(_beside_state(found)), *_cost(found)))]
+        return [Block(f"Why: {found.unexplained}", (*_indented(_beside_state(found)), *_trials_line(found)))]
     many = len(found.causes) > 1
     causes = found.causes if wording.verbose else found.causes[:FEW]
     lines = []
@@ -35,7 +35,7 @@ def why_blocks(report: Report, wording: Wording) -> list[Block]:
     if harmless := harmless_line(report, found, wording):
         lines.append(f"  {harmless}")
     title = f"Why: {'these together' if many and found.proved else 'this'} made the difference"
-    blocks = [Block(title, (*lines, *_indented(_beside_state(found)), *_cost(found)))]
+    blocks = [Block(title, (*lines, *_indented(_beside_state(found)), *_trials_line(found)))]
     if fix := fix_block(found):
         blocks.append(Block(fix[0], tuple(fix[1:])))
     if wording.verbose and found.trials:
@@ -109,7 +109,7 @@ def _beside_state(found: Explanation) -> list[str]:
     return [*found.keys, *operator, *drawn, *(f"- {line}" for line in found.look_at)]
 
 
-def _cost(found: Explanation) -> list[str]:
+def _trials_line(found: Explanation) -> list[str]:
     if not found.trials:
         return []
     early = {"interrupted": "; interrupted", "budget": "; no more were allowed"}.get(found.stopped, "")

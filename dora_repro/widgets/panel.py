@@ -124,7 +124,7 @@ def text_html(text: str) -> str:
     return f"<div style='white-space: pre-wrap; line-height: 1.4'>{html.escape(text)}</div>"
 
 
-def picture() -> widgets.Image:
+def image_view() -> widgets.Image:
     """Make a view of a figure, as wide as the notebook allows."""
     # It has no tooltip: JupyterLab cannot show an image that has one.
     return widgets.Image(format="png", layout=widgets.Layout(width="800px", max_width="100%"))

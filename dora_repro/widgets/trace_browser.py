@@ -13,7 +13,7 @@ from dora_repro.difference import sizes
 from dora_repro.errors import BadInput
 from dora_repro.show import figures
 from dora_repro.show.names import shortened
-from dora_repro.widgets.panel import Panel, draw, picture, row, widgets
+from dora_repro.widgets.panel import Panel, draw, image_view, row, widgets
 from dora_repro.wording import counted
 
 MEASURES = {"absolute": "max_abs", "ULP": "max_ulp", "share of elements": "share"}
@@ -45,7 +45,7 @@ class TraceBrowser(Panel):
             options=list(zip(labels, drift.leaves, strict=True)), value=first[1], description="parameter", style=wide
         )
         self.measure = widgets.Dropdown(options=MEASURES, value="max_abs", description="measure", style=wide)
-        self.picture = picture()
+        self.picture = image_view()
         self.show(row(self.step, self.parameter, self.measure), self.picture)
         for control in (self.step, self.parameter, self.measure):
             self.on_change(control, self._redraw)

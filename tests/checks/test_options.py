@@ -6,7 +6,7 @@ import pytest
 
 import dora_repro
 from dora_repro import study
-from dora_repro.checks.options import DEFAULTS, Options, request_of, spelt_out
+from dora_repro.checks.options import DEFAULTS, Options, lists_its_options, request_of
 from tests import runs
 
 NAMES = ["ignore", "tolerance", "control", "timeout", "in_process", "folder", "values", "explain"]
@@ -54,7 +54,7 @@ def test_an_option_like_none_of_them_is_answered_with_all():
 
 
 def test_what_is_spelt_right_gets_through_and_the_name_stays():
-    @spelt_out
+    @lists_its_options
     def asked(first, *, own=1, **options):
         return first, own, options
 

@@ -55,7 +55,7 @@ def test_the_api_has_every_public_name_and_no_other():
     ],
 )
 def test_a_docstring_is_laid_out_as_what_it_says(extension, said, becomes):
-    assert extension("plain_docstrings").plain(said.split("\n")) == becomes.split("\n")
+    assert extension("plain_docstrings").as_restructured_text(said.split("\n")) == becomes.split("\n")
 
 
 def test_a_default_without_a_literal_is_dots(extension):

@@ -25,18 +25,20 @@ def drift(*after: float) -> Drift:
 
 
 def test_losses_are_told_by_the_first_and_the_largest_difference():
-    report = made.different(reference=trace(4.0, 3.0, 2.0, 1.0), resumed=trace(2.0, 1.5, first=3))
+    report = made.different(reference=trace(4.0, 3.0, 2.0, 1.0), resumed=trace(1.9, 1.5, first=3))
     assert captions.of_losses(report) == (
         "Loss of both runs at each step (top) and their difference (bottom); dotted: saved and loaded; solid: the "
-        "first difference, at step 3. The losses first differ at step 4; the largest difference is 5.0e-01, at step 4."
+        "first difference, at step 3. The losses first differ at step 3; the largest difference is 5.0e-01, at step 4."
     )
+    at_once = made.different(reference=trace(4.0, 3.0, 2.0, 1.0), resumed=trace(2.0, 1.5, first=3))
+    assert captions.of_losses(at_once).endswith("The losses first differ at step 4, and by the most there: 5.0e-01.")
 
 
 def test_equal_losses_are_called_equal_and_one_that_is_no_number_the_largest_difference():
     same = made.report(reference=trace(4.0, 3.0, 2.0), resumed=trace(2.0, first=3))
     assert captions.of_losses(same).endswith("saved and loaded. The losses are equal at every resumed step.")
     nan = made.different(reference=trace(4.0, 3.0, 2.0), resumed=trace(math.nan, first=3))
-    assert captions.of_losses(nan).endswith("the largest difference is nan, at step 3.")
+    assert captions.of_losses(nan).endswith("The losses first differ at step 3, and by the most there: nan.")
 
 
 def test_a_run_without_losses_to_compare_is_told_so():
@@ -49,6 +51,10 @@ def test_the_drift_is_told_by_its_first_step_and_its_end():
     assert seen.endswith(
         "The first differences are at the end of step 4; at the end of step 5, 1 of 2 parameters differ, by at most "
         "2.0e-03."
+    )
+    assert captions.of_drift_map(drift(0.0, 1e-3)).endswith(
+        "grey: equal by bytes. At the end of step 4, the first with a difference, 1 of 2 parameters differ, by at most "
+        "1.0e-03."
     )
     assert captions.of_drift_map(drift(0.0)).endswith("All parameters are equal at every step.")
 

@@ -10,7 +10,7 @@ from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.show.answer import answer, headline_and_details
 from dora_repro.show.console import verdict_line
 from dora_repro.show.evidence import evidence
-from dora_repro.show.html import html_table, mark_apart, page
+from dora_repro.show.html import html_table, mark_apart, page, words_apart
 from dora_repro.show.sections import Wording
 from dora_repro.trace import Divergence, Step, Trace
 from tests.show import made
@@ -166,3 +166,12 @@ def test_figures_have_a_title_and_a_caption_that_says_what_is_seen():
     assert "Loss. Loss of both runs at each step (top) and their difference (bottom)" in words
     assert "The losses are equal at every resumed step." in words
     assert "Loss of both runs" not in text_of(page(made.different(reference=losses), figures=False))
+
+
+def test_a_long_name_may_break_and_is_not_pushed_off_its_mark():
+    for text in (" a.b: x", 'save(): state["optimizer"] = self.optimizer.state_dict()'):
+        assert words_apart(text) == [(text, False)]
+    name = "clip_model.visual.transformer.resblocks.1.m:"
+    assert words_apart(f" {name} max diff = 0") == [(" ", False), (name, True), (" max diff = 0", False)]
+    text = page(made.different(), names=lambda path: f"clip_model.visual.resblocks.{path}")
+    assert '<span class="mark no">✗</span> <span class="name">clip_model.visual.resblocks.model/a.m:</span> max' in text

@@ -49,5 +49,5 @@ def test_after_closing_no_control_is_observed_and_no_widget_is_left():
 
 def test_boxes_are_closed_with_all_that_lies_in_them():
     before = set(widgets.widget._instances)
-    panel.close_all([panel.row(widgets.Button(), panel.row(panel.picture()))])
+    panel.close_all([panel.row(widgets.Button(), panel.row(panel.image_view()))])
     assert set(widgets.widget._instances) <= before

@@ -14,7 +14,7 @@ from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, saved_value, state_key
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
-from dora_repro.explain.advice.values import memory, whole
+from dora_repro.explain.advice.values import state_dict_lines, value_lines
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
@@ -25,7 +25,7 @@ _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
     "loader."
 )
-_OPTIMIZER = "Load it after the model was built, and into an optimizer over the same parameters in the same order."
+_OPTIMIZER = "Load the optimizer's state once the model is built, with the same parameters in the same order."
 
 
 def closed_over(function: str, names: Iterable[str]) -> Advice:
@@ -160,14 +160,14 @@ def _by_role(lost: LostState, role: str) -> Advice:
     if role == "alias":
         return alias(lost)
     if role in ("moment", "option"):
-        return whole(lost, optimizer_of(lost), _OPTIMIZER)
+        return state_dict_lines(lost, optimizer_of(lost), _OPTIMIZER)
     if role == "gradient":
         return gradients(lost)
     if role in ("parameter", "buffer"):
         return weights(lost, role)
     if role == "structure":
         return structure(lost)
-    return memory(lost)
+    return value_lines(lost)
 
 
 def _generators(lost: LostState) -> Advice:

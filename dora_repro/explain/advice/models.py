@@ -15,7 +15,7 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
-from dora_repro.explain.advice.values import in_place, memory
+from dora_repro.explain.advice.values import tensor_lines, value_lines
 
 MANY = 8  # lines, of which each copies one tensor
 _REFERENCES = "a state_dict holds references. Where it should be an object of its own, take a copy:"
@@ -35,7 +35,7 @@ def weights(lost: LostState, role: str) -> Advice:
         )
     # A tensor of an object that is no module has no dots in its name; copying in place is right for both.
     if not owner or owner in lost.kinds or (role == "parameter" and not any(map(dotted, lost.paths))):
-        return in_place(lost)
+        return tensor_lines(lost)
     return _module(lost, owner)
 
 
@@ -52,7 +52,7 @@ def _module(lost: LostState, owner: str) -> Advice:
             "of the function that wrote it, or rename its keys."
         )
     if not stored.named_alike:
-        return in_place(lost)
+        return tensor_lines(lost)
     if stored.complete:
         return Advice((), (*stored.before, f"{code}.load_state_dict({stored.code}, strict=True)"), _STRICT)
     loaded = f"left_out = {code}.load_state_dict({stored.code}, strict=False).unexpected_keys"
@@ -129,7 +129,7 @@ def structure(lost: LostState) -> Advice:
         )
     value = saved_value(lost, lost.first)
     if isinstance(value, (torch.Tensor, list, tuple)) or type(value) in (int, float):
-        advice = memory(lost)
+        advice = value_lines(lost)
         why = "A plain attribute of a module is not in its state_dict(): save it, or register it as a buffer."
         return Advice(advice.save, advice.load, f"{why} {advice.sentence}".strip())
     return Advice(sentence=f"Build the run with the same settings: {', '.join(lost.paths[:3])} differ.")

@@ -22,14 +22,14 @@ _OF_SCHEDULER = frozenset(
 _OF_SCALER = frozenset({"growth_tracker", "growth_interval", "growth_factor", "backoff_factor"})
 
 
-def whole(lost: LostState, path: str, sentence: str = "") -> Advice:
+def state_dict_lines(lost: LostState, path: str, sentence: str = "") -> Advice:
     """Advise to save all of an object that has a state_dict."""
     code = expression(lost, path)
     key = owner_key(lost, path)
     return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key})",), sentence)
 
 
-def in_place(lost: LostState) -> Advice:
+def tensor_lines(lost: LostState) -> Advice:
     """Advise on tensors of the run itself: their values are copied, so that an optimizer goes on stepping them."""
     pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
     return Advice(
@@ -39,16 +39,16 @@ def in_place(lost: LostState) -> Advice:
     )
 
 
-def memory(lost: LostState) -> Advice:
+def value_lines(lost: LostState) -> Advice:
     """Advise on values that a run keeps for itself; those of a scheduler or scaler are saved with all of it."""
     names = {path.rpartition("/")[2] for path in lost.paths}
     above = lost.first.rpartition("/")[0]
     if above and above not in lost.kinds and lost.root not in lost.kinds:
         if names & _OF_SCHEDULER or "sched" in lost.root.lower():
             scheduler = lost.root if "sched" in lost.root.lower() else above
-            return whole(lost, scheduler, "Save it after its step(), and load it after the optimizer.")
+            return state_dict_lines(lost, scheduler, "Save it after scheduler.step(), load it after the optimizer.")
         if names & _OF_SCALER or "scaler" in lost.root.lower():
-            return whole(lost, lost.root if "scaler" in lost.root.lower() else above)
+            return state_dict_lines(lost, lost.root if "scaler" in lost.root.lower() else above)
     if names == {"spawned"}:
         return Advice(sentence="Pickle the numpy generator whole: what spawn() gives next is not in its state.")
     at = holder_of(lost)
@@ -63,7 +63,7 @@ def memory(lost: LostState) -> Advice:
         return Advice((f"{key} = copy.deepcopy({code})",), _refilled(lost, at, code, key), sentence)
     pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
     if isinstance(value, torch.Tensor) and not lost.nothing_there:
-        return in_place(lost)
+        return tensor_lines(lost)
     if isinstance(value, torch.Tensor):  # there is none to copy into, and no optimizer holds it
         return Advice(
             tuple(f"{key} = {code}.detach().clone()" for key, code in pairs),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.logs.draws import in_words, since_set, unmatched
+from dora_repro.explain.logs.draws import in_words, line_of, since_set, unmatched
 from dora_repro.explain.logs.operators import first_input, first_operator
 from dora_repro.recording.drawing import Draw
 from dora_repro.sides.evidence import Evidence, Sides
@@ -54,7 +54,7 @@ def _while_loading(loading: Sequence[Draw], generators: Sequence[LeafDifference]
     for generator in generators:
         sets = [draw for draw in loading if draw.generator == generator.path and draw.kind == "set"]
         if sets and not (generator.draws and generator.draws > 0):
-            sentences.append(f"{generator.path} was last set while loading: {in_words(sets[-1])}")
+            sentences.append(f"{generator.path} was last set while loading{line_of(sets[-1])}")
     return sentences
 
 

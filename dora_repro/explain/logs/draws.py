@@ -80,7 +80,7 @@ class UnmatchedDraw:
 
     def __str__(self) -> str:
         """As `the loader's base seed, drawn once more in the resumed run (train.py:30: for x, y in loader)`."""
-        return f"{self._words()}{_at(self.draw)}"
+        return f"{self._words()}{line_of(self.draw)}"
 
     def _words(self) -> str:
         draw, often = self.draw, "once" if self.times == 1 else f"{self.times} times"
@@ -178,13 +178,13 @@ def since_set(entries: Sequence[Draw], generator: str, draws: int) -> tuple[Draw
 
 def in_words(draw: Draw) -> str:
     """As `random_split: 7 draws (train.py:12: train, test = random_split(data, [80, 20]))`."""
-    if draw.kind == "set":
-        number = "set"
-    elif draw.draws is None:
-        number = "drawn"
-    else:
-        number = counted(draw.draws, "draw")
-    return f"{what_drew(draw)}: {number}{_at(draw)}"
+    number = "drawn" if draw.draws is None else counted(draw.draws, "draw")
+    return f"{what_drew(draw)}: {number}{line_of(draw)}"
+
+
+def line_of(draw: Draw) -> str:
+    """The user's line as ` (train.py:12: torch.manual_seed(seed))`, to follow words; empty where none is known."""
+    return f" ({PurePath(draw.file).name}:{draw.line}: {draw.text})" if draw.file else ""
 
 
 def _number(draws: int | None) -> str:
@@ -215,7 +215,3 @@ def _who(draw: Draw) -> tuple[object, ...]:
 def _was_set(before: Sequence[Draw], draw: Draw) -> bool:
     """Whether the draw's generator was set before it, in the same part of the run."""
     return any((entry.generator, entry.kind, entry.where) == (draw.generator, "set", draw.where) for entry in before)
-
-
-def _at(draw: Draw) -> str:
-    return f" ({PurePath(draw.file).name}:{draw.line}: {draw.text})" if draw.file else ""

@@ -13,7 +13,7 @@ from dora_repro.series.pairs import SeriesComparison, compare_series
 from dora_repro.series.series import Series
 from dora_repro.show.names import shortened
 from dora_repro.widgets.checkpoints import figures, text
-from dora_repro.widgets.panel import Panel, draw, picture, row, widgets
+from dora_repro.widgets.panel import Panel, draw, image_view, row, widgets
 from dora_repro.wording import counted
 
 VIEWS = {
@@ -68,7 +68,7 @@ class CheckpointExplorer(Panel):
             style=wide, tooltip="if none is chosen, all that match the search", layout=widgets.Layout(width="360px"),
         )  # fmt: skip  # a row of arguments
         self.table = widgets.HTML()
-        self.picture = picture()
+        self.picture = image_view()
         self.show(row(self.view, self.search, self.layers), self.table, self.picture)
         self.on_change(self.view, self._redraw)
         self.on_change(self.layers, self._redraw)

@@ -21,7 +21,7 @@ from dora_repro.dora.layers import Layer, dora_layer, layer_text
 from dora_repro.show.html import html_table
 from dora_repro.show.names import shortened
 from dora_repro.widgets.differences import figures, text
-from dora_repro.widgets.panel import Panel, picture, row, text_html, widgets
+from dora_repro.widgets.panel import Panel, image_view, row, text_html, widgets
 from dora_repro.wording import counted
 
 VIEWS = ("side by side", "ULP histogram", "worst elements", "DoRA layer")
@@ -76,7 +76,7 @@ class DifferenceExplorer(Panel):
         self.order = widgets.Dropdown(options=ORDERS, value="given", description="order", style=wide)
         self.view = widgets.Dropdown(options=VIEWS, description="view", style=wide)
         self.leaf = widgets.Select(description="leaf", rows=8, style=wide, layout=widgets.Layout(width="780px"))
-        self.details, self.picture = widgets.HTML(), picture()
+        self.details, self.picture = widgets.HTML(), image_view()
         self.show(row(self.step, self.search, self.order, self.view), self.leaf, self.details, self.picture)
         self._fill(leaf)
         for control in (self.step, self.search, self.order):

@@ -130,9 +130,10 @@ def values_text(sides: Sides, step: int | None, leaf: str, reason: str) -> str:
     return "\n".join(lines)
 
 
-def parts_text(sides: Sides, step: int | None = None) -> str:
-    """Return a table of the parts (a path up to its first slash): how many leaves of each differ."""
+def components_text(sides: Sides, step: int | None = None) -> str:
+    """Return a table of the components (a path up to its first slash): how many leaves of each differ."""
     leaves, differing = (
         Counter(leaf.partition("/")[0] for leaf in leaves) for leaves in (sides.leaves(step), sides.differing(step))
     )
-    return table(("part", "differ", "of"), [(part, str(differing[part]), str(leaves[part])) for part in leaves])
+    rows = [(component, str(differing[component]), str(leaves[component])) for component in leaves]
+    return table(("component", "differ", "of"), rows)

@@ -14,7 +14,7 @@ from dora_repro.lab.lab import Lab
 from dora_repro.show.figures import MEASURES as LABELS
 from dora_repro.show.figures import drift_map
 from dora_repro.widgets.lab import text
-from dora_repro.widgets.panel import close_all, draw, picture, widgets
+from dora_repro.widgets.panel import close_all, draw, image_view, widgets
 
 MEASURES = {"absolute": "max_abs", "ULP": "max_ulp"}
 
@@ -62,7 +62,7 @@ class FigureView(widgets.VBox):
     """
 
     def __init__(self, source: Callable[[], Figure]):
-        self._source, self.image = source, picture()
+        self._source, self.image = source, image_view()
         super().__init__([self.image])
 
     def draw(self) -> None:
@@ -83,7 +83,7 @@ class HeatMap(widgets.VBox):
             options=MEASURES, tooltips=[LABELS[measure] for measure in MEASURES.values()],
             style={"button_width": "8em"},
         )  # fmt: skip  # a row of arguments
-        self.note, self.image = widgets.HTML(), picture()
+        self.note, self.image = widgets.HTML(), image_view()
         super().__init__([self.measure, self.note, self.image])
         panel.on_change(self.measure, self.draw)
 

@@ -51,7 +51,7 @@ def test_each_kind_of_difference_has_its_words():
     }
     assert text.label(sides, None, "gone", "gone") == "≠ gone  2  missing"
     assert text.label(sides, None, "same", "same") == "= same  1"
-    assert [line.split() for line in text.parts_text(sides).splitlines()[2:4]] == [
+    assert [line.split() for line in text.components_text(sides).splitlines()[2:4]] == [
         ["same", "0", "1"],
         ["gone", "1", "1"],
     ]
