@@ -1,13 +1,16 @@
-"""Which component of a run a leaf belongs to, by its path, and what an exact resume would lack without it.
+"""Which component of a run each value of a checkpoint belongs to, and what an exact resume would lack.
 
-Components: model (or adapter), optimizer, scheduler, rng, data, progress, ema, scaler, other. A path says what its
-writer called the thing, no more: for files of unknown layout this is a reading of names, and says so. Values are never
-loaded.
+Components: model (or adapter), optimizer, scheduler, rng, data, progress, ema, scaler, other. The form of a value
+decides (`forms.py`), then the keys that lead to it, from the top down; the name of a file says what is in it only where
+neither does. Tensors are never loaded.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+
+from dora_repro.checkpoint.forms import GENERATORS, Form, form_of, is_number, is_tensor
+from dora_repro.checkpoint.guard import FileValue
 
 COMPONENTS = (
     "model",
@@ -21,8 +24,6 @@ COMPONENTS = (
     "scaler",
     "other",
 )
-TORCH_CPU_STATE = (5056,)  # bytes of the state of torch's CPU generator
-PYTHON_STATE = (625,)  # numbers of the state of Python's generator: 624 words and a place
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Entry:
         shape: of a tensor or array; of a list, its length.
         nbytes: bytes of its elements.
         text: the value, where it is short.
+        form: what it is, or is a part of, by its form, as "numpy generator" or "optimizer state"; empty where its form
+            says nothing.
     """
 
     path: str
@@ -46,6 +49,7 @@ class Entry:
     shape: tuple[int, ...] | None
     nbytes: int
     text: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,135 +80,182 @@ CONSEQUENCES = {
     "start from zero unless the caller gives them.",
 }
 
-_BY_LAYOUT = {
+# Layouts whose keys are known: what lies under each. "" is what lies under any.
+_BY_LAYOUT: Mapping[str, Mapping[str, str]] = {
     "kit": {"dora": "adapter", "optimizer": "optimizer", "scheduler": "scheduler", "rng": "rng"}
-    | {"data": "data", "progress": "progress"},
-    "study parameters": {"": "adapter"},
-    "study random states": {"": "rng"},
-    "peft weights": {"": "adapter"},
-    "state_dict": {"": "model"},
-    "optimizer": {"": "optimizer"},
+    | {"data": "data", "progress": "progress", "": "other"},
+    "accelerate states": {"step": "other"},  # of gradient accumulation: where a run stands, its own loop knows
     "lightning": {"state_dict": "model", "optimizer_states": "optimizer", "lr_schedulers": "scheduler"}
     | {"loops": "progress", "callbacks": "progress", "epoch": "progress", "global_step": "progress"}
     | {"native_amp_scaling_state": "scaler", "MixedPrecision": "scaler", "MixedPrecisionPlugin": "scaler"}
     | {"hyper_parameters": "other", "hparams_name": "other", "datamodule_hyper_parameters": "other"},
 }
 
-# Names of the files of Trainer, Accelerate, peft and study folders.
-_BY_FILE = (
-    (r"adapter_model.*", "adapter"),
-    (r"epoch\d+_dora_params\.pth", "adapter"),
-    (r"(pytorch_)?model.*\.(safetensors|bin|pt|pth)", "model"),
-    (r"optimizer.*\.(pt|bin)", "optimizer"),
-    (r"scheduler.*\.(pt|bin)", "scheduler"),
-    (r"rng_state.*\.pth|random_states_\d+\.pkl|epoch\d+_random_states\.pth", "rng"),
-    (r"sampler.*\.bin|dl_state_dict.*\.bin", "data"),
-    (r"trainer_state\.json", "progress"),
-    (r"scaler.*\.(pt|bin)", "scaler"),
-    (r".*\.json|training_args\.bin", "other"),
-)
-
-# Words in the first part of a path, for everything else; the first that fits. `model_ema` is an average, not the model.
+# Words in a key; the first that fits. `model_ema` is an average, not the model.
 _BY_WORD = (
+    (r"config\w*|cfg|args|arguments|hparams|hyper\w*|settings|options|arch|architecture|version", "settings"),
     (r"ema|swa|shadow|averaged|average", "ema"),
     (r"scaler|amp|loss_scale", "scaler"),
     (r"sched\w*|lr_sched\w*|warmup", "scheduler"),
     (r"optim\w*|opt|opts", "optimizer"),
-    (r"rng\w*|random\w*|seeds?", "rng"),
     (r"data|dataset|\w*loader|\w*sampler|batch_idx|samples_seen", "data"),
+    (r"rng\w*|random\w*|seeds?", "rng"),
     (r"dora\w*|lora\w*|adapters?|peft", "adapter"),
     (r"model\w*|state_dict|net|network|module|weights|params|backbone|encoder|decoder", "model"),
     (r"generator|discriminator|criterion|head", "model"),
     (r"\w*epochs?|\w*steps?|iter\w*|progress|counters?|history|metrics?", "progress"),
     (r"best\w*|\w*loss\w*|patience|early\w*", "progress"),
 )
+_PARAMETER = re.compile(
+    r"(?:.*[._])?(?:weight|bias|gamma|beta|running_mean|running_var|num_batches_tracked|m|delta_D_[AB]|lora_\w+)"
+)
+_ADAPTER = re.compile(r".+\.(?:m|D|delta_D_[AB]|lora_\w+(?:\..+)?)")
+_OF_CUDA = re.compile(r"cuda|gpu|rng|random|generator|seed")
+_BY_FORM = {
+    Form.OPTIMIZER: "optimizer",
+    Form.SCHEDULER: "scheduler",
+    Form.SCALER: "scaler",
+    Form.LOADER: "data",
+    Form.SETTINGS: "settings",
+}
+_LOOSE = ("", "rng", "progress")  # what a key inside may still change
+_BESIDE_MODEL = ("optimizer", "scheduler", "scaler", "rng", "ema")  # what may lie under a key such as `model_state`
 
 
-def component_of(path: str, layout: str, dtype: str | None, shape: tuple[int, ...] | None) -> str:
-    """The component of a leaf.
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a value on the way through a file is.
+
+    Attributes:
+        component: one of COMPONENTS; "settings" for what only describes the run; empty where nothing said it.
+        form: what it is by its form, or lies in.
+        settled: whether no key inside may change the component.
+        named: the keys that lead to it, in small letters.
+    """
+
+    component: str = ""
+    form: Form = Form.NONE
+    settled: bool = False
+    named: str = ""
+
+
+def judge(around: Role, key: FileValue, value: FileValue) -> Role:
+    """What a value is, by its form, else by its key, else as what is around it.
 
     Args:
-        path: of the leaf.
-        layout: of its file, a key of `contents.LAYOUTS`.
-        dtype: of a tensor or array, without "torch."; None for anything else.
-        shape: of a tensor, array or list.
+        around: what the container is.
+        key: of the value in the container; None at the top of a file.
+        value: as the file holds it.
     """
-    first, _, rest = path.partition("/")
-    table = _BY_LAYOUT.get(layout)
-    if table is not None:
-        found = table.get("") or table.get(first, "other" if layout == "kit" else None)
-        if layout == "lightning" and "combined_loader" in path:
-            return "data"
-        if found:
-            return found
-    for pattern, component in _BY_FILE:
-        if re.fullmatch(pattern, first):
-            return component
-    if re.fullmatch(r".*\.(pt|pth|bin|ckpt|pkl|safetensors)", first) and rest:
-        return component_of(rest, "generic", dtype, shape)
-    found = _by_word(first)
-    # What looks like the state of a generator is one, whatever its name; a loader's own belongs to the data.
-    if dtype == "uint8" and shape == TORCH_CPU_STATE and found in ("model", "other"):
-        return "rng"
-    return found
+    named = f"{around.named}/{key}".lower() if isinstance(key, str) else around.named
+    around = replace(around, named=named)
+    if around.form not in (Form.NONE, Form.TENSORS, Form.MODULE):
+        # Inside a known form; a generator in the state of a loader or an optimizer stays one, and theirs.
+        form = form_of(value)
+        return replace(around, form=form) if form in GENERATORS and around.form not in GENERATORS else around
+    word = by_word(key) if isinstance(key, str) else ""
+    form = form_of(value)
+    if form in GENERATORS:
+        if form is not Form.CUDA or _OF_CUDA.search(named) or around.component == "rng":
+            owned = around.component in ("data", "ema") or word == "data"
+            return replace(around, component="data" if owned else "rng", form=form, settled=True)
+        form = Form.NONE
+    if form in _BY_FORM:
+        return replace(around, component=_BY_FORM[form], form=form, settled=True)
+    if around.settled:
+        return around
+    if form is Form.MODULE:
+        return replace(around, component="ema" if word == "ema" else "model", form=form, settled=True)
+    return _by_key(around, word, form, key, value)
 
 
-def generators_found(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries, with those that look like the state of numpy's or Python's generator moved to rng."""
-    seats = {
-        entry.path.rpartition("/")[0] + "/"
-        for entry in entries
-        if entry.component in ("model", "other")
-        and (entry.text == "'MT19937'" or (entry.kind == "list" and entry.shape == PYTHON_STATE))
-    }
-    if not seats:
-        return entries
-    return tuple(
-        replace(entry, component="rng") if entry.path.rpartition("/")[0] + "/" in seats - {"/"} else entry
-        for entry in entries
-    )
+def _by_key(around: Role, word: str, form: Form, key: FileValue, value: FileValue) -> Role:
+    """What the key says of a value that is nothing by its form but perhaps a state_dict."""
+    if form is Form.TENSORS:
+        speaks = word not in ("", "rng", "progress") and (around.component in _LOOSE or word == "ema")
+        return replace(around, component=word if speaks else around.component or _of_names(value), form=form)
+    if around.form is Form.TENSORS:
+        # The parameters of a state_dict are not read word by word (`data_bn.weight`); what the loop added to them is.
+        return around if is_tensor(value) else replace(around, component=word or "other", form=Form.NONE)
+    if not around.component and is_tensor(value) and isinstance(key, str) and "." in key and _PARAMETER.fullmatch(key):
+        return replace(around, component="adapter" if _ADAPTER.fullmatch(key) else "model")
+    if word == "settings":
+        return replace(around, component=word, settled=True)
+    if around.component == "model":
+        inside = word in _BESIDE_MODEL and isinstance(value, (Mapping, list, tuple))
+        return replace(around, component=word) if inside or (word == "progress" and is_number(value)) else around
+    if word and around.component in _LOOSE:
+        return replace(around, component=word)
+    if around == Role() and isinstance(key, int) and is_number(value):
+        return replace(around, component="progress")  # (model, optimizer, 3)
+    if not around.component and is_tensor(value) and isinstance(key, str) and _PARAMETER.fullmatch(key):
+        return replace(around, component="model")
+    return around
 
 
-def _by_word(first: str) -> str:
+def _of_names(value: FileValue) -> str:
+    """Whether names are those of an adapter, most of them, or of a whole model."""
+    names = [key for key, inner in value.items() if is_tensor(inner)] if isinstance(value, Mapping) else []
+    of_adapter = [name for name in names if isinstance(name, str) and _ADAPTER.fullmatch(name)]
+    return "adapter" if 2 * len(of_adapter) > len(names) else "model"
+
+
+def by_word(name: str) -> str:
+    """The component that a key speaks of, "settings" for what only describes the run; empty where it says nothing."""
     # camelCase and dots part words as underscores do.
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", first).lower().replace(".", "_").replace("-", "_")
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace(".", "_").replace("-", "_").replace(" ", "_")
     for pattern, component in _BY_WORD:
         if re.search(rf"(?:^|_)(?:{pattern})(?:$|_)", words):
             return component
-    return "other"
+    return ""
 
 
-def lacks(entries: Iterable[Entry], layout: str) -> tuple[Lack, ...]:
+def role_in_layout(layout: str, key: FileValue) -> Role | None:
+    """What lies under a top-level key of a layout that is known; None where it does not say.
+
+    Args:
+        layout: of the file, a key of `contents.LAYOUTS`.
+        key: at the top of the file.
+    """
+    table = _BY_LAYOUT.get(layout)
+    found = table.get(key, table.get("")) if table is not None and isinstance(key, str) else None
+    if found is None:
+        return None
+    form = next((form for form, component in _BY_FORM.items() if component == found != "data"), Form.NONE)
+    return Role(found, form, settled=True, named=str(key).lower())
+
+
+def lacks(entries: Iterable[Entry], layout: str = "generic") -> tuple[Lack, ...]:
     """What an exact resume would lack, in the order in which a run would miss it.
 
     Args:
-        entries: of one checkpoint.
-        layout: of its file, a key of `contents.LAYOUTS`.
+        entries: of all files of one checkpoint.
+        layout: of the checkpoint, a key of `contents.LAYOUTS`.
     """
-    held: set[str] = set()
-    for entry in entries:
-        if layout == "kit" and entry.path == "rng/cuda":
-            held.add("rng.cuda")  # an empty list says that no device was in use
-        if entry.component == "rng":
-            held |= {f"rng.{source}" for source in _generators(entry)}
-        else:
-            held.add("model" if entry.component == "adapter" else entry.component)
+    held = {part for entry in entries for part in _parts(entry)}
     if layout == "trainer" and "progress" in held:
         held.add("data")  # the Trainer finds its place again by its seed and by skipping `global_step` batches
     return tuple(Lack(part, text) for part, text in CONSEQUENCES.items() if part not in held)
 
 
-def _generators(entry: Entry) -> set[str]:
-    """Whose state an rng entry is: by what it looks like, else by its name; empty entries hold nothing."""
-    path = entry.path.lower()
-    if entry.kind == "none" or entry.shape == (0,):
-        return set()
-    if "cuda" in path:
-        return {"cuda"}
-    if entry.kind in ("tensor", "array") and entry.dtype == "uint8":
-        return {"torch"}
-    if entry.text == "'MT19937'" or re.search(r"numpy|(^|[/_.])np([/_.]|$)", path):
-        return {"numpy"}
-    if entry.kind == "list" and entry.shape == PYTHON_STATE:
-        return {"python"}
-    return set()
+def _parts(entry: Entry) -> tuple[str, ...]:
+    """The keys of CONSEQUENCES that an entry accounts for: names and texts alone hold no state."""
+    if entry.component == "rng":
+        return _generators(entry)
+    if entry.component in ("scheduler", "scaler") and entry.kind == "none":
+        return (entry.component,)  # it says that the run has none
+    if entry.component in ("model", "adapter"):
+        return ("model",) if entry.kind in ("tensor", "array") else ()
+    if (entry.kind in ("none", "text", "bool") and not entry.form) or entry.shape == (0,):
+        return ()
+    if entry.component == "optimizer" and not entry.form and entry.kind not in ("tensor", "array"):
+        return ()
+    return (entry.component,)
+
+
+def _generators(entry: Entry) -> tuple[str, ...]:
+    """Whose state an rng entry is, by its form; an empty list for CUDA says that no device was in use."""
+    if entry.form in GENERATORS:
+        return (f"rng.{entry.form.partition(' ')[0]}",)
+    of_cuda = "cuda" in entry.path.lower()
+    return ("rng.cuda",) if of_cuda and (entry.shape == (0,) or entry.kind in ("tensor", "array")) else ()

@@ -1,30 +1,37 @@
 """What a checkpoint holds, by component, and what an exact resume from it would lack.
 
-`inspect` lists from names and sizes alone: no bytes of tensors are read, so that a file of any size takes the
-memory of its list. Known by their marks: this kit's file, the study's two, adapters of peft, folders of the
-transformers Trainer and of Accelerate, checkpoints of Lightning, folders of torch.distributed.checkpoint; a
-plain state_dict, an optimizer's, and anything else, read by its names. None of these libraries is imported.
+`inspect` lists from keys, forms and sizes: no bytes of tensors are read, so that a file of any size takes the memory of
+its list. Known by their marks: this kit's file, the study's two, adapters of peft, folders of the transformers Trainer
+and of Accelerate, checkpoints of Lightning, folders of torch.distributed.checkpoint; a plain state_dict, that of an
+optimizer, and anything else, read by its keys and by what lies under them (`components.py`). A run's folder is a series
+of checkpoints, and a file is listed with what lies beside it of the same one (`runs.py`). None of these libraries is
+imported.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
 import torch
 
-from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, component_of, generators_found, lacks
+from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, Role, by_word, judge, lacks, role_in_layout
+from dora_repro.checkpoint.forms import GENERATORS, Form, form_of
 from dora_repro.checkpoint.guard import FileValue, guarded
 from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_study_name
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
-from dora_repro.checkpoint.reading import flatten, key_text, members
+from dora_repro.checkpoint.reading import files_of_part
+from dora_repro.checkpoint.runs import RunFolder, beside, is_one_checkpoint, members, run_of
 from dora_repro.checkpoint.tensors import TensorEntry
+from dora_repro.checkpoint.unpickling import Stub
+from dora_repro.checkpoint.walking import Judge, key_text, leaf_value, walk
 
 LAYOUTS = {
     "kit": "checkpoint of this kit",
     "study parameters": "the study's DoRA parameters (dora-only)",
     "study random states": "the study's random states",
+    "accelerate states": "random states of Accelerate",
     "study folder": "folder of the study's files",
     "peft": "folder of a peft adapter",
     "peft weights": "weights of a peft adapter",
@@ -35,7 +42,8 @@ LAYOUTS = {
     "state_dict": "state_dict of a model",
     "optimizer": "state_dict of an optimizer",
     "folder": "folder of checkpoint files",
-    "generic": "file of an unknown layout, read by its names",
+    "run": "folder of a run",
+    "generic": "file of an unknown layout, read by its keys",
 }
 TEXT_LENGTH = 60
 
@@ -50,8 +58,11 @@ class Contents:
         file_format: "torch zip", "torch legacy", "pickle", "safetensors", "dcp", "json" or "folder".
         entries: its leaves, in the order of the file.
         stubs: names of what would have been objects, once each.
-        missing: what an exact resume would lack.
+        missing: what an exact resume would lack, over all files of the checkpoint: those beside it, too. Of a run, what
+            each of its checkpoints lacks.
         notes: what else there is to know, one sentence each.
+        checkpoints: of a run, its checkpoints by number; empty for one checkpoint.
+        unit: what these numbers count.
     """
 
     path: str
@@ -61,6 +72,8 @@ class Contents:
     stubs: tuple[str, ...]
     missing: tuple[Lack, ...]
     notes: tuple[str, ...] = ()
+    checkpoints: "tuple[tuple[int, Contents], ...]" = ()
+    unit: str = ""
 
     @property
     def description(self) -> str:
@@ -79,44 +92,165 @@ class Contents:
 
 
 def inspect(path: str | os.PathLike[str]) -> Contents:
-    """List a checkpoint file or folder, without reading the bytes of its tensors.
+    """List a checkpoint file or folder, or the folder of a run, without reading the bytes of its tensors.
 
-    Checksums of tensors are therefore not checked here (`reading.read` does).
+    Checksums of tensors are therefore not checked here (`reading.read` does). What a file lacks is looked for in the
+    files beside it that belong to the same checkpoint, too.
 
     Raises:
         BadInput: missing, empty, truncated, damaged, hostile or no checkpoint.
     """
     path = Path(path)
-    stubs: list[str] = []
-    notes: tuple[str, ...] = ()
-    flat: dict[str, FileValue] = {}
     if kind_of(path) is Kind.FOLDER:
-        files = members(path)
-        layout, file_format = _folder_layout({file.name for file in files}), "folder"
-        for member in files:
-            with guarded(member):
-                inside = flatten(open_tree(member).root, stubs)
-                flat |= {f"{member.name}/{inner}": value for inner, value in inside.items()}
-        folders = sorted(inner.name for inner in path.iterdir() if inner.is_dir())
-        if folders:
-            notes += (f"not read: the folders {', '.join(map(key_text, folders[:10]))}",)
-    else:
         with guarded(path):
-            tree = open_tree(path)
-            flat = flatten(tree.root, stubs)
-        layout, file_format = _file_layout(tree.root, tree.kind), tree.kind
-    # The name of a file of unknown layout (`rng_state.pth`) says what the names in it may not.
-    file = f"{path.name}/" if layout == "generic" else ""
-    entries = generators_found(tuple(_entry(name, value, layout, file) for name, value in flat.items()))
-    if any(entry.component == "adapter" for entry in entries):
-        notes += ("the weights under the adapter are not in the file; the run must build the same ones",)
-    if layout == "trainer":
-        notes += ("the Trainer finds its place in the data by its seed, and by skipping global_step steps",)
-    if layout in ("generic", "folder"):
-        notes += ("the layout is unknown: components are inferred from names alone",)
-    return Contents(
-        str(path), layout, file_format, entries, tuple(dict.fromkeys(stubs)), lacks(entries, layout), notes
+            run = run_of(path)
+        return look(path) if run is None else _of_run(path, run)
+    found = look(path)
+    return found if not found.missing or path.is_dir() else _with_neighbours(found, path)
+
+
+def look(path: str | os.PathLike[str]) -> Contents:
+    """As `inspect`, of one file or of the folder of one checkpoint alone.
+
+    Raises:
+        BadInput: as `inspect`.
+    """
+    path = Path(path)
+    if kind_of(path) is not Kind.FOLDER:
+        return _of_files(path, {"": path}, "")
+    files = {file.relative_to(path).as_posix(): file for file in members(path)}
+    found = _of_files(path, files, _folder_layout(set(files)))
+    read = {file.parent if file.is_file() else file for file in files.values()}
+    folders = [
+        inner
+        for inner in sorted(path.iterdir())
+        if inner.is_dir() and not any(inner == place or inner in place.parents for place in read)
+    ]
+    if not folders:
+        return found
+    names = ", ".join(key_text(inner.name) for inner in folders[:10])
+    return replace(found, notes=(f"not read: the folders {names}", *found.notes))
+
+
+def _of_run(folder: Path, run: RunFolder) -> Contents:
+    """The checkpoints of a run's folder, each over all of its files."""
+    checkpoints = []
+    for number, paths in run.checkpoints.items():
+        files = {name: file for path in paths for name, file in files_of_part(path).items()}
+        layout = _folder_layout(set(files)) if len(paths) > 1 or paths[0].is_dir() else ""
+        checkpoints.append((number, _of_files(folder, files, layout)))
+    entries = tuple(
+        replace(entry, path=f"{run.unit}{number}/{entry.path}") for number, one in checkpoints for entry in one.entries
     )
+    stubs = tuple(dict.fromkeys(name for _, one in checkpoints for name in one.stubs))
+    every = [set(one.missing) for _, one in checkpoints]
+    missing = tuple(lack for lack in checkpoints[0][1].missing if all(lack in lacking for lacking in every))
+    notes = tuple(dict.fromkeys(note for _, one in checkpoints for note in one.notes))
+    if run.aside:
+        notes += (f"not part of the series: {', '.join(map(key_text, run.aside[:10]))}",)
+    return Contents(str(folder), "run", "folder", entries, stubs, missing, notes, tuple(checkpoints), run.unit)
+
+
+def _with_neighbours(found: Contents, path: Path) -> Contents:
+    """What a file lacks, less what lies beside it in files of the same checkpoint."""
+    others = []
+    for file in beside(path):
+        with guarded(file):
+            others.append((file, look(file)))
+    helpful = [(file, one) for file, one in others if one.missing != lacks(())]
+    if not helpful:
+        return found
+    names_beside = {file.name for file, _ in others if file.parent == path.parent} | {path.name}
+    layout = _folder_layout(names_beside) if is_one_checkpoint(names_beside) else found.layout
+    missing = lacks([*found.entries, *(entry for _, one in helpful for entry in one.entries)], layout)
+    if found.missing == missing:
+        return found
+    parts = [", ".join(name for name in one.components if name != "other") for _, one in helpful]
+    places = [key_text(os.path.relpath(file, path.parent)) for file, _ in helpful]
+    names = ", ".join(f"{place} ({held})" for place, held in zip(places, parts, strict=True))
+    return replace(found, missing=missing, notes=(*found.notes, f"beside it, of the same checkpoint: {names}"))
+
+
+def _of_files(path: Path, files: Mapping[str, Path], layout: str) -> Contents:
+    """What files hold together; the layout and format are those of the file, where it is one alone."""
+    entries: list[Entry] = []
+    stubs: list[str] = []
+    layouts, file_format = [], "folder"
+    for name, file in files.items():
+        with guarded(file):
+            tree = open_tree(file)
+            own = _file_layout(tree.root, tree.kind)
+            above = f"{name}/" if name else ""
+            entries += _entries(tree.root, above, own, _hint(name), stubs)
+        layouts.append(own)
+        file_format = "folder" if name else tree.kind
+    layout = layout or (layouts[0] if len(layouts) == 1 else "folder")
+    missing = lacks(entries, layout)
+    found = Contents(str(path), layout, file_format, tuple(entries), tuple(dict.fromkeys(stubs)), missing)
+    return replace(found, notes=_notes(found))
+
+
+def _notes(found: Contents) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    parts = found.components
+    if "adapter" in parts and "model" not in parts:
+        notes += ("the weights under the adapter are not in the file; the run must build the same ones",)
+    if found.layout == "trainer":
+        notes += ("the Trainer finds its place in the data by its seed, and by skipping global_step steps",)
+    if found.layout in ("generic", "folder"):
+        notes += ("the layout is unknown: components are told by the keys, and by the form of what lies under them",)
+    return notes
+
+
+def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[str]) -> list[Entry]:
+    """The leaves of one file, described.
+
+    Args:
+        root: the values of the file.
+        above: put before each path.
+        layout: of the file.
+        hint: the component that the file's name speaks of, for what neither form nor keys tell.
+        stubs: filled with the names of what would have been objects.
+    """
+    found = []
+    for node in walk(root, Role(), _judge_in(layout)):
+        if isinstance(node.value, Stub):
+            stubs.append(key_text(node.value))
+        if node.leaf:
+            component = _component(node.tag, hint)
+            path = above + node.path if node.path else above.rstrip("/")
+            kind, dtype, shape, nbytes, text = _described(leaf_value(node.value))
+            found.append(Entry(path, component, kind, dtype, shape, nbytes, text, _form_in_words(node.tag)))
+    return found
+
+
+def _component(role: Role, hint: str) -> str:
+    """The component of a leaf; a file's name counts where nothing else says whose generator it is, or what."""
+    if role.component == "rng" and hint == "data" and "rng" not in role.named:
+        return "data"
+    component = role.component or hint or "other"
+    return "other" if component == "settings" else component
+
+
+def _form_in_words(role: Role) -> str:
+    return "" if role.form in (Form.TENSORS, Form.SETTINGS) else str(role.form)
+
+
+def _judge_in(layout: str) -> Judge[Role]:
+    """As `components.judge`, where the keys at the top of a layout, or some inside, are known."""
+
+    def judged(around: Role, key: FileValue, value: FileValue) -> Role:
+        if layout == "lightning" and key == "combined_loader":
+            return Role("data", Form.LOADER, settled=True)
+        known = role_in_layout(layout, key) if around == Role() and key is not None else None
+        return known if known is not None and form_of(value) not in GENERATORS else judge(known or around, key, value)
+
+    return judged
+
+
+def _hint(name: str) -> str:
+    """What the name of a file in a folder suggests."""
+    return by_word(name.rpartition("/")[2].partition(".")[0]) if name else ""
 
 
 def _folder_layout(names: set[str]) -> str:
@@ -143,19 +277,19 @@ def _file_layout(root: FileValue, kind: str) -> str:
         return "study parameters"
     if keys <= set(RANDOM_STATE_KEYS):
         return "study random states"
+    if {"random_state", "numpy_random_seed", "torch_manual_seed"} <= keys:
+        return "accelerate states"
     if "pytorch-lightning_version" in keys or {"state_dict", "optimizer_states"} <= keys:
         return "lightning"
     if keys == {"state", "param_groups"}:
         return "optimizer"
-    names = [key for key in keys if isinstance(key, str)]
-    if len(names) == len(keys) and all(isinstance(value, (TensorEntry, torch.Tensor)) for value in root.values()):
-        return "peft weights" if any(".lora_" in name for name in names) else "state_dict"
+    if all(isinstance(key, str) and _is_parameter(value) for key, value in root.items()):
+        return "peft weights" if any(".lora_" in str(key) for key in keys) else "state_dict"
     return "generic"
 
 
-def _entry(path: str, value: FileValue, layout: str, file: str) -> Entry:
-    kind, dtype, shape, nbytes, text = _described(value)
-    return Entry(path, component_of(file + path, layout, dtype, shape), kind, dtype, shape, nbytes, text)
+def _is_parameter(value: FileValue) -> bool:
+    return isinstance(value, (TensorEntry, torch.Tensor)) and form_of(value) is not Form.TORCH
 
 
 def _described(value: FileValue) -> tuple[str, str | None, tuple[int, ...] | None, int, str]:

@@ -102,9 +102,28 @@ _FACTORIES: dict[str, Callable[[], FileValue]] = {
 }
 
 
+class UnmadeFactory:
+    """In place of a function of the file that a defaultdict calls for missing keys: known by name, and never called.
+
+    Args:
+        name: of the function.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self) -> FileValue:
+        raise KeyError(f"{self.name} is not called")
+
+    def __repr__(self) -> str:
+        return self.name
+
+
 def _defaultdict(factory: FileValue = None, items: FileValue = ()) -> FileValue:
-    known = _FACTORIES.get(factory.name) if isinstance(factory, Stub) else None
-    return _mapping(lambda: defaultdict(known))(items)
+    made: Callable[[], FileValue] | None = None
+    if isinstance(factory, Stub):
+        made = _FACTORIES.get(factory.name) or UnmadeFactory(factory.name)
+    return _mapping(lambda: defaultdict(made))(items)
 
 
 def _deque(items: FileValue = (), maxlen: FileValue = None) -> deque[FileValue]:

@@ -1,29 +1,23 @@
 """Reading checkpoints as data: a whole file, or its leaves one at a time.
 
 `read` loads everything. `leaves_of_file` knows all readable paths at once and loads values on access, so that
-two files of any size can be compared leaf by leaf in the memory of their largest storage. What is a leaf: a
-tensor, an array, a plain value, a list or tuple of nothing but plain values, an empty container. A stub (what
-was an object) has the leaf `…/__class__` (its name as text) beside those of its arguments, state, items and
-entries. Formats and safety: `opening.py`.
+two files of any size can be compared leaf by leaf in the memory of their largest storage. What is a leaf, and how its
+path reads: `walking.py`. Which files of a folder belong together: `runs.py`. Formats and safety: `opening.py`.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from dora_repro.checkpoint.guard import FileValue, Malformed, guarded
-from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
-from dora_repro.checkpoint.tensors import Storage, TensorEntry, loaded, stored_tensor
-from dora_repro.checkpoint.unpickling import MAX_DEPTH, Stub
-from dora_repro.errors import BadInput
-
-# Values visited; shared containers count each time, so that a small pickle cannot stand for many.
-MAX_VISITED = 1_000_000
-PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None))
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".safetensors", ".json")
+from dora_repro.checkpoint.components import Role, judge
+from dora_repro.checkpoint.forms import GENERATORS, Form
+from dora_repro.checkpoint.guard import FileValue, guarded
+from dora_repro.checkpoint.opening import Kind, Tree, kind_of, open_tree
+from dora_repro.checkpoint.runs import members, run_of
+from dora_repro.checkpoint.structure import Structure
+from dora_repro.checkpoint.tensors import TensorEntry, loaded
+from dora_repro.checkpoint.walking import leaf_value, walk
 
 
 def read(path: str | os.PathLike[str]) -> FileValue:
@@ -43,10 +37,14 @@ class Leaves(Mapping[str, FileValue]):
     Args:
         flat: path -> value, or the entry of a tensor.
         file_of: the file that a path is in, for errors.
+        about: what else the walk saw.
     """
 
-    def __init__(self, flat: Mapping[str, FileValue], file_of: Callable[[str], Path]) -> None:
+    def __init__(
+        self, flat: Mapping[str, FileValue], file_of: Callable[[str], Path], about: "About | None" = None
+    ) -> None:
         self._flat, self._file_of = flat, file_of
+        self.about = about or About()
 
     def __len__(self) -> int:
         return len(self._flat)
@@ -71,126 +69,118 @@ class Leaves(Mapping[str, FileValue]):
         """The value, or for a tensor its `TensorEntry` (dtype, shape, nbytes): nothing is loaded."""
         return self._flat[path]
 
+    def renamed(self, names: Mapping[str, str]) -> "Leaves":
+        """The same leaves, some by other paths.
+
+        Args:
+            names: path -> the path that it is to have, which no other leaf has.
+        """
+        flat = {names.get(path, path): value for path, value in self._flat.items()}
+        old = {name: path for path, name in names.items()}
+        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), self.about.renamed(names))
+
+
+@dataclass
+class About:
+    """What the walk through a checkpoint saw beside its leaves.
+
+    Attributes:
+        structure: types of containers and keys, attributes of tensors, what shares memory.
+        generators: path of the state of a generator -> its form, and the value that holds all of it.
+        optimizers: path of the state of an optimizer -> its value.
+        state_dicts: path of named tensors -> names and what stands for each.
+        shares: whether the format of its files can say that two tensors share memory.
+        run: unit and numbers of the checkpoints of a run; None for one checkpoint.
+    """
+
+    structure: Structure = field(default_factory=Structure)
+    generators: dict[str, tuple[Form, FileValue]] = field(default_factory=dict)
+    optimizers: dict[str, FileValue] = field(default_factory=dict)
+    state_dicts: dict[str, FileValue] = field(default_factory=dict)
+    shares: bool = True
+    run: tuple[str, tuple[int, ...]] | None = None
+
+    def renamed(self, names: Mapping[str, str]) -> "About":
+        """The same, with the paths of leaves renamed."""
+        moved = self.structure.renamed(names)
+        return About(moved, self.generators, self.optimizers, self.state_dicts, self.shares, self.run)
+
+
+@dataclass
+class _Collected:
+    """Leaves as they are found, file by file."""
+
+    flat: dict[str, FileValue] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    about: About = field(default_factory=About)
+
+    def add(self, file: Path, above: str) -> None:
+        """All leaves of one file, below a name."""
+        with guarded(file):
+            tree = open_tree(file)
+            self.about.structure.begin_file()
+            self.about.shares &= shares_memory(tree)
+            for node in walk(tree.root, Role(), judge):
+                path = "/".join(filter(None, (above, node.path)))
+                self.about.structure.add(path, node.value)
+                self._note(path, node.value, node.tag)
+                if node.leaf:
+                    self.flat[path], self.files[path] = leaf_value(node.value), file
+
+    def _note(self, path: str, value: FileValue, role: Role) -> None:
+        inside = any(path.startswith(f"{last}/") or path == last for last in list(self.about.generators)[-1:])
+        if role.form in GENERATORS and not inside:
+            self.about.generators[path] = role.form, value
+        elif role.form is Form.OPTIMIZER and isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
+            self.about.optimizers[path] = value
+        elif role.form is Form.TENSORS and role.component in ("model", "adapter") and isinstance(value, dict):
+            self.about.state_dicts[path] = value
+
+
+def shares_memory(tree: Tree) -> bool:
+    """Whether the format of a file can say that two of its tensors share memory."""
+    return tree.kind.startswith(("torch", "pickle"))
+
 
 def leaves_of_file(path: str | os.PathLike[str]) -> Leaves:
-    """All leaves of a checkpoint file, or of the files of a folder (each below its file's name).
+    """All leaves of a checkpoint file, of the files of a folder (each below its file's name), or of all checkpoints of
+    a run's folder (each below its number and its file's name).
 
     Raises:
         BadInput: as `reading.read`; or the file holds more values, or deeper ones, than a checkpoint does.
     """
-    place = Path(path)
+    place, found = Path(path), _Collected()
     if kind_of(place) is not Kind.FOLDER:
-        with guarded(place):
-            return Leaves(flatten(open_tree(place).root), lambda _: place)
-    flat: dict[str, FileValue] = {}
-    files: dict[str, Path] = {}
-    for file in members(place):
-        with guarded(file):
-            part = flatten(open_tree(file).root)
-        for inner, value in part.items():
-            whole = f"{file.name}/{inner}" if inner else file.name
-            flat[whole], files[whole] = value, file
-    return Leaves(flat, files.__getitem__)
+        found.add(place, "")
+        return Leaves(found.flat, lambda _: place, found.about)
+    for name, file in files_of_folder(place).items():
+        found.add(file, name)
+    run = run_of(place)
+    if run is not None:
+        found.about.run = run.unit, tuple(run.checkpoints)
+    return Leaves(found.flat, found.files.__getitem__, found.about)
 
 
-def members(folder: Path) -> list[Path]:
-    """The files of a folder that may be parts of a checkpoint, by name.
+def files_of_folder(folder: Path) -> dict[str, Path]:
+    """The files of a checkpoint's folder, or of a run's, by the first parts of their leaves' paths.
 
     Raises:
         BadInput: there are none, or the folder cannot be listed.
     """
     with guarded(folder):
-        found = (file for file in folder.iterdir() if file.suffix in CHECKPOINT_SUFFIXES and file.name[0] != ".")
-        files = sorted(file for file in found if file.is_file())
-    if not files:
-        raise BadInput(
-            f"cannot read {folder}: no file in it is a checkpoint ({' '.join(CHECKPOINT_SUFFIXES)}); name one"
-        )
-    return files
+        run = run_of(folder)
+    if run is None:
+        return {file.relative_to(folder).as_posix(): file for file in members(folder)}
+    found: dict[str, Path] = {}
+    for number, paths in run.checkpoints.items():
+        above = f"{run.unit}{number}"
+        for path in paths:
+            found |= {f"{above}/{name}": file for name, file in files_of_part(path).items()}
+    return found
 
 
-def flatten(root: FileValue, stubs: list[str] | None = None) -> dict[str, FileValue]:
-    """Path -> leaf of nested values, parts joined by "/".
-
-    Args:
-        root: the values of a file.
-        stubs: filled with the names of what would have been objects.
-
-    Raises:
-        Malformed: the values are too many, or nested too deep.
-    """
-    flat: dict[str, FileValue] = {}
-    on_way: set[int] = set()
-    visited = 0
-
-    # An explicit stack: the depth of a hostile file must not be the depth of this program's stack.
-    waiting: list[tuple[str, FileValue, int, bool]] = [("", root, 0, False)]
-    while waiting:
-        where, value, depth, done = waiting.pop()
-        if done:
-            on_way.discard(id(value))
-            continue
-        visited += 1
-        if visited > MAX_VISITED or depth > MAX_DEPTH:
-            raise Malformed(f"it holds more than {MAX_VISITED} values, or values nested deeper than {MAX_DEPTH}")
-        if stubs is not None and isinstance(value, Stub):
-            stubs.append(key_text(value))
-        children = _children(value)
-        if children is None:
-            _add(flat, where, _leaf_value(value))
-        elif id(value) in on_way:
-            _add(flat, where, "<a value that contains itself>")
-        else:
-            visited += len(children)
-            on_way.add(id(value))
-            waiting.append((where, value, depth, True))
-            for part, child in reversed(children):
-                waiting.append((f"{where}/{part}" if where else part, child, depth + 1, False))
-    return flat
-
-
-def key_text(key: FileValue) -> str:
-    """A key as part of a path: printable, on one line, of bounded length."""
-    text = key if isinstance(key, str) else key.name if isinstance(key, Stub) else str(key)
-    text = text if len(text) <= 300 else text[:300] + "…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text) or "''"
-
-
-def _leaf_value(value: FileValue) -> FileValue:
-    """The value that is compared for a leaf: bare storages as tensors of bytes, sets in order, bare names as text."""
-    if isinstance(value, Storage):
-        return stored_tensor(value, torch.uint8, 0, (value.nbytes,), (1,))
-    if isinstance(value, Stub):
-        return key_text(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(key_text(item) for item in value)
-    return value
-
-
-def _children(value: FileValue) -> list[tuple[str, FileValue]] | None:
-    """(part of path, value) of what is inside; None for a leaf."""
-    if isinstance(value, dict):
-        return [(key_text(key), item) for key, item in value.items()] or None
-    if isinstance(value, (list, tuple, deque)):
-        if all(isinstance(item, PLAIN) for item in value):
-            return None
-        return [(str(place), item) for place, item in enumerate(value)]
-    if isinstance(value, Stub):
-        if value.args is None:
-            return None
-        parts: list[tuple[str, FileValue]] = [("__class__", key_text(value))]
-        parts += [("args", value.args)] if value.args else []
-        parts += [("state", value.state)] if value.state is not None else []
-        parts += [("items", value.items)] if value.items else []
-        parts += [(f"entries/{key_text(key)}", item) for key, item in value.entries]
-        return parts
-    return None
-
-
-def _add(flat: dict[str, FileValue], where: str, value: FileValue) -> None:
-    """Keys that read the same (1 and "1") are distinguished by their order."""
-    name, number = where, 1
-    while name in flat:
-        number += 1
-        name = f"{where}#{number}"
-    flat[name] = value
+def files_of_part(path: Path) -> dict[str, Path]:
+    """One file or folder of a run's checkpoint: the files in it, by name; a sharded folder is one."""
+    if kind_of(path) is not Kind.FOLDER:
+        return {path.name: path}
+    return {file.relative_to(path).as_posix(): file for file in members(path)}

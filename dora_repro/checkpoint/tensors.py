@@ -135,6 +135,8 @@ class StoredTensor(TensorEntry):
         offset: of its first element in the storage, in elements.
         requires_grad: as it was saved.
         is_parameter: whether it was saved as a `torch.nn.Parameter`.
+        kind: name of the class of the user's own that it was of; empty for torch's.
+        attributes: that were set on it, as the file holds them; None where there are none. Loading leaves them out.
     """
 
     storage: Storage
@@ -142,6 +144,8 @@ class StoredTensor(TensorEntry):
     offset: int = 0
     requires_grad: bool = False
     is_parameter: bool = False
+    kind: str = ""
+    attributes: FileValue = None
 
     def load(self) -> torch.Tensor:
         start = self.storage.start // self.dtype.itemsize

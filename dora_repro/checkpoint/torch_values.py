@@ -35,6 +35,7 @@ STORAGE_DTYPES = {
     "QUInt2x4": torch.quint2x4,
 }
 DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+_TENSOR_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
 _LAYOUTS = {str(value): value for value in vars(torch).values() if isinstance(value, torch.layout)}
 
 
@@ -79,12 +80,20 @@ def tensor_constructors(finish: Finish, nested: Callable[[bytes], FileValue]) ->
     }
 
     def rebuilt(function: FileValue, kind: FileValue, args: FileValue, state: FileValue) -> FileValue:
-        """A tensor with attributes, or of a subclass: the tensor alone; the rest would take running code."""
+        """A tensor with attributes, or of a subclass: the tensor, with these noted; making them would run code."""
         if type(function) is not Stub or function.name not in tensors:
             return Stub("torch._tensor._rebuild_from_type_v2", (function, kind, args, state))
-        return tensors[function.name](*_arguments(args))
+        return _noted(tensors[function.name](*_arguments(args)), kind, state)
 
     return {**tensors, "torch._tensor._rebuild_from_type_v2": rebuilt}
+
+
+def _noted(value: FileValue, kind: FileValue, state: FileValue) -> FileValue:
+    """A tensor that is not loaded, with the name of its class and its attributes."""
+    if not isinstance(value, StoredTensor):
+        return value
+    name = kind.name if isinstance(kind, Stub) and kind.name not in _TENSOR_CLASSES else ""
+    return replace(value, kind=name, attributes=state or None)
 
 
 def _arguments(args: FileValue) -> tuple[FileValue, ...]:
@@ -132,7 +141,8 @@ def _parameter(
     data: FileValue, requires_grad: FileValue = True, hooks: FileValue = None, state: FileValue = None
 ) -> FileValue:
     if isinstance(data, StoredTensor):
-        return replace(data, requires_grad=bool(requires_grad), is_parameter=True)
+        entry = replace(data, requires_grad=bool(requires_grad), is_parameter=True)
+        return replace(entry, attributes=state) if state else entry
     if isinstance(data, torch.Tensor):
         return torch.nn.Parameter(data.detach(), bool(requires_grad))
     if isinstance(data, (MetaTensor, Stub)):

@@ -1,8 +1,6 @@
-"""The checkpoints of a folder by number, and what one of them holds: components, low-rank layers, digests.
+"""What one checkpoint of a run holds: components, low-rank layers, digests.
 
-Known are files `epoch7….pt` (this kit's, the study's two, beside each other or in folders such as
-`random_states`, Lightning's), `step20.pt`, folders `checkpoint-500` (peft, the Trainer); and, where no name has a
-number, files that hold their own `epoch`. Reading runs no code from a file (`dora_repro.checkpoint`).
+Which files belong to one checkpoint: `checkpoint/runs.py`. Reading runs no code from a file (`dora_repro.checkpoint`).
 """
 
 import math
@@ -16,18 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dora_repro.checkpoint.contents import Contents, inspect
+from dora_repro.checkpoint.contents import Contents, look
 from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.layouts import is_study_name, model_name
-from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, Leaves, key_text, leaves_of_file
+from dora_repro.checkpoint.reading import Leaves, leaves_of_file
+from dora_repro.checkpoint.walking import key_text
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest_array, digest_plain, digest_tensor, is_plain
 from dora_repro.subject.model import low_rank_update
 
 ALPHA = 16.0  # the study's; its files do not hold it
 MAX_WEIGHT = 1 << 28  # elements of a weight that is formed: small factors of a hostile file may stand for any size
-_NUMBER = re.compile(r"(?:^|[_.-])(epoch|step|checkpoint|ckpt)[=_-]?(\d{1,9})(?!\d)", re.IGNORECASE)
-_BESIDE = re.compile(r"(random_?states?|dora_?param\w*|rng\w*)", re.IGNORECASE)  # folders of parts, as in the study
 _PART = re.compile(
     r"(?:module\.)?(?P<layer>.+)\.(?:(?P<dora>m|delta_D_A|delta_D_B|D)|base_layer\.(?P<base>weight)"
     r"|(?P<lora>lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?)"
@@ -101,79 +98,6 @@ class Checkpoint:
     unread: list[tuple[str, str]] = field(default_factory=list)
 
 
-def files_by_number(folder: Path) -> tuple[str, dict[int, list[Path]], list[str]]:
-    """The checkpoint files of a folder by the number in their names.
-
-    Args:
-        folder: that a run saved to.
-
-    Returns:
-        what the numbers count (epoch, step or checkpoint), the files of each, and the names of files that were set
-        aside.
-
-    Raises:
-        BadInput: no such folder, or no checkpoint in it that has a number.
-    """
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise BadInput(f"{folder} is {what}: name a folder that holds the checkpoints of a run")
-    found: dict[str, dict[int, list[Path]]] = {}
-    others = []
-    for path in _candidates(folder):
-        match = _NUMBER.search(path.name)
-        if match is None:
-            others.append(path)
-            continue
-        unit = "checkpoint" if match[1].lower() == "ckpt" else match[1].lower()
-        found.setdefault(unit, {}).setdefault(int(match[2]), []).append(path)
-    if not found:
-        found, others = _by_progress(others)
-    if not found:
-        folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        inside = f"; it holds the folders {', '.join(map(key_text, folders[:6]))}" if folders else ""
-        raise BadInput(
-            f"{folder} holds no checkpoint with a number in its name (epoch3.pt, epoch3_dora_params.pth, "
-            f"step20.pt, checkpoint-500){inside}: name the folder that a run saved to"
-        )
-    unit = max(found, key=lambda unit: (len(found[unit]), unit == "epoch"))
-    aside = [path.name for path in others if path.suffix != ".json"]
-    aside += [path.name for other in found if other != unit for paths in found[other].values() for path in paths]
-    return unit, dict(sorted(found[unit].items())), sorted(aside)
-
-
-def _candidates(folder: Path) -> list[Path]:
-    """Checkpoint files, numbered folders, and the files in folders of parts; by name."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if _NUMBER.search(path.name):
-                found.append(path)
-            elif _BESIDE.fullmatch(path.name):
-                found += [file for file in sorted(path.iterdir()) if file.suffix in CHECKPOINT_SUFFIXES]
-        elif path.suffix in CHECKPOINT_SUFFIXES:
-            found.append(path)
-    return found
-
-
-def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]], list[Path]]:
-    """Files by the epoch stored in them, and those that have none or cannot be read."""
-    found: dict[int, list[Path]] = {}
-    others = []
-    for file in files:
-        try:
-            leaves = leaves_of_file(file)
-            epoch = leaves.get("progress/epoch", leaves.get("epoch"))
-        except BadInput:
-            epoch = None
-        if type(epoch) is int and 0 <= epoch < 10**9:
-            found.setdefault(epoch, []).append(file)
-        else:
-            others.append(file)
-    return ({"epoch": found} if found else {}), others
-
-
 def read_checkpoint(files: Sequence[Path], root: Path, alpha: float) -> Checkpoint:
     """Read the files of one number; one that cannot be read is reported in `unread`, and the others are read.
 
@@ -186,7 +110,7 @@ def read_checkpoint(files: Sequence[Path], root: Path, alpha: float) -> Checkpoi
     for file in files:
         name = file.relative_to(root).as_posix()
         try:
-            contents, leaves = inspect(file), leaves_of_file(file)
+            contents, leaves = look(file), leaves_of_file(file)
             layers, digests = layers_in(contents, leaves, alpha), _digests(contents, leaves)
         except BadInput as error:
             found.unread.append((name, str(error).replace(str(file), name)))

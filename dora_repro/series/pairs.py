@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dora_repro.checkpoint.runs import checkpoints_of
 from dora_repro.errors import BadInput
-from dora_repro.series.files import Checkpoint, files_by_number, read_checkpoint
+from dora_repro.series.files import Checkpoint, read_checkpoint
 from dora_repro.series.series import Series, relative_change
 
 
@@ -100,5 +101,5 @@ def _distances(one: Series, other: Series, number: int, same: bool, layers: tupl
 
 
 def _read_again(series: Series, number: int) -> Checkpoint:
-    _, files, _ = files_by_number(series.folder)
-    return read_checkpoint(files.get(number, []), series.folder, series.alpha)
+    files = checkpoints_of(series.folder).checkpoints.get(number, [])
+    return read_checkpoint(files, series.folder, series.alpha)

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dora_repro.series.files import ALPHA, Layer, files_by_number, read_checkpoint
+from dora_repro.checkpoint.runs import checkpoints_of
+from dora_repro.series.files import ALPHA, Layer, read_checkpoint
 
 MEASURES = {
     "magnitude": "‖m‖",
@@ -107,12 +108,12 @@ class Series:
             BadInput: no such folder, or no numbered checkpoint in it.
         """
         folder = Path(folder)
-        unit, files, ignored = files_by_number(folder)
-        numbers = tuple(files)
+        run = checkpoints_of(folder)
+        numbers = tuple(run.checkpoints)
         gaps, spacing = gaps_of(numbers)
         trajectory = _Trajectory(spacing)
         checkpoints = []
-        for number, paths in files.items():
+        for number, paths in run.checkpoints.items():
             checkpoint = read_checkpoint(paths, folder, alpha)
             trajectory.add(number, checkpoint.layers)
             checkpoints.append(replace(checkpoint, layers={}))
@@ -123,9 +124,9 @@ class Series:
             for checkpoint, of_layers in zip(checkpoints, trajectory.digests, strict=True)
         ]
         return cls(
-            folder, unit, numbers, layers, tuple(dict(checkpoint.components) for checkpoint in checkpoints),
+            folder, run.unit, numbers, layers, tuple(dict(checkpoint.components) for checkpoint in checkpoints),
             tuple(tuple(checkpoint.layouts) for checkpoint in checkpoints), gaps, spacing, tuple(unread),
-            tuple(ignored), measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
+            tuple(run.aside), measures, bool(np.isfinite(measures["to_base"]).any()), tuple(digests), alpha,
         )  # fmt: skip
 
     @classmethod

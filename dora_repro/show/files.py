@@ -1,7 +1,8 @@
 """What is in a checkpoint, and how two files differ, as text."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import groupby
 
 from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
@@ -25,18 +26,45 @@ def contents_text(contents: Contents, every: bool = False) -> str:
     for name, entries in contents.components.items():
         lines.append(f"{name:<10} {_component_line(entries)}")
         lines += [f"  {_entry_line(entry)}" for entry in entries] if every else []
+    lines += [f"  {line}" for line in _by_number(contents, _held)]
     if contents.stubs:
         lines.append(f"Objects in the file, left unread: {', '.join(contents.stubs)}")
     lines += [f"Note: {note}" for note in contents.notes]
+    return "\n".join([*lines, "", *_lacking(contents)])
+
+
+def _lacking(contents: Contents) -> list[str]:
+    """What an exact resume would lack; of a run, what it would from any of its checkpoints, and from some of them."""
+    lines = []
     if contents.missing:
-        lines += ["", "An exact resume would lack:"]
+        lines.append(f"An exact resume {'from any of them ' if contents.checkpoints else ''}would lack:")
         lines += [f"✗ {lack.part}: {lack.consequence}" for lack in contents.missing]
-    else:
-        lines += [
-            "",
-            "✓ By its names, all that an exact resume needs is there; only a check can tell whether it is complete.",
-        ]
-    return "\n".join(lines)
+    common = {lack.part for lack in contents.missing}
+
+    def beyond(one: Contents) -> str:
+        return ", ".join(lack.part for lack in one.missing if lack.part not in common)
+
+    lines += [f"✗ from {line}" for line in _by_number(contents, beyond)]
+    if not lines:
+        lines.append(
+            "✓ By its keys, all that an exact resume needs is there; only a check can tell whether it is complete."
+        )
+    return lines
+
+
+def _held(one: Contents) -> str:
+    return ", ".join(name for name in one.components if name != "other")
+
+
+def _by_number(contents: Contents, words: Callable[[Contents], str]) -> list[str]:
+    """A line for each stretch of a run's checkpoints that have the same words: `epoch 1–3: adapter, optimizer`."""
+    found = []
+    for text, group in groupby(contents.checkpoints, key=lambda checkpoint: words(checkpoint[1])):
+        numbers = [number for number, _ in group]
+        span = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
+        if text:
+            found.append(f"{contents.unit} {span}: {text}")
+    return found
 
 
 def contents_dict(contents: Contents) -> dict[str, Json]:
@@ -54,6 +82,14 @@ def contents_dict(contents: Contents) -> dict[str, Json]:
         "stubs": list(contents.stubs),
         "missing": {lack.part: lack.consequence for lack in contents.missing},
         "notes": list(contents.notes),
+        "unit": contents.unit,
+        "checkpoints": {
+            str(number): {
+                "components": {name: len(entries) for name, entries in one.components.items()},
+                "missing": [lack.part for lack in one.missing],
+            }
+            for number, one in contents.checkpoints
+        },
     }
 
 

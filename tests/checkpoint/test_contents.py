@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from dora_repro.checkpoint import contents
-from dora_repro.checkpoint.components import CONSEQUENCES, component_of
+from dora_repro.checkpoint.components import CONSEQUENCES, by_word
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.layouts import KIT_FORMAT, write_dora, write_study
 
@@ -101,19 +101,16 @@ def test_the_studys_folder_and_its_random_states(tmp_path):
     states = {"torch_rng_state": torch.get_rng_state(), "cuda_rng_state": None}
     states |= {"numpy_rng_state": numpy.random.get_state(), "python_rng_state": random.getstate()}
     write_study(tmp_path, 2, DORA, states)
+    lacking = ["optimizer", "scheduler", "rng.cuda", "data", "progress"]
     alone = inspect(tmp_path / "epoch2_random_states.pth")
     assert alone.layout == "study random states" and set(alone.components) == {"rng"}
-    assert [lack.part for lack in alone.missing] == [
-        "model",
-        "optimizer",
-        "scheduler",
-        "rng.cuda",
-        "data",
-        "progress",
-    ]
+    assert [lack.part for lack in alone.missing] == lacking  # the parameters lie beside it
+    assert alone.notes[-1] == "beside it, of the same checkpoint: epoch2_dora_params.pth (adapter)"
     both = inspect(tmp_path)
     assert both.layout == "study folder" and set(both.components) == {"adapter", "rng"}
-    assert missing(tmp_path) == ["optimizer", "scheduler", "rng.cuda", "data", "progress"]
+    assert missing(tmp_path) == lacking
+    (tmp_path / "epoch2_dora_params.pth").rename(tmp_path / "epoch3_dora_params.pth")
+    assert missing(tmp_path / "epoch2_random_states.pth") == ["model", *lacking]
 
 
 def test_a_trainer_folder(trained, tmp_path):
@@ -204,7 +201,7 @@ def test_state_dicts_alone(trained, tmp_path):
     }
 
 
-def test_a_file_of_a_plain_loop_is_read_by_its_names(usual, tmp_path):
+def test_a_file_of_a_plain_loop_is_read_by_its_keys(usual, tmp_path):
     data = usual | {
         "model_ema": {"w": torch.ones(1)},
         "gradScaler": {"scale": 2.0},
@@ -212,7 +209,7 @@ def test_a_file_of_a_plain_loop_is_read_by_its_names(usual, tmp_path):
     }
     torch.save(data, tmp_path / "file.pt")
     found = inspect(tmp_path / "file.pt")
-    assert found.layout == "generic" and "components are inferred from names alone" in found.notes[-1]
+    assert found.layout == "generic" and "components are told by the keys" in found.notes[-1]
     by_path = {entry.path: entry.component for entry in found.entries}
     assert by_path["model/0.weight"] == "model" and by_path["optimizer/state/0/exp_avg"] == "optimizer"
     assert by_path["model_ema/w"] == "ema" and by_path["gradScaler/scale"] == "scaler"
@@ -240,23 +237,24 @@ def test_generators_are_known_by_their_looks_whatever_they_are_called(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path, component",
+    "key, component",
     [
-        ("lr_scheduler/last_epoch", "scheduler"),
-        ("optimizer_state_dict/state", "optimizer"),
-        ("model_state_dict/w", "model"),
-        ("state_dict_ema/w", "ema"),
+        ("lr_scheduler", "scheduler"),
+        ("optimizer_state_dict", "optimizer"),
+        ("model_state_dict", "model"),
+        ("state_dict_ema", "ema"),
         ("best_loss", "progress"),
         ("global_step", "progress"),
-        ("trainLoader/x", "data"),
+        ("trainLoader", "data"),
         ("seed", "rng"),
+        ("dataloader_generator_state", "data"),
         ("optimum", "optimizer"),
-        ("demand", "other"),
-        ("config/lr", "other"),
+        ("demand", ""),
+        ("config", "settings"),
     ],
 )
-def test_names_are_read_word_by_word(path, component):
-    assert component_of(path, "generic", None, None) == component
+def test_keys_are_read_word_by_word(key, component):
+    assert by_word(key) == component
 
 
 def test_listing_reads_no_tensor(tmp_path, monkeypatch):
@@ -295,3 +293,172 @@ def test_a_complete_checkpoint_of_the_kits_training_lacks_nothing(tmp_path):
         "rng.cuda",
         "progress",
     ]
+
+
+# --- forms before names ------------------------------------------------------------------------------------------
+
+
+def lab(trained) -> dict:
+    """What the lab's loop writes beside its parameters at an epoch's end."""
+    states = {"torch_rng_state": torch.get_rng_state(), "numpy_rng_state": numpy.random.get_state()}
+    states |= {"python_rng_state": random.getstate(), "dataloader_generator_state": torch.Generator().get_state()}
+    return {"epoch": 2, "optimizer_state_dict": trained[1].state_dict(), **states}
+
+
+def test_a_files_name_does_not_say_what_is_in_it(trained, tmp_path):
+    for name in ("epoch2_random_states.pth", "anything.pth", "epoch2_dora_params.pth", "model.pt"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        torch.save(lab(trained), folder / name)
+        assert set(inspect(folder / name).components) == {"optimizer", "rng", "data", "progress"}
+        assert missing(folder / name) == ["model", "scheduler", "rng.cuda"]
+        assert set(inspect(folder).components) == {"optimizer", "rng", "data", "progress"}
+
+
+def test_a_file_named_after_another_part_is_read_by_its_keys(trained, tmp_path):
+    model, optimizer, scheduler = trained
+    torch.save(model.state_dict(), tmp_path / "optimizer.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "rng_state.pth")
+    torch.save(scheduler.state_dict(), tmp_path / "model.bin")
+    torch.save({"a": torch.get_rng_state()}, tmp_path / "scheduler.pt")
+    by_file = {entry.path.partition("/")[0]: entry.component for entry in inspect(tmp_path).entries}
+    assert by_file == {
+        "optimizer.pt": "model", "rng_state.pth": "optimizer", "model.bin": "scheduler", "scheduler.pt": "rng",
+    }  # fmt: skip  # two in a line
+
+
+def test_the_studys_parameters_with_generators_among_them(trained, tmp_path):
+    flat = {"clip_model.visual.transformer.resblocks.22.attn.out_proj.m": torch.ones(6)}
+    torch.save(flat | {"rng_state": torch.get_rng_state()}, tmp_path / "a.pth")
+    assert counts(tmp_path / "a.pth") == {"adapter": 1, "rng": 1}
+    assert "rng.torch" not in missing(tmp_path / "a.pth")
+    more = {"optimizer_state": trained[1].state_dict(), "cuda_rng_state": torch.zeros(16, dtype=torch.uint8)}
+    torch.save(flat | more | {"rng_state": torch.get_rng_state()}, tmp_path / "b.pth")
+    assert missing(tmp_path / "b.pth") == ["scheduler", "rng.numpy", "rng.python", "data", "progress"]
+    torch.save(flat | {"rng_state": torch.zeros(5055, dtype=torch.uint8)}, tmp_path / "c.pth")
+    assert "rng.torch" in missing(tmp_path / "c.pth")  # a byte too few is no state
+
+
+def test_parts_without_names_are_known_by_their_form(trained, tmp_path):
+    model, optimizer, scheduler = (part.state_dict() for part in trained)
+    torch.save((model, optimizer, 3), tmp_path / "tuple.pt")
+    assert missing(tmp_path / "tuple.pt") == ["scheduler", *ALL[3:8]]
+    torch.save([scheduler, model, random.getstate(), {"scale": 2.0, "growth_factor": 2.0}], tmp_path / "list.pt")
+    assert set(counts(tmp_path / "list.pt")) == {"scheduler", "model", "rng", "scaler"}
+    deep = {"x": {"y": {"a": model, "b": [optimizer]}, "n": 3}, "z": numpy.random.get_state()}
+    torch.save(deep, tmp_path / "deep.pt")
+    assert missing(tmp_path / "deep.pt") == ["scheduler", "rng.torch", "rng.python", "rng.cuda", "data", "progress"]
+
+
+GENERATORS = {
+    "python": (random.getstate(), list(random.getstate()), [3, list(random.getstate()[1]), None], random.Random(1)),
+    "numpy": (
+        numpy.random.get_state(), list(numpy.random.get_state()), numpy.random.get_state(legacy=False),
+        numpy.random.default_rng(1).bit_generator.state, numpy.random.default_rng(1), numpy.random.RandomState(1),
+    ),
+    "torch": (torch.get_rng_state(), torch.get_rng_state().numpy(), torch.get_rng_state().tolist(), torch.Generator()),
+}  # fmt: skip  # several in a line
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [(kind, state) for kind, states in GENERATORS.items() for state in states]
+)
+@pytest.mark.parametrize("key", ["x", "rng", "model"])
+def test_a_generator_is_one_in_any_of_its_forms(kind, state, key, tmp_path):
+    torch.save({"any": {key: state}}, tmp_path / "file.pt")
+    assert [part for part in ALL if part.startswith("rng.") and part not in missing(tmp_path / "file.pt")] == [
+        f"rng.{kind}"
+    ]
+
+
+def test_texts_and_empty_places_hold_no_state(trained, tmp_path):
+    names = {"optimizer": "adamw", "scheduler": "cosine", "model": "vit", "dataset": "cifar10", "best_path": "a/b"}
+    torch.save(names | {"rng": {}, "config": {"epochs": 5, "optimizer": {"lr": 0.1}}}, tmp_path / "file.pt")
+    assert missing(tmp_path / "file.pt") == ALL
+    torch.save({"optimizer": None, "model": {}, "optimizer_states": [], "scheduler": None}, tmp_path / "file.pt")
+    assert missing(tmp_path / "file.pt") == [part for part in ALL if part != "scheduler"]  # that run has none
+
+
+def test_a_name_in_the_model_is_no_part_of_the_run(tmp_path):
+    names = ("data_bn.weight", "step_embed.weight", "rng_head.bias", "optim.weight", "loss_head.weight")
+    torch.save({name: torch.ones(2) for name in names}, tmp_path / "flat.pt")
+    assert set(counts(tmp_path / "flat.pt")) == {"model"}
+    torch.save({"model": {name: torch.ones(2) for name in names}, "epoch": 1}, tmp_path / "nested.pt")
+    assert set(counts(tmp_path / "nested.pt")) == {"model", "progress"}
+
+
+def test_pickled_objects_are_known_by_their_state(trained, tmp_path):
+    model, optimizer, scheduler = trained
+    torch.save([model, optimizer, scheduler], tmp_path / "file.pt")
+    assert missing(tmp_path / "file.pt") == ALL[3:]
+
+
+def test_an_average_is_no_model(trained, tmp_path):
+    torch.save({"ema": {"model": trained[0].state_dict()}}, tmp_path / "file.pt")
+    assert "model" in missing(tmp_path / "file.pt") and set(counts(tmp_path / "file.pt")) == {"ema"}
+    torch.save({"model": {"ema": trained[0].state_dict(), "net": trained[0].state_dict()}}, tmp_path / "file.pt")
+    assert set(counts(tmp_path / "file.pt")) == {"ema", "model"}
+
+
+# --- the folder of a run -----------------------------------------------------------------------------------------
+
+
+def lab_run(folder, trained, epochs=(1, 2, 3)):
+    """The lab's folder: a folder for each kind of file, a file of each kind an epoch."""
+    for kind in ("dora_params", "random_states"):
+        (folder / kind).mkdir(parents=True)
+    for epoch in epochs:
+        write_dora(folder / "dora_params" / f"epoch{epoch}_dora_params.pth", DORA)
+        torch.save(lab(trained), folder / "random_states" / f"epoch{epoch}_random_states.pth")
+    return folder
+
+
+def test_a_runs_folder_is_one_series_of_checkpoints(trained, tmp_path):
+    found = inspect(lab_run(tmp_path / "run", trained))
+    assert (found.layout, found.unit, [number for number, _ in found.checkpoints]) == ("run", "epoch", [1, 2, 3])
+    every = {"adapter", "optimizer", "rng", "data", "progress"}
+    assert all(set(one.components) == every for _, one in found.checkpoints)
+    assert [lack.part for lack in found.missing] == ["scheduler", "rng.cuda"]
+    assert found.entries[0].path.startswith("epoch1/epoch1_dora_params.pth/clip_model.visual")
+    (tmp_path / "run" / "random_states" / "epoch2_random_states.pth").unlink()
+    found = inspect(tmp_path / "run")
+    assert [len(one.missing) for _, one in found.checkpoints] == [2, 8, 2]
+    assert [lack.part for lack in found.missing] == ["scheduler", "rng.cuda"]
+
+
+def test_a_file_of_a_run_is_seen_with_what_lies_beside_it(trained, tmp_path):
+    run = lab_run(tmp_path / "run", trained)
+    found = inspect(run / "random_states" / "epoch2_random_states.pth")
+    assert [lack.part for lack in found.missing] == ["scheduler", "rng.cuda"]
+    assert "../dora_params/epoch2_dora_params.pth (adapter)" in found.notes[-1]
+
+
+def test_the_folders_of_two_runs_are_not_one_run(trained, tmp_path):
+    for name in ("model_a", "model_b"):
+        (tmp_path / name).mkdir()
+        torch.save(trained[0].state_dict(), tmp_path / name / "epoch1.pt")
+    assert inspect(tmp_path).layout == "folder" and len(inspect(tmp_path).entries) == 14  # both, each by its name
+    assert inspect(tmp_path / "model_a").layout == "folder"
+
+
+def test_one_checkpoint_is_no_run_whatever_numbers_its_parts_have(trained, tmp_path):
+    torch.save(random.getstate(), tmp_path / "random_states_0.pkl")
+    for number in range(2):
+        torch.save({"epoch": 3}, tmp_path / f"custom_checkpoint_{number}.pkl")
+    (tmp_path / "pytorch_model_fsdp_0").mkdir()
+    torch.save(trained[0].state_dict(), tmp_path / "pytorch_model_fsdp_0" / "part.pt")
+    found = inspect(tmp_path)
+    assert found.layout == "accelerate" and not found.checkpoints
+    assert set(found.components) == {"rng", "progress", "model"}  # the folder inside of it is read, too
+
+
+def test_a_trainers_folder_of_checkpoints_is_a_run_with_or_without_its_own_state(trained, tmp_path):
+    for step in (5, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        torch.save(trained[1].state_dict(), tmp_path / f"checkpoint-{step}" / "optimizer.pt")
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text('{"global_step": 5}')
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 10}')
+    found = inspect(tmp_path)
+    assert (found.unit, [number for number, _ in found.checkpoints]) == ("checkpoint", [5, 10])
+    assert found.checkpoints[0][1].layout == "trainer"
+    assert missing(tmp_path / "checkpoint-5" / "optimizer.pt") == missing(tmp_path / "checkpoint-5")

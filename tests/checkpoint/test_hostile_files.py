@@ -345,7 +345,7 @@ def test_pickle_bombs_are_bad_input(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_what_is_too_deep_or_too_entangled_to_list_is_bad_input(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("dora_repro.checkpoint.reading.MAX_VISITED", 10_000)
+    monkeypatch.setattr("dora_repro.checkpoint.walking.MAX_VISITED", 10_000)
     zip_of(PICKLE_BOMBS[name], tmp_path / "file.pt")
     assert type(read(tmp_path / "file.pt")) in (list, tuple)
     for look in (inspect, leaves_of_file):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dora_repro.checkpoint.opening import open_tree
-from dora_repro.checkpoint.reading import key_text
 from dora_repro.checkpoint.sharded import is_sharded
+from dora_repro.checkpoint.walking import key_text
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.explain.advice.expressions import quoted

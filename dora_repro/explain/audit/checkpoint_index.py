@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from dora_repro.checkpoint.opening import Kind, kind_of
-from dora_repro.checkpoint.reading import CHECKPOINT_SUFFIXES, leaves_of_file
+from dora_repro.checkpoint.reading import leaves_of_file
+from dora_repro.checkpoint.runs import CHECKPOINT_SUFFIXES
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
