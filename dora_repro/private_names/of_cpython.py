@@ -1,5 +1,6 @@
 """Private names of CPython and its standard library. Loads neither torch nor numpy."""
 
+import ctypes
 import random
 import subprocess
 import sys
@@ -14,6 +15,7 @@ NAMES = listed(
         "sys._getframe": "the frames around an operator, to name the user's line",
         "random._inst": "the global generator behind `random.random()`, to read and set its state",
         "subprocess._args_from_interpreter_flags": "start a side with the flags of its parent, as multiprocessing does",
+        "ctypes.pythonapi.PyFrame_LocalsToFast": "set variables of a running function, before Python 3.13",
     },
 )
 
@@ -27,3 +29,8 @@ global_random: random.Random = random._inst
 def interpreter_flags() -> list[str]:
     """The command-line flags that this interpreter was started with."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # typeshed lacks it
+
+
+def locals_to_fast(frame: FrameType) -> None:
+    """Make the variables of a function what `frame.f_locals` says; before Python 3.13, where that is a copy."""
+    ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

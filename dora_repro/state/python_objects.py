@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import contextvars
 import functools
-import gc
 import io
 import itertools
 import logging
@@ -25,7 +24,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
@@ -37,8 +36,6 @@ from dora_repro.state.digest import is_plain
 from dora_repro.state.keys import key_text
 from dora_repro.state.type_dispatch import Way
 from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
-
-PythonGenerator: TypeAlias = "types.GeneratorType[Any, Any, Any]"
 
 
 def read_mapping(walker: Walker, value: Mapping[Any, Value], path: str, hold: Setter, role: str) -> None:
@@ -156,28 +153,6 @@ def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, ho
         walker.visit(value.__self__, f"{path}/self", None, role)
 
 
-def read_generator(walker: Walker, value: PythonGenerator, path: str, hold: Setter, role: str) -> None:
-    """A suspended Python generator: where it stands and its local variables can be read, not put back."""
-    frame = value.gi_frame
-    if frame is None:
-        walker.leaf(path, "finished generator", role)
-        return
-    walker.leaf(f"{path}/line", frame.f_lineno - value.gi_code.co_firstlineno, role)
-    walker.leaf(f"{path}/instruction", frame.f_lasti, role)
-    local = dict(frame.f_locals)
-    for name, item in local.items():
-        walker.visit(item, f"{path}/{name}", None, role)
-    # What a `for` loop iterates over lies on the frame's stack, where no name reaches it.
-    known = set(map(id, local.values()))
-    stack = [thing for thing in gc.get_referents(value) if id(thing) not in known and _is_iterator(thing)]
-    for index, thing in enumerate(stack):
-        walker.visit(thing, f"{path}/loop.{index}", None, role)
-
-
-def _is_iterator(thing: Value) -> bool:
-    return any("__next__" in base.__dict__ for base in type(thing).__mro__)
-
-
 def read_position(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """An iterator over a sequence: the sequence, and how many items are left of it."""
     over, *_ = value.__reduce__()[1] or ((),)
@@ -241,7 +216,6 @@ READERS: tuple[tuple[type, Reader], ...] = (
     (types.FunctionType, read_function),
     (types.MethodType, read_method),
     (types.BuiltinFunctionType, read_builtin),
-    (types.GeneratorType, read_generator),
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),
     *((kind, read_nested_iterator) for kind in _NESTED),
@@ -250,8 +224,8 @@ UNSHARED_TYPES: tuple[type, ...] = (
     tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
 )  # fmt: skip
 PLUMBING: tuple[type, ...] = (
-    types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, types.CoroutineType,
-    types.AsyncGeneratorType, types.MethodWrapperType, types.WrapperDescriptorType,
+    types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType,
+    types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
     threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event,
     threading.Semaphore, threading.Barrier, threading.local, queue.Queue, queue.SimpleQueue, io.IOBase,

@@ -15,6 +15,7 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import rng
 from dora_repro.state.attributes import set_attribute
+from dora_repro.state.frames import NotRunning, Variables
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.rebuild import Kind, Maker, NotRestorable, copied
@@ -186,8 +187,10 @@ class Round:
             self.roots[unescaped(path)] = value
             return
         parent = self.live.objects.get(parent_path)
-        if isinstance(parent, AbsentState):
+        if isinstance(parent, (AbsentState, Variables)):
             parent.put(unescaped(name), value)
+        elif isinstance(parent, NotRunning):
+            raise NotRestorable(f"a {parent.what} has no variables")
         elif isinstance(parent, dict):
             kind = self.kinds.get(parent_path)
             try:
@@ -217,6 +220,8 @@ class Round:
         """Take away a leaf that was not there when the snapshot was taken, and the containers that held only such."""
         if path in self.kinds or path not in self.now:
             return
+        if isinstance(there := self.live.objects.get(path), NotRunning):
+            raise NotRestorable(f"a {there.what} is there, and cannot be moved to where it was")
         path = self._with_its_container(path)
         parent_path, _, name = path.rpartition("/")
         self._replaced.append(f"{path}/")
@@ -245,7 +250,7 @@ class Round:
                     of_kind[name] = None
                     return
             delattr(module, name)
-        elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState)):
+        elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState, Variables)):
             raise NotRestorable("it cannot be taken out of what holds it")
         else:
             object.__delattr__(parent, unescaped(name))

@@ -209,6 +209,7 @@ class _Roots(dict[str, Value]):
         super().__init__((f"run.{name}" if name in ("rng", "flags") else name, value) for name, value in every.items())
         super().update({name: one.namespace[one.name] for name, one in variables.items()})
         self._live: Any = live  # the dict that `components()` returned, where there is no run to set attributes of
+        self.owner = run
         self._run, self._of_class = run, {name: kind for name, (kind, _) in shared.items()}
         self._variables = variables
 

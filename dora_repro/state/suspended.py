@@ -1,6 +1,7 @@
-"""What is half done in a run, and no snapshot can put back: iterators of loaders, suspended Python generators.
+"""What is half done in a run, where no snapshot can put it: iterators of loaders, suspended Python generators.
 
-Doing what the run did, from its beginning, gives them; all state around them can then be put back from a snapshot.
+Variables of a generator that has begun can be set (`frames.py`); where it stands cannot. Doing what the run did, from
+its beginning, brings it there; all state around it can then be put back from a snapshot.
 """
 
 from collections.abc import Collection, Mapping

@@ -5,8 +5,8 @@ value itself is not touched: `isinstance` would read its `__class__`, and lazy p
 """
 
 import enum
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.per_type import per_type
 
 Reader = TypeVar("Reader")
+
+_MODULE_OF: Any = type.__dict__["__module__"]  # of types written in C as well, whose `__dict__` has none
 
 
 @enum.unique
@@ -39,6 +41,7 @@ class Table(Generic[Reader]):
     Args:
         readers: (type, reader); the first whose type a value's is or derives from reads it. A type without a reader is
             read by its attributes.
+        readers_by_name: `module.Class` -> reader, of types of libraries that need not be installed.
         unshared: types whose identity means nothing, so that no alias is made of them.
         plumbing: types that are listed as uncaptured, if no reader takes them.
         plumbing_modules: modules and packages whose classes are such.
@@ -50,6 +53,7 @@ class Table(Generic[Reader]):
     def __init__(
         self,
         readers: Iterable[tuple[type, Reader]],
+        readers_by_name: Mapping[str, Reader] | None = None,
         unshared: Iterable[type] = (),
         plumbing: Iterable[type] = (),
         plumbing_modules: Iterable[str] = (),
@@ -59,6 +63,7 @@ class Table(Generic[Reader]):
             if kind in self._readers:
                 raise ValueError(f"two readers for {kind.__module__}.{kind.__qualname__}")
             self._readers[kind] = reader
+        self._readers_by_name = dict(readers_by_name or {})
         self._unshared, self._plumbing = tuple(unshared), tuple(plumbing)
         self._plumbing_modules = tuple(plumbing_modules)
         self.way = per_type(self._way)
@@ -74,6 +79,9 @@ class Table(Generic[Reader]):
         if codec is not None:
             return Way.ENCODED, codec, None
         reader = next((reader for base, reader in self._readers.items() if issubclass(kind, base)), None)
+        if reader is None and self._readers_by_name:
+            names = (f"{_MODULE_OF.__get__(base)}.{base.__qualname__}" for base in kind.__mro__)
+            reader = next((self._readers_by_name[name] for name in names if name in self._readers_by_name), None)
         if reader is None and (issubclass(kind, self._plumbing) or comes_from(kind, self._plumbing_modules)):
             return Way.LISTED, None, None
         return Way.UNSHARED if issubclass(kind, self._unshared) else Way.SHARED, None, reader

@@ -28,6 +28,7 @@ from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.type_dispatch import Table, Way
 
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
+OWNER = "the run"  # in place of a path: what aliases of the run itself stand for
 MAX_DEPTH = 60  # a chain of attributes longer than this is a linked structure, not a training run
 
 Reader: TypeAlias = Callable[["Walker", Any, str, Setter, str], None]
@@ -60,8 +61,16 @@ class Walker:
         self._alive: list[Value] = []  # so that no id is given twice during a walk
         self._depth = 0
 
-    def walk(self, roots: Mapping[str, Value]) -> None:
-        """Visit all that is reachable from some named objects."""
+    def walk(self, roots: Mapping[str, Value], owner: Value = None) -> None:
+        """Visit all that is reachable from some named objects.
+
+        Args:
+            roots: name -> object.
+            owner: the run whose attributes they are; where something refers to it, that is an alias.
+        """
+        if owner is not None:
+            self._names[id(owner)] = OWNER
+            self.result.others[OWNER] = owner
         for name in sorted(roots, key=lambda name: (*_rank(str(name), roots[name]), str(name))):
             value, self._depth = roots[name], 0
             self.visit(value, key_text(name), self.setter(_set_root, roots, name))

@@ -582,19 +582,6 @@ def test_a_setter_that_raises_is_a_reason_and_no_end():
     assert failed == {"r/b": "PermissionError: locked"} and after["a"] == 5
 
 
-def test_a_frame_cannot_be_set_and_says_so():
-    def loop():
-        count = 0
-        while True:
-            count += 1
-            yield count
-
-    one, two = loop(), loop()
-    next(one), next(one), next(two)
-    _, failed = restored({"g": one}, {"g": two})
-    assert failed == {"r/g/count": "its holder does not let it be set"}
-
-
 def test_part_of_a_sequence_that_is_not_there_is_not_made_up():
     _, failed = restored({"x": (ones.clone(), ones * 2)}, {"x": None}, ["x/0"])
     assert failed == {"r/x/0": "only some of the items of its sequence were chosen"}

@@ -1,0 +1,185 @@
+"""Functions that are half done: suspended generators, coroutines and greenlets. Their variables, read and set.
+
+A training loop's variables are state like any other. They can be set where the function has begun (`set_variable`);
+where it stands in its code cannot, nor can the iterators that its `for` loops have on the frame's stack.
+"""
+
+import dis
+import gc
+import sys
+import types
+from typing import Any
+
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_cpython import locals_to_fast
+from dora_repro.state.assign import Setter
+from dora_repro.state.keys import key_text
+from dora_repro.state.rebuild import NotRestorable
+from dora_repro.state.walker import Reader, Walker
+
+# Frames of these are no part of a training loop: what calls the user's functions, and what they call.
+_MACHINERY = (
+    *sorted(sys.stdlib_module_names), "torch", "numpy", "greenlet", "gevent",
+    "dora_repro.recording", "dora_repro.sides", "dora_repro.driven", "dora_repro.private_names",
+)  # fmt: skip
+_INSIDE = tuple(f"{module}." for module in _MACHINERY if module != "__main__")
+
+
+def is_machinery(frame: types.FrameType) -> bool:
+    """Whether a frame belongs to Python, torch or this kit, and not to a training loop."""
+    return f"{frame.f_globals.get('__name__', '')}.".startswith(_INSIDE)
+
+
+def set_variable(frame: types.FrameType, name: str, value: Value) -> None:
+    """Set a local variable of a function that has begun and not ended.
+
+    Raises:
+        NotRestorable: the function has no such variable.
+    """
+    code = frame.f_code
+    if name not in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+        raise NotRestorable(f"{code.co_name}() has no variable {name!r}")
+    variables = frame.f_locals
+    variables[name] = value
+    if sys.version_info < (3, 13):  # there f_locals is a copy; from 3.13 on it writes through (PEP 667)
+        locals_to_fast(frame)
+
+
+class Variables:
+    """The variables of a function that is half done, as what holds them.
+
+    Attributes:
+        frame: of the function.
+        begun: whether it has run; if not, it has its arguments alone.
+    """
+
+    def __init__(self, frame: types.FrameType, begun: bool = True):
+        self.frame, self.begun = frame, begun
+
+    def put(self, name: str, value: Value) -> None:
+        """Set one variable.
+
+        Raises:
+            NotRestorable: the function has no such variable, or will set it itself when it begins.
+        """
+        code = self.frame.f_code
+        if not self.begun and name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            raise NotRestorable(f"{code.co_name}() has not begun: it has no variables yet")
+        set_variable(self.frame, name, value)
+
+
+class NotRunning:
+    """In place of a function that is not half done: it has ended, or has not begun.
+
+    Attributes:
+        what: in words.
+    """
+
+    def __init__(self, what: str):
+        self.what = what
+
+
+def read_generator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """A suspended Python generator or coroutine: where it stands, its variables, and what it waits for."""
+    frame, inner = _frame_of(value), _inner_of(value)
+    if frame is None:
+        _not_running(walker, path, f"finished {_word(value)}", role)
+        return
+    walker.leaf(f"{path}/line", frame.f_lineno - frame.f_code.co_firstlineno, role, _refuse_to_move)
+    walker.leaf(f"{path}/instruction", frame.f_lasti, role, _refuse_to_move)
+    local = _read_variables(walker, frame, path, role, begun=_has_begun(value, frame))
+    known = set(map(id, local.values()))
+    if _frame_of(inner) is not None:
+        walker.visit(inner, f"{path}/{key_text(_frame_of(inner).f_code.co_name)}()", None, role)
+        known.add(id(inner))
+    # What a `for` loop iterates over lies on the frame's stack, where no name reaches it.
+    stack = [thing for thing in gc.get_referents(value) if id(thing) not in known and _is_iterator(thing)]
+    for index, thing in enumerate(stack):
+        walker.visit(thing, f"{path}/loop.{index}", None, role)
+
+
+def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """A suspended greenlet: the functions that it is in, the outermost first, each with its variables."""
+    frame = value.gr_frame
+    if frame is None:
+        _not_running(walker, path, "finished greenlet" if value.dead else "greenlet that has not begun", role)
+        return
+    at, names, places = path, {path}, []
+    for number, function in enumerate(_functions(frame)):
+        if number:
+            name = f"{path}/{key_text(function.f_code.co_name)}()"
+            at = next(p for n in range(1, number + 2) if (p := name if n == 1 else f"{name}#{n}") not in names)
+            names.add(at)
+            walker.result.objects[at] = Variables(function)
+        places.append(f"{function.f_code.co_name}, line {function.f_lineno - function.f_code.co_firstlineno}")
+        _read_variables(walker, function, at, role)
+    walker.leaf(f"{path}/position", "; ".join(places), role, _refuse_to_move)
+
+
+def _refuse_to_move(place: object) -> None:
+    raise NotRestorable("where a function stands cannot be set")
+
+
+def _not_running(walker: Walker, path: str, what: str, role: str) -> None:
+    walker.result.objects[path] = NotRunning(what)
+    walker.leaf(path, what, role)
+
+
+def _functions(frame: types.FrameType | None) -> list[types.FrameType]:
+    """The frames of a training loop that lead to a frame, the outermost first."""
+    found = []
+    while frame is not None:
+        if not is_machinery(frame):
+            found.append(frame)
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _read_variables(
+    walker: Walker, frame: types.FrameType, path: str, role: str, begun: bool = True
+) -> dict[str, Value]:
+    walker.result.objects[path] = holder = Variables(frame, begun)
+    local = dict(frame.f_locals)
+    for name, item in local.items():
+        walker.visit(item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
+    return local
+
+
+def _frame_of(value: Any) -> Any:
+    kind = type(value)
+    for attribute in ("gi_frame", "cr_frame", "ag_frame"):
+        if attribute in kind.__dict__:
+            return getattr(value, attribute)
+    return None
+
+
+def _inner_of(value: Any) -> Any:
+    """The generator or coroutine that one has given its turn to."""
+    kind = type(value)
+    for attribute in ("gi_yieldfrom", "cr_await", "ag_await"):
+        if attribute in kind.__dict__:
+            return getattr(value, attribute)
+    return None
+
+
+def _has_begun(value: Any, frame: types.FrameType) -> bool:
+    for attribute in ("gi_suspended", "cr_suspended", "ag_suspended"):  # the last since Python 3.12
+        if attribute in type(value).__dict__:
+            return bool(getattr(value, attribute))
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] != "RETURN_GENERATOR"
+
+
+def _word(value: Value) -> str:
+    return "coroutine" if isinstance(value, types.CoroutineType) else "generator"
+
+
+def _is_iterator(thing: Value) -> bool:
+    return any("__next__" in base.__dict__ for base in type(thing).__mro__)
+
+
+READERS: tuple[tuple[type, Reader], ...] = (
+    (types.GeneratorType, read_generator),
+    (types.CoroutineType, read_generator),
+    (types.AsyncGeneratorType, read_generator),
+)
+READERS_BY_NAME: dict[str, Reader] = {"greenlet.greenlet": read_greenlet}  # a library that need not be installed

@@ -1,0 +1,215 @@
+"""Functions that are half done: their variables are leaves, told apart by function, and set where it has begun."""
+
+import pytest
+import torch
+
+from dora_repro.state.frames import set_variable
+from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
+
+greenlets = pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
+
+
+def hand_over():
+    greenlets.getcurrent().parent.switch()
+
+
+class Loop:
+    """A run whose loop is a generator, with a cell, a tensor and a loop inside it."""
+
+    def __init__(self):
+        self.model = torch.nn.Linear(1, 1)
+        self.loop = self.train()
+
+    def patience(self):
+        left = 9
+        while True:
+            left -= 1
+            yield left
+
+    def train(self, begin=10):
+        best, history, average = begin, [], torch.zeros(2)
+
+        def improve():
+            nonlocal best
+            best -= 1
+
+        while True:
+            improve()
+            history.append(best)
+            average = average + best
+            left = yield from first(self.patience())
+            yield best, list(history), average.tolist(), left
+
+    def step(self):
+        return next(self.loop), next(self.loop)
+
+
+def first(generator):
+    return (yield next(generator))
+
+
+class Nested(Loop):
+    """The same in functions that call each other in a greenlet."""
+
+    def __init__(self):
+        self.model = torch.nn.Linear(1, 1)
+        self.loop = greenlets.greenlet(self.fit)
+        self.given = None
+
+    def fit(self):
+        best = 10
+        while True:
+            best = self.epoch(best)
+
+    def epoch(self, best):
+        total = 0
+        for value in range(best, best + 100):
+            best = value
+            total += best
+            self.given = best, total
+            hand_over()
+        return best
+
+    def step(self):
+        self.loop.switch()
+        return self.given
+
+
+def after(kind, steps):
+    run = kind()
+    for _ in range(steps):
+        run.step()
+    return run
+
+
+def captured(run) -> Snapshot:
+    return Snapshot.capture(run_roots(run))
+
+
+def test_variables_of_a_generator_are_leaves_and_are_set_cells_included():
+    one, two = after(Loop, 6), after(Loop, 2)
+    snapshot = captured(one)
+    assert {"loop/best", "loop/history", "loop/average", "loop/begin", "loop/improve/best"} <= {*snapshot}
+    assert snapshot["loop/self"].role == "alias" and str(snapshot["loop/self"].value) == "= the run"
+    assert captured(two).restore(run_roots(two)) == {}  # what is as it was is not touched
+    assert two.step() != one.step()
+    one, two = after(Loop, 6), after(Loop, 2)
+    assert captured(one).restore(run_roots(two)) == {}
+    assert two.step() == one.step() and two.step() == one.step()
+
+
+def test_a_generator_that_has_not_begun_takes_its_arguments_alone():
+    snapshot, fresh = captured(after(Loop, 2)), Loop()
+    failed = snapshot.restore(run_roots(fresh), ["loop/best", "loop/begin"])
+    assert failed == {"loop/best": "train() has not begun: it has no variables yet"}
+
+    other = Loop()
+    other.loop = other.train(50)
+    captured(other).restore(run_roots(fresh), ["loop/begin"])
+    assert fresh.step() is not None and fresh.loop.gi_frame.f_locals["best"] == 49
+
+
+def test_where_a_generator_stands_cannot_be_set_and_says_so():
+    snapshot, live = captured(after(Loop, 1)), after(Loop, 1)
+    next(live.loop)
+    failed = snapshot.restore(run_roots(live), ["loop/line", "loop/instruction"])
+    assert failed == dict.fromkeys(("loop/line", "loop/instruction"), "where a function stands cannot be set")
+
+
+def test_a_generator_inside_another_has_the_name_of_its_function():
+    run = Loop()
+    next(run.loop)
+    assert "loop/first()/generator/left" in captured(run)
+
+
+def test_variables_of_functions_in_a_greenlet_go_by_the_function_and_are_set():
+    one, two = after(Nested, 5), after(Nested, 5)
+    snapshot = captured(one)
+    assert {"loop/best", "loop/epoch()/best", "loop/epoch()/total", "loop/position"} <= {*snapshot}
+    set_variable(frame_of(two.loop, "epoch"), "total", 1000)
+    assert captured(two)["loop/epoch()/total"].value == 1000
+    assert snapshot.restore(run_roots(two)) == {}
+    assert two.step() == one.step()
+
+
+def frame_of(greenlet, function):
+    frame = greenlet.gr_frame
+    while frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame
+
+
+@pytest.mark.parametrize("steps", [0, 200])
+def test_a_greenlet_that_is_not_half_done_says_so_and_stays(steps):
+    class Short(Nested):
+        def fit(self):
+            hand_over()
+
+    live = after(Short, min(steps, 2))
+    failed = captured(after(Nested, 1)).restore(run_roots(live))
+    assert "greenlet" in failed["loop"] and type(live.loop) is greenlets.greenlet
+
+
+async def waits(numbers):
+    total = 0
+    async for number in numbers:
+        total += number
+    return total
+
+
+async def gives(limit):
+    number = 0
+    while number < limit:
+        number += 1
+        await _turn()
+        yield number
+
+
+class _Turn:
+    def __await__(self):
+        yield
+
+
+def _turn():
+    return _Turn()
+
+
+def test_coroutines_and_async_generators_are_read_and_set():
+    def begun(turns):
+        numbers = gives(5)
+        total = waits(numbers)
+        for _ in range(turns):
+            total.send(None)
+        return {"total": total, "numbers": numbers}
+
+    def ended(coroutine):
+        try:
+            while True:
+                coroutine.send(None)
+        except StopIteration as stop:
+            return stop.value
+
+    one, two, untouched = begun(4), begun(2), begun(2)
+    snapshot = Snapshot.capture({"held": one})
+    assert snapshot["held/total/total"].value == 6
+    assert snapshot.restore({"held": two}, ["held/total/total"]) == {}
+    assert ended(untouched["total"]) == 15
+    assert ended(two["total"]) == 15 - 1 + 6
+    ended(one["total"])
+
+
+def test_a_variable_that_the_function_does_not_have_is_refused():
+    other = Loop()
+    other.loop = (number for number in range(3))
+    next(other.loop)
+    failed = captured(other).restore(run_roots(after(Loop, 1)), ["loop/number"])
+    assert failed == {"loop/number": "train() has no variable 'number'"}
+
+
+def test_reading_frames_changes_nothing():
+    one, two = after(Loop, 3), after(Loop, 3)
+    for _ in range(3):
+        walk(run_roots(one))
+        captured(one)
+        assert one.step() == two.step()
