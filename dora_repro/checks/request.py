@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
-from dora_repro.sides.processes import Interpreters
+from dora_repro.sides.interpreters import Interpreters
 from dora_repro.sides.protocol import Event, OnEvent
 from dora_repro.sides.session import Session
 

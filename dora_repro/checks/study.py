@@ -14,7 +14,7 @@ from dora_repro.checks.report import Report, Reports
 from dora_repro.checks.request import Request
 from dora_repro.checks.running import run_check, run_every_step, run_twice
 from dora_repro.errors import BadInput
-from dora_repro.sides.processes import Interpreters
+from dora_repro.sides.interpreters import Interpreters
 from dora_repro.subject.config import NEEDS, TrainingConfig
 
 

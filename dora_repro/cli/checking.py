@@ -218,7 +218,7 @@ def _answer(ask: "Ask", given: dict[str, Any], subject: Subject) -> None:
 def _asked(ask: "Ask", options: "Options", subject: Subject, threads: int | None, quiet: bool) -> "Report | Reports":
     """The answer; meanwhile a bar shows how far the sides have got."""
     from dora_repro.show.progress import Progress
-    from dora_repro.sides.processes import Interpreters
+    from dora_repro.sides.interpreters import Interpreters
 
     progress = Progress(subject.steps, wanted=not quiet)
     try:

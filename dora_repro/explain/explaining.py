@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 
 from dora_repro.difference import LeafDifference
@@ -26,7 +25,7 @@ from dora_repro.state.suspended import stand_alike, suspended
 from dora_repro.trace import Divergence, first_divergence
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
-RESTARTS = 2  # of an interpreter that a trial has taken down
+OVERDUE = 2  # trials that may reach their time limit before no more are run
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,8 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     iterators = tuple(suspended(saved, saved.uncaptured))
     candidates = tuple(_candidates(discrepancy, saved, iterators))
     setup = _setup(sides, repeat, discrepancy)
-    session.expect(2)  # one for the trials, and one to confirm what they find
-    with ExitStack() as stack:
-        run_trial = _Trials(session, setup, stack)
+    with session.answering(WORKER, asdict(setup), like=sides.resumed.folder) as answer:
+        run_trial = _Trials(answer)
         search = Search(
             run_trial,
             candidates,
@@ -177,26 +175,26 @@ def _candidates(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str,
 
 
 class _Trials:
-    """Runs trials in an interpreter; one that dies is followed by another, `RESTARTS` times."""
+    """Runs trials, each in a process of its own, from the interpreter of the resumed side.
 
-    def __init__(self, session: Session, setup: TrialSetup, stack: ExitStack) -> None:
-        self._session, self._about, self._stack = session, asdict(setup), stack
-        self._answer: Answer | None = None
-        self._stopped = 0
+    Args:
+        answer: runs one.
+
+    Attributes:
+        overdue: number of trials that were ended at their time limit.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer, self._overdue = answer, 0
 
     def __call__(self, trial: Trial) -> TrialResult:
-        if self._stopped > RESTARTS:
-            return TrialResult(Outcome.UNRESOLVED, error="no further interpreter was started")
+        if self._overdue > OVERDUE:
+            return TrialResult(Outcome.UNRESOLVED, error="not run: trials before it reached their time limit")
         try:
-            if self._answer is None:
-                self._answer = self._stack.enter_context(self._session.answering(WORKER, self._about))
-            result = self._answer(trial.to_dict())
+            return TrialResult.from_dict(self._answer(trial.to_dict()))
         except SideStopped as stopped:
-            self._stopped += 1
-            self._answer = None
-            self._stack.close()
+            self._overdue += stopped.overdue
             return TrialResult(Outcome.UNRESOLVED, error=str(stopped))
-        return TrialResult.from_dict(result)
 
 
 def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation) -> TrialResult | None:

@@ -9,7 +9,7 @@ from dora_repro.checks.options import Options, request_of
 from dora_repro.checks.report import Report
 from dora_repro.checks.running import run_check
 from dora_repro.faults.gallery import Fault
-from dora_repro.sides.processes import Interpreters
+from dora_repro.sides.interpreters import Interpreters
 from dora_repro.state.paths import matching, select
 
 

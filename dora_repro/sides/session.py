@@ -7,19 +7,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dora_repro.contracts import Factory
 from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.interpreters import Interpreters
 from dora_repro.sides.job import Job
-from dora_repro.sides.processes import Interpreters, pickled
-from dora_repro.sides.protocol import Answer, Event, OnEvent
+from dora_repro.sides.pickling import pickled
+from dora_repro.sides.protocol import Answer, Event, OnEvent, Question
 from dora_repro.sides.side import brief_waits, perform
 from dora_repro.sides.worker_main import resolve
 from dora_repro.state import rng
 
 
 class Session(AbstractContextManager):
-    """Runs the sides of one question, one after the other, each in an interpreter of its own.
+    """Runs the sides of one question, one after the other, each in a process of its own.
 
     Args:
         factory: builds a run, called afresh for each side.
@@ -61,6 +63,7 @@ class Session(AbstractContextManager):
         elif interpreters is None:
             self._interpreters = self._stack.enter_context(Interpreters(preload))
         self._repeats: dict[Job, Evidence] = {}
+        self._interpreter_of: dict[Path, int] = {}  # folder of a side -> the interpreter that it was forked from
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -90,12 +93,13 @@ class Session(AbstractContextManager):
             raise RuntimeError("in_process=True: there are no interpreters besides this one")
         return self._interpreters
 
-    def run(self, side: str, job: Job) -> Evidence:
+    def run(self, side: str, job: Job, unlike: Path | None = None) -> Evidence:
         """Do one side's work and return its evidence.
 
         Args:
             side: its name, for `on_event`.
             job: what to do.
+            unlike: folder of a side whose interpreter, with its hash seed and addresses, this one must not share.
 
         Raises:
             SideStopped: it left no result.
@@ -108,7 +112,9 @@ class Session(AbstractContextManager):
             with rng.undisturbed():
                 perform(self._factory, job, on_event)
             return Evidence(job.folder)
-        with self._others().acquire() as process:
+        other = self._interpreter_of.get(unlike) if unlike is not None else None
+        with self._others().acquire(unlike=other) as process:
+            self._interpreter_of[job.folder] = process.interpreter
             try:
                 process.run(self._pickled, job, self._timeout, on_event)
             finally:
@@ -118,29 +124,36 @@ class Session(AbstractContextManager):
         return Evidence(job.folder)
 
     @contextmanager
-    def answering(self, maker: str, about: Mapping[str, object]) -> Iterator[Answer]:
-        """An interpreter that answers one question after another.
+    def answering(self, maker: str, about: Mapping[str, object], like: Path | None = None) -> Iterator[Answer]:
+        """What answers questions, each in a process of its own; with `in_process`, all in this interpreter.
 
         Args:
             maker: a function, as `module:name`, that returns what answers; called with the factory and `about`.
             about: what the function needs to know, as JSON can hold it.
+            like: folder of a side whose interpreter to share, where there are forks of it.
 
         Yields:
             what to call with a question. It raises SideStopped where the answer took longer than a side may, or the
-            interpreter died.
+            process died.
         """
         if self.in_process:
             answer = resolve(maker)(self._factory, about)
             with rng.undisturbed():
                 yield answer
             return
-        with self._others().acquire() as process:
-            process.begin(self._pickled, "dora_repro.sides.worker_main:serve", {"maker": maker, "about": about})
-            process.wait_for("ready", self._timeout)
-            yield lambda question: process.request(question, self._timeout)
+        interpreters, told = self._others(), {"maker": maker, "about": about}
+        same = self._interpreter_of.get(like) if like is not None else None
+
+        def ask(question: Question) -> Mapping[str, Any]:
+            interpreters.expect(2)  # where none can be forked, that of the next question gets ready meanwhile
+            with interpreters.acquire(like=same) as process:
+                process.begin(self._pickled, "dora_repro.sides.worker_main:answer_one", told)
+                return process.ask(question, self._timeout)
+
+        yield ask
 
     def repeat(self, side: str, job: Job) -> Evidence:
-        """Do a job once more, in a folder of its own; the same repeat is done once only.
+        """Do a job once more, in a folder of its own and from another interpreter; the same repeat is done once only.
 
         Args:
             side: the name of the repeat, for `on_event`.
@@ -150,7 +163,8 @@ class Session(AbstractContextManager):
             SideStopped: it left no result.
         """
         if job not in self._repeats:
-            self._repeats[job] = self.run(side, replace(job, folder=self.folder / f"repeat-{len(self._repeats)}"))
+            again = replace(job, folder=self.folder / f"repeat-{len(self._repeats)}")
+            self._repeats[job] = self.run(side, again, unlike=job.folder)
         return self._repeats[job]
 
 

@@ -1,4 +1,4 @@
-"""The new interpreter of a side: its main function, called by `processes.SideProcess` alone."""
+"""The process of a side from inside: its main function, called by `interpreters.Interpreter` alone."""
 
 import gc
 import importlib
@@ -13,19 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Factory
+from dora_repro.sides.forking import serve_forks
 from dora_repro.sides.protocol import Answer, Emit, Event, Question, Request
 
-KIT = ("dora_repro.sides.side",)  # what every side needs
+KIT = ("dora_repro.sides.side", "dora_repro.sides.late_imports")  # what every side needs
 
 
 def main(boot: Mapping[str, Any]) -> None:
-    """Redirect what the run prints, import what it needs, wait for the work, do it.
+    """Redirect what the run prints, import what it needs, wait for the work, do it: in forks, where they are asked for.
 
     Args:
-        boot: the first line of the parent: `log` (the file for what is printed) and `preload` (modules to import).
+        boot: the first line of the parent: `log` (the file for what is printed), `preload` (modules to import) and
+            `control` (the file descriptor over which forks are asked for; None where there are none).
     """
-    emit = _redirect(boot["log"])
+    channel = _redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
+    if boot["control"] is not None:
+        gc.collect()
+        gc.freeze()  # what was imported stays as it is in every fork: looking through it would copy its pages
+        told = serve_forks(boot["control"])
+        if told is not None:
+            os.close(channel)
+            main(told)
+            return
+    _do_work(channel)
+
+
+def _do_work(channel: int) -> None:
+    """Wait for the work, and do it."""
+    stream = os.fdopen(channel, "w", encoding="utf-8")
+
+    def emit(event: Event) -> None:
+        stream.write(json.dumps(event) + "\n")
+        stream.flush()
+
     request = _listen()
     line: Mapping[str, Any] = request()
     sys.path[:] = line["path"]
@@ -36,19 +57,17 @@ def main(boot: Mapping[str, Any]) -> None:
     emit({"event": "done"})
 
 
-def serve(factory: Factory, about: Mapping[str, Any], request: Request, emit: Emit) -> None:
-    """Answer questions until the parent is gone.
+def answer_one(factory: Factory, about: Mapping[str, Any], request: Request, emit: Emit) -> None:
+    """Answer one question.
 
     Args:
         factory: builds a run.
         about: `maker`, as `module:name`, is called with the factory and `about` to get what answers.
-        request: waits for a question.
+        request: waits for the question.
         emit: sends the answer.
     """
     answer: Answer = resolve(about["maker"])(factory, about["about"])
-    emit({"event": "ready"})
-    while True:
-        emit({"event": "answer", **answer(request())})
+    emit({"event": "answer", **answer(request())})
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -70,18 +89,14 @@ def preload(names: tuple[str, ...]) -> None:
         gc.enable()
 
 
-def _redirect(log: str) -> Emit:
-    """Give the protocol its own stream and send everything printed, by whatever means, to the log."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def _redirect(log: str) -> int:
+    """Give the protocol a file descriptor of its own and send everything printed, by whatever means, to the log."""
+    channel = os.dup(1)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
-
-    def emit(event: Event) -> None:
-        channel.write(json.dumps(event) + "\n")
-        channel.flush()
-
-    return emit
+    os.close(sink)
+    return channel
 
 
 def _listen() -> Request:

@@ -26,7 +26,7 @@ def stand_in(monkeypatch):
 
     def stand_in(name: str, answer: object) -> list:
         from dora_repro.checks import options, running, study
-        from dora_repro.sides import processes
+        from dora_repro.sides import interpreters
 
         asked = []
 
@@ -43,7 +43,7 @@ def stand_in(monkeypatch):
                 raise answer
             return answer
 
-        monkeypatch.setattr(processes.Interpreters, "expect", lambda self, sides: None)  # nobody will ask them
+        monkeypatch.setattr(interpreters.Interpreters, "expect", lambda self, sides: None)  # nobody will ask them
         if not name.startswith("run_"):
             monkeypatch.setattr(study, f"{name}_request", keep)
         ran = {"every_step": "run_every_step", "twice": "run_twice"}.get(name, "run_check")

@@ -7,7 +7,7 @@ import pytest
 
 from dora_repro.cli.factory import found
 from dora_repro.errors import BadInput
-from dora_repro.sides.processes import pickled
+from dora_repro.sides.pickling import pickled
 from tests.show.made import report
 
 RUN = "from beside import NUMBER\nclass Run:\n    @classmethod\n    def made(cls): return NUMBER\nvalue = 3\n"

@@ -7,6 +7,7 @@ import pytest
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads
+from dora_repro.trace import first_divergence
 from tests import runs
 
 
@@ -102,7 +103,47 @@ def test_questions_are_answered_in_another_interpreter_with_the_environment_that
         assert answer({"name": "DORA_REPRO_TEST"})["value"] is None
 
 
-def test_an_interpreter_that_dies_before_it_can_answer_is_told_with_what_it_printed(separate):
-    with pytest.raises(SideStopped, match=r"(?s)ended with exit code 1 .*RuntimeError: no answers here"):
-        with separate.answering(f"{__name__}:failing", {}):
-            pass
+def test_each_question_is_answered_by_a_process_that_knows_nothing_of_the_others(separate):
+    with separate.answering(f"{__name__}:counter", {}) as answer:
+        assert [answer({})["count"] for _ in range(3)] == [1, 1, 1]
+    with session() as open_one, open_one.answering(f"{__name__}:counter", {}) as answer:
+        assert [answer({})["count"] for _ in range(3)] == [1, 2, 3]
+
+
+COUNT = 0
+
+
+def counter(factory, about):
+    def answer(question):
+        global COUNT
+        COUNT += 1
+        return {"count": COUNT}
+
+    return answer
+
+
+def test_a_process_that_dies_before_it_can_answer_is_told_with_what_it_printed(separate):
+    with separate.answering(f"{__name__}:failing", {}) as answer:
+        with pytest.raises(SideStopped, match=r"(?s)ended with exit code 1 .*RuntimeError: no answers here"):
+            answer({})
+    with separate.answering(f"{__name__}:counter", {}) as answer:  # and the next begins anew
+        assert answer({})["count"] == 1
+
+
+class Hashing(runs.Plain):
+    """Its learning rate hangs on the hash seed of its process."""
+
+    def __init__(self):
+        super().__init__()
+        self.optimizer.param_groups[0]["lr"] = 1e-2 + hash("a text") % 1_000_003 * 1e-9
+
+
+def test_a_side_and_its_repeat_come_from_two_interpreters():
+    with Session(Hashing, in_process=False, timeout=240.0, on_event=Heard()) as open_one:
+        job = Job(open_one.folder / "reference", 1)
+        first, again = open_one.run("reference", job), open_one.repeat("reference, repeated", job)
+        assert first_divergence(first.trace, again.trace) is not None
+        with open_one.with_environment({"PYTHONHASHSEED": "0"}):  # the twin
+            jobs = (Job(open_one.folder / name, 1) for name in ("one", "other"))
+            one, other = (open_one.run("reference", job) for job in jobs)
+        assert first_divergence(one.trace, other.trace) is None

@@ -1,8 +1,9 @@
-"""The interpreter that runs trials: for each, a run is built anew, loaded, and given what is tried.
+"""Runs a trial: a run is built anew, loaded, and given what is tried.
 
-Every trial begins in the same global state. The generators and switches are those that this interpreter began with; and
-once the run has been loaded, whatever is not as it was in the resumed side (an unseeded generator, a counter that hangs
-on a class and was changed by the trial before) is put back from that side's snapshot, so that only what is tried
+Each trial has a process of its own, so that nothing that modules keep grows from one to the next. Where all run in one
+process (`in_process=True`), each begins in the same global state all the same: the generators and switches are those
+that the process began with; and once the run has been loaded, whatever is not as it was in the resumed side (an
+unseeded generator, a counter that hangs on a class) is put back from that side's snapshot, so that only what is tried
 differs.
 """
 
