@@ -11,7 +11,7 @@ from dora_repro.state.draws import in_words
 
 BY_DIGEST = "digest alone"  # stands for a value of which only the digest was stored
 
-Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type"]
+Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type", "structure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class LeafDifference:
 
     Attributes:
         path: the path of the leaf.
-        kind: `value` (different bytes), `missing` (only expected), `unexpected` (only in the second), `dtype`, `shape`
-            or `type`.
+        kind: `value` (different bytes), `missing` (only expected), `unexpected` (only in the second), `dtype`, `shape`,
+            `type`, or `structure` (of files: types of containers and keys, attributes of tensors, shared memory).
         expected: the expected value: a tensor as `f32[64]`, anything else as its short text, `BY_DIGEST` where no
             value is stored; empty where there is none.
         actual: the value that is there, likewise.

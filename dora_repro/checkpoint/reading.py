@@ -7,13 +7,13 @@ path reads: `walking.py`. Which files of a folder belong together: `runs.py`. Fo
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dora_repro.checkpoint.components import Role, judge
 from dora_repro.checkpoint.forms import GENERATORS, Form
 from dora_repro.checkpoint.guard import FileValue, guarded
-from dora_repro.checkpoint.opening import Kind, Tree, kind_of, open_tree
+from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
 from dora_repro.checkpoint.runs import members, run_of
 from dora_repro.checkpoint.structure import Structure
 from dora_repro.checkpoint.tensors import TensorEntry, loaded
@@ -38,13 +38,18 @@ class Leaves(Mapping[str, FileValue]):
         flat: path -> value, or the entry of a tensor.
         file_of: the file that a path is in, for errors.
         about: what else the walk saw.
+        place: the file or folder.
     """
 
     def __init__(
-        self, flat: Mapping[str, FileValue], file_of: Callable[[str], Path], about: "About | None" = None
+        self,
+        flat: Mapping[str, FileValue],
+        file_of: Callable[[str], Path],
+        about: "About | None" = None,
+        place: Path | None = None,
     ) -> None:
         self._flat, self._file_of = flat, file_of
-        self.about = about or About()
+        self.about, self.place = about or About(), place
 
     def __len__(self) -> int:
         return len(self._flat)
@@ -77,7 +82,7 @@ class Leaves(Mapping[str, FileValue]):
         """
         flat = {names.get(path, path): value for path, value in self._flat.items()}
         old = {name: path for path, name in names.items()}
-        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), self.about.renamed(names))
+        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), self.about.renamed(names), self.place)
 
 
 @dataclass
@@ -89,7 +94,9 @@ class About:
         generators: path of the state of a generator -> its form, and the value that holds all of it.
         optimizers: path of the state of an optimizer -> its value.
         state_dicts: path of named tensors -> names and what stands for each.
-        shares: whether the format of its files can say that two tensors share memory.
+        sorted_by_format: paths of those whose order is the format's, not the model's.
+        formats: of its files, as `opening.Tree.kind`.
+        how_named: path of an optimizer whose parameters were named by those of a model -> how they were matched.
         run: unit and numbers of the checkpoints of a run; None for one checkpoint.
     """
 
@@ -97,13 +104,14 @@ class About:
     generators: dict[str, tuple[Form, FileValue]] = field(default_factory=dict)
     optimizers: dict[str, FileValue] = field(default_factory=dict)
     state_dicts: dict[str, FileValue] = field(default_factory=dict)
-    shares: bool = True
+    sorted_by_format: set[str] = field(default_factory=set)
+    formats: set[str] = field(default_factory=set)
+    how_named: dict[str, str] = field(default_factory=dict)
     run: tuple[str, tuple[int, ...]] | None = None
 
     def renamed(self, names: Mapping[str, str]) -> "About":
         """The same, with the paths of leaves renamed."""
-        moved = self.structure.renamed(names)
-        return About(moved, self.generators, self.optimizers, self.state_dicts, self.shares, self.run)
+        return replace(self, structure=self.structure.renamed(names))
 
 
 @dataclass
@@ -119,15 +127,15 @@ class _Collected:
         with guarded(file):
             tree = open_tree(file)
             self.about.structure.begin_file()
-            self.about.shares &= shares_memory(tree)
+            self.about.formats.add(tree.kind)
             for node in walk(tree.root, Role(), judge):
                 path = "/".join(filter(None, (above, node.path)))
                 self.about.structure.add(path, node.value)
-                self._note(path, node.value, node.tag)
+                self._note(path, node.value, node.tag, tree.kind)
                 if node.leaf:
                     self.flat[path], self.files[path] = leaf_value(node.value), file
 
-    def _note(self, path: str, value: FileValue, role: Role) -> None:
+    def _note(self, path: str, value: FileValue, role: Role, form: str) -> None:
         inside = any(path.startswith(f"{last}/") or path == last for last in list(self.about.generators)[-1:])
         if role.form in GENERATORS and not inside:
             self.about.generators[path] = role.form, value
@@ -135,11 +143,8 @@ class _Collected:
             self.about.optimizers[path] = value
         elif role.form is Form.TENSORS and role.component in ("model", "adapter") and isinstance(value, dict):
             self.about.state_dicts[path] = value
-
-
-def shares_memory(tree: Tree) -> bool:
-    """Whether the format of a file can say that two of its tensors share memory."""
-    return tree.kind.startswith(("torch", "pickle"))
+            if form in ("safetensors", "dcp"):
+                self.about.sorted_by_format.add(path)
 
 
 def leaves_of_file(path: str | os.PathLike[str]) -> Leaves:
@@ -152,13 +157,13 @@ def leaves_of_file(path: str | os.PathLike[str]) -> Leaves:
     place, found = Path(path), _Collected()
     if kind_of(place) is not Kind.FOLDER:
         found.add(place, "")
-        return Leaves(found.flat, lambda _: place, found.about)
+        return Leaves(found.flat, lambda _: place, found.about, place)
     for name, file in files_of_folder(place).items():
         found.add(file, name)
     run = run_of(place)
     if run is not None:
         found.about.run = run.unit, tuple(run.checkpoints)
-    return Leaves(found.flat, found.files.__getitem__, found.about)
+    return Leaves(found.flat, found.files.__getitem__, found.about, place)
 
 
 def files_of_folder(folder: Path) -> dict[str, Path]:

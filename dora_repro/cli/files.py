@@ -55,7 +55,9 @@ def diff(
 
     Exit codes: 0 equal, 1 different, 2 bad input.
     """
+    from dora_repro.checkpoint.reading import Leaves
     from dora_repro.checks.report import comparison_dict
+    from dora_repro.comparison.checkpoints import named_alike
     from dora_repro.comparison.files import read_side
     from dora_repro.comparison.leaves import compare
     from dora_repro.trace import Trace
@@ -72,6 +74,8 @@ def diff(
     if isinstance(one, Trace) or isinstance(other, Trace) or type(one) is not type(other):
         raise BadInput(f"{first} is a {_KINDS[type(one).__name__]} and {second} a {_KINDS[type(other).__name__]}: "
                        "give two of a kind")  # fmt: skip  # one sentence
+    if isinstance(one, Leaves) and isinstance(other, Leaves):
+        one, other = named_alike(one, other)
     wanted.chosen([*one, *other])
     found = compare(one, other, only=only or ("*",), ignore=ignore, name="diff", tolerance=tolerance)
     if as_json:
@@ -187,7 +191,10 @@ def _descriptions(leaves: "Mapping[str, Any]", paths: Iterable[str]) -> dict[str
     look = getattr(leaves, "entry", leaves.get)
     found = {}
     for path in paths:
-        value = look(path) if path in leaves else None
+        if path not in leaves:
+            found[path] = "state of a generator"
+            continue
+        value = look(path)
         if isinstance(value, TensorEntry):
             value = torch.empty(value.shape, dtype=value.dtype, device="meta")
         found[path] = "kept by digest" if getattr(value, "kept", True) is False else describe(value)

@@ -14,6 +14,8 @@ from typing import TypeAlias, TypeGuard
 import numpy as np
 import torch
 
+from dora_repro.checkpoint.reading import Leaves
+from dora_repro.comparison.checkpoints import as_checkpoints, named_alike, unpaired
 from dora_repro.comparison.files import read_side
 from dora_repro.contracts import Value
 from dora_repro.difference import BY_DIGEST, LeafDifference
@@ -38,18 +40,21 @@ class Comparison(Shown):
     Attributes:
         name: what was compared, in a word or two.
         compared: all paths that were compared, those that one side lacks included.
-        differences: one for each leaf whose bytes differ, in the order of the expected side.
+        differences: one for each leaf whose bytes differ, in the order of the expected side; of files, then those of
+            how they are put together.
         tolerance: the tolerance (absolute) by which the differences are described; None for none.
+        notes: of files, what is no difference and yet not the same, as the order of keys; a sentence each.
     """
 
     name: str
     compared: tuple[str, ...]
     differences: tuple[LeafDifference, ...]
     tolerance: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
-        """Whether all bytes are equal, over at least one leaf."""
+        """Whether all bytes are equal, over at least one leaf, and files are put together alike."""
         return bool(self.compared) and not self.differences
 
     @property
@@ -115,11 +120,19 @@ def compare(
     (kind, first), (other, second) = _leaves(expected), _leaves(actual)
     if kind != other:
         raise BadInput(f"cannot compare a {kind} with a {other}: give two of a kind")
-    every = dict.fromkeys((*first, *second))
+    only, ignore, alone = tuple(only), tuple(ignore), set[str]()
+    if isinstance(first, Leaves) and isinstance(second, Leaves):
+        first, second = named_alike(first, second)
+        alone = set(unpaired(first, second))
+    every = [path for path in dict.fromkeys((*first, *second)) if path.partition("/")[0] not in alone]
     ignored = set(select(ignore, every))
     paths = [path for path in select(only, every) if path not in ignored]
     found = (compare_leaf(path, first.get(path, _NOTHING), second.get(path, _NOTHING)) for path in paths)
-    return Comparison(name, tuple(paths), tuple(difference for difference in found if difference), tolerance)
+    differences = [difference for difference in found if difference]
+    if isinstance(first, Leaves) and isinstance(second, Leaves):
+        beside = as_checkpoints(first, second, paths, differences, only, ignore)
+        return Comparison(name, beside.compared, beside.differences, tolerance, beside.notes)
+    return Comparison(name, tuple(paths), tuple(differences), tolerance)
 
 
 class _Nothing:

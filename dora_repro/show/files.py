@@ -101,19 +101,27 @@ def comparison_text(comparison: Comparison, every: bool = False, equal: Mapping[
         every: list the leaves that are equal too, in their places.
         equal: a description of each leaf that is equal, as `f32[64]`.
     """
-    differing = {difference.path: difference for difference in comparison.differences}
+    differing: dict[str, list[str]] = {}
+    for difference in comparison.differences:
+        differing.setdefault(difference.path, []).append(f"✗ {difference}")
     lines = []
     for path in comparison.compared:
         if path in differing:
-            lines.append(f"✗ {differing[path]}")
+            lines += differing.pop(path)
         elif every:
             lines.append(f"✓ {path}  {(equal or {}).get(path, 'equal')}".rstrip())
+    lines += [line for rest in differing.values() for line in rest]  # of containers, which are no leaves
+    lines += [f"Note: {note}" for note in comparison.notes]
     return "\n".join([*lines, summary(comparison)])
 
 
 def summary(comparison: Comparison) -> str:
     """A line on a comparison: how many leaves differ, in which way, by how much at most."""
-    total, wrong = len(comparison.compared), len(comparison.differences)
+    total, wrong = len(comparison.compared), sum(one.kind != "structure" for one in comparison.differences)
+    structural = len(comparison.differences) - wrong
+    if not wrong and structural:
+        equal = f"the bytes of {counted(total, 'leaf')} are equal"
+        return f"✗ {counted(structural, 'difference')} in structure, though {equal}"
     if not wrong:
         return f"✓ Equal by bytes: {counted(total, 'leaf')}"
     counts = Counter(difference.kind for difference in comparison.differences)
@@ -128,7 +136,7 @@ def summary(comparison: Comparison) -> str:
 
 _KINDS = {
     "value": "in value", "missing": "missing", "unexpected": "unexpected",
-    "dtype": "in dtype", "shape": "in shape", "type": "in type",
+    "dtype": "in dtype", "shape": "in shape", "type": "in type", "structure": "in structure",
 }  # fmt: skip  # a table
 
 

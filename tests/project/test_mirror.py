@@ -26,12 +26,15 @@ ELSEWHERE = {
     "checkpoint/python_values.py": "tests/checkpoint/test_reading.py",
     "checkpoint/runs.py": "tests/checkpoint/test_contents.py",
     "checkpoint/safetensors_files.py": "tests/checkpoint/test_reading.py",
-    "checkpoint/structure.py": "tests/comparison/test_files.py",
+    "checkpoint/structure.py": "tests/comparison/test_structure.py",
     "checkpoint/tensors.py": "tests/checkpoint/test_reading.py",
     "checkpoint/torch_files.py": "tests/checkpoint/test_reading.py",
     "checkpoint/torch_values.py": "tests/checkpoint/test_reading.py",
     "checkpoint/unpickling.py": "tests/checkpoint/test_hostile_files.py",
     "checkpoint/walking.py": "tests/checkpoint/test_reading.py",
+    # Parts of what is said of two checkpoints.
+    "comparison/generators.py": "tests/comparison/test_checkpoints.py",
+    "comparison/moments.py": "tests/comparison/test_checkpoints.py",
     # A check is tested as a whole: what it asks, judges, repeats and reports shows in its verdict.
     "checks/checks.py": "tests/checks/test_verdicts.py",
     "checks/control.py": "tests/checks/test_verdicts.py",
