@@ -206,7 +206,10 @@ def _fix(found: Explanation, limit: int) -> list[str]:
     shown, before = 0, ""
     for method, line in _first(code):
         label = f"{method}():" if method != before else ""
-        wrapped = _wrapped(f"{label:<8}{_QUOTED.sub(_kept_whole, line)}", 4, hang=12, limit=room)
+        text = _QUOTED.sub(_kept_whole, line)
+        if len(text) > COLUMNS - 12:
+            text = text.partition("  # ")[0]  # a comment that is folded would read as code on its second line
+        wrapped = _wrapped(f"{label:<8}{text}", 4, hang=12, limit=room)
         if lines and len(lines) + len(wrapped) > room:
             break
         lines, shown, before = [*lines, *wrapped], shown + 1, method

@@ -174,6 +174,19 @@ def test_a_fix_in_words_is_said_where_there_is_no_code():
     assert answer(made.explained(explanation=replace(one, causes=(cause,))))[-1] == "  Fix: Save it."
 
 
+def test_a_comment_that_does_not_fit_its_line_is_left_out_and_quoted_text_is_no_comment():
+    long = "x" * 60
+    for line, shown in (
+        (f"a = {long}  # of a loader", f"a = {long}"),
+        ("a = b  # of a loader", "a = b  # of a loader"),
+        (f'a["k  # k"] = {long}', f'a["k  # k"] = {long}'),
+    ):
+        one = made.explained().explanation
+        cause = replace(one.causes[0], save=(line,), load=())
+        text = answer(made.explained(explanation=replace(one, causes=(cause,))))
+        assert " ".join(part.strip() for part in text[-2:]).endswith(f"save(): {shown}")
+
+
 def test_what_was_ignored_is_said_of_an_exact_run():
     aside = SetAside(ignored=("count",), expected_loss=("rng/a", "rng/b"))
     assert answer(made.report(set_aside=aside))[-2:] == [
