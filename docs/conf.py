@@ -29,7 +29,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"[A-Z]\w*"),
     # literals, type variables, and what a signature takes from a private class
     (r"py:class", r"'.*'"),
-    (r"py:(?:class|obj)", r"dora_repro\..*\.(?:P|T|Parameters|Result|Item|Entry|Reader|Specimen|_\w+)"),
+    (r"py:(?:class|obj)", r"dora_repro\..*\.(?:P|T|Parameters|Result|Item|Tag|Entry|Reader|Specimen|_\w+)"),
 ]
 
 # --- notebooks: shown with the outputs that they are kept with, never run here
@@ -38,7 +38,7 @@ nb_ipywidgets_js = {}  # kept notebooks hold no live widgets, and these scripts 
 suppress_warnings = ["mystnb.unknown_mime_type"]  # the runner's own output type, which no page shows
 
 # --- Markdown
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # --- docstrings: types stand in the signatures
