@@ -15,7 +15,7 @@ from dora_repro.explain.explanation import Cause, TrialRecord
 from dora_repro.explain.trials.search import Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
-from dora_repro.state.paths import ends, pattern
+from dora_repro.state.paths import few
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.wording import counted
@@ -91,12 +91,12 @@ class CauseDescriber:
         if name == ITERATORS:
             return self._half_done()
         if name == DATA and self._data_sources:
-            return f"{_BEYOND[DATA]}; their sources differ right after loading: {_few(self._data_sources)}"
+            return f"{_BEYOND[DATA]}; their sources differ right after loading: {few(self._data_sources)}"
         return _BEYOND.get(name, "")
 
     def _in_time(self, name: str) -> Iterator[str]:
         if name == DATA and self._data_sources:
-            sources = _few(self._data_sources)
+            sources = few(self._data_sources)
             yield f"Restore {sources} before an iterator of the loader is made: what was drawn by then does not change."
 
     def _half_done(self) -> str:
@@ -152,29 +152,20 @@ def _put_back(trial: Trial, found: SearchResult) -> str:
     if put and not missing and len(everything) > 1:
         words.insert(0, "all that was lost")
     elif put and len(missing) < len(put):
-        words.insert(0, f"all but {_few(missing)}" if missing else _few(put))
+        words.insert(0, f"all but {few(missing)}" if missing else few(put))
     elif put:
-        words.insert(0, _few(put))
+        words.insert(0, few(put))
     return " and ".join(words) or "nothing"
 
 
-def _few(paths: Iterable[str], limit: int = 3) -> str:
-    """Paths by their patterns, the first few."""
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for path in sorted(paths):
-        kinds.setdefault(ends(path), []).append(path)
-    words = [pattern(inside) for inside in kinds.values()]
-    more = len(words) - limit
-    return ", ".join(words[:limit]) + (f" and {counted(more, 'more kind')}" if more > 0 else "")
-
-
-def proof(found: SearchResult, steps: int, confirmation: Confirmation) -> str:
+def proof(found: SearchResult, steps: int, confirmation: Confirmation, *, fresh: bool = True) -> str:
     """One sentence: what came of putting the set back.
 
     Args:
         found: what the search found.
         steps: number of steps that remained after the save.
         confirmation: what a fresh process did.
+        fresh: whether it was one; else the process of all the trials.
     """
     remaining = "the state"
     if steps:
@@ -187,15 +178,16 @@ def proof(found: SearchResult, steps: int, confirmation: Confirmation) -> str:
         words.append(f"{each} does not")
     elif False in necessary:
         words.append("so does another set")
-    return f"{'; '.join(words)}{_confirmed(confirmation)}."
+    return f"{'; '.join(words)}{_confirmed(confirmation, fresh)}."
 
 
-def _confirmed(confirmation: Confirmation) -> str:
+def _confirmed(confirmation: Confirmation, fresh: bool) -> str:
     """Whether a fresh process confirmed the set, with the leaves that could not be put back there; empty where it did
     not finish."""
     if confirmation.same is None:
         return ""
-    words = "confirmed in a fresh process" if confirmation.same else "but not in a fresh process"
+    where = "in a fresh process" if fresh else "once more in the one process that all trials shared"
+    words = f"confirmed {where}" if confirmation.same else f"but not {where}"
     reasons = [f"`{path}` could not be put back: {reason}" for path, reason in confirmation.missing.items()]
     if not reasons:
         return f" ({words})"

@@ -10,6 +10,7 @@ from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
+from dora_repro.state.paths import few
 from dora_repro.trace import first_divergence
 
 
@@ -24,6 +25,28 @@ class Confirmation:
 
     same: bool | None
     missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refuted:
+    """A set that restored exact resume in trials, and was not confirmed: no cause.
+
+    Attributes:
+        names: what was put back, as of `Trial.names`.
+        confirmation: what a fresh process did with it.
+    """
+
+    names: frozenset[str]
+    confirmation: Confirmation
+
+    def in_words(self) -> str:
+        """One sentence."""
+        begin = f"no cause: with {few(self.names)} put back the run went the reference's way once"
+        if self.confirmation.same is None:
+            return f"{begin}, and did not finish when repeated"
+        missing = [f"`{path}` ({reason})" for path, reason in self.confirmation.missing.items()]
+        more = f", where {', '.join(missing[:3])} could not be put back" if missing else ""
+        return f"{begin}, and did not when repeated{more}"
 
 
 def confirm(

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.causes import CauseDescriber, describe_trial, proof
-from dora_repro.explain.confirmation import confirm
-from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
+from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
-from dora_repro.explain.trials.search import Search, SearchResult
-from dora_repro.explain.trials.trial import BEYOND, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.search import BUDGET, Search, SearchResult
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.explain.unexplained import OUTSIDE, unexplained
 from dora_repro.sides.evidence import Evidence, Sides
@@ -26,6 +26,9 @@ from dora_repro.trace import Divergence, first_divergence
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
 OVERDUE = 2  # trials that may reach their time limit before no more are run
+
+REFUTED = 3  # sets that a fresh process does not confirm before the search is given up
+UNCONFIRMED = "what restores exact resume in a trial does not do so once more"
 
 
 @dataclass(frozen=True)
@@ -109,37 +112,49 @@ def _raised_while_loading(resumed: Evidence) -> Explanation:
 
 
 def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> Explanation:
+    """The causes that trials find and a fresh process confirms; what it does not confirm is no cause, and the search
+    goes on without it."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     iterators = tuple(suspended(saved, saved.uncaptured))
     candidates = tuple(_candidates(discrepancy, saved, iterators))
     setup = _setup(sides, repeat, discrepancy)
+    roles = {path: leaf.role for path, leaf in saved.items()}
+    tried: list[TrialRecord] = []
+    refuted: list[Refuted] = []
+    steps = 0
     with session.answering(WORKER, asdict(setup), like=sides.resumed.folder) as answer:
         run_trial = _Trials(answer)
-        search = Search(
-            run_trial,
-            candidates,
-            {path: leaf.role for path, leaf in saved.items()},
-            _phase(sides, discrepancy),
-            streams=setup.streams is not None,
-            iterators=bool(iterators) and not stand_alike(saved, loaded),
-            resettable=not suspended(loaded, loaded.uncaptured),
-        )
-        found = search.run()
-        causes = CauseDescriber(saved, loaded, sides, candidates).causes(found)
-        lines_tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
-    if not found.parts:
-        explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
-    else:
-        explanation = _explained(session, sides, setup, found, causes, discrepancy)
+        while True:
+            no_cause = frozenset(name for one in refuted for name in one.names)
+            found = Search(
+                run_trial,
+                (difference for difference in candidates if difference.path not in no_cause),
+                roles,
+                _phase(sides, discrepancy),
+                streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
+                iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
+                resettable=not suspended(loaded, loaded.uncaptured),
+                budget=BUDGET - len(tried),
+            ).run()
+            tried += [describe_trial(trial, result, found) for trial, result in found.trials]
+            steps += sum(result.steps for _, result in found.trials)
+            if not found.parts:
+                explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
+                break
+            confirmation = confirm(session, sides, setup, found.names, discrepancy.at_end)
+            if confirmation.same:
+                explanation = _explained(session, sides, run_trial, found, candidates, confirmation, discrepancy)
+                break
+            refuted.append(Refuted(found.names, confirmation))
+            if found.stopped or len(refuted) >= REFUTED:
+                explanation = Explanation(unexplained=UNCONFIRMED)
+                break
+    if refuted and not explanation.causes:
+        words = tuple(one.in_words() for one in refuted)
         explanation = replace(
-            explanation, lines_tried=lines_tried, draws=_draws(session, sides, discrepancy, candidates, found)
+            explanation, unexplained=UNCONFIRMED, look_at=(*words, *explanation.look_at), confirmed=False
         )
-    return replace(
-        explanation,
-        trials=tuple(describe_trial(trial, result, found) for trial, result in found.trials),
-        steps=sum(result.steps for _, result in found.trials),
-        stopped=found.stopped,
-    )
+    return replace(explanation, trials=tuple(tried), steps=steps, stopped=found.stopped)
 
 
 def _setup(sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> TrialSetup:
@@ -208,20 +223,24 @@ def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explana
 def _explained(
     session: Session,
     sides: Sides,
-    setup: TrialSetup,
+    run_trial: Callable[[Trial], TrialResult],
     found: SearchResult,
-    causes: tuple[Cause, ...],
+    candidates: tuple[LeafDifference, ...],
+    confirmation: Confirmation,
     discrepancy: Discrepancy,
 ) -> Explanation:
     """The causes, with their proof."""
-    confirmation = confirm(session, sides, setup, found.names, discrepancy.at_end)
+    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+    causes = CauseDescriber(saved, loaded, sides, candidates).causes(found)
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),
-        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmation),
+        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmation, fresh=not session.in_process),
         proved=found.proved,
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
+        lines_tried=None if found.stopped else _lines_tried(run_trial, Explanation(causes)),
+        draws=_draws(session, sides, discrepancy, candidates, found),
         other=found.other,
         harmless=found.harmless,
     )

@@ -71,8 +71,8 @@ class Explanation:
         causes: the parts of one set that restores exact resume when it is put back; empty where none was found.
         proof: one sentence: what was tried, and what came of it.
         proved: whether the set is 1-minimal: with any one part left out, it does not restore exact resume.
-        confirmed: whether a fresh process with these put back did what the reference did; None where it did not
-            finish.
+        confirmed: True where a fresh process with the causes put back did what the reference did; False where there
+            are no causes, since what trials found was not confirmed; None where no trial was done.
         confirmation_missing: leaves of the causes that could not be put back in that process: path -> reason. Never
             show `confirmed` without them.
         lines_tried: result of running the lines of save and load in place of a transplant; None where they were not

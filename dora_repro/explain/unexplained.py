@@ -46,9 +46,9 @@ def unexplained(
             unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found"
         )
     if not found.reproduced:
+        again = "" if session.in_process else " in another process"
         return Explanation(
-            unexplained="resumed once more in another interpreter, the run does not differ: what differs lies outside "
-            "its state",
+            unexplained=f"resumed once more{again}, the run does not differ: what differs lies outside its state",
             look_at=(OUTSIDE,),
         )
     reached = [result.divergence.step for _, result in found.trials if result.divergence]

@@ -183,8 +183,6 @@ def _named(before: str, cause: Cause, names: Names, limit: int) -> list[str]:
 
 
 def _proved(found: Explanation) -> str:
-    if found.confirmed is False:
-        return "found by trials, not confirmed in a fresh process"
     if not found.proved:
         return "sufficient, but perhaps more than needed"
     if found.confirmation_missing:

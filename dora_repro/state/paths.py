@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
+from dora_repro.wording import counted
+
 _ADAPTER = re.compile(r"\.(lora_\w+\..+)$")  # of the peft library
 
 
@@ -46,6 +48,16 @@ def pattern(paths: Iterable[str]) -> str:
         heads = {path.rpartition("/")[0] for path in several}
         return f"{heads.pop() if len(heads) == 1 else first}/*.{last}"
     return f"{first}/*/{last}" if any(path.count("/") > 1 for path in several) else f"{first}/*.{last}"
+
+
+def few(paths: Iterable[str], limit: int = 3) -> str:
+    """Paths by their patterns, the first few."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(paths):
+        kinds.setdefault(ends(path), []).append(path)
+    words = [pattern(inside) for inside in kinds.values()]
+    more = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {counted(more, 'more kind')}" if more > 0 else "")
 
 
 def ends(path: str) -> tuple[str, str]:

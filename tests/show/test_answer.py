@@ -159,7 +159,6 @@ def test_whether_the_fix_was_tried_is_said(tried, words):
     [
         ({}, "proved"),
         ({"proved": False}, "sufficient, but perhaps more than needed"),
-        ({"confirmed": False}, "found by trials, not confirmed in a fresh process"),
         ({"confirmation_missing": {"a": "why"}}, "proved; 1 leaf not restored in the confirmation"),
     ],
 )
