@@ -80,7 +80,8 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     grown: list[str] = []
     if loaded is not None and ended is not None:
         lists = saved, reference.end, loaded, ended
-        grown = [d.path for d in end if _only_grew(d.path, *lists, same_entries=divergence is None)]
+        of_one_form = [d.path for d in end if d.kind != "type"]
+        grown = [path for path in of_one_form if _only_grew(path, *lists, same_entries=divergence is None)]
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)

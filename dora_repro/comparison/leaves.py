@@ -24,6 +24,7 @@ from dora_repro.shown import Shown
 from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_between
+from dora_repro.state.forms import differing_forms
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
@@ -124,15 +125,32 @@ def compare(
     if isinstance(first, Leaves) and isinstance(second, Leaves):
         first, second = named_alike(first, second)
         alone = set(unpaired(first, second))
-    every = [path for path in dict.fromkeys((*first, *second)) if path.partition("/")[0] not in alone]
+    forms = _by_form(first, second)
+    every = [path for path in dict.fromkeys((*first, *second, *forms)) if path.partition("/")[0] not in alone]
     ignored = set(select(ignore, every))
     paths = [path for path in select(only, every) if path not in ignored]
-    found = (compare_leaf(path, first.get(path, _NOTHING), second.get(path, _NOTHING)) for path in paths)
+    found = (
+        forms.get(path) or compare_leaf(path, first.get(path, _NOTHING), second.get(path, _NOTHING)) for path in paths
+    )
     differences = [difference for difference in found if difference]
     if isinstance(first, Leaves) and isinstance(second, Leaves):
         beside = as_checkpoints(first, second, paths, differences, only, ignore)
         return Comparison(name, beside.compared, beside.differences, tolerance, beside.notes)
     return Comparison(name, tuple(paths), tuple(differences), tolerance)
+
+
+def _by_form(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str, LeafDifference]:
+    """Path -> difference, where both snapshots have something in the same place, of different forms."""
+    if not (isinstance(first, Snapshot) and isinstance(second, Snapshot)):
+        return {}
+    found = {}
+    for path, expected, actual in differing_forms(first, second):
+        one, other = first.get(path), second.get(path)
+        if one is None and other is None:
+            found[path] = LeafDifference(path, "type", expected, actual, role="memory")
+        elif one is not None and other is not None and type(one.value) is type(other.value):  # else the values say it
+            found[path] = LeafDifference(path, "type", expected, actual, role=one.role)
+    return found
 
 
 class _Nothing:

@@ -1,6 +1,8 @@
 """Learning rates and gradient scales that come back wrong."""
 
 import copy
+import json
+from collections import Counter
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR, ReduceLROnPlateau
@@ -120,6 +122,39 @@ class Double(Training):
         super().load_optimizer(state)
         for _ in range(state["steps"]):
             self.scheduler.step()
+
+
+class Stepped(Training):
+    """The clean run, whose schedule falls once, after step 5; the schedule's state goes through JSON."""
+
+    def make_scheduler(self) -> LRScheduler:
+        return MultiStepLR(self.optimizer, milestones=[5], gamma=0.1)
+
+    def state(self) -> dict:
+        return {**super().state(), "scheduler": json.dumps(self.scheduler.state_dict())}
+
+    def load_optimizer(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        schedule = json.loads(state["scheduler"])
+        schedule["milestones"] = Counter({int(step): times for step, times in schedule["milestones"].items()})
+        self.scheduler.load_state_dict(schedule)
+
+
+@fault(
+    "sched-milestones-as-text",
+    verdict="DIFFERENT",
+    step=5,
+    phase="schedule",
+    causes=(("scheduler/milestones",),),
+    fix='schedule["milestones"] = Counter({int(step): times for step, times in schedule["milestones"].items()})',
+)
+class MilestonesAsText(Stepped):
+    """The schedule's state is written as JSON, whose keys are text. The milestones come back as a dict with the very
+    numbers in it, under "5" where the schedule looks for 5: it never falls, and nothing complains."""
+
+    def load_optimizer(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(json.loads(state["scheduler"]))
 
 
 class WarmupThen(LRScheduler):

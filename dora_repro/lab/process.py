@@ -205,4 +205,4 @@ def _size(state: Snapshot) -> int:
 
 def _without_values(state: Snapshot) -> Snapshot:
     leaves = {path: replace(leaf, value=None, kept=False) for path, leaf in state.items()}
-    return Snapshot(leaves, state.uncaptured, state.kinds)
+    return Snapshot(leaves, state.uncaptured, state.kinds, state.forms)

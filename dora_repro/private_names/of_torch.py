@@ -102,6 +102,9 @@ MODULE_CALL = ("torch.nn.modules.module", "Module._call_impl")
 OPERATORS_WRITING_OVER = ("_foreach_copy_", "_foreach_zero_")
 OPERATORS_RESERVING = ("empty", "new_empty", "_empty")
 
+# What torch.nn.Buffer, and transformers while it loads, note on tensors: no state of a run.
+TENSOR_MARKS = frozenset({"persistent", "_is_buffer", "_is_hf_initialized"})
+
 MODULE_CACHES = frozenset({"_flat_weights", "_flat_weight_refs", "_graph", "_code"})
 METADATA = "_metadata"  # of a state dict: the versions of its modules
 MODULE_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")

@@ -37,10 +37,15 @@ def comes_from(kind: type, modules: Iterable[str]) -> bool:
     return f"{module_of(kind)}.".startswith(tuple(f"{module}." for module in modules))
 
 
+def name_of_type(kind: type) -> str:
+    """`module.Class`, for builtins the name alone."""
+    return kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
+
+
 def type_name(value: Value) -> str:
     """`module.Class` of a value; with its own name where it is a class or module."""
     kind = type(value)
-    name = kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
+    name = name_of_type(kind)
     if issubclass(kind, (types.ModuleType, type)) and isinstance(value, (types.ModuleType, type)):
         return f"{name} {value.__name__}"
     return name

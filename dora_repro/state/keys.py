@@ -2,10 +2,15 @@
 
 import types
 
+import numpy as np
+
 from dora_repro.contracts import Value
+from dora_repro.state.attributes import name_of_type
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.digest import digest, is_plain
 
+OF_ID = "id "  # before the path of an object whose id is the key of a dict
+LEAST_ID = 1 << 20  # a smaller number is a count, not an address
 MAX_KEY = 200  # characters of a key in a path; a longer one is cut, and made unique by its digest
 
 
@@ -25,7 +30,16 @@ def unescaped(text: str) -> str:
     return text.replace("~1", "/").replace("~0", "~")
 
 
+def key_type(key: Value) -> str:
+    """The name of a key's type: `int`, `numpy.int64`, `None`."""
+    if isinstance(key, np.generic):
+        return f"numpy.{type(key).__name__}"
+    return "None" if key is None else name_of_type(type(key))
+
+
 def _text(key: Value) -> str:
+    if isinstance(key, np.generic):
+        return str(key)
     codec = codec_of(type(key))
     if codec is not None:
         key = codec.encode(key)

@@ -66,7 +66,9 @@ class Leaves(Mapping[str, Leaf]):
         holds: path -> setter of a container in its holder.
         others: path -> what else may be tied: generators, groups and states of optimizers.
         kinds: path -> type of what a leaf's plain value stands for.
-        keyed: path of a dict -> text of a key that is a tensor or module -> path of that object.
+        keyed: path of a dict -> text of a key that is a tensor or module -> path of that object; `id PATH` for a key
+            that is such an object's id.
+        key_types: path of a dict -> text of each key that is no str -> its type.
         modules: root modules by path.
         optimizers: by path.
         parameter_names: id of a parameter -> its path, as `model/visual.3.out_proj.m`.
@@ -79,6 +81,7 @@ class Leaves(Mapping[str, Leaf]):
     others: dict[str, Value] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     keyed: dict[str, dict[str, str]] = field(default_factory=dict)
+    key_types: dict[str, dict[str, str]] = field(default_factory=dict)
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
     parameter_names: dict[int, str] = field(default_factory=dict)

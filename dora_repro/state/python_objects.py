@@ -33,7 +33,7 @@ from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
 from dora_repro.state.attributes import MUTABLE, type_name
 from dora_repro.state.digest import is_plain
-from dora_repro.state.keys import key_text
+from dora_repro.state.keys import key_text, key_type
 from dora_repro.state.type_dispatch import Way
 from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
 
@@ -43,12 +43,27 @@ def read_mapping(walker: Walker, value: Mapping[Any, Value], path: str, hold: Se
     if len(items) > MAX_ITEMS:
         _plain_or_listed(walker, value, dict(items), path, hold, role)
     else:
-        names: set[str] = set()
-        for key, item in items:
-            name = _unique(walker.key(key, path), names)
+        names = _names(walker, [key for key, _ in items], path)
+        for name, (key, item) in zip(names, items, strict=True):
             put = walker.setter(dict.__setitem__, value, key) if isinstance(value, dict) else None
             walker.visit(item, f"{path}/{name}", put, role)
     _of_subclass(walker, value, path, role)
+
+
+def _names(walker: Walker, keys: list[Value], path: str) -> list[str]:
+    """The keys of a dict as text, each once; of keys that read the same (1 and "1") the str has a number."""
+    names = [walker.key(key, path) for key in keys]
+    if len(set(names)) < len(names):
+        taken: set[str] = set()
+        for of_str in (False, True):
+            for index, key in enumerate(keys):
+                if (type(key) is str) is of_str:
+                    names[index] = _unique(names[index], taken)
+    if not walker.moving_only:
+        kinds = {name: key_type(key) for name, key in zip(names, keys, strict=True) if type(key) is not str}
+        if kinds:
+            walker.result.key_types[path] = kinds
+    return names
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -91,7 +106,7 @@ def read_set(walker: Walker, value: set[Value] | frozenset[Value], path: str, ho
         plain = items if isinstance(value, set) else frozenset(items)
         _plain_or_listed(walker, value, plain, path, hold, role)
     elif all(walker.way(type(item))[0] in (Way.SCALAR, Way.ENCODED) for item in items):
-        walker.leaf(path, {"members": sorted(map(key_text, items))}, role)
+        walker.leaf(path, {"members": sorted(map(key_text, items))}, role, None, hold)
     else:
         walker.result.uncaptured[path] = f"{type_name(value)} of {len(items)} items"
     _of_subclass(walker, value, path, role)

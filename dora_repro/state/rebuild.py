@@ -16,17 +16,14 @@ from dora_repro.contracts import Value
 from dora_repro.state.attributes import type_name
 from dora_repro.state.codecs import decode
 from dora_repro.state.digest import is_plain
-from dora_repro.state.keys import key_text
+from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import SavedLeaf
+from dora_repro.state.making import NotRestorable, of_value
 from dora_repro.state.paths import ancestors
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
 _BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in BUILT}
 _MAPPINGS = ("dict", "OrderedDict")
-
-
-class NotRestorable(Exception):
-    """A leaf cannot be put back, for the reason that the message gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +58,16 @@ class Kind:
         name = type(container).__name__ if known else type_name(container)
         keys, keyed = None, keyed or {}
         if isinstance(container, dict):
-            plain = [key for key in dict.keys(container) if is_plain(key)]
+            ids = any(at.startswith(OF_ID) for at in keyed.values())
+            plain = [key for key in dict.keys(container) if is_plain(key) and not (ids and _looks_like_id(key))]
             if len(plain) + len(keyed) == dict.__len__(container):
                 keys = tuple((key_text(key), key) for key in plain)
         size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
         return cls(name, keys, size, bound, tuple(keyed.items()))
+
+
+def _looks_like_id(key: Value) -> bool:
+    return type(key) is int and key >= LEAST_ID
 
 
 def _items(container: Any) -> Iterator[Any]:
@@ -136,7 +138,15 @@ class Maker:
             NotRestorable: the object that was the key is not there.
         """
         of_objects = dict(kind.keyed)
-        return self._object_at(of_objects[text]) if text in of_objects else dict(kind.keys or ())[text]
+        return self.object_key(of_objects[text]) if text in of_objects else dict(kind.keys or ())[text]
+
+    def object_key(self, at: str) -> Any:
+        """The key that stands for an object: itself, or its id, where `at` is its path after `OF_ID`.
+
+        Raises:
+            NotRestorable: it is not there.
+        """
+        return id(self._object_at(at.removeprefix(OF_ID))) if at.startswith(OF_ID) else self._object_at(at)
 
     def is_above_wanted(self, path: str) -> bool:
         """Whether the snapshot has something below a path."""
@@ -161,7 +171,7 @@ def _rebuilt(kind: Kind | None, plain: Any) -> Any:
     try:
         return decode(kind.name, plain)
     except KeyError:
-        raise NotRestorable(f"a {kind.name} cannot be made from what was stored of it") from None
+        return of_value(kind.name, plain, kind.maxlen)
 
 
 def copied(value: Any) -> Any:

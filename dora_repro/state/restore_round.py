@@ -15,10 +15,12 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import rng
 from dora_repro.state.attributes import set_attribute
+from dora_repro.state.forms import Form
 from dora_repro.state.frames import NotRunning, Variables
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
-from dora_repro.state.rebuild import Kind, Maker, NotRestorable, copied
+from dora_repro.state.making import NotRestorable, remade
+from dora_repro.state.rebuild import Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 
 Roots: TypeAlias = MutableMapping[str, Value]
@@ -35,6 +37,7 @@ class Round:
         live: a walk over these.
         now: its leaves by path, and the global generators and flags.
         chosen: paths of the leaves that are to be put back.
+        forms: path -> form that what is there is to have, where it has another.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Round:
         live: Leaves,
         now: dict[str, Leaf],
         chosen: set[str],
+        forms: Mapping[str, Form] | None = None,
     ):
+        self._forms = forms or {}
         self.wanted, self.kinds, self.roots, self.live, self.now, self.chosen = wanted, kinds, roots, live, now, chosen
         self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None))
         self._replaced: list[str] = []  # what lies below these waits for the next round
@@ -89,7 +94,9 @@ class Round:
         if path.startswith("rng/"):
             return
         saved, slot = self.wanted.get(path), self.now.get(path)
-        if saved is None:
+        if saved is None and path in self._forms:
+            self._remake(path)
+        elif saved is None:
             self._make_container(path, self.now[path])
         elif not saved.kept:
             raise NotRestorable("stored by digest alone")
@@ -97,7 +104,15 @@ class Round:
             self._hold(path, self._object_at(str(saved.value)[2:], slot))
         elif slot is None:
             self._make(path)
-        elif slot.role == "alias" or self._kind_name(path) != getattr(self.kinds.get(path), "name", None):
+        elif path in self._forms and isinstance(saved.value, torch.Tensor):
+            self._remake_tensor(path, saved.value)
+        elif path in self._forms and isinstance(self.live.objects.get(path), (set, frozenset)):
+            self._remake(path)
+        elif (
+            slot.role == "alias"
+            or path in self._forms
+            or self._kind_name(path) != getattr(self.kinds.get(path), "name", None)
+        ):
             self._hold(path, self._make_anew(path))
         elif slot.put is None:
             raise NotRestorable("its holder does not let it be set")
@@ -108,6 +123,21 @@ class Round:
         """What is live at a path, as `Kind.name` has it."""
         kind = Kind.of(self.live.objects.get(path))
         return kind.name if kind is not None else self.live.kinds.get(path)
+
+    def _remake(self, path: str) -> None:
+        """What is live at a path in the form that it is to have, with what it holds."""
+        kind = self.kinds.get(path)
+        keys: dict[str, Value] = dict(kind.keys or ()) if kind is not None else {}
+        self._hold(path, remade(self._forms[path], self.live.objects[path], keys))
+
+    def _remake_tensor(self, path: str, value: torch.Tensor) -> None:
+        name = self._forms[path].name
+        if name not in ("torch.Tensor", "torch.nn.parameter.Parameter"):
+            raise NotRestorable(f"a {name} cannot be made")
+        tensor = copied(value)
+        trained = self.wanted.get(f"{path}/requires_grad")
+        needs = trained is not None and bool(trained.value)
+        self._hold(path, torch.nn.Parameter(tensor, needs) if "Parameter" in name else tensor.requires_grad_(needs))
 
     def _make_container(self, path: str, slot: Leaf) -> None:
         """Where a snapshot has a container and the run another object, a None or another name of one."""
@@ -173,6 +203,8 @@ class Round:
             tensor.grad = self._make_anew(path).to(tensor.device)
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
             tensor.requires_grad_(self.wanted[path].value)
+        elif isinstance(tensor, torch.Tensor):
+            setattr(tensor, unescaped(name), self._make_anew(path))
         else:
             # The highest container that is missing, with all that was in it.
             while parent and parent not in self.live.objects:
@@ -233,13 +265,15 @@ class Round:
             tensor.grad = None
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
             tensor.requires_grad_(False)
+        elif isinstance(tensor, torch.Tensor):
+            delattr(tensor, unescaped(name))
         elif isinstance(parent, torch.optim.Optimizer):
             live = self.live.objects.get(path)
             del parent.state[next(key for key, state in parent.state.items() if state is live)]
         elif isinstance(parent, dict):
             of_object = self.live.keyed.get(parent_path, {}).get(name)
-            its = None if of_object is None else self._object_at(of_object, None)
-            del parent[next(key for key in parent if (key_text(key) == name if its is None else key is its))]
+            its = None if of_object is None else self._make_anew.object_key(of_object)
+            del parent[next(key for key in parent if (key_text(key) == name if its is None else _is(key, its)))]
         elif isinstance(parent, (list, deque)) and int(name) == len(parent) - 1:
             parent.pop()
         elif isinstance(parent, torch.nn.Module):
@@ -274,6 +308,11 @@ def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str
     if not isinstance(module, torch.nn.Module):
         raise NotRestorable(f"there is no module {root}/{inside}")
     return module, attribute
+
+
+def _is(key: Value, other: Value) -> bool:
+    """Whether two keys are one: the same object, or the same id of one."""
+    return key is other or (type(key) is int and type(other) is int and key == other)
 
 
 def _reason(error: Exception) -> str:

@@ -8,13 +8,15 @@ last.
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import Leaf, SavedLeaf
-from dora_repro.state.paths import matching
+from dora_repro.state.forms import Form, differing_forms, form_at, forms_of
+from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
+from dora_repro.state.paths import ancestors, matching
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restore_round import Roots, Round
 from dora_repro.state.walk import walk
@@ -56,7 +58,11 @@ def world() -> dict[str, Leaf]:
 
 
 def restore(
-    wanted: Mapping[str, SavedLeaf], kinds: Mapping[str, Kind], roots: Roots, globs: Iterable[str]
+    wanted: Mapping[str, SavedLeaf],
+    kinds: Mapping[str, Kind],
+    roots: Roots,
+    globs: Iterable[str],
+    forms: Mapping[str, Form] | None = None,
 ) -> dict[str, str]:
     """Make the chosen leaves of live objects those of a snapshot.
 
@@ -65,6 +71,7 @@ def restore(
         kinds: its containers by path.
         roots: name -> live object.
         globs: which leaves, of both the snapshot and the objects.
+        forms: the forms of the snapshot by path; these are put back where they are chosen by their own path.
 
     Returns:
         path -> reason, of every chosen leaf that could not be put back.
@@ -74,23 +81,52 @@ def restore(
     """
     live = walk(roots)
     now = {**live.leaves, **world()}
-    chosen = choose(globs, [*wanted, *now])
+    side = _Side(wanted, forms or {})
+    misformed = _misformed(side, live, now)
+    chosen = choose(globs, dict.fromkeys((*wanted, *now, *(forms or {}))))
     before: list[str] | None = None
     failed: dict[str, str] = {}
     stepped: set[str] = set()
     for _ in range(MAX_ROUNDS):
-        wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]
+        wrong = [path for path in chosen if path in misformed or not _same(wanted.get(path), now.get(path))]
         if not wrong or wrong == before:
             break
         # Which parameters an optimizer steps comes first: moments go with them, and are others' until then.
         first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
         stepped.update(first)
         before = None if first else wrong
-        failed = Round(wanted, kinds, roots, live, now, set(chosen)).restore(first or wrong)
+        failed = Round(wanted, kinds, roots, live, now, set(chosen), misformed).restore(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
-    wrong = [path for path in chosen if not _same(wanted.get(path), now.get(path))]
+        misformed = _misformed(side, live, now)
+    wrong = [path for path in chosen if path in misformed or not _same(wanted.get(path), now.get(path))]
     return {path: failed.get(path, "still differs after it was set") for path in wrong}
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Leaves and forms by path, of a snapshot or of live objects."""
+
+    leaves: Mapping[str, Leaf] | Mapping[str, SavedLeaf]
+    forms: Mapping[str, Form]
+
+    @cached_property
+    def _above(self) -> set[str]:
+        return ancestors(self.leaves)
+
+    def leaf(self, path: str) -> Leaf | SavedLeaf | None:
+        return self.leaves.get(path)
+
+    def has(self, path: str) -> bool:
+        return path in self.leaves or path in self._above
+
+
+def _misformed(wanted: _Side, live: Leaves, now: Mapping[str, Leaf]) -> dict[str, Form]:
+    """Path -> wanted form, where there is something of another form now."""
+    if not wanted.forms:  # a snapshot of values, not of a run
+        return {}
+    differing = differing_forms(wanted, _Side(now, forms_of(live)))
+    return {path: form for path, _, _ in differing if (form := form_at(wanted, path)) is not None}
 
 
 def _same(saved: SavedLeaf | None, leaf: Leaf | None) -> bool:

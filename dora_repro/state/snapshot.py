@@ -7,6 +7,7 @@ changes nothing: generators are read first, tensors are cloned.
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dora_repro.errors import BadInput
 from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
+from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, variables_of
 from dora_repro.state.paths import ancestors
@@ -41,6 +43,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         leaves: by path, in the order of the walk.
         uncaptured: paths of what could not be captured, and its type.
         kinds: what containers were, and what plain values stand for: to make them where they are missing.
+        forms: types of containers, keys and objects by path, which the leaves do not show.
 
     Example:
         With the class `Run` of the example of `check`::
@@ -56,6 +59,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
     leaves: dict[str, SavedLeaf]
     uncaptured: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
+    forms: dict[str, Form] = field(default_factory=dict)
 
     def __getitem__(self, path: str) -> SavedLeaf:
         return self.leaves[path]
@@ -68,6 +72,18 @@ class Snapshot(Mapping[str, SavedLeaf]):
 
     def __repr__(self) -> str:
         return f"Snapshot({counted(len(self), 'leaf')}, {len(self.uncaptured)} uncaptured)"
+
+    @cached_property
+    def _above(self) -> set[str]:
+        return ancestors(self.leaves)
+
+    def leaf(self, path: str) -> SavedLeaf | None:
+        """The leaf at a path; None where there is none."""
+        return self.leaves.get(path)
+
+    def has(self, path: str) -> bool:
+        """Whether anything lies at a path or below it."""
+        return path in self.leaves or path in self._above
 
     @classmethod
     def capture(
@@ -98,7 +114,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         kinds = {path: Kind(name) for path, name in live.kinds.items()}
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
         kinds |= {path: kind for path, kind in containers if kind is not None}
-        return cls(saved, uncaptured, kinds)
+        return cls(saved, uncaptured, kinds, forms_of(live))
 
     def restore(self, roots: Roots, paths: Iterable[str] = ("*",)) -> dict[str, str]:
         """Put leaves back into live objects: overwritten, made where they are missing, removed where they are extra.
@@ -114,7 +130,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         Raises:
             BadInput: a glob that matches no leaf of the snapshot or of the run.
         """
-        return restore(self.leaves, self.kinds, roots, paths)
+        return restore(self.leaves, self.kinds, roots, paths, self.forms)
 
     def write(self, path: str | Path) -> None:
         """Write the snapshot to one file, atomically; tensor bytes are stored once per digest.
@@ -139,7 +155,8 @@ class Snapshot(Mapping[str, SavedLeaf]):
                 entry["value"] = to_json(leaf.value)
             entries.append(entry)
         kinds = {at: to_json(astuple(kind)) for at, kind in self.kinds.items()}
-        content = {"leaves": entries, "tensors": tensors, "uncaptured": self.uncaptured, "kinds": kinds}
+        forms = {at: form.to_json() for at, form in self.forms.items()}
+        content = {"leaves": entries, "tensors": tensors, "uncaptured": self.uncaptured, "kinds": kinds, "forms": forms}
         writing.write(path, {"format": FORMAT, **content})
 
     @classmethod
@@ -157,11 +174,12 @@ class Snapshot(Mapping[str, SavedLeaf]):
         try:
             leaves = {entry["path"]: _read_leaf(entry, content["tensors"]) for entry in content["leaves"]}
             kinds = {str(at): _read_kind(from_json(entry)) for at, entry in content.get("kinds", {}).items()}
+            forms = {str(at): Form.from_json(entry) for at, entry in content.get("forms", {}).items()}
             uncaptured = {str(at): str(name) for at, name in content["uncaptured"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise BadInput(f"{path} is not a whole snapshot of this kit ({problem}): capture it again") from error
-        return cls(leaves, uncaptured, kinds)
+        return cls(leaves, uncaptured, kinds, forms)
 
 
 def _read_leaf(entry: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> SavedLeaf:
@@ -268,7 +286,9 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
     leaves |= {path: leaf for path, leaf in above.items() if path in paths}
     kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
     kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
-    return Snapshot(leaves, below.uncaptured, kinds)
+    forms = {at: form for at, form in below.forms.items() if at not in paths}
+    forms |= {at: form for at, form in above.forms.items() if at in paths or (at in around and at not in forms)}
+    return Snapshot(leaves, below.uncaptured, kinds, forms)
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:

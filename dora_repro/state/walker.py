@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import TENSOR_MARKS
 from dora_repro.state import rng
 from dora_repro.state.assign import Setter, put_array, put_tensor
 from dora_repro.state.attributes import attributes_of, class_state, set_attribute, type_name
 from dora_repro.state.codecs import Codec, kind_name
 from dora_repro.state.digest import is_plain
-from dora_repro.state.keys import key_text
+from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.type_dispatch import Table, Way
@@ -159,12 +160,19 @@ class Walker:
         return self._names.get(id(value))
 
     def key(self, key: Value, path: str) -> str:
-        """A key of the dict at a path as text: a tensor's or module's is the name that it was met by."""
-        at = self.path_of(key) if issubclass(type(key), (torch.Tensor, torch.nn.Module)) else None
+        """A key of the dict at a path as text: a tensor's or module's is the name that it was met by, and so is that of
+        its id, which is another number in each process."""
+        if type(key) is str:
+            return key_text(key)
+        at, prefix = None, ""
+        if issubclass(type(key), (torch.Tensor, torch.nn.Module)):
+            at = self.path_of(key)
+        elif type(key) is int and isinstance(key, int) and key >= LEAST_ID:
+            at, prefix = self._names.get(key), OF_ID
         if at is None:
             return key_text(key)
         text = at.replace("/", ".")
-        self.result.keyed.setdefault(path, {})[text] = at
+        self.result.keyed.setdefault(path, {})[text] = f"{prefix}{at}"
         return text
 
     def alias(self, value: Value, path: str, hold: Setter = None) -> bool:
@@ -197,6 +205,9 @@ class Walker:
             if not (self.moving_only and role in _AT_REST):
                 self.leaf(path, f"= {first}", "alias", hold, hold)
             return
+        if (marks := value.__dict__) and not hasattr(type(value), "__tensor_flatten__"):
+            for name in sorted(name for name in marks if type(name) is str and name not in TENSOR_MARKS):
+                self.visit(marks[name], f"{path}/{key_text(name)}", self.setter(setattr, value, name))
         if not (self.moving_only and role in _AT_REST):
             self.leaf(path, value, role, self.setter(put_tensor, value, hold), hold)
             if role == "parameter":

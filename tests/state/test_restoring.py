@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections import OrderedDict, deque, namedtuple
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
@@ -521,11 +521,11 @@ FAILURES = {  # (captured, live, path, the reason)
         "r/o/a",
         "there is no object 'r/o' to hold it",
     ),
-    "a tuple of a class of its own": (
-        lambda: {"x": Pair(1, 2)},
+    "a value that was stored as text": (
+        lambda: {"x": slice(1, 2)},
         lambda: {"x": None},
         "r/x",
-        f"a {__name__}.Pair cannot be made from what was stored of it",
+        "a slice cannot be made from what was stored of it",
     ),
     "a set of paths": (
         lambda: {"x": {PurePosixPath("a")}},
@@ -544,6 +544,18 @@ FAILURES = {  # (captured, live, path, the reason)
         lambda: {"x": None},
         "r/x/0",
         "the snapshot has no 'r/x/1'",
+    ),
+    "a default that is a function of its own": (
+        lambda: {"x": defaultdict(lambda: 0.0, {1: ones})},
+        lambda: {"x": {1: ones}},
+        "r/x",
+        "its default factory, tests.state.test_restoring.<lambda>.<locals>.<lambda>, cannot be made",
+    ),
+    "another module": (
+        lambda: {"m": torch.nn.ReLU()},
+        lambda: {"m": torch.nn.GELU()},
+        "r/m",
+        "a torch.nn.modules.activation.ReLU cannot be made in place of a torch.nn.modules.activation.GELU",
     ),
     "keys that were objects": (
         lambda: {"x": {Holder(): ones}},

@@ -53,6 +53,8 @@ class _Audit:
 
     def _words(self, difference: LeafDifference) -> str:
         path = difference.path
+        if difference.kind == "type" and self._differ_in_form(path):
+            return f"{_with_article(difference.actual)} in place of {_with_article(difference.expected)}"
         was, now = self._saved.get(path), self._loaded.get(path)
         if was is None:
             return _retied(now) if now is not None and now.role == "alias" else "not in the reference"
@@ -79,6 +81,13 @@ class _Audit:
         if was.kept and now.kept and type(was.value) is not type(now.value):
             return f"recast: {_type(was)} became {_type(now)}"
         return OTHER
+
+    def _differ_in_form(self, path: str) -> bool:
+        """Whether what is there differs in its form, and not in the type of a plain value."""
+        was, now = self._saved.get(path), self._loaded.get(path)
+        if was is None or now is None:
+            return was is now
+        return type(was.value) is type(now.value) and not isinstance(was.value, torch.Tensor)
 
     def _tensors(self, path: str, was: tuple[torch.Tensor, bytes], now: tuple[torch.Tensor, bytes], role: str) -> str:
         """Words for a tensor that differs; `was` and `now` are the tensors with their digests."""
@@ -206,3 +215,7 @@ def _type(leaf: SavedLeaf) -> str:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"

@@ -26,6 +26,7 @@ from dora_repro.sides.protocol import Answer
 from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
+from dora_repro.state.forms import differing_forms
 from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Divergence, Trace, first_divergence, first_in_step, without_late_loading
@@ -205,8 +206,11 @@ class TrialRunner:
 
 
 def same_leaves(one: Snapshot, other: Snapshot, paths: Iterable[str]) -> bool:
-    """Whether two snapshots have the same bytes at all these paths, or both have nothing there."""
-    return all(_digest(one, path) == _digest(other, path) for path in paths)
+    """Whether two snapshots have the same bytes and forms at all these paths, or both have nothing there."""
+    paths = tuple(paths)
+    if any(_digest(one, path) != _digest(other, path) for path in paths):
+        return False
+    return not {path for path, _, _ in differing_forms(one, other)}.intersection(paths)
 
 
 def _digest(snapshot: Snapshot, path: str) -> bytes | None:

@@ -21,6 +21,7 @@ from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
+from dora_repro.faults.schedule import Stepped
 
 
 @fault("clean-ema", verdict="EXACT")
@@ -173,6 +174,33 @@ class OtherFormat(Training):
         np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
         version, words, gauss = plain["python"]
         random.setstate((version, tuple(words), gauss))
+
+
+@fault("clean-milestones-as-text", verdict="EXACT")
+class MilestonesAsText(Stepped):
+    """A schedule's state goes through JSON, whose keys are text. They are made numbers again, in a `Counter`: the
+    milestones are what they were, to the type."""
+
+
+class Settings(dict):
+    """A dict of one's own class, which keeps the order in which it was filled."""
+
+
+@fault("clean-order-of-keys", verdict="EXACT")
+class OrderOfKeys(Training):
+    """A dict of settings with keys of several types is written in one order and filled in another. Nothing reads the
+    order; class, keys and values are as they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = Settings({"clip": 1.0, 3: "warm", None: "default", (1, 2): 0.5})
+
+    def state(self) -> dict:
+        return {**super().state(), "settings": dict(self.settings)}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.settings = Settings(reversed(state["settings"].items()))
 
 
 @fault("clean-nan", verdict="EXACT")
