@@ -16,16 +16,17 @@ from pathlib import Path
 import numpy
 import torch
 
-from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, Role, by_word, judge, lacks, role_in_layout
+from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, Role, judge, lacks, role_in_layout
 from dora_repro.checkpoint.forms import GENERATORS, Form, form_of
 from dora_repro.checkpoint.guard import FileValue, guarded
 from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_study_name
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
-from dora_repro.checkpoint.reading import files_of_part
-from dora_repro.checkpoint.runs import RunFolder, beside, is_one_checkpoint, members, run_of
+from dora_repro.checkpoint.reading import files_of_checkpoint
+from dora_repro.checkpoint.runs import RunFolder, beside, is_one_checkpoint, members, part_named, run_of
 from dora_repro.checkpoint.tensors import TensorEntry
 from dora_repro.checkpoint.unpickling import Stub
 from dora_repro.checkpoint.walking import Judge, key_text, leaf_value, walk
+from dora_repro.errors import BadInput
 
 LAYOUTS = {
     "kit": "checkpoint of this kit",
@@ -134,18 +135,23 @@ def look(path: str | os.PathLike[str]) -> Contents:
 
 def _of_run(folder: Path, run: RunFolder) -> Contents:
     """The checkpoints of a run's folder, each over all of its files."""
-    checkpoints = []
+    checkpoints, unread = [], list[str]()
     for number, paths in run.checkpoints.items():
-        files = {name: file for path in paths for name, file in files_of_part(path).items()}
-        layout = _folder_layout(set(files)) if len(paths) > 1 or paths[0].is_dir() else ""
-        checkpoints.append((number, _of_files(folder, files, layout)))
+        try:
+            files = files_of_checkpoint(paths)
+            layout = _folder_layout(set(files)) if len(paths) > 1 or paths[0].is_dir() else ""
+            checkpoints.append((number, _of_files(folder, files, layout)))
+        except BadInput as error:
+            if len(unread) == len(run.checkpoints) - 1:
+                raise
+            unread.append(f"{run.unit} {number} is left out: {error}")
     entries = tuple(
         replace(entry, path=f"{run.unit}{number}/{entry.path}") for number, one in checkpoints for entry in one.entries
     )
     stubs = tuple(dict.fromkeys(name for _, one in checkpoints for name in one.stubs))
     every = [set(one.missing) for _, one in checkpoints]
     missing = tuple(lack for lack in checkpoints[0][1].missing if all(lack in lacking for lacking in every))
-    notes = tuple(dict.fromkeys(note for _, one in checkpoints for note in one.notes))
+    notes = (*unread, *dict.fromkeys(note for _, one in checkpoints for note in one.notes))
     if run.aside:
         notes += (f"not part of the series: {', '.join(map(key_text, run.aside[:10]))}",)
     return Contents(str(folder), "run", "folder", entries, stubs, missing, notes, tuple(checkpoints), run.unit)
@@ -181,7 +187,7 @@ def _of_files(path: Path, files: Mapping[str, Path], layout: str) -> Contents:
             tree = open_tree(file)
             own = _file_layout(tree.root, tree.kind)
             above = f"{name}/" if name else ""
-            entries += _entries(tree.root, above, own, _hint(name), stubs)
+            entries += _entries(tree.root, above, own, part_named(name), stubs)
         layouts.append(own)
         file_format = "folder" if name else tree.kind
     layout = layout or (layouts[0] if len(layouts) == 1 else "folder")
@@ -246,11 +252,6 @@ def _judge_in(layout: str) -> Judge[Role]:
         return known if known is not None and form_of(value) not in GENERATORS else judge(known or around, key, value)
 
     return judged
-
-
-def _hint(name: str) -> str:
-    """What the name of a file in a folder suggests."""
-    return by_word(name.rpartition("/")[2].partition(".")[0]) if name else ""
 
 
 def _folder_layout(names: set[str]) -> str:

@@ -6,6 +6,7 @@ path reads: `walking.py`. Which files of a folder belong together: `runs.py`. Fo
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,15 +177,25 @@ def files_of_folder(folder: Path) -> dict[str, Path]:
         run = run_of(folder)
     if run is None:
         return {file.relative_to(folder).as_posix(): file for file in members(folder)}
-    found: dict[str, Path] = {}
-    for number, paths in run.checkpoints.items():
-        above = f"{run.unit}{number}"
-        for path in paths:
-            found |= {f"{above}/{name}": file for name, file in files_of_part(path).items()}
-    return found
+    return {
+        f"{run.unit}{number}/{name}": file
+        for number, paths in run.checkpoints.items()
+        for name, file in files_of_checkpoint(paths).items()
+    }
 
 
-def files_of_part(path: Path) -> dict[str, Path]:
+def files_of_checkpoint(paths: list[Path]) -> dict[str, Path]:
+    """The files of one of a run's checkpoints by their names, with that of their folder where two have the same one.
+
+    Args:
+        paths: of the files and folders that have the number of the checkpoint.
+    """
+    files = [(path.parent.name, name, file) for path in paths for name, file in _files_of_part(path).items()]
+    counts = Counter(name for _, name, _ in files)
+    return {name if counts[name] == 1 else f"{folder}/{name}": file for folder, name, file in files}
+
+
+def _files_of_part(path: Path) -> dict[str, Path]:
     """One file or folder of a run's checkpoint: the files in it, by name; a sharded folder is one."""
     if kind_of(path) is not Kind.FOLDER:
         return {path.name: path}

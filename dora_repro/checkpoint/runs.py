@@ -122,7 +122,7 @@ def _candidates(folder: Path) -> list[Path]:
                 found.append(path)
             elif path in parts:
                 found += _files_in(path)
-        elif path.suffix in CHECKPOINT_SUFFIXES:
+        elif is_checkpoint_name(path):
             found.append(path)
     return found
 
@@ -130,7 +130,7 @@ def _candidates(folder: Path) -> list[Path]:
 def _files_in(folder: Path) -> list[Path]:
     """The checkpoint files and numbered folders in a folder of parts."""
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    return [path for path in visible if path.suffix in CHECKPOINT_SUFFIXES or (path.is_dir() and numbered(path))]
+    return [path for path in visible if is_checkpoint_name(path) or (path.is_dir() and numbered(path))]
 
 
 def _folders_of_parts(folder: Path) -> list[Path]:
@@ -149,6 +149,16 @@ def _folders_of_parts(folder: Path) -> list[Path]:
 
 def _without_number(name: str) -> str:
     return _NUMBER.sub("", name)
+
+
+def part_named(name: str) -> str:
+    """The component that a file's name speaks of, its number aside; empty where it speaks of none."""
+    return by_word(_without_number(name.rpartition("/")[2].partition(".")[0]))
+
+
+def is_checkpoint_name(path: Path) -> bool:
+    """Whether a file has the name of a checkpoint: `.pth.tar` is what many loops call one that is no archive."""
+    return path.suffix in CHECKPOINT_SUFFIXES or path.name.endswith((".pth.tar", ".pt.tar"))
 
 
 def members(folder: Path) -> list[Path]:
@@ -172,7 +182,7 @@ def _members(folder: Path) -> list[Path]:
     while waiting and looked < MAX_FOLDERS:
         place, looked = waiting.pop(0), looked + 1
         visible = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-        found += [path for path in visible if path.suffix in CHECKPOINT_SUFFIXES and path.is_file()]
+        found += [path for path in visible if is_checkpoint_name(path) and path.is_file()]
         folders = [path for path in visible if path.is_dir() and not path.is_symlink()]
         found += [path for path in folders if is_sharded(path)]
         waiting += [path for path in folders if not is_sharded(path)]
@@ -207,7 +217,7 @@ def beside(file: Path) -> list[Path]:
 
 def _part(file: Path) -> str:
     """The part of a checkpoint that a file is named after, or else its folder."""
-    return by_word(_without_number(file.stem)) or by_word(file.parent.name)
+    return part_named(file.name) or by_word(file.parent.name)
 
 
 def _by_progress(files: Sequence[Path]) -> tuple[dict[str, dict[int, list[Path]]], list[Path]]:

@@ -95,18 +95,25 @@ def _named(optimizer: Mapping[FileValue, FileValue], models: Iterator[Model]) ->
     numbers: list[int] = []
     given: list[str] = []
     for group in groups if isinstance(groups, (list, tuple)) else ():
-        numbers += [number for number in group.get("params") or () if type(number) is int]
-        given += [name for name in group.get("param_names") or () if isinstance(name, str)]
+        numbers += [number for number in _listed(group, "params") if type(number) is int]
+        given += [name for name in _listed(group, "param_names") if isinstance(name, str)]
     if numbers and len(given) == len(numbers) == len(set(given)):
         return Named(dict(zip(numbers, map(key_text, given), strict=True)))
     kept = _state(optimizer)
     shapes = {number: _shape(kept.get(number)) for number in numbers}
     one_group = isinstance(groups, (list, tuple)) and len(groups) == 1  # the order of several is not the model's
-    for model in models:
-        named = _by_shape(shapes, model) or (_by_order(shapes, model) if one_group and model.in_order else Named({}))
-        if named.names:
-            return named
-    return Named({})
+    found = [
+        _by_shape(shapes, model) or (_by_order(shapes, model) if one_group and model.in_order else Named({}))
+        for model in models
+    ]
+    fitting = [named for named in found if named.names]
+    agree = all(named.names == fitting[0].names for named in fitting)  # two models of the same shapes leave a choice
+    return fitting[0] if fitting and agree else Named({})
+
+
+def _listed(group: FileValue, key: str) -> list[FileValue] | tuple[FileValue, ...]:
+    value = group.get(key) if isinstance(group, Mapping) else None
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _by_shape(shapes: Mapping[int, Shape | None], model: Model) -> Named | None:
@@ -141,7 +148,7 @@ def _shape(kept: FileValue) -> Shape | None:
 def _models(leaves: Leaves, optimizer: str) -> Iterator[Model]:
     """The parameters of each state_dict in the checkpoint that an optimizer is in, by name and in their order; at last
     those of the files beside it."""
-    yield from _models_in(leaves, optimizer.partition("/")[0] if leaves.about.run else "")
+    yield from _models_in(leaves, optimizer.partition("/")[0] + "/" if leaves.about.run else "")
     if leaves.place is not None and leaves.place.is_file():
         for file in beside(leaves.place):
             try:

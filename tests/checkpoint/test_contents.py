@@ -12,6 +12,7 @@ from dora_repro.checkpoint import contents
 from dora_repro.checkpoint.components import CONSEQUENCES, by_word
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.layouts import KIT_FORMAT, write_dora, write_study
+from dora_repro.errors import BadInput
 
 DORA = {"clip_model.vision_model.encoder.layers.22.self_attn.out_proj.m": torch.ones(6)}
 ALL = list(CONSEQUENCES)
@@ -462,3 +463,31 @@ def test_a_trainers_folder_of_checkpoints_is_a_run_with_or_without_its_own_state
     assert (found.unit, [number for number, _ in found.checkpoints]) == ("checkpoint", [5, 10])
     assert found.checkpoints[0][1].layout == "trainer"
     assert missing(tmp_path / "checkpoint-5" / "optimizer.pt") == missing(tmp_path / "checkpoint-5")
+
+
+def test_files_of_one_name_in_a_folder_for_each_kind_are_all_read(trained, tmp_path):
+    parts = {"weights": trained[0].state_dict(), "optim": trained[1].state_dict(), "rng": {"x": random.getstate()}}
+    for name, content in parts.items():
+        (tmp_path / name).mkdir()
+        for epoch in (1, 2):
+            torch.save(content, tmp_path / name / f"ep{epoch}.pth.tar")
+    found = inspect(tmp_path)
+    assert [set(one.components) for _, one in found.checkpoints] == [{"model", "optimizer", "rng"}] * 2
+    assert [lack.part for lack in found.missing] == [part for part in ALL[2:] if part != "rng.python"]
+
+
+def test_a_torn_checkpoint_of_a_run_is_told_and_the_others_go_on(trained, tmp_path):
+    run = lab_run(tmp_path / "run", trained)
+    for epoch in (2, 1, 3):
+        (run / "random_states" / f"epoch{epoch}_random_states.pth").write_bytes(b"\x80torn")
+        if epoch == 2:
+            found = inspect(run)
+            assert [number for number, _ in found.checkpoints] == [1, 3]
+            assert found.notes[0].startswith("epoch 2 is left out: cannot read ")
+    with pytest.raises(BadInput, match="cannot read"):
+        inspect(run)
+
+
+def test_the_number_in_a_files_name_says_nothing_of_what_is_in_it(tmp_path):
+    torch.save({"note": "a", "values": [1, 2]}, tmp_path / "epoch_3.pth")
+    assert set(inspect(tmp_path).components) == {"other"} == set(inspect(tmp_path / "epoch_3.pth").components)

@@ -178,6 +178,16 @@ def test_moments_without_known_names_keep_their_numbers_and_say_so(tmp_path):
     assert found.notes == ("o: parameters are numbered; no names that both sides agree on are known",)
 
 
+def test_two_models_of_the_same_shapes_give_no_names(tmp_path):
+    model, one, other = two_optimizers(lambda model: torch.optim.AdamW(model.parameters()))
+    weights = model.state_dict()
+    renamed = {f"second.{name}": value for name, value in weights.items()}
+    found = differing({"a": weights, "b": renamed, "o": one}, {"a": weights, "b": renamed, "o": other}, tmp_path)
+    assert found.differences[0].path.startswith("o/state/0/")
+    found = differing({"a": weights, "ema": weights, "o": one}, {"a": weights, "ema": weights, "o": other}, tmp_path)
+    assert found.differences[0].path.startswith("o/state/0.weight/")
+
+
 def test_names_in_another_order_pair_no_moments_of_two_parameters(tmp_path):
     """Equal moments under other numbers are loaded into other parameters: no names may hide that."""
     model = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2, bias=False) for name in "ab"})

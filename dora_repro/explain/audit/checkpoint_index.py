@@ -11,7 +11,7 @@ import torch
 
 from dora_repro.checkpoint.opening import Kind, kind_of
 from dora_repro.checkpoint.reading import leaves_of_file
-from dora_repro.checkpoint.runs import CHECKPOINT_SUFFIXES
+from dora_repro.checkpoint.runs import is_checkpoint_name
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
@@ -66,7 +66,7 @@ class CheckpointIndex:
                 self._add(leaves_of_file(path), f"{path.relative_to(folder).as_posix()}/")
             except BadInput as error:
                 # A log or a picture beside the checkpoint is no damage to it.
-                if path.suffix in CHECKPOINT_SUFFIXES or path.is_dir() or len(self.digests) > before:
+                if is_checkpoint_name(path) or path.is_dir() or len(self.digests) > before:
                     problems.append(str(error))
         self.problems = tuple(problems)
         if not self.digests:
