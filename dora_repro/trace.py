@@ -6,6 +6,7 @@ before.
 
 import json
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
@@ -19,7 +20,8 @@ from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.wording import counted
 
-FORMAT = "dora_repro/trace/1"
+FORMAT = "dora_repro/trace/2"
+STEP_END = "step_end"  # the phase of parameters that are, at the end of a step, not as their update left them
 T = TypeVar("T")
 
 
@@ -48,6 +50,7 @@ class Step:
         learning_rates: the learning rate of each parameter group, at the end of the step.
         effects: what the step did, in order of execution.
         memory: digests of the memory that changed in this step, by path; None for what is gone.
+        inputs: a digest of all that outermost modules were given, in order; empty where none was called.
     """
 
     number: int
@@ -55,6 +58,7 @@ class Step:
     learning_rates: tuple[float, ...]
     effects: tuple[Effect, ...]
     memory: dict[str, bytes | None]
+    inputs: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class Divergence:
 
     Attributes:
         step: the optimizer step, counted from 1; for phases `load` and `save` the step after which it happened.
-        phase: `load`, `batch`, `forward`, `backward`, `update`, `schedule`, `epoch_end` or `save`, numbered where it is
-            repeated (`backward[2]`); empty for memory, which is compared at the end of a step.
+        phase: `load`, `batch`, `forward`, `backward`, `update`, `schedule`, `step_end`, `epoch_end` or `save`, numbered
+            where it is repeated (`backward[2]`); empty for memory, which is compared at the end of a step.
         leaf: the path of what differs.
         kind: `value`, `missing` (not in the second run), `unexpected` (only there), `raised`, or, of a leaf whose
             values were compared, `dtype`, `shape` or `type`.
@@ -195,6 +199,7 @@ def _step_to_json(step: Step) -> dict[str, Json]:
         "learning_rates": list(step.learning_rates),
         "effects": [[effect.phase, effect.leaf, effect.digest.hex()] for effect in step.effects],
         "memory": {path: None if value is None else value.hex() for path, value in step.memory.items()},
+        "inputs": step.inputs.hex(),
     }
 
 
@@ -205,6 +210,7 @@ def _step_from_json(line: dict[str, Any]) -> Step:
         learning_rates=tuple(float(rate) for rate in line["learning_rates"]),
         effects=tuple(_effect(*fields) for fields in line["effects"]),
         memory={path: None if value is None else bytes.fromhex(value) for path, value in line["memory"].items()},
+        inputs=bytes.fromhex(line["inputs"]),
     )
 
 
@@ -238,10 +244,9 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
     for step in expected.steps:
         if step.number <= after:
             continue
-        other = actual.step(step.number)
-        if other is None:
+        if actual.step(step.number) is None:
             return Divergence(step.number, "epoch_end", "run/finished", "missing") if actual.finished else None
-        found = first_in_step(step.number, step.effects, without_late_loading(expected, actual, other))
+        found = first_of_step(expected, actual, step.number)
         if found is not None:
             return found
     last = max(after, expected.steps[-1].number if expected.steps else 0)
@@ -308,6 +313,71 @@ def _renamed(name: str, phase: str, less: int) -> str:
     return phase if number == 1 else f"{phase}[{number}]"
 
 
+def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bool = False) -> Divergence | None:
+    """The first differing effect of one step of two traces; None where all are equal, or one of them lacks the step.
+
+    What a loader hands out is an effect where a step uses it. Where all that a step's modules were given is equal,
+    batches that the other run was handed in another step (a loader or a thread looks ahead) are no difference.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+        number: the number of the step.
+        unfinished: the second run goes on: what it was not handed may still come.
+    """
+    one, other = expected.step(number), actual.step(number)
+    if one is None or other is None:
+        return None
+    theirs, ours = one.effects, without_late_loading(expected, actual, other)
+    found = first_in_step(number, theirs, ours)
+    if found is None or not _of_loader(found.leaf) or not one.inputs or one.inputs != other.inputs:
+        return found
+    if not unfinished and not _same_data(expected, actual):
+        return found
+    return first_in_step(number, _without_batches(theirs), _without_batches(ours))
+
+
+def _of_loader(leaf: str) -> bool:
+    return leaf == "batch" or leaf.startswith("batch/")
+
+
+def _same_data(expected: Trace, actual: Trace) -> bool:
+    """Whether one of two runs was handed all that the other was, whenever that was."""
+    start = actual.steps[0].number
+    theirs, ours = _handed_out(expected.steps), _handed_out(actual.steps)
+    return not (ours - theirs and _handed_out(step for step in expected.steps if step.number >= start) - ours)
+
+
+def _handed_out(steps: Iterable[Step]) -> set[tuple[tuple[str, bytes], ...]]:
+    """The batches of some steps."""
+    found = set()
+    for step in steps:
+        for _, effects in groupby(step.effects, attrgetter("phase")):
+            batch = tuple((effect.leaf, effect.digest) for effect in effects)
+            if _of_loader(batch[0][0]):
+                found.add(batch)
+    return found
+
+
+def _without_batches(effects: Iterable[Effect]) -> list[Effect]:
+    """The effects without what loaders handed out; phases are numbered anew, and forward calls between which only a
+    batch came are one phase."""
+    kept: list[Effect] = []
+    count: Counter[str] = Counter()
+    before = ""
+    for phase, event in groupby(effects, attrgetter("phase")):
+        found = list(event)
+        if _of_loader(found[0].leaf):
+            continue
+        name = phase.partition("[")[0]
+        if not name == before == "forward":
+            count[name] += 1
+        before = name
+        numbered = name if count[name] == 1 else f"{name}[{count[name]}]"
+        kept += [replace(effect, phase=numbered) for effect in found]
+    return kept
+
+
 def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
     """The first differing effect of one step; None where all are equal.
 
@@ -316,6 +386,36 @@ def first_in_step(number: int, expected: Sequence[Effect], actual: Sequence[Effe
         expected: effects of the first run.
         actual: effects of the second run.
     """
+    found = _first_differing(number, *([e for e in effects if e.phase != STEP_END] for effects in (expected, actual)))
+    ended = _first_at_step_end(number, expected, actual)
+    if found is None or ended is None:
+        return found or ended
+    return ended if any(_in_order(effects, ended, found) for effects in (expected, actual)) else found
+
+
+def _first_at_step_end(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
+    """The first parameter that differs at the end of a step; one that is not recorded there is as it was updated."""
+    sides = expected, actual
+    ends = [{effect.leaf: effect.digest for effect in effects if effect.phase == STEP_END} for effects in sides]
+    if ends[0] == ends[1]:
+        return None
+    updates = [{e.leaf: e.digest for e in effects if e.phase.partition("[")[0] == "update"} for effects in sides]
+    for leaf in dict.fromkeys((*ends[0], *ends[1])):
+        one, other = (end.get(leaf, update.get(leaf)) for end, update in zip(ends, updates, strict=True))
+        if one != other:
+            kind = "unexpected" if one is None else "missing" if other is None else "value"
+            return Divergence(number, STEP_END, leaf, kind)
+    return None
+
+
+def _in_order(effects: Iterable[Effect], one: Divergence, other: Divergence) -> bool:
+    """Whether these effects have the leaf of one divergence before that of the other."""
+    order = [(effect.phase, effect.leaf) for effect in effects]
+    places = [(each.phase, each.leaf) for each in (one, other)]
+    return all(place in order for place in places) and order.index(places[0]) < order.index(places[1])
+
+
+def _first_differing(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
     for one, other in zip(expected, actual, strict=False):
         if one == other:
             continue

@@ -141,7 +141,7 @@ def test_missing_files_and_folders_are_bad_input(tmp_path):
 
 def test_the_head_tells_the_format(tmp_path):
     trace(ONE).write(tmp_path / "t")
-    assert (tmp_path / "t").read_bytes().startswith(b'{"format": "dora_repro/trace/1"') and FORMAT.endswith("/1")
+    assert (tmp_path / "t").read_bytes().startswith(b'{"format": "dora_repro/trace/2"') and FORMAT.endswith("/2")
 
 
 # --- looking at one ----------------------------------------------------------------------------------------------
@@ -335,3 +335,55 @@ def test_a_divergence_says_where_and_how(found, words):
 def test_a_divergence_of_two_files_names_the_second():
     assert Divergence(3, "batch", "x", "missing").how("the second") == "missing in the second"
     assert Divergence(3, "batch", "x", "unexpected").how("the second") == "only in the second"
+
+
+def test_a_parameter_not_recorded_at_the_end_of_a_step_is_as_it_was_updated():
+    update, clipped = ("update", "w", b"u"), ("step_end", "w", b"c")
+    forward, later = ("forward", "loss", b"l"), ("epoch_end", "loss", b"e")
+
+    def found(expected, actual):
+        return first_divergence(Trace([step(1, *expected)]), Trace([step(1, *actual)]))
+
+    end = Divergence(1, "step_end", "w")
+    assert found([update, clipped], [update]) == found([update], [update, clipped]) == end
+    assert found([update, clipped], [update, ("step_end", "w", b"d")]) == end
+    assert found([update, ("step_end", "w", b"u")], [update]) is None
+    # What comes before it is the first difference, what comes after it is not.
+    assert found([forward, update, clipped], [("forward", "loss", b"x"), update]).phase == "forward"
+    assert found([update, clipped, later], [update, ("epoch_end", "loss", b"x")]) == end
+    assert found([update, later, clipped], [update, ("epoch_end", "loss", b"x")]).phase == "epoch_end"
+    assert found([update, clipped], []).phase == "update"
+
+
+def used(number, inputs, *effects):
+    return Step(number, 1.0, (), tuple(Effect(phase, leaf, value) for phase, leaf, value in effects), {}, inputs)
+
+
+def handed(value, number=1):
+    return "batch" if number == 1 else f"batch[{number}]", "batch/0", value
+
+
+def test_a_batch_handed_out_in_another_step_is_no_difference_where_the_same_is_used():
+    out = ("forward", "outputs/model", b"o")
+    expected = Trace([used(4, b"i", handed(b"a"), handed(b"b", 2), out), used(5, b"j", handed(b"c"), out)])
+
+    def found(*steps, **options):
+        return first_divergence(expected, Trace(list(steps)), **options)
+
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), handed(b"c", 2), out)) is None
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), out)) is None  # looks less far ahead
+    # Another batch is one, though it was not used yet; and so is what is used, and any other effect.
+    assert found(used(4, b"i", handed(b"a"), handed(b"b", 2), out), used(5, b"j", handed(b"x"), out)).step == 5
+    assert found(used(4, b"x", handed(b"b"), out)) == Divergence(4, "batch", "batch/0")
+    assert found(used(4, b"", handed(b"b"), out)) == Divergence(4, "batch", "batch/0")
+    other = ("forward", "outputs/model", b"p")
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), other)).leaf == "outputs/model"
+
+
+def test_forward_calls_with_only_a_batch_between_them_are_one_where_batches_do_not_count():
+    calls = [("forward", "outputs/a", b"1"), ("forward[2]", "outputs/b", b"2"), ("forward[3]", "outputs/c", b"3")]
+    back = ("backward", "w/grad", b"g")
+    one = used(4, b"i", handed(b"a"), calls[0], handed(b"b", 2), calls[1], back, calls[2])
+    other = used(4, b"i", handed(b"a"), calls[0], ("forward", "outputs/b", b"2"), back, ("forward[2]", *calls[2][1:]))
+    ahead = used(5, b"j", handed(b"b"))
+    assert first_divergence(Trace([one, used(5, b"j")]), Trace([other, ahead])) is None

@@ -3,7 +3,7 @@
 `compare_sides` gathers what differs; `decide` applies the order of `Verdict`, with the result of the control.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dora_repro.checks.report import Control, Verdict
@@ -62,7 +62,9 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     if divergence is None and resumed.failure is not None:
         divergence = _raised(resumed, save_at)
     lost = compare(saved, loaded).differences if loaded is not None else ()
-    divergence = wrong_from_the_start(lost, expected, actual, save_at, steps) or divergence
+    end = compare(reference.end, ended).differences if ended is not None else ()
+    at_end = frozenset(difference.path for difference in end) if ended is not None else None
+    divergence = wrong_from_the_start(lost, expected, actual, save_at, at_end) or divergence
     changed = reference.changed_by_save(save_at)
     made = _made_by_save(changed, saved)
     forbidden = [
@@ -74,7 +76,6 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         divergence = Divergence(save_at, "save", forbidden[0].path, forbidden[0].kind, forbidden[0])
 
     compared = sum(expected.step(step.number) is not None for step in actual.steps)
-    end = compare(reference.end, ended).differences if ended is not None else ()
     if not compared:  # gradients left over from a step that the resumed side never did are nothing that it lost
         end = tuple(difference for difference in end if difference.role != "gradient")
     grown: list[str] = []
@@ -112,27 +113,40 @@ def _raised(resumed: Evidence, save_at: int) -> Divergence:
 
 
 def wrong_from_the_start(
-    lost: Iterable[LeafDifference], expected: Trace, actual: Trace, save_at: int, steps: int
+    lost: Iterable[LeafDifference], expected: Trace, actual: Trace, save_at: int, at_end: Container[str] | None
 ) -> Divergence | None:
-    """The first effect leaf (a trainable parameter, an optimizer's option) that differs right after loading and has not
-    healed when it is next recorded: a `load()` that waits for the first step is not wrong."""
+    """The first effect leaf (a trained parameter, an optimizer's option) that differs right after loading and has not
+    healed when it is next recorded: a `load()` that waits for the first step is not wrong.
+
+    Args:
+        lost: what differs right after loading.
+        expected: the reference.
+        actual: the resumed run.
+        save_at: the step after which it was saved.
+        at_end: paths of what differs at the end; None where the resumed run did not get there.
+    """
+    effects = {effect.leaf for step in (*expected.steps, *actual.steps) for effect in step.effects}
     for difference in lost:
-        # Frozen parameters, kept by digest alone, are memory: no update consists of them.
-        is_effect = difference.role == "option" or (
-            difference.role == "parameter" and not difference.by_digest
-        )
-        if is_effect and not (save_at < steps and _same_when_next_recorded(difference.path, expected, actual, save_at)):
+        if difference.role not in ("parameter", "option") or difference.by_digest:
+            continue  # frozen parameters, kept by digest alone, are memory: no update consists of them
+        if effects and difference.path not in effects:
+            continue  # and so is what no step ever records: a copy of the model that nothing trains
+        if _stays_wrong(difference.path, expected, actual, save_at, at_end):
             return Divergence(save_at, "load", difference.path, difference.kind, difference)
     return None
 
 
-def _same_when_next_recorded(path: str, expected: Trace, actual: Trace, save_at: int) -> bool:
-    one, other = expected.step(save_at + 1), actual.step(save_at + 1)
-    if one is None or other is None:
-        return False
-    both = one.effects, without_late_loading(expected, actual, other)
-    values = [[effect.digest for effect in effects if effect.leaf == path] for effects in both]
-    return bool(values[0]) and values[0] == values[1]
+def _stays_wrong(path: str, expected: Trace, actual: Trace, save_at: int, at_end: Container[str] | None) -> bool:
+    """Whether an effect leaf is not the reference's when it is next recorded, or at the end where it never is."""
+    for other in actual.steps:
+        one = expected.step(other.number)
+        if one is None or other.number <= save_at:
+            continue
+        both = one.effects, without_late_loading(expected, actual, other)
+        values = [[effect.digest for effect in effects if effect.leaf == path] for effects in both]
+        if any(values):
+            return values[0] != values[1]
+    return at_end is None or path in at_end
 
 
 def _only_grew(
@@ -162,18 +176,19 @@ def _three_comparisons(
     reference: Evidence, resumed: Evidence, saved: Snapshot, loaded: Snapshot | None, ended: Snapshot | None
 ) -> tuple[Comparison, ...]:
     """The study's three: trained parameters right after loading and after training on, outputs on the same input."""
+    names = reference.result["facts"]["trainable"]
+
+    def trained(snapshot: Snapshot) -> Mapping[str, SavedLeaf]:
+        return {p: leaf for p, leaf in snapshot.items() if leaf.role == "parameter" and leaf.kept and p in names}
+
     made = []
     if loaded is not None:
-        made.append(compare(_trained(saved), _trained(loaded), name="load", tolerance=TIERS["load"]))
+        made.append(compare(trained(saved), trained(loaded), name="load", tolerance=TIERS["load"]))
     if ended is not None:
-        made.append(compare(_trained(reference.end), _trained(ended), name="parameters", tolerance=TIERS["parameters"]))
+        made.append(compare(trained(reference.end), trained(ended), name="parameters", tolerance=TIERS["parameters"]))
     if reference.outputs is not None and resumed.outputs is not None:
         made.append(compare(reference.outputs, resumed.outputs, name="outputs", tolerance=TIERS["outputs"]))
     return tuple(made)
-
-
-def _trained(snapshot: Snapshot) -> Mapping[str, SavedLeaf]:
-    return {path: leaf for path, leaf in snapshot.items() if leaf.role == "parameter" and leaf.kept}
 
 
 def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None:

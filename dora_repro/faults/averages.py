@@ -87,6 +87,31 @@ class Counter(Averaging):
 
 
 @fault(
+    "ema-deepcopy",
+    verdict="LATENT",
+    causes=(("shadow/*",),),
+    fix='self.shadow.load_state_dict(state["shadow"])',
+)
+class DeepCopied(Training):
+    """The average is a deep copy of the model, whose parameters still ask for gradients. No gradient reaches them and
+    no optimizer has them: they are memory, and to lose them changes no step of the training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shadow = copy.deepcopy(self.model)
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        super().after_update()
+        for kept, new in zip(self.shadow.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(new, 0.1)
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.shadow.load_state_dict(state["model"])
+
+
+@fault(
     "ema-as-raw",
     verdict="DIFFERENT",
     step=3,

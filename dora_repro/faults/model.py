@@ -237,3 +237,64 @@ class HalfCheckpoint(ConstantRate):
     def state(self) -> dict:
         state = super().state()
         return {**state, "model": {key: value.half() for key, value in state["model"].items()}}
+
+
+class Clipped(ConstantRate):
+    """The clean run, as a critic is trained: weights are clipped after each update, to a bound that falls."""
+
+    widest = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bound = self.widest
+
+    def after_update(self) -> None:
+        self.bound *= 0.8
+        for parameter in self.model.parameters():
+            parameter.data.clamp_(-self.bound, self.bound)
+
+    def state(self) -> dict:
+        return {**super().state(), "bound": self.bound}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.bound = state["bound"]
+
+
+@fault(
+    "clip-bound-reset",
+    verdict="DIFFERENT",
+    step=4,
+    phase="step_end",
+    causes=(("bound",),),
+    fix='self.bound = state["bound"]',
+)
+class ClipBoundReset(Clipped):
+    """Weights are clipped after each update, to a bound that falls, and the bound begins anew. The update itself is the
+    same: what comes after it is not, before any other phase of the training shows it."""
+
+    def load_model(self, state: dict) -> None:
+        super().load_model({**state, "bound": self.widest})
+
+
+@fault(
+    "pruning-mask-missing",
+    verdict="DIFFERENT",
+    step=4,
+    phase="step_end",
+    causes=(("mask",),),
+    fix='self.mask = state["mask"]',
+)
+class PruningMaskMissing(ConstantRate):
+    """The smallest weights are pruned once, by a mask that every later update is followed by. The zeros are in the
+    file, the mask is not: the first update after resuming brings the pruned weights back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask = torch.ones_like(self.model[0].weight)
+
+    def after_update(self) -> None:
+        weight = self.model[0].weight
+        if self.steps == 1:
+            self.mask = (weight.detach().abs() > weight.detach().abs().median()).float()
+        weight.data.mul_(self.mask)

@@ -176,8 +176,8 @@ class Lookahead:
 @fault(
     "opt-wrapper",
     verdict="DIFFERENT",
-    step=5,
-    phase="forward",
+    step=4,
+    phase="step_end",
     causes=(("optimizer/slow/*",),),
     fix='return {**self.inner.state_dict(), "done": self.done, "slow": self.slow}',
     threads=("davda54/sam#34", "davda54/sam#39", "mgrankin/over9000#8"),

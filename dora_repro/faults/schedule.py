@@ -222,17 +222,15 @@ class PlateauCounters(Training):
 
 @fault(
     "scaler-missing",
-    verdict="DIFFERENT",
-    step=4,
-    phase="forward",
+    verdict="LATENT",
     causes=(("scaler/scale", "scaler/growth_tracker"),),
     fix='"scaler": self.scaler.state_dict()',
     threads=("huggingface/transformers#11663", "ultralytics/ultralytics#22189", "facebookresearch/metaseq#3"),
 )
 class ScalerMissing(Training):
     """The gradient scaler is not saved: its scale begins at the start value, and its count of steps towards the next
-    growth at zero. Powers of two change no bit of a gradient until one overflows or vanishes; then steps are skipped
-    in one run and not in the other."""
+    growth at zero. Powers of two change no bit of a gradient until one overflows or vanishes, so these steps are the
+    same; later, steps are skipped in one run and not in the other."""
 
     def __init__(self) -> None:
         super().__init__()

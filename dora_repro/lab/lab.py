@@ -98,7 +98,8 @@ class Lab(History):
             return None
         process, expected = self.current, self._reference.trace
         lost = compare(*self._pair(process.start)).differences
-        at_once = wrong_from_the_start(lost, expected, process.trace, process.start, self.steps)
+        still = {difference.path for difference in compare(*self._pair()).differences}
+        at_once = wrong_from_the_start(lost, expected, process.trace, process.start, still)
         return at_once or first_divergence(expected, process.trace, process.start)
 
     def components(self, step: int | None = None) -> tuple[Component, ...]:

@@ -2,35 +2,36 @@
 
 It reads and changes nothing: no random number is drawn, and what the hooks patch is put back when it closes. Phases are
 `batch`, `forward`, `backward`, `update`, and `schedule` where group options are first read after an update; what
-follows the last update is `epoch_end`. Trainable parameters that no optimizer was seen to step are digested when the
-step is over.
+follows the last update is `epoch_end`. When the step is over, the trained parameters that no optimizer was seen to step
+are digested, and so are those that are not any more what their update made of them (`step_end`).
 """
 
-import operator
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.recording.after_update import AfterUpdate
+from dora_repro.recording.group_options import GroupOptions
 from dora_repro.recording.hooks import Hooks, Listeners
+from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory
-from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
-from dora_repro.state.leaves import Leaves
+from dora_repro.state.digest import digest, digest_tensor
 from dora_repro.state.paths import select
-from dora_repro.state.snapshot import run_roots
 from dora_repro.state.tree import flatten
-from dora_repro.state.walk import walk
-from dora_repro.trace import Effect, Step, Trace
+from dora_repro.trace import STEP_END, Effect, Step, Trace
 
 Values: TypeAlias = dict[int, dict[str, torch.Tensor]]
 """Step -> path -> value of a parameter."""
 
 VALUES_LIMIT = 1 << 28  # bytes of parameters stored for all steps together
 
+_INPUTS = 1000  # values that are read of what one module was given
 _EXPECTED_PHASES = ("batch", "forward", "backward")
 
 
@@ -122,18 +123,22 @@ class Recorder(AbstractContextManager["Recorder"]):
         )
         self._events: list[_Event] = []
         self._memory: Memory | None = None
-        self._options: dict[str, Value] | None = None
-        self._option_values: list[Value] = []
+        self._options = GroupOptions()
+        self._after_update = AfterUpdate()
+        self._reached: set[int] = set()  # ids of the parameters that a gradient reached in this step
+        self._inputs: list[bytes] = []  # digests of what outermost modules were given in this step
+        self._trained: dict[str, int] = {}  # path -> number of elements of what was trained in any step
         self._seen: set[str] = set()
         self._gradients: bool | None = None  # whether any gradient was not zero; None where none was seen
 
     def __enter__(self) -> "Recorder":
         self._hooks.__enter__()
         try:
-            self._look_anew()
+            self._made_of = MakeUp(self.run)
+            self._watch()
             self._memory = memory = Memory(self.run)
             self.trace.start = dict(memory.now)
-            self._first = {path: digest_tensor(parameter) for path, parameter in self._parameters.items()}
+            self._first = {path: digest_tensor(parameter) for path, parameter in self._made_of.parameters.items()}
             self._keep_values()
         except BaseException:  # a run that cannot be read: nothing stays patched
             self._hooks.__exit__(None, None, None)
@@ -145,43 +150,21 @@ class Recorder(AbstractContextManager["Recorder"]):
         # Hooks and recorder refer to each other: that circle must not keep a loader's workers waiting.
         self.run = self._memory = None
 
-    # --- the make-up of the run ----------------------------------------------------------------------------------
-
     def _look_anew(self) -> None:
-        """Find the run's parameters, optimizers and their names: at first, and when its make-up has changed."""
-        live = walk(run_roots(self.run))
-        self._optimizers = live.optimizers
-        self._parameters = trainable(live)
-        self._paths = {id(parameter): path for path, parameter in self._parameters.items()}
-        self._by_id = {id(parameter): parameter for parameter in self._parameters.values()}
-        self._all_parameters = [p for module in live.modules.values() for p in module.parameters()]
-        self._module_names = {
-            id(inner): f"{path}.{name}" if name else path
-            for path, root in live.modules.items()
-            for name, inner in root.named_modules()
-        }
-        self._hooks.watch_gradients(self._parameters.values())
-        self._trained = sum([parameter.requires_grad for parameter in self._all_parameters])
-        self._shape = self._make_up()
-        self._read = {id(parameter): reader(parameter) for parameter in self._parameters.values()}
+        """Find the run's parameters, optimizers and their names, since its make-up has changed."""
+        self._made_of.look()
+        self._watch()
 
-    def _make_up(self) -> list[int]:
-        """Identities of the run's objects and of its optimizers' parameters; cheap enough for every step."""
-        objects = [id(value) for value in run_roots(self.run).values() if type(value) not in PLAIN_SCALARS]
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                objects += map(id, group["params"])
-        return objects
-
-    def _has_changed(self) -> bool:
-        """Whether the run has other objects, or trains other parameters, than when it was last walked."""
-        trained = sum([parameter.requires_grad for parameter in self._all_parameters])
-        return trained != self._trained or self._make_up() != self._shape
+    def _watch(self) -> None:
+        self._hooks.watch_gradients(self._made_of.parameters.values())
 
     # --- a step --------------------------------------------------------------------------------------------------
 
-    def step(self) -> bool:
+    def step(self, last: bool = False) -> bool:
         """Do one step of the run and record it; False where training is over.
+
+        Args:
+            last: no step is recorded after it, so that what changes after its update has to show in this one.
 
         Raises:
             RuntimeError: the context is not open.
@@ -189,10 +172,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         run, memory = self.run, self._memory
         if run is None or memory is None:
             raise RuntimeError("the recorder is closed: call step() inside `with Recorder(run) as recorder:`")
-        if self._make_up() != self._shape:  # between two steps; within one, more is compared
-            self._look_anew()
-        self._events = []
-        self._options = self._group_options()
+        self._begin_step()
         self._hooks.listening = True
         try:
             loss = run.step()
@@ -202,23 +182,38 @@ class Recorder(AbstractContextManager["Recorder"]):
         finally:
             self._hooks.listening = False
         self._done += 1
-        if self._has_changed():
+        if self._made_of.has_changed():
             self._look_anew()
         self._note_options()
-        self._note_unseen_updates()
+        trained = self._trained_now()
+        self._note_unseen_updates(trained)
+        self._note_step_end(last)
         loss = _as_float(loss)
         if loss is not None and not any("loss" in event.digests for event in self._events):
             self._note(self._event("forward"), "loss", loss)
         effects = self._finished_effects()
         self._keep_values()
-        self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, memory.changes()))
+        inputs = digest(b"".join(self._inputs)) if self._inputs else b""
+        self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, memory.changes(), inputs))
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return True
+
+    def _begin_step(self) -> None:
+        if self._made_of.has_other_objects():  # between two steps; within one, more is compared
+            self._look_anew()
+        self._made_of.begin_step()
+        self._options.begin(self._made_of.optimizers)
+        self._after_update.begin()
+        self._number = self._done + 1
+        self._events, self._inputs = [], []
+        self._reached.clear()
+        self._hooks.asked.clear()
 
     def _keep_values(self) -> None:
         if not self._wanted:
             return
-        wanted = {path: self._parameters[path].detach() for path in select(self._wanted, self._parameters)}
+        parameters = self._made_of.parameters
+        wanted = {path: parameters[path].detach() for path in select(self._wanted, parameters)}
         self._kept_bytes += sum(parameter.nbytes for parameter in wanted.values())
         if self._kept_bytes > VALUES_LIMIT:
             self._wanted, self.values = (), {}
@@ -232,7 +227,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         count: Counter[str] = Counter()
         effects = []
         for index, event in enumerate(self._events):
-            phase = "epoch_end" if index > last_update and event.phase != "schedule" else event.phase
+            ends = index > last_update and event.phase not in ("schedule", STEP_END)
+            phase = "epoch_end" if ends else event.phase
             self._seen.add(event.phase)
             count[phase] += 1
             name = phase if count[phase] == 1 else f"{phase}[{count[phase]}]"
@@ -249,8 +245,10 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def facts(self) -> Facts:
         """What distinguishes a test from an empty one, so far."""
-        changed = any(digest_tensor(p) != self._first.get(path) for path, p in self._parameters.items())
-        trainable = {path: parameter.numel() for path, parameter in self._parameters.items()}
+        parameters = self._made_of.parameters
+        trainable = self._trained or {path: parameter.numel() for path, parameter in parameters.items()}
+        trained = ((path, parameter) for path, parameter in parameters.items() if path in trainable)
+        changed = any(digest_tensor(parameter) != self._first.get(path) for path, parameter in trained)
         dropped = self._kept_bytes > VALUES_LIMIT
         return {"trainable": trainable, "gradients": self._gradients, "changed": changed, "values_dropped": dropped}
 
@@ -258,24 +256,27 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _event(self, phase: str) -> _Event:
         """The event to write into: forward calls that follow each other are one, everything else is its own."""
+        if phase not in ("update", "schedule"):
+            self._after_update.other_work_begins(self._made_of.read)
         if not (self._events and phase == "forward" == self._events[-1].phase):
             self._events.append(_Event(phase))
         return self._events[-1]
 
-    def _note(self, event: _Event, leaf: str, value: Value) -> None:
-        """Add a value's digest to an event; a leaf named twice in it is numbered, as phases are."""
-        read = self._read.get(id(value))
+    def _note(self, event: _Event, leaf: str, value: Value) -> bytes | None:
+        """Add a value's digest to an event and return it; a leaf named twice in it is numbered, as phases are."""
+        read = self._made_of.read.get(id(value))
         if leaf in event.digests:
             number = 2
             while f"{leaf}[{number}]" in event.digests:
                 number += 1
             leaf = f"{leaf}[{number}]"
         try:
-            event.digests[leaf] = digest(value) if read is None else read()
+            event.digests[leaf] = found = digest(value) if read is None else read()
         except TypeError:  # arrays of Python objects, whose bytes are addresses
-            return
-        if self._keep is not None and self._keep[0] == self._done + 1 and self._keep[2] == leaf:
+            return None
+        if self._keep is not None and self._keep[0] == self._number and self._keep[2] == leaf:
             event.kept[leaf] = value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+        return found
 
     def _on_batch(self, batch: Value) -> None:
         self._note_options()
@@ -283,10 +284,14 @@ class Recorder(AbstractContextManager["Recorder"]):
         for path, value in flatten(batch):
             self._note(event, f"batch{path}", value)
 
-    def _on_output(self, module: torch.nn.Module, output: Value) -> None:
+    def _on_output(self, module: torch.nn.Module, given: Value, output: Value) -> None:
+        if self._made_of.is_unknown(module):  # made in this step: its gradients are to be seen
+            self._look_anew()
+            self._options.met(self._made_of.optimizers)
         self._note_options()
+        self._inputs += _digests(given)
         event = self._event("forward")
-        name = self._module_names.get(id(module), type(module).__name__)
+        name = self._made_of.name_of(module)
         for path, value in flatten(output):
             self._note(event, f"outputs/{name}{path}", value)
 
@@ -296,87 +301,94 @@ class Recorder(AbstractContextManager["Recorder"]):
         for path, value in flatten(loss):
             self._note(event, f"loss{path}", value)
 
-    def _on_gradients(self, arrived: list[int]) -> None:
+    def _on_gradients(self, arrived: list[int], scale: float) -> None:
         event = self._event("backward")
+        by_id = self._made_of.by_id
         # The gradient of a watched parameter that did not arrive is left over from an earlier backward.
-        unwatched = [key for key in self._by_id if key not in self._hooks.watched] if arrived else self._by_id
+        unwatched = [key for key in by_id if key not in self._hooks.watched] if arrived else by_id
         for key in dict.fromkeys((*arrived, *unwatched)):
-            gradient = self._by_id[key].grad if key in self._by_id else None
+            gradient = by_id[key].grad if key in by_id else None
             if gradient is not None:
+                self._reached.add(key)
                 if not self._gradients:
                     self._gradients = bool(gradient.any())
-                self._note(event, f"{self._paths[key]}/grad", gradient)
+                unscaled = gradient if scale == 1.0 else gradient.detach() / scale  # exact: scales are powers of two
+                self._note(event, f"{self._made_of.paths[key]}/grad", unscaled)
 
     def _on_update(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._made_of.adopt(optimizer):
+            self._watch()
         event = self._event("update")
         for index, group in enumerate(optimizer.param_groups):
             for position, parameter in enumerate(group["params"]):
                 unnamed = f"{type(optimizer).__name__}/group.{index}.params.{position}"
-                self._note(event, self._paths.get(id(parameter), unnamed), parameter)
-        self._options = None  # to be read when something else happens, so that a schedule is seen in its place
+                leaf = self._made_of.paths.get(id(parameter), unnamed)
+                if (found := self._note(event, leaf, parameter)) is not None:
+                    self._after_update.note(leaf, parameter, found)
+        self._options.updated()
 
-    def _note_unseen_updates(self) -> None:
-        """Digest the trainable parameters that no optimizer's step was seen for, after the last backward or update."""
+    def _trained_now(self) -> set[int]:
+        """Ids of the parameters that this step may train: those that an optimizer has, and those that a gradient
+        reached. A copy of the model is neither, though it may ask for gradients; where nothing is either, the run
+        trains in ways of its own, and all that ask for gradients count."""
+        made_of = self._made_of
+        trained = (made_of.held | self._reached | self._hooks.asked) & made_of.by_id.keys() or set(made_of.by_id)
+        self._trained |= {made_of.paths[key]: made_of.by_id[key].numel() for key in trained}
+        return trained
+
+    def _note_unseen_updates(self, trained: set[int]) -> None:
+        """Digest the trained parameters that no optimizer's step was seen for, after the last backward or update."""
         seen = {leaf for event in self._events if event.phase == "update" for leaf in event.digests}
-        rest = {path: parameter for path, parameter in self._parameters.items() if path not in seen}
+        parameters = self._made_of.parameters.items()
+        rest = {path: parameter for path, parameter in parameters if path not in seen and id(parameter) in trained}
         if not rest:
             return
-        places = [index + 1 for index, event in enumerate(self._events) if event.phase in ("backward", "update")]
         event = _Event("update")
-        self._events.insert(places[-1] if places else len(self._events), event)
+        self._events.insert(self._after_last("backward", "update"), event)
         for path, parameter in rest.items():
             self._note(event, path, parameter)
 
-    def _group_options(self) -> dict[str, Value]:
-        """Every option of every parameter group by path, as comparable values."""
-        return {
-            f"{path}/group.{index}/{option}": digest(value) if isinstance(value, torch.Tensor) else value
-            for path, optimizer in self._optimizers.items()
-            for index, group in enumerate(optimizer.param_groups)
-            for option, value in group.items()
-            if option != "params" and not callable(value)
-        }
+    def _note_step_end(self, last: bool) -> None:
+        """Digest the parameters that changed after their update: an effect before the end of the epoch, or after it."""
+        step, phase, leaf = self._keep or (0, "", "")
+        also = leaf if (step, phase) == (self._done, STEP_END) else None
+        changed = self._after_update.changed(self._made_of.read, whole=last, also=also)
+        early = all(self._after_update.changed_before(path, found) for path, (_, found) in changed.items())
+        if changed:
+            place = len(self._events)
+            if early:
+                place = self._after_last("update")
+                place += len(list(takewhile(lambda event: event.phase == "schedule", self._events[place:])))
+            event = _Event(STEP_END)
+            self._events.insert(place, event)
+            for path, (parameter, _) in changed.items():
+                self._note(event, path, parameter)
+
+    def _after_last(self, *phases: str) -> int:
+        """The place behind the last event of these phases; behind all events where there is none."""
+        places = [index + 1 for index, event in enumerate(self._events) if event.phase in phases]
+        return places[-1] if places else len(self._events)
 
     def _note_options(self) -> None:
         """A `schedule` event after each update, and wherever else the group options have changed."""
-        groups = [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
-        values = [value for group in groups for option, value in group.items() if option != "params"]
-        if self._options is not None and self._same_options(values):
-            return
-        self._option_values = values
-        now = self._group_options()
-        if now != self._options:
-            self._options = now
+        options = self._options.to_note(self._made_of.optimizers)
+        if options:
             event = self._event("schedule")
-            for path, value in now.items():
+            for path, value in options.items():
                 self._note(event, path, value)
 
-    def _same_options(self, values: list[Value]) -> bool:
-        """Whether these are the very same values as before, and cannot change in place."""
-        before = self._option_values
-        return (
-            len(values) == len(before)
-            and all(map(operator.is_, values, before))
-            and all(type(value) in PLAIN_SCALARS or type(value) is tuple for value in values)
-        )
-
     def _learning_rates(self) -> tuple[float, ...]:
-        groups = (group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
+        groups = (group for optimizer in self._made_of.optimizers.values() for group in optimizer.param_groups)
         return tuple(float(group["lr"]) for group in groups if "lr" in group)
 
 
-def trainable(live: Leaves) -> dict[str, torch.Tensor]:
-    """Trainable parameters by path, in the order of the optimizers, then those of no optimizer."""
-    by_id = {id(leaf.value): path for path, leaf in live.items() if leaf.role == "parameter"}
-    in_order: dict[str, torch.Tensor] = {}
-    for path, optimizer in live.optimizers.items():
-        for index, group in enumerate(optimizer.param_groups):
-            for position, parameter in enumerate(group["params"]):
-                in_order.setdefault(by_id.get(id(parameter), f"{path}/group.{index}.params.{position}"), parameter)
-    for path, leaf in live.items():
-        if leaf.role == "parameter" and isinstance(leaf.value, torch.Tensor) and leaf.value.requires_grad:
-            in_order.setdefault(path, leaf.value)
-    return in_order
+def _digests(given: Value) -> Iterator[bytes]:
+    """Digests of what a module was given."""
+    for _, value in islice(flatten(given), _INPUTS):
+        try:
+            yield digest(value)
+        except TypeError:  # arrays of Python objects
+            continue
 
 
 def _as_float(loss: Value) -> float | None:

@@ -149,7 +149,7 @@ class _Side:
         begin(number)
         try:
             with logs.step(number):
-                going_on = recorder.step()
+                going_on = recorder.step(last=number == self._job.steps)
         finally:
             self.result["phase"] = recorder.reached
         if going_on:

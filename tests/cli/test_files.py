@@ -229,7 +229,7 @@ def bad_files(folder) -> dict[str, object]:
         "bit-flipped": bytes(flipped),
         "foreign": b"\x89PNG\r\n\x1a\n" + bytes(1000),
         "text": b"not a checkpoint" * 9,
-        "cut trace": b'{"format": "dora_repro/trace/1", "steps": 5, "finished": false, "unseen": [], "start": {}}\n',
+        "cut trace": b'{"format": "dora_repro/trace/2", "steps": 5, "finished": false, "unseen": [], "start": {}}\n',
     }
     for name, data in made.items():
         if data is not None:

@@ -306,7 +306,7 @@ def test_a_file_is_compared_with_values_at_hand_and_as_what_it_is(tmp_path):
         compare(tmp_path / "t.jsonl", tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"text", b'{"format": "dora_repro/trace/1"'])
+@pytest.mark.parametrize("content", [None, b"", b"text", b'{"format": "dora_repro/trace/2"'])
 def test_files_that_cannot_be_read_are_bad_input(content, tmp_path):
     torch.save({"w": torch.zeros(2)}, tmp_path / "a.pt")
     if content is not None:

@@ -21,7 +21,7 @@ STUDY = (
     "study-dora-only", "study-reseed", "study-split-after-rng", "study-optimizer-missing", "study-early-stopping",
     "study-image-noise", "study-persistent-workers", "study-rng-replayed",
 )  # fmt: skip  # S1 to S8
-PHASES = ("load", "batch", "forward", "backward", "update", "schedule", "epoch_end", "save")
+PHASES = ("load", "batch", "forward", "backward", "update", "schedule", "step_end", "epoch_end", "save")
 
 
 def named(fault: Fault) -> str:

@@ -67,12 +67,15 @@ def test_the_comparison_above_sees_a_recorder_that_draws_a_number():
 
 
 def test_everything_that_was_patched_is_put_back():
-    before = torch.autograd.backward, torch.utils.data.dataloader._BaseDataLoaderIter.__next__
-    run = runs.Loader()
+    def patched():
+        of_loaders = torch.utils.data.dataloader._BaseDataLoaderIter.__next__
+        return torch.autograd.backward, torch.autograd.grad, torch.amp.GradScaler.scale, of_loaders
+
+    before, run = patched(), runs.Loader()
     with Recorder(run) as recorder:
         recorder.step()
-        assert torch.autograd.backward is not before[0]
-    assert (torch.autograd.backward, torch.utils.data.dataloader._BaseDataLoaderIter.__next__) == before
+        assert not any(one is other for one, other in zip(patched(), before, strict=True))
+    assert patched() == before
     assert not torch.nn.modules.module._global_forward_pre_hooks
     assert not _global_optimizer_post_hooks
     assert not any(module._forward_hooks for module in run.model.modules())
@@ -347,3 +350,56 @@ def test_a_change_of_an_option_between_two_steps_is_seen_whatever_it_is():
         for option in ("group.0/lr", "group.0/betas")
     )
     assert rates[0] != rates[1] == rates[2] and betas[0] == betas[1] != betas[2]
+
+
+@pytest.mark.parametrize("of_scaled", [lambda scaled: scaled, lambda scaled: scaled / 1], ids=["scaled", "made of it"])
+def test_a_loss_and_its_gradients_are_recorded_without_the_scale_of_a_scaler(of_scaled):
+    class Scaled(runs.Plain):
+        def __init__(self, scale):
+            super().__init__()
+            self.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+
+        def step(self):
+            self.optimizer.zero_grad()
+            loss = self.model(self.inputs).pow(2).mean()
+            of_scaled(self.scaler.scale(loss)).backward()
+            self.scaler.step(self.optimizer)
+            return loss.item()
+
+    def record(scale):
+        with Recorder(Scaled(scale)) as recorder:
+            recorder.step()
+        return recorder.trace
+
+    assert first_divergence(record(64.0), record(4.0)) is None
+    # A scale at which gradients lose bits is an effect.
+    assert first_divergence(record(64.0), record(2.0**-140)).phase in ("forward", "backward")
+
+
+def test_what_a_loader_runs_to_make_a_batch_is_the_batch():
+    class Doubling(nn.Module):
+        def forward(self, inputs):
+            return 2 * inputs
+
+    class Samples(torch.utils.data.Dataset):
+        def __init__(self):
+            self.transform, self.model = Doubling(), nn.Linear(8, 8)
+            self.inner = DataLoader(runs.made_data(), batch_size=1)
+
+        def __len__(self):
+            return 32
+
+        def __getitem__(self, index):
+            inputs, targets = next(iter(self.inner))
+            wanted = inputs.clone().requires_grad_()
+            self.model(wanted).sum().backward()
+            return self.transform(wanted.grad.sign())[0], targets[0]
+
+    class Run(runs.Loader):
+        def __init__(self):
+            super().__init__()
+            self.loader = DataLoader(Samples(), batch_size=8, shuffle=True, generator=self.generator)
+
+    assert phases(Run()) == ["batch", "forward", "backward", "update", "schedule"]
+    assert leaves(Run(), "batch") == ["batch/0", "batch/1"]
+    assert "outputs/model" in leaves(Run(), "forward") and len(leaves(Run(), "forward")) == 2

@@ -30,6 +30,7 @@ _LIKELY = {
     "backward": ("gradient", "structure", "flag", "parameter"),
     "update": ("moment", "option", "memory", "gradient"),
     "schedule": ("option", "memory"),
+    "step_end": ("memory", "generator", "buffer", "parameter"),
 }
 # Roles that a step works with, for the case that other memory does harm when it is put back.
 _WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})

@@ -29,7 +29,7 @@ from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
 from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
-from dora_repro.trace import Divergence, Trace, first_divergence, first_in_step, without_late_loading
+from dora_repro.trace import Divergence, Trace, first_divergence, first_of_step
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,10 @@ class TrialRunner:
         found = None
         for number in range(self._setup.start + 1, self._setup.steps + 1):
             begin(number)
-            if not recorder.step():
+            if not recorder.step(last=number == self._setup.steps):
                 break
             progress.steps += 1
-            theirs = expected.step(number)
-            if found is None and theirs is not None:
-                ours = without_late_loading(expected, recorder.trace, recorder.trace.steps[-1])
-                found = first_in_step(number, theirs.effects, ours)
+            found = found or first_of_step(expected, recorder.trace, number, unfinished=True)
             if found is not None and not to_the_end:
                 return found
         return found or first_divergence(expected, recorder.trace, self._setup.start)

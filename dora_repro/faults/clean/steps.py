@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dora_repro.faults.gallery import fault
+from dora_repro.faults.model import Clipped as WeightsClipped
 from dora_repro.faults.plain import BATCH, SAMPLES, ConstantRate, Training, samples
 
 
@@ -90,3 +91,90 @@ class BestCopied(Training):
 @fault("clean-resume-at-boundary", verdict="EXACT", save_at=4)
 class Boundary(Training):
     """Saved after the last batch of an epoch. The generator's state of the moment is all that the next order needs."""
+
+
+@fault("clean-weights-clipped", verdict="EXACT")
+class BoundSaved(WeightsClipped):
+    """Weights are clipped after each update, by writes that no version counter sees. The bound is in the file."""
+
+
+@fault("clean-swapped-for-validation", verdict="EXACT", steps=9)
+class SwappedForValidation(Training):
+    """At the end of an epoch the average takes the place of the weights, is validated, and is taken out again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average = copy.deepcopy(self.model)
+        self.validation_loss = 0.0
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        super().after_update()
+        for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(new, 0.1)
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        raw = [parameter.data for parameter in self.model.parameters()]
+        for parameter, average in zip(self.model.parameters(), self.average.parameters(), strict=True):
+            parameter.data = average.data
+        inputs, targets = samples().tensors
+        self.validation_loss = nn.functional.mse_loss(self.model.eval()(inputs), targets).item()
+        self.model.train()
+        for parameter, value in zip(self.model.parameters(), raw, strict=True):
+            parameter.data = value
+
+    def state(self) -> dict:
+        return {**super().state(), "average": self.average.state_dict(), "validation_loss": self.validation_loss}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.average.load_state_dict(state["average"])
+        self.validation_loss = state["validation_loss"]
+
+
+class Engine:
+    """What a trainer makes of a model when training begins."""
+
+    optimizer: torch.optim.Optimizer | None = None
+
+
+@fault("clean-optimizer-in-step", verdict="EXACT")
+class OptimizerInStep(ConstantRate):
+    """The optimizer is made in the first step, inside an object that the run holds, and what was saved of it is loaded
+    then, as trainers do it. Right after loading there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = Engine()
+        self.to_load: dict | None = None
+
+    def make_optimizer(self) -> Any:
+        return None  # not yet
+
+    def step(self) -> float:
+        if self.engine.optimizer is None:
+            self.engine.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+            if self.to_load is not None:
+                self.engine.optimizer.load_state_dict(self.to_load)
+                self.to_load = None
+        optimizer = self.engine.optimizer
+        inputs, targets = self.next_batch()
+        optimizer.zero_grad()
+        loss = self.loss(inputs, targets)
+        loss.backward()
+        optimizer.step()
+        return self.count_step(loss)
+
+    def state(self) -> dict:
+        made = self.engine.optimizer
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": made.state_dict() if made is not None else None,
+            "rng": self.rng_state(),
+            "data": {"before_epoch": self.before_epoch, "now": self.generator.get_state(), "position": self.position},
+            "steps": self.steps,
+        }
+
+    def load_optimizer(self, state: dict) -> None:
+        self.to_load = state["optimizer"]
