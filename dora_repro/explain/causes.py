@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.advice.advice import Advice, advise, closed_over, loaders_of
+from dora_repro.explain.advice.advice import Advice, advise, closed_over
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
+from dora_repro.explain.advice.position import living_workers, loaders_of, other_data
 from dora_repro.explain.audit.loaded import audit_load
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
@@ -21,7 +22,7 @@ from dora_repro.state.suspended import suspended
 from dora_repro.wording import counted
 
 _BEYOND = {
-    DATA: "the loader returned other batches",
+    DATA: "the run took other batches",
     DRAWS: "generators had another state at the beginning of a step",
 }
 _PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators"}
@@ -51,17 +52,21 @@ class CauseDescriber:
         self._load_audit = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
         self._data_sources = tuple(_data_sources(saved, differences))
+        self._loaders = loaders_of(saved)
 
-    def causes(self, found: SearchResult) -> tuple[Cause, ...]:
-        """One cause for each part of the set that was found."""
-        return tuple(self._cause(part) for part in found.parts)
+    def causes(self, found: SearchResult, *, living: bool = True) -> tuple[Cause, ...]:
+        """One cause for each part of the set that was found.
 
-    def _cause(self, part: Part) -> Cause:
-        in_file = all(self._save_audit.in_file(path) for path in part.leaves)
+        Args:
+            found: what the search found.
+            living: advise on workers that live on, where there are any: the lines can be run, and tell whether it is
+                these.
+        """
+        return tuple(self._cause(part, living) for part in found.parts)
+
+    def _cause(self, part: Part, living: bool) -> Cause:
         how = self._how(part)
-        advice = self._closed_over(part) or advise(
-            part.name, part.leaves, part.role, self._saved, keys=self._keys if in_file else None, how=how
-        )
+        advice, restored = self._advice(part, how, living)
         by_library = library_advice(self._libraries, part.name, part.role, part.leaves)
         sentences = (advice.sentence, *advice.further, *self._in_time(part.name), *by_library)
         return Cause(
@@ -69,6 +74,7 @@ class CauseDescriber:
             leaves=part.leaves,
             role=part.role,
             how=self._beyond(part.name) or how,
+            restored=restored,
             necessary=part.necessary,
             without=part.without,
             alone=part.alone,
@@ -77,6 +83,20 @@ class CauseDescriber:
             file=advice.file,
             advice=tuple(filter(None, sentences)),
         )
+
+    def _advice(self, part: Part, how: str, living: bool) -> tuple[Advice, tuple[str, ...]]:
+        """What to add, with the leaves besides the cause's own that its lines restore."""
+        audit, saved = self._save_audit, self._saved
+        if part.name == DATA:
+            made_of = [path for path in self._data_sources if path in saved and saved[path].role == "data"]
+            if made_of:
+                return other_data(made_of, saved.kinds), ()
+            workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if living else None
+            if workers is not None:
+                return workers[0], workers[1:]
+        in_file = all(audit.in_file(path) for path in part.leaves)
+        keys = self._keys if in_file else None
+        return self._closed_over(part) or advise(part.name, part.leaves, part.role, saved, keys=keys, how=how), ()
 
     def _closed_over(self, part: Part) -> Advice | None:
         """Advice on variables that a function closes over; None for all else."""
@@ -90,8 +110,10 @@ class CauseDescriber:
         """What is behind a cause that is no leaf; empty for one that is."""
         if name == ITERATORS:
             return self._half_done()
-        if name == DATA and self._data_sources:
-            return f"{_BEYOND[DATA]}; their sources differ right after loading: {few(self._data_sources)}"
+        if name == DATA and self._loaders:
+            sources = self._data_sources
+            differ = f"; their sources differ right after loading: {few(sources)}" if sources else ""
+            return f"the loader returned other batches{differ}"
         return _BEYOND.get(name, "")
 
     def _in_time(self, name: str) -> Iterator[str]:

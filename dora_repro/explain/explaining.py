@@ -215,9 +215,10 @@ class _Trials:
 def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation) -> TrialResult | None:
     """Run the advised lines in place of a transplant, where every cause has lines; else None."""
     causes = explanation.causes
-    if not causes or not all(cause.is_state and cause.load for cause in causes):
+    if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
         return None
-    return run_trial(Trial(frozenset(explanation.leaves), lines=explanation.lines))
+    restored = {leaf for cause in causes for leaf in (*cause.leaves, *cause.restored)} - BEYOND
+    return run_trial(Trial(frozenset(restored), lines=explanation.lines))
 
 
 def _explained(
@@ -231,7 +232,11 @@ def _explained(
 ) -> Explanation:
     """The causes, with their proof."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
-    causes = CauseDescriber(saved, loaded, sides, candidates).causes(found)
+    describer = CauseDescriber(saved, loaded, sides, candidates)
+    causes = describer.causes(found)
+    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
+    if any(cause.restored for cause in causes) and (tried is None or not tried.restores):
+        causes, tried = describer.causes(found, living=False), None
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),
@@ -239,7 +244,7 @@ def _explained(
         proved=found.proved,
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
-        lines_tried=None if found.stopped else _lines_tried(run_trial, Explanation(causes)),
+        lines_tried=tried,
         draws=_draws(session, sides, discrepancy, candidates, found),
         other=found.other,
         harmless=found.harmless,

@@ -22,6 +22,7 @@ class Cause:
         load: lines of code to add after load().
         advice: sentences on what the lines do not say.
         file: for a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
+        restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Cause:
     load: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     file: str = ""
+    restored: tuple[str, ...] = ()
 
     @property
     def is_state(self) -> bool:

@@ -8,18 +8,18 @@ have the names that the run gives them.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, saved_value, state_key
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
+from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
 from dora_repro.explain.advice.values import state_dict_lines, value_lines
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over", "loaders_of"]
+__all__ = ["Advice", "advise", "closed_over"]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -60,7 +60,8 @@ def advise(
         how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not fix.
     """
     if name in (DATA, ITERATORS):
-        return _place_in_the_data(saved or {})
+        saved = saved or {}
+        return place_in_the_data(saved, _kinds(saved) if kinds is None else kinds)
     if name in _SENTENCES:
         return Advice(sentence=_SENTENCES[name])
     paths, saved = leaves or (name,), saved or {}
@@ -119,25 +120,6 @@ _BY_HOW = (
     ),
     ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
 )
-
-
-def loaders_of(saved: Iterable[str]) -> list[str]:
-    """The paths of a run's loaders."""
-    last = "/persistent_workers"  # an attribute that loaders have, and hardly anything else
-    return [path.removesuffix(last) for path in saved if path.endswith(last)]
-
-
-def _place_in_the_data(saved: Mapping[str, SavedLeaf]) -> Advice:
-    """Advise on data that continues elsewhere, for the run's first loader, which is the one that it trains on."""
-    loader = next(iter(loaders_of(saved)), "loader")
-    code, key = expressions.code(loader, _kinds(saved)), f"state[{quoted(loader)}]"
-    return Advice(
-        (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
-        (f"{code}.load_state_dict({key})  # before iter({code})",),
-        "Save and restore the position in the data: the epoch, the state of the sampler or of the loader's generator "
-        "at the epoch's beginning, and the number of batches used. torchdata's StatefulDataLoader does so in place of "
-        "DataLoader; with DataLoader, restore the generator, make a new iterator and take the used batches from it.",
-    )
 
 
 _SENTENCES = {

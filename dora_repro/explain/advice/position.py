@@ -1,0 +1,135 @@
+"""What to save of the position in the data, by what holds it: a loader, one whose workers live on, a generator."""
+
+from collections.abc import Iterable, Mapping
+
+from dora_repro.explain.advice import expressions
+from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
+from dora_repro.explain.advice.expressions import Kinds, quoted
+from dora_repro.explain.advice.lost_state import Advice
+from dora_repro.explain.advice.rng_and_flags import generator_lines
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
+from dora_repro.state.suspended import suspended
+from dora_repro.state.torch_objects import LOADER_ITERATOR
+
+_ATTRIBUTE = "/persistent_workers"  # that loaders have, and hardly anything else
+_GLOBAL = "rng/torch.cpu"
+_PARTS = (
+    "the epoch, the state of the sampler or of the loader's generator at the epoch's beginning, and the number of "
+    "batches used"
+)
+_AGAIN = "restore the generator, make a new iterator and take the used batches from it"
+
+
+def loaders_of(saved: Iterable[str]) -> list[str]:
+    """The paths of a run's loaders."""
+    return [path.removesuffix(_ATTRIBUTE) for path in saved if path.endswith(_ATTRIBUTE)]
+
+
+def place_in_the_data(saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice:
+    """Advise on data that continues elsewhere. A run that keeps no loader gets no lines for one.
+
+    Args:
+        saved: the reference's state at the save; the first of several loaders is the one that it trains on.
+        kinds: kinds of its containers.
+    """
+    held = suspended(saved, saved.uncaptured) if isinstance(saved, Snapshot) else {}
+    of_loaders = {path: what for path, what in held.items() if what.startswith(LOADER_ITERATOR)}
+    loaders = loaders_of(saved)
+    if held and not of_loaders and not _loops_over_a_loader(saved):
+        return _own_iterators(held, kinds)
+    if loaders:
+        return _loader(loaders[0], kinds)
+    if of_loaders:
+        names = _listed(of_loaders, kinds)
+        return Advice(
+            sentence=f"{names} holds the position, and no file can hold an iterator. Keep its loader on the run, and "
+            f"save {_PARTS}; after loading, {_AGAIN}."
+        )
+    return Advice(
+        sentence="Nothing that the run keeps holds its position in the data: no loader, and no iterator. Keep what "
+        "gives the batches on the run, and save where it stands: what its order is drawn from, as it was before that "
+        "was drawn, and the number of batches used."
+    )
+
+
+def living_workers(
+    saved: Mapping[str, SavedLeaf], kinds: Kinds, keys: CheckpointKeys, in_file: Iterable[str]
+) -> tuple[Advice, str] | None:
+    """Advise on a loader whose workers live on, and name the generator that the lines restore; None for a run without.
+
+    Such a loader draws the base seed of its workers once, when it is first iterated over: a resumed run does it again.
+
+    Args:
+        saved: the reference's state at the save.
+        kinds: kinds of its containers.
+        keys: how code reads the checkpoint.
+        in_file: leaves whose values are in the checkpoint.
+    """
+    for loader in loaders_of(saved):
+        workers = saved.get(f"{loader}/num_workers")
+        if saved[loader + _ATTRIBUTE].value is not True or workers is None or not workers.value:
+            continue
+        generator = _generator_of(loader, saved)
+        if generator not in saved:
+            continue
+        code, generator_code = expressions.code(loader, kinds), expressions.code(generator, kinds)
+        stored = generator in in_file
+        key = keys.generator(generator) if stored else f"state[{quoted(generator)}]"
+        get, put = generator_lines(generator, saved[generator].value, generator_code, key)
+        name = "torch's global generator" if generator == _GLOBAL else generator_code
+        return Advice(
+            () if stored else (f"{key} = {get}",),
+            (f"iter({code})", put),
+            f"The workers of {code} live on (persistent_workers=True): their base seed was drawn from {name} once, by "
+            "the first iterator. A resumed run draws it once more, so restore the generator after an iterator was "
+            "made, or restore it as it was before that draw.",
+            ("In the middle of an epoch, the position is lost as well: " + _AGAIN + ".",),
+            keys.file(generator) if stored else "",
+        ), generator
+    return None
+
+
+def other_data(paths: Iterable[str], kinds: Kinds) -> Advice:
+    """Advise on batches that are made of other data: the same place in it would not give the same batches."""
+    names = _listed(paths, kinds)
+    return Advice(
+        sentence=f"The batches are made of other data: make {names} the same when the run is built, or save it "
+        "(state_dict of no loader has it)."
+    )
+
+
+def _generator_of(loader: str, saved: Mapping[str, SavedLeaf]) -> str:
+    """The path of the generator that a loader draws from."""
+    own = saved.get(f"{loader}/generator")
+    if own is None or own.value is None:
+        return _GLOBAL
+    return str(own.value).removeprefix("= ") if own.role == "alias" else f"{loader}/generator"
+
+
+def _loader(loader: str, kinds: Kinds) -> Advice:
+    code, key = expressions.code(loader, kinds), f"state[{quoted(loader)}]"
+    return Advice(
+        (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
+        (f"{code}.load_state_dict({key})  # before iter({code})",),
+        f"Save and restore the position in the data: {_PARTS}. torchdata's StatefulDataLoader does so in place of "
+        f"DataLoader; with DataLoader, {_AGAIN}.",
+    )
+
+
+def _own_iterators(held: Mapping[str, str], kinds: Kinds) -> Advice:
+    names = _listed(held, kinds)
+    return Advice(
+        sentence=f"{names} holds the position: a generator that is half done, which no file can hold. Count what is "
+        "taken from it and save the number, with what it draws from as that was when it was made; after loading, "
+        "restore this, make it anew and take as many from it. Or make it an object whose __next__ keeps its position "
+        "in attributes, and save these."
+    )
+
+
+def _loops_over_a_loader(saved: Mapping[str, SavedLeaf]) -> bool:
+    """Whether what is half done has an iterator of a loader in its frame."""
+    return isinstance(saved, Snapshot) and any(what.startswith(LOADER_ITERATOR) for what in saved.uncaptured.values())
+
+
+def _listed(held: Iterable[str], kinds: Kinds) -> str:
+    return ", ".join(f"`{expressions.code(path, kinds)}`" for path in held)

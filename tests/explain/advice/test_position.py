@@ -1,0 +1,122 @@
+"""What holds the position in the data decides what is advised: no lines for a loader that a run does not keep."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dora_repro.checks.checks import check
+from dora_repro.explain.advice.advice import advise
+from dora_repro.state.snapshot import Snapshot, run_roots
+
+
+class Holder:
+    def __init__(self, **held):
+        self.__dict__.update(held)
+
+
+def advice_for(**held):
+    return advise("data/iterators", (), "", Snapshot.capture(run_roots(Holder(**held))))
+
+
+def begun(iterator):
+    next(iterator)
+    return iterator
+
+
+def numbers():
+    yield from range(9)
+
+
+def test_a_loader_of_the_run_gets_lines():
+    advice = advice_for(feed={"train": DataLoader([1, 2])})
+    assert "StatefulDataLoader" in advice.save[0] and "sampler" in advice.sentence
+    assert advice.load == (
+        'self.feed["train"].load_state_dict(state["feed/train"])  # before iter(self.feed["train"])',
+    )
+
+
+def test_a_generator_of_its_own_is_named_and_gets_no_lines_even_beside_a_loader():
+    for held in ({}, {"valid": DataLoader([1, 2])}):
+        advice = advice_for(stream=begun(numbers()), **held)
+        assert not advice.save and not advice.load and "loader" not in advice.sentence
+        assert advice.sentence.startswith("`self.stream` holds the position")
+
+
+def test_an_iterator_without_its_loader_is_named():
+    advice = advice_for(items=begun(iter(DataLoader([1, 2]))))
+    assert not advice.load and "`self.items` holds the position" in advice.sentence
+    assert "Keep its loader on the run" in advice.sentence
+
+
+def test_a_generator_that_loops_over_a_loader_is_told_of_the_loader():
+    loader = DataLoader([1, 2])
+    stream = (item for item in loader)
+    assert advice_for(loader=loader, stream=begun(stream)).load
+
+
+def test_nothing_that_holds_it_is_said_so():
+    advice = advise("data/batches", (), "")
+    assert not advice.load and "no loader, and no iterator" in advice.sentence
+
+
+class Living:
+    """Workers that live on, and a generator that is saved where an epoch has ended."""
+
+    own = True
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
+        self.generator = torch.Generator().manual_seed(1) if self.own else None
+        data = TensorDataset(torch.randn(12, 3))
+        self.loader = DataLoader(
+            data, 4, shuffle=True, num_workers=1, persistent_workers=True, generator=self.generator
+        )
+        self.left = []
+
+    def step(self):
+        if not self.left:
+            self.left = list(self.loader)
+        (inputs,) = self.left.pop(0)
+        self.optimizer.zero_grad()
+        loss = self.model(inputs).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def state(self):
+        return self.generator.get_state() if self.own else torch.get_rng_state()
+
+    def save(self, path):
+        torch.save({"model": self.model.state_dict(), "drawn": self.state()}, path)
+
+    def load(self, path):
+        state = torch.load(path)
+        self.model.load_state_dict(state["model"])
+        self.generator.set_state(state["drawn"]) if self.own else torch.set_rng_state(state["drawn"])
+
+
+class LivingOfGlobal(Living):
+    own = False
+
+
+class Mended(Living):
+    def load(self, path):
+        super().load(path)
+        iter(self.loader)
+        self.generator.set_state(torch.load(path)["drawn"])
+
+
+@pytest.mark.parametrize("factory", [Living, LivingOfGlobal])
+def test_workers_that_live_on_are_named_and_the_lines_for_them_are_run(factory):
+    report = check(factory, 9, 6, in_process=True)
+    (cause,) = report.causes
+    assert cause.name == "data/batches" and cause.save == () and cause.load[0] == "iter(self.loader)"
+    assert 'set_state(state["drawn"])' in cause.load[1] or 'set_rng_state(state["drawn"])' in cause.load[1]
+    assert "persistent_workers=True" in cause.advice[0]
+    assert report.explanation.lines_tried.restores
+
+
+def test_what_is_advised_for_them_resumes_exactly():
+    assert check(Mended, 9, 6, in_process=True).verdict.name == "EXACT"
