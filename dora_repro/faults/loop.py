@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dora_repro.faults import scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import ConstantRate, Training, samples
 
@@ -231,6 +232,40 @@ class ModuleGlobal(Training):
         global _calls
         _calls += 1
         return super().loss(inputs * (1 + 0.1 * _calls), targets)
+
+
+class Scaled(Training):
+    """The clean run with inputs scaled by a helper, which counts its calls; the count is saved and loaded."""
+
+    def __init__(self) -> None:
+        scaling.begun()
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(scaling.scaled(inputs), targets)
+
+    def state(self) -> dict:
+        return {**super().state(), "calls": scaling.calls}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        scaling.calls = state["calls"]
+
+
+@fault(
+    "helper-count",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals.dora_repro.faults.scaling.calls",),),
+    fix='scaling.calls = state["calls"]',
+)
+class HelperCount(Scaled):
+    """The count is a variable of a helper's module, which the run only calls: `scaling.scaled(inputs)`. The run's own
+    file holds no trace of it, and no checkpoint does."""
+
+    def load_model(self, state: dict) -> None:
+        Training.load_model(self, state)
 
 
 @fault(

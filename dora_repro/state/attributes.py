@@ -4,6 +4,8 @@ No property, `__getattr__`, `__class__` or `__eq__` of a value is called: lazy p
 in training scripts, and reading must not change what it reads.
 """
 
+import enum
+import functools
 import sys
 import types
 from collections import deque
@@ -22,8 +24,23 @@ MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *GENERATORS)
 
 LIBRARIES = {
     "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
-    "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL",
+    "accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "sklearn", "pandas", "PIL", "safetensors",
+    "huggingface_hub", "scipy", "matplotlib", "yaml", "tqdm", "wandb", "tensorboard", "mlflow",
 } | sys.stdlib_module_names  # fmt: skip
+
+
+_OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
+
+
+@functools.lru_cache(maxsize=4096)
+def is_users_module(name: str) -> bool:
+    """Whether a module belongs to no library."""
+    top = name.partition(".")[0]
+    if top in ("__main__", _OWN):  # the file of `__main__` may be Jupyter's
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    installed = "site-packages" in file or "dist-packages" in file
+    return bool(top) and not (installed or top in LIBRARIES)
 
 
 def module_of(kind: type) -> str:
@@ -96,7 +113,8 @@ def set_attribute(holder: Value, name: str, value: Value) -> None:
 
 
 def class_state(kind: type) -> dict[str, tuple[type, Value]]:
-    """Lists, dicts, tensors, generators that hang on the user's classes of a type: a common place for state to hide.
+    """Lists, dicts, tensors, generators, objects that hang on the user's classes of a type: a common place for state to
+    hide. An object there may be a decorator, which counts the calls of a method.
 
     Returns:
         name -> (the class that has it, the object).
@@ -104,9 +122,17 @@ def class_state(kind: type) -> dict[str, tuple[type, Value]]:
     state: dict[str, tuple[type, Value]] = {}
     for base in _own_bases(kind):
         for name, item in sorted(base.__dict__.items()):
-            if issubclass(type(item), MUTABLE) and not name.startswith("__"):
+            if (issubclass(type(item), MUTABLE) or _is_users_object(type(item))) and not name.startswith("__"):
                 state.setdefault(name, (base, item))
     return state
+
+
+@per_type
+def _is_users_object(kind: type) -> bool:
+    return is_users_module(module_of(kind)) and not issubclass(kind, _OF_CLASSES)
+
+
+_OF_CLASSES = (type, enum.Enum, property, staticmethod, classmethod, functools.cached_property)
 
 
 @per_type

@@ -9,12 +9,14 @@ from types import CodeType
 from dora_repro.state.source_names import Names, changes_in_place
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+_BETWEEN = ("CACHE", "EXTENDED_ARG", "PUSH_NULL", "NOP")
 
 
 def names_in_bytecode(code: CodeType) -> Names:
     """The global names of a function and of those inside it."""
     used: Names = {}
     done: list[dis.Instruction] = []
+    dotted: str | None = None  # what the instruction before has put on the stack, where that is NAME.attribute
     for instruction in dis.get_instructions(code):
         name, operation = instruction.argval, instruction.opname
         if operation in _LOADS:
@@ -24,15 +26,44 @@ def names_in_bytecode(code: CodeType) -> Names:
         elif operation in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
             container = _container(done, keys=2 if operation == "STORE_SLICE" else 1)
             used.update({} if container is None else {container: True})
-        elif operation in ("LOAD_ATTR", "LOAD_METHOD") and done and done[-1].opname in _LOADS:
-            if isinstance(name, str) and changes_in_place(name):
-                used[done[-1].argval] = True
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD") and dotted is not None:
+            if changes_in_place(str(name)):
+                used[dotted] = True
+            used.setdefault(f"{dotted}.{name}", False)
+        elif operation in ("STORE_ATTR", "DELETE_ATTR"):
+            holder = dotted if done[-1].opname != "SWAP" else _copied(done, str(name))
+            used.update({} if holder is None else {f"{holder}.{name}": True})
+        if operation in _LOADS:
+            dotted = str(name)
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
+            dotted = None if dotted is None else f"{dotted}.{name}"
+        elif operation not in _BETWEEN:
+            dotted = None
         done.append(instruction)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             for name, changed in names_in_bytecode(inner).items():
                 used[name] = used.get(name, False) or changed
     return used
+
+
+def _copied(done: list[dis.Instruction], name: str) -> str | None:
+    """`NAME` of `NAME.attribute += …`: it was copied before the attribute was read."""
+    for index in range(len(done) - 1, 0, -1):
+        if done[index].opname == "COPY" and done[index + 1].argval == name:
+            return _dotted(done[:index])
+    return None
+
+
+def _dotted(done: list[dis.Instruction]) -> str | None:
+    """`NAME.attribute.attribute`, where that is what these instructions have put on top of the stack last."""
+    end = len(done)
+    attributes: list[str] = []
+    while end and done[end - 1].opname == "LOAD_ATTR":
+        attributes.insert(0, str(done[end - 1].argval))
+        end -= 1
+    name = str(done[end - 1].argval) if end and done[end - 1].opname in _LOADS else None
+    return None if name is None else ".".join((name, *attributes))
 
 
 def _container(done: list[dis.Instruction], keys: int) -> str | None:
@@ -57,7 +88,7 @@ def _container(done: list[dis.Instruction], keys: int) -> str | None:
             break
         keys = 2 if done[end - 1].opname == "BINARY_SLICE" else 1
         end -= 1
-    return str(done[end - 1].argval) if end and done[end - 1].opname in _LOADS else None
+    return _dotted(done[:end])
 
 
 def _reads_item(instruction: dis.Instruction) -> bool:

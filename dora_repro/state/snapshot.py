@@ -21,8 +21,9 @@ from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.forms import Form, forms_of
+from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, SavedLeaf
-from dora_repro.state.module_variables import Variable, variables_of
+from dora_repro.state.module_variables import Variable, not_followed, variables_of
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restore_round import Roots
@@ -102,7 +103,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         """
         globals_ = world()
         live = walk(roots)
-        saved, uncaptured = {}, dict(live.uncaptured)
+        saved, uncaptured = {}, {**live.uncaptured, **getattr(roots, "left_out", {})}
         for path, leaf in (*globals_.items(), *live.leaves.items()):
             try:
                 leaf_digest = digests(leaf.value)
@@ -226,6 +227,7 @@ class _Roots(dict[str, Value]):
         # The names of the global generators and flags are taken.
         super().__init__((f"run.{name}" if name in ("rng", "flags") else name, value) for name, value in every.items())
         super().update({name: one.namespace[one.name] for name, one in variables.items()})
+        self.left_out: dict[str, str] = {}  # what the run's code names and is not looked into
         self._live: Any = live  # the dict that `components()` returned, where there is no run to set attributes of
         self.owner = run
         self._run, self._of_class = run, {name: kind for name, (kind, _) in shared.items()}
@@ -274,7 +276,10 @@ def run_roots(run: Value) -> dict[str, Value]:
     roots = attributes_of(run)
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
-    return _Roots(run, roots, class_state(type(run)), variables_of(type(run)))
+    held = held_code(run, roots)
+    found = _Roots(run, roots, class_state(type(run)), variables_of(type(run), held))
+    found.left_out = not_followed(type(run), held)
+    return found
 
 
 def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:

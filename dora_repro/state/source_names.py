@@ -8,7 +8,7 @@ counts only where the function in it has the name, the arguments and the global 
 import ast
 import linecache
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import CO_VARARGS, CO_VARKEYWORDS
@@ -16,7 +16,13 @@ from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 Names: TypeAlias = dict[str, bool]
-"""Global name -> whether it is assigned, or what it names is changed in place."""
+"""Global name -> whether it is assigned, or what it names is changed in place.
+
+Attributes of names are there, too: `helpers.count`. `OF_CLASS` stands for the class that a function is in
+(`type(self).count`), and a name that a function imports for itself is `IMPORTED` and the module's (`!package.helpers`).
+"""
+
+OF_CLASS, IMPORTED = "__class__", "!"
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -42,7 +48,8 @@ def names_in_source(function: FunctionType) -> Names | None:
     names: Names = {}
     _function_scope(node).resolve(frozenset(code.co_freevars), names)
     known = {name for inner in _with_inner(code) for name in inner.co_names}
-    return names if names.keys() <= known else None
+    roots = {name.partition(".")[0] for name in names if not name.startswith(IMPORTED)}
+    return names if roots - {OF_CLASS} <= known else None
 
 
 # --- finding the function --------------------------------------------------------------------------------------------
@@ -134,6 +141,7 @@ class _Scope:
         inside: the scopes inside it.
         of_class: whether it is the body of a class, whose names the functions in it do not see.
         outer: the scope that a `:=` binds in, where it is a comprehension.
+        imports: name -> what it is imported from, with a dot in front for each level of a relative import.
     """
 
     used: list[tuple[str, bool]] = field(default_factory=list)
@@ -143,23 +151,30 @@ class _Scope:
     inside: list["_Scope"] = field(default_factory=list)
     of_class: bool = False
     outer: "_Scope | None" = None
+    imports: dict[str, str] = field(default_factory=dict)
 
-    def resolve(self, local: frozenset[str], names: Names) -> None:
+    def resolve(self, local: frozenset[str], names: Names, imports: Mapping[str, str] | None = None) -> None:
         """Add the global names of this scope and of those inside it to `names`.
 
         Args:
             local: names of the functions around it.
             names: gets the global ones.
+            imports: what the functions around it have imported.
         """
+        imports = {**(imports or {}), **self.imports}
         if not self.of_class:  # a class reads a global name until it has one of its own
             local |= self.bound - self.declared - self.elsewhere
         for name, changed in self.used:
-            if name in self.declared or name not in local:
+            root, dot, rest = name.partition(".")
+            if root in self.declared or root not in local or root == OF_CLASS:
+                names[name] = names.get(name, False) or changed
+            elif root in imports:
+                name = f"{IMPORTED}{imports[root]}{dot}{rest}"
                 names[name] = names.get(name, False) or changed
         for name in self.bound & self.declared:
             names[name] = True
         for scope in self.inside:
-            scope.resolve(local, names)
+            scope.resolve(local, names, imports)
 
     def read(self, nodes: Iterable[Any]) -> None:
         """Note what these nodes do, those inside them included."""
@@ -192,10 +207,26 @@ def _name(scope: _Scope, node: ast.Name) -> Iterable[Any]:
     return ()
 
 
+def _dotted(node: ast.expr) -> str | None:
+    """`NAME.attribute.attribute` as text; None where it begins with something else than a name."""
+    if isinstance(node, ast.Name):
+        return OF_CLASS if node.id in ("cls", OF_CLASS) else node.id
+    if isinstance(node, ast.Attribute):
+        if node.attr == OF_CLASS:
+            return OF_CLASS
+        before = _dotted(node.value)
+        return None if before is None else f"{before}.{node.attr}"
+    of_type = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type"
+    return OF_CLASS if of_type else None
+
+
 def _attribute(scope: _Scope, node: ast.Attribute) -> Iterable[Any]:
-    """`NAME.append`."""
-    if isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load) and changes_in_place(node.attr):
-        scope.used.append((node.value.id, True))
+    """`NAME.append`, `NAME.attribute = …`."""
+    name, holder = _dotted(node), _dotted(node.value)
+    if name is not None and name != OF_CLASS:
+        scope.used.append((name, not isinstance(node.ctx, ast.Load)))
+    if holder is not None and isinstance(node.ctx, ast.Load) and changes_in_place(node.attr):
+        scope.used.append((holder, True))
     return (node.value,)
 
 
@@ -205,8 +236,8 @@ def _subscript(scope: _Scope, node: ast.Subscript) -> Iterable[Any]:
         container: ast.expr = node
         while isinstance(container, ast.Subscript):
             container = container.value
-        if isinstance(container, ast.Name):
-            scope.used.append((container.id, True))
+        if (name := _dotted(container)) is not None:
+            scope.used.append((name, True))
     return node.value, node.slice
 
 
@@ -226,7 +257,14 @@ def _elsewhere(scope: _Scope, node: ast.Nonlocal) -> Iterable[Any]:
 
 
 def _import(scope: _Scope, node: ast.Import | ast.ImportFrom) -> Iterable[Any]:
-    scope.bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            name = alias.asname or alias.name
+            scope.imports[name] = f"{'.' * node.level}{node.module or ''}{'.' if node.module else ''}{alias.name}"
+        else:
+            name = alias.asname or alias.name.partition(".")[0]
+            scope.imports[name] = alias.name if alias.asname else name
+        scope.bound.add(name)
     return ()
 
 

@@ -84,6 +84,7 @@ ELSEWHERE = {
     "state/bytecode_names.py": "tests/state/test_source_names.py",
     "state/attributes.py": "tests/state/test_walk_python.py",
     "state/making.py": "tests/state/test_forms.py",
+    "state/held_code.py": "tests/state/test_module_variables.py",
     "state/leaves.py": "tests/state/test_walk_python.py",
     "state/per_type.py": "tests/state/test_type_dispatch.py",
     "state/python_objects.py": "tests/state/test_walk_python.py",

@@ -6,11 +6,27 @@ import types
 
 import pytest
 
-from dora_repro.state.bytecode_names import names_in_bytecode
-from dora_repro.state.module_variables import names_of
-from dora_repro.state.source_names import changes_in_place, names_in_source
+from dora_repro.state import bytecode_names, module_variables, source_names
+from dora_repro.state.source_names import changes_in_place
 
 numbers = itertools.count()
+
+
+def without_attributes(names):
+    """The names alone: most of these tests ask for no attributes of them."""
+    return names and {name: changed for name, changed in names.items() if "." not in name and "!" not in name}
+
+
+def names_in_source(function):
+    return without_attributes(source_names.names_in_source(function))
+
+
+def names_in_bytecode(code):
+    return without_attributes(bytecode_names.names_in_bytecode(code))
+
+
+def names_of(function):
+    return without_attributes(module_variables.names_of(function))
 
 
 @pytest.fixture
@@ -160,3 +176,52 @@ def test_a_source_that_was_edited_since_is_not_taken_for_the_functions(load, tmp
 def test_methods_that_change_what_they_are_called_on():
     assert all(map(changes_in_place, ("append", "mul_", "zero_", "setdefault")))
     assert not any(map(changes_in_place, ("mul", "__iadd__", "__len__", "get", "")))
+
+
+ATTRIBUTES = {  # a body -> (attributes of global names that it changes, those it only reads)
+    "a.b()": ("", "a.b"),
+    "a.b.c(key)": ("", "a.b a.b.c"),
+    "a.b += 1": ("a.b", ""),
+    "a.b.c -= 1": ("a.b.c", "a.b"),
+    "a.b = key.c": ("a.b", "key.c"),
+    "del a.b": ("a.b", ""),
+    "a.b[key] = 1": ("a.b", ""),
+    "a.b[0][key] += 1": ("a.b", ""),
+    "a.b.append(key)": ("a.b", "a.b.append"),
+    "a().b = 1": ("", ""),
+    "a[0].b = 1": ("", ""),
+    "key = 1; key.b = 1": ("", ""),
+    "return [x.y for x in a.b]": ("", "a.b"),
+}
+
+
+@pytest.mark.parametrize("body", ATTRIBUTES)
+def test_attributes_of_names_are_told_with_them(body, load):
+    function = load(f"def step():\n    {body}\n").step
+    changed, read = (set(names.split()) for names in ATTRIBUTES[body])
+    expected = dict.fromkeys(changed, True) | dict.fromkeys(read, False)
+    for names in (source_names.names_in_source(function), bytecode_names.names_in_bytecode(function.__code__)):
+        assert {name: kept for name, kept in names.items() if "." in name} == expected
+
+
+def test_the_class_that_a_function_is_in_has_a_name(load):
+    body = "type(self).a += 1; self.__class__.b.append(1); cls.c = __class__.d"
+    function = load(f"def step(self):\n    {body}\n").step
+    names = source_names.names_in_source(function)
+    assert {name for name, changed in names.items() if changed} == {"__class__.a", "__class__.b", "__class__.c"}
+    assert names["__class__.d"] is False
+
+
+IMPORTING = """
+def step():
+    import a.b as c, d
+    from e.f import g as h
+    from . import k
+    c.x(), d.y, h.z, k.w
+    def inner(): h.append(1)
+"""
+
+
+def test_what_a_function_imports_for_itself_is_followed(load):
+    names = source_names.names_in_source(load(IMPORTING).step)
+    assert {"!a.b.x", "!d.y", "!e.f.g.z", "!.k.w"} <= names.keys() and names["!e.f.g"] is True

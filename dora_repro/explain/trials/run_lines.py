@@ -14,7 +14,9 @@ from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.contracts import Run, Value
 from dora_repro.explain.trials.trial import Lines
-from dora_repro.state.module_variables import PREFIX, Variable, variables_of
+from dora_repro.state.attributes import attributes_of
+from dora_repro.state.held_code import held_code
+from dora_repro.state.module_variables import PREFIX, ClassNamespace, Variable, variables_of
 from dora_repro.state.snapshot import run_roots
 
 
@@ -60,12 +62,20 @@ def _names(run: Run) -> dict[str, Value]:
     """The names that the lines may use besides `state`."""
     here = run if not callable(getattr(run, "components", None)) else _Named(run)
     of_modules = {one.name: one.namespace[one.name] for one in _variables(run).values()}
-    return {**sys.modules, **of_modules, "copy": copy, "np": np, "random": random, "torch": torch, "self": here}
+    named = {**sys.modules, **_classes(run), **of_modules}
+    return {**named, "copy": copy, "np": np, "random": random, "torch": torch, "self": here}
+
+
+def _classes(run: Run) -> dict[str, Value]:
+    """The classes of the run's own module that hold variables, by name."""
+    found = variables_of(type(run), held_code(run, attributes_of(run) or {}))
+    kinds = [one.namespace.kind for one in found.values() if isinstance(one.namespace, ClassNamespace)]
+    return {kind.__name__: kind for kind in kinds if kind.__module__ == type(run).__module__}
 
 
 def _variables(run: Run) -> dict[str, Variable]:
     """The variables of the run's own module; others are reached by the name of theirs."""
-    found = variables_of(type(run))
+    found = variables_of(type(run), held_code(run, attributes_of(run) or {}))
     return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}" and one.name not in _TAKEN}
 
 

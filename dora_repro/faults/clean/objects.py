@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
+from dora_repro.faults.loop import Scaled
 from dora_repro.faults.plain import PER_EPOCH, Training
 from dora_repro.faults.schedule import Stepped
 
@@ -28,6 +29,12 @@ from dora_repro.faults.schedule import Stepped
 class AverageSaved(Averaging):
     """A second copy of all weights and a plain count of its updates, which no state dict of the model has. Both are in
     the file, and loaded."""
+
+
+@fault("clean-helper-count", verdict="EXACT")
+class HelperCount(Scaled):
+    """A helper's module counts its calls and scales the inputs by them. The run saves that count, and sets it when it
+    is loaded: a variable of another module is as good a place as any."""
 
 
 @fault("clean-growing-list", verdict="EXACT")
