@@ -7,6 +7,7 @@ from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.session import Session
+from dora_repro.state.suspended import objects_lost
 from dora_repro.trace import Divergence
 
 NOT_RUN = Control()
@@ -42,7 +43,7 @@ def controlled(
         findings: what differs between them.
         how: `auto`, `always` or `never`, as for `check`.
         for_trials: have the repeat of the reference keep what trials put into a resumed run: the batches and
-            generators of its steps, and frozen parameters where they differ.
+            generators of its steps, objects that it lacks, and frozen parameters where they differ.
 
     Raises:
         SideStopped: a repeat left no result.
@@ -59,7 +60,9 @@ def controlled(
     job = replace(sides.reference_job, keep=keep)
     if for_trials:
         frozen = any(difference.by_digest for difference in findings.lost)
-        job = replace(job, streams=sides.save_at, frozen=frozen)
+        loaded = sides.resumed.loaded_or_none
+        objects = objects_lost(sides.reference.at_save(sides.save_at), loaded) if loaded is not None else ()
+        job = replace(job, streams=sides.save_at, frozen=frozen, objects=objects)
     reference = session.repeat("reference, repeated", job)
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)

@@ -13,7 +13,7 @@ from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, TrialRecord
-from dora_repro.explain.trials.search import Part, SearchResult
+from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import few
@@ -96,7 +96,15 @@ class CauseDescriber:
                 return workers[0], workers[1:]
         in_file = all(audit.in_file(path) for path in part.leaves)
         keys = self._keys if in_file else None
-        return self._closed_over(part) or advise(part.name, part.leaves, part.role, saved, keys=keys, how=how), ()
+        paths, role = self._advised(part)
+        return self._closed_over(part) or advise(part.name, paths, role, saved, keys=keys, how=how), ()
+
+    def _advised(self, part: Part) -> tuple[tuple[str, ...], str]:
+        """The leaves and the role to give advice for: an object as a whole, but for one in an optimizer's state."""
+        if part.role != OBJECT:
+            return part.leaves, part.role
+        roles = {self._saved[path].role for path in part.leaves if path in self._saved}
+        return (part.leaves, "moment") if roles == {"moment"} else ((part.name,), OBJECT)
 
     def _closed_over(self, part: Part) -> Advice | None:
         """Advice on variables that a function closes over; None for all else."""
@@ -130,6 +138,10 @@ class CauseDescriber:
         """What became of its leaves while loading, and where they are in the file."""
         loaded = _counted(self._load_audit.get(path, "") for path in part.leaves)
         statuses = [self._save_audit.leaves[path] for path in part.leaves if path in self._save_audit.leaves]
+        if part.role == OBJECT:
+            form = self._saved.forms.get(part.name)
+            what = form.name.rpartition(".")[2] if form is not None else "generator"
+            loaded = f"the {what} is lost, with all that it holds"
         in_file = _counted(_in_file(status, len(statuses) == 1) for status in statuses)
         return "; ".join(words for words in (loaded, in_file) if words)
 

@@ -68,6 +68,7 @@ def confirm(
         streams=Path(setup.streams) if setup.streams else None,
         batches=DATA in names,
         draws=DRAWS in names,
+        objects=Path(setup.objects) if setup.objects else None,
         around=sides.resumed.folder / "load.pt" if ITERATORS in names else None,
     )
     job = replace(sides.resumed_job, saves=(), values=(), transplant=given)

@@ -16,12 +16,12 @@ from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, Outc
 from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.explain.unexplained import OUTSIDE, unexplained
 from dora_repro.sides.evidence import Evidence, Sides
-from dora_repro.sides.job import Job
+from dora_repro.sides.job import OBJECTS, Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.state.suspended import stand_alike, suspended
+from dora_repro.state.suspended import objects_lost, stand_alike, suspended
 from dora_repro.trace import Divergence, first_divergence
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
@@ -134,6 +134,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
                 iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
                 resettable=not suspended(loaded, loaded.uncaptured),
+                objects=objects_lost(saved, loaded),
                 budget=BUDGET - len(tried),
             ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
@@ -158,13 +159,16 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
 
 
 def _setup(sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> TrialSetup:
+    at_save = repeat.folder / f"save-{sides.save_at}"
+    objects = at_save / OBJECTS
     return TrialSetup(
         load=str(sides.resumed_job.load),
         start=sides.save_at,
         steps=sides.resumed_job.steps,
         reference=str(sides.reference.folder),
         resumed=str(sides.resumed.folder),
-        saved=str(repeat.folder / f"save-{sides.save_at}" / "before.pt"),
+        saved=str(at_save / "before.pt"),
+        objects=str(objects) if objects.exists() else None,
         streams=str(repeat.streams) if repeat.streams.exists() else None,
         threads=sides.resumed_job.threads,
         at_end=discrepancy.at_end,

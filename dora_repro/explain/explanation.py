@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dora_repro.explain.trials.search import OBJECT
 from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
 
 
@@ -13,7 +14,8 @@ class Cause:
         name: a leaf's path, or what the paths of several have in common (`optimizer/*/exp_avg`); `data/batches`,
             `data/iterators`, `rng/draws`, `run/exception`.
         leaves: paths of the leaves.
-        role: role of the leaves (`moment`, `generator`, …); empty for what is no leaf.
+        role: role of the leaves (`moment`, `generator`, …); `object` for one object with all that it holds; empty for
+            what is no leaf.
         how: what became of them, in words: "not in the checkpoint", "lost; in the checkpoint".
         necessary: whether nothing restores exact resume without them; None where that was not tried.
         without: result of putting everything back but these: how much they matter by themselves.
@@ -43,8 +45,13 @@ class Cause:
         """Whether it is state that was lost, and not data, draws, iterators or an exception."""
         return self.name not in BEYOND and self.name != "run/exception"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one object, with all that it holds."""
+        return self.role == OBJECT
+
     def __str__(self) -> str:
-        count = f"{len(self.leaves)} × " if len(self.leaves) > 1 else ""
+        count = f"{len(self.leaves)} × " if len(self.leaves) > 1 and not self.is_whole else ""
         return f"{count}{self.name}" + (f" ({self.how})" if self.how else "")
 
 

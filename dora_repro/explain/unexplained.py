@@ -101,9 +101,10 @@ def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> lis
     else:
         sentences = [f"not ruled out: with {leaves} {put_back}, the trial did not finish: {results[0].error}"]
     if failed:
-        some = ", ".join(f"`{path}` ({reason})" for path, reason in list(failed.items())[:_SHOWN])
-        more = f", and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-        sentences.append(f"not ruled out, since it could not be put back: {some}{more}")
+        whole_ones = {found.objects.get(path, path): reason for path, reason in reversed(failed.items())}
+        some = ", ".join(f"`{path}` ({reason})" for path, reason in [*reversed(whole_ones.items())][:_SHOWN])
+        more = f", and {len(whole_ones) - _SHOWN} more" if len(whole_ones) > _SHOWN else ""
+        sentences.append(f"not ruled out, since it is lost and could not be put back: {some}{more}")
     return sentences
 
 

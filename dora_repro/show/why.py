@@ -45,6 +45,8 @@ def why_blocks(report: Report, wording: Wording) -> list[Block]:
 
 def named(cause: Cause, names: Names) -> str:
     """A cause by the name of its leaf, or by how many leaves there are and what their names have in common."""
+    if cause.is_whole:
+        return names(cause.name)
     return names(cause.leaves[0]) if len(cause.leaves) == 1 else f"{len(cause.leaves)} × {cause.name}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dora_repro.contracts import Factory, Run
 from dora_repro.sides.job import Transplant
+from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
 
@@ -60,6 +61,7 @@ def transplant(run: Run, given: Transplant) -> dict[str, str]:
         path -> reason, for those that could not be put in.
     """
     saved, roots = Snapshot.read(given.state), run_roots(run)
+    objects = Objects.read(given.objects) if given.objects is not None else None
     if given.around is not None:
-        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots)
-    return saved.restore(roots, given.leaves) if given.leaves else {}
+        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots, objects)
+    return saved.restore(roots, given.leaves, objects) if given.leaves else {}

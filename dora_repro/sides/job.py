@@ -8,6 +8,7 @@ from typing import Any
 # The name that `save(path)` and `load(path)` are given, in a folder of their own. As with the study's
 # `epoch{N}_dora_params.pth`, it says what the file itself may not hold.
 CHECKPOINT = "step{}.pt"
+OBJECTS = "objects.pkl"  # objects that a resumed run lacks, in the folder of a save
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Transplant:
         streams: what the other run was fed, step by step (`recording/replay.py`); None where it is not needed.
         batches: hand out the other run's batches in place of what the loaders give; needs `streams`.
         draws: set all generators to the other run's at the beginning of each step; needs `streams`.
+        objects: the file of the objects that a resumed run lacks (`state/objects.py`); None where it lacks none.
         around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the
             save itself, and gets this state around the iterators that it holds, with the leaves on top of it.
     """
@@ -29,6 +31,7 @@ class Transplant:
     streams: Path | None = None
     batches: bool = False
     draws: bool = False
+    objects: Path | None = None
     around: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
@@ -38,7 +41,7 @@ class Transplant:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Transplant":
         """The transplant that `to_dict` took apart; lists of JSON become tuples again."""
-        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "streams", "around")}
+        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "streams", "objects", "around")}
         return cls(**{**fields, **paths, "leaves": tuple(fields["leaves"])})
 
 
@@ -57,6 +60,7 @@ class Job:
         threads: number of intra-op threads; None for torch's own choice.
         streams: store the batches and generators of every step after this one, to feed another run with.
         frozen: store frozen parameters by value at the saves, not by digest alone.
+        objects: paths of objects to store whole at the saves, for runs that lack them.
         draws: (first, last) step in which to log who draws random numbers; with 0 as the first, while loading too.
         operators: the step of which to log every operator.
         transplant: state to put into the run after loading.
@@ -74,6 +78,7 @@ class Job:
     threads: int | None = None
     streams: int | None = None
     frozen: bool = False
+    objects: tuple[str, ...] = ()
     draws: tuple[int, int] | None = None
     operators: int | None = None
     transplant: Transplant | None = None
@@ -89,7 +94,7 @@ class Job:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Job":
         """The job that `to_dict` took apart; lists of JSON become tuples again."""
-        tuples = {name: tuple(fields[name]) for name in ("saves", "values")}
+        tuples = {name: tuple(fields[name]) for name in ("saves", "values", "objects")}
         pairs = {name: tuple(fields[name]) if fields[name] else None for name in ("keep", "draws")}
         load = Path(fields["load"]) if fields["load"] else None
         transplant = Transplant.from_dict(fields["transplant"]) if fields["transplant"] else None

@@ -23,13 +23,14 @@ from dora_repro.recording.load_calls import WatchedLoading
 from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step, transplant
 from dora_repro.sides.environment import environment
-from dora_repro.sides.job import CHECKPOINT, Job
+from dora_repro.sides.job import CHECKPOINT, OBJECTS, Job
 from dora_repro.sides.libraries import libraries
 from dora_repro.sides.logs import Logs
 from dora_repro.sides.protocol import Emit, Request, ignore
 from dora_repro.sides.result import nothing_done, to_fields, write_result
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
+from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
 
@@ -164,6 +165,8 @@ class _Side:
         live = folder / "live"
         live.mkdir(parents=True)
         before = Snapshot.capture(run_roots(run), keep_frozen=self._job.frozen)
+        if self._job.objects:
+            Objects.taken(run_roots(run), self._job.objects).write(folder / OBJECTS)
         run.save(str(live / CHECKPOINT.format(step)))
         shutil.copytree(live, folder / "first")
         after = Snapshot.capture(run_roots(run))

@@ -1,6 +1,6 @@
 """Make what a snapshot has and a run lacks: values, lists, dicts and all that was in them.
 
-Objects of classes are not made: the run alone knows what building them takes.
+Objects of classes are not made here: the run alone knows what building them takes (`objects.py` has them whole).
 """
 
 import marshal
@@ -77,6 +77,11 @@ def _items(container: Any) -> Iterator[Any]:
     return items
 
 
+def is_built(kind: Kind | None) -> bool:
+    """Whether a container of this kind is made of nothing but what it holds."""
+    return kind is not None and kind.name in _BY_NAME
+
+
 class Maker:
     """Makes what a snapshot has at a path, as far as it is chosen.
 
@@ -85,6 +90,7 @@ class Maker:
         kinds: its containers by path.
         chosen: paths of the leaves that are to be put back.
         object_at: gives the live object of a path, for keys and aliases.
+        object_made: makes an object of a class, which the leaves do not say how to build.
     """
 
     def __init__(
@@ -93,8 +99,10 @@ class Maker:
         kinds: Mapping[str, Kind],
         chosen: set[str],
         object_at: Callable[[str], Any],
+        object_made: Callable[[str], Any],
     ):
-        self.wanted, self.kinds, self.chosen, self._object_at = wanted, kinds, chosen, object_at
+        self.wanted, self.kinds, self.chosen = wanted, kinds, chosen
+        self._object_at, self._object_made = object_at, object_made
         self._above_chosen, self._above_wanted = ancestors(chosen), ancestors(wanted)
 
     def __call__(self, path: str) -> Any:
@@ -105,13 +113,15 @@ class Maker:
         """
         saved, kind = self.wanted.get(path), self.kinds.get(path)
         if saved is not None:
+            if saved.role == "generator":
+                return self._object_made(path)
             if saved.role == "alias":
                 return self._object_at(str(saved.value)[2:])
             if not saved.kept:
                 raise NotRestorable("stored by digest alone")
             return _rebuilt(kind, copied(saved.value))
         if kind is None or kind.name not in _BY_NAME:
-            raise NotRestorable(f"there is no object {path!r} to hold it")
+            return self._object_made(path)
         return self._mapping(path, kind) if kind.name in _MAPPINGS else self._sequence(path, kind)
 
     def _mapping(self, path: str, kind: Kind) -> Any:

@@ -20,6 +20,7 @@ from dora_repro.state.frames import NotRunning, Variables
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable, remade
+from dora_repro.state.objects import Objects
 from dora_repro.state.rebuild import Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 
@@ -38,6 +39,7 @@ class Round:
         now: its leaves by path, and the global generators and flags.
         chosen: paths of the leaves that are to be put back.
         forms: path -> form that what is there is to have, where it has another.
+        objects: what the other run had and this one may lack, whole.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class Round:
         now: dict[str, Leaf],
         chosen: set[str],
         forms: Mapping[str, Form] | None = None,
+        objects: Objects | None = None,
     ):
-        self._forms = forms or {}
+        self._forms, self._objects = forms or {}, objects or Objects()
         self.wanted, self.kinds, self.roots, self.live, self.now, self.chosen = wanted, kinds, roots, live, now, chosen
-        self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None))
+        self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None), self._made)
         self._replaced: list[str] = []  # what lies below these waits for the next round
 
     def restore(self, wrong: list[str]) -> dict[str, str]:
@@ -66,7 +69,7 @@ class Round:
                     failed[path] = _reason(error)
         # The last item of a list goes first.
         for path in reversed([path for path in wrong if path not in self.wanted]):
-            if not f"{path}/".startswith(tuple(self._replaced)):
+            if path not in failed and not f"{path}/".startswith(tuple(self._replaced)):
                 try:
                     self._remove(path)
                 except Exception as error:
@@ -110,6 +113,7 @@ class Round:
             self._remake(path)
         elif (
             slot.role == "alias"
+            or (saved.role == "generator") is not (slot.role == "generator")
             or path in self._forms
             or self._kind_name(path) != getattr(self.kinds.get(path), "name", None)
         ):
@@ -125,7 +129,10 @@ class Round:
         return kind.name if kind is not None else self.live.kinds.get(path)
 
     def _remake(self, path: str) -> None:
-        """What is live at a path in the form that it is to have, with what it holds."""
+        """What is live at a path in the form that it is to have, with what it holds; or the object itself."""
+        if path in self._objects:
+            self._hold(path, self._make_anew(path))
+            return
         kind = self.kinds.get(path)
         keys: dict[str, Value] = dict(kind.keys or ()) if kind is not None else {}
         self._hold(path, remade(self._forms[path], self.live.objects[path], keys))
@@ -139,9 +146,14 @@ class Round:
         needs = trained is not None and bool(trained.value)
         self._hold(path, torch.nn.Parameter(tensor, needs) if "Parameter" in name else tensor.requires_grad_(needs))
 
+    def _made(self, path: str) -> Any:
+        return self._objects.make(path, lambda at: self._object_at(at, None), getattr(self.roots, "owner", None))
+
     def _make_container(self, path: str, slot: Leaf) -> None:
         """Where a snapshot has a container and the run another object, a None or another name of one."""
-        if path in self.kinds and not (slot.role != "alias" and path in self.live.objects and self._is_kind(path)):
+        if path in self._objects:
+            self._hold(path, self._make_anew(path))
+        elif path in self.kinds and not (slot.role != "alias" and path in self.live.objects and self._is_kind(path)):
             self._hold(path, self._make_anew(path))
         elif slot.role == "alias" and any(other.startswith(f"{path}/") for other in self.wanted):
             target = self._object_at(str(slot.value)[2:], slot)
@@ -188,16 +200,19 @@ class Round:
             raise NotRestorable("its holder takes no other object")
         else:
             self._put_into(path, value)
-        self._replaced.append(f"{path}/")
+        self._replaced += [f"{path}/", f"{path}."] if isinstance(value, torch.nn.Module) else [f"{path}/"]
 
     # --- what is missing -------------------------------------------------------------------------------------------
 
     def _make(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
         tensor = self.live.leaves[parent].value if parent in self.live.leaves else None
-        if self.wanted[path].role == "generator":
+        around = self._objects.around(path)
+        if self.wanted[path].role == "generator" and around is None:
             raise NotRestorable("there is no generator to put it into")
-        if path in self.live.holds:
+        if around is not None and around not in self.live.objects:
+            self._hold(around, self._make_anew(around))
+        elif path in self.live.holds:
             self._hold(path, self._make_anew(path))
         elif isinstance(tensor, torch.Tensor) and name == "grad":
             tensor.grad = self._make_anew(path).to(tensor.device)

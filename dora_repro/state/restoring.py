@@ -16,6 +16,7 @@ from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
 from dora_repro.state.forms import Form, differing_forms, form_at, forms_of
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
+from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors, matching
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restore_round import Roots, Round
@@ -63,6 +64,7 @@ def restore(
     roots: Roots,
     globs: Iterable[str],
     forms: Mapping[str, Form] | None = None,
+    objects: Objects | None = None,
 ) -> dict[str, str]:
     """Make the chosen leaves of live objects those of a snapshot.
 
@@ -72,6 +74,7 @@ def restore(
         roots: name -> live object.
         globs: which leaves, of both the snapshot and the objects.
         forms: the forms of the snapshot by path; these are put back where they are chosen by their own path.
+        objects: objects of the snapshot's run that the live ones may lack, whole.
 
     Returns:
         path -> reason, of every chosen leaf that could not be put back.
@@ -95,7 +98,7 @@ def restore(
         first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
         stepped.update(first)
         before = None if first else wrong
-        failed = Round(wanted, kinds, roots, live, now, set(chosen), misformed).restore(first or wrong)
+        failed = Round(wanted, kinds, roots, live, now, set(chosen), misformed, objects).restore(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
         misformed = _misformed(side, live, now)

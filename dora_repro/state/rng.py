@@ -97,6 +97,12 @@ def global_name(generator: Value) -> str | None:
     return "torch.cpu" if generator is torch.default_generator else None
 
 
+def global_of(name: str) -> Any:
+    """The global generator of a name that `global_name` gives."""
+    known = {"python": of_cpython.global_random, "numpy": of_numpy.global_random, "torch.cpu": torch.default_generator}
+    return known[name]
+
+
 def restore_world(world: Mapping[str, State]) -> None:
     """Put a captured world back; generators that the world does not name are left alone."""
     for name, state in world.items():

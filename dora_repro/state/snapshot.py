@@ -24,6 +24,7 @@ from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
+from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restore_round import Roots
@@ -117,12 +118,15 @@ class Snapshot(Mapping[str, SavedLeaf]):
         kinds |= {path: kind for path, kind in containers if kind is not None}
         return cls(saved, uncaptured, kinds, forms_of(live))
 
-    def restore(self, roots: Roots, paths: Iterable[str] = ("*",)) -> dict[str, str]:
+    def restore(
+        self, roots: Roots, paths: Iterable[str] = ("*",), objects: Objects | None = None
+    ) -> dict[str, str]:
         """Put leaves back into live objects: overwritten, made where they are missing, removed where they are extra.
 
         Args:
             roots: the live objects, named as when captured.
             paths: paths or globs; leaves that match none of them are left alone.
+            objects: objects that the live ones may lack, whole; without them, none of a user's class is made.
 
         Returns:
             path -> reason for every chosen leaf that is not now as it was captured (stored by digest alone, inside a
@@ -131,7 +135,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         Raises:
             BadInput: a glob that matches no leaf of the snapshot or of the run.
         """
-        return restore(self.leaves, self.kinds, roots, paths, self.forms)
+        return restore(self.leaves, self.kinds, roots, paths, self.forms, objects)
 
     def write(self, path: str | Path) -> None:
         """Write the snapshot to one file, atomically; tensor bytes are stored once per digest.

@@ -6,6 +6,7 @@ its beginning, brings it there; all state around it can then be put back from a 
 
 from collections.abc import Collection, Mapping
 
+from dora_repro.state.objects import Objects, lost_objects
 from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import world
 from dora_repro.state.snapshot import Snapshot
@@ -45,12 +46,13 @@ def _half_done(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[s
     return every
 
 
-def restore_around(snapshot: Snapshot, roots: Roots) -> dict[str, str]:
+def restore_around(snapshot: Snapshot, roots: Roots, objects: Objects | None = None) -> dict[str, str]:
     """Put back all of a snapshot, but for what is half done and what lies inside that.
 
     Args:
         snapshot: what the run's state is to be.
         roots: name -> live object.
+        objects: objects that the run may lack, whole.
 
     Returns:
         path -> reason for what could not be put back, as `Snapshot.restore`.
@@ -59,4 +61,11 @@ def restore_around(snapshot: Snapshot, roots: Roots) -> dict[str, str]:
     left_alone = suspended(live, live.uncaptured)
     inside = tuple(f"{path}/" for path in left_alone)
     paths = dict.fromkeys((*snapshot, *live, *world()))
-    return snapshot.restore(roots, [path for path in paths if path not in left_alone and not path.startswith(inside)])
+    chosen = [path for path in paths if path not in left_alone and not path.startswith(inside)]
+    return snapshot.restore(roots, chosen, objects)
+
+
+def objects_lost(saved: Snapshot, loaded: Snapshot) -> tuple[str, ...]:
+    """The paths of objects that the resumed run lacks after loading and no snapshot can build, the outermost alone."""
+    left_alone = (*suspended(saved, saved.uncaptured), *saved.uncaptured)
+    return lost_objects(saved, saved.leaves, saved.kinds, loaded, left_alone)

@@ -49,7 +49,7 @@ def test_a_leaf_that_could_not_be_put_back_is_named_and_not_counted():
     result = TrialResult(Outcome.DIFFERENT, failed={"best": "stored by digest alone"})
     assert sentences((ALL, result)) == [
         "ruled out: 2 of 3 leaves that differ after loading, put back together",
-        "not ruled out, since it could not be put back: `best` (stored by digest alone)",
+        "not ruled out, since it is lost and could not be put back: `best` (stored by digest alone)",
     ]
 
 

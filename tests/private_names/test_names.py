@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dora_repro.private_names import of_cpython, of_numpy, of_torch
+from dora_repro.private_names import of_cloudpickle, of_cpython, of_numpy, of_torch
 from dora_repro.private_names.names import PrivateName, listed
 
-LISTS = (of_cpython, of_numpy, of_torch)
+LISTS = (of_cloudpickle, of_cpython, of_numpy, of_torch)
 NAMES = [name for module in LISTS for name in module.NAMES]
 
 
@@ -97,7 +97,7 @@ def test_every_one_in_these_modules_is_listed(module):
 
 
 # The beginning of names, and no name: `_empty_affine_quantized` is listed.
-OPERATORS = {of_cpython: set(), of_numpy: set(), of_torch: {"_empty"}}
+OPERATORS = {of_cloudpickle: set(), of_cpython: set(), of_numpy: set(), of_torch: {"_empty"}}
 
 
 def test_one_that_is_not_listed_is_noticed():

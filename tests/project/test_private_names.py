@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from dora_repro.private_names import of_cpython, of_numpy, of_torch
+from dora_repro.private_names import of_cloudpickle, of_cpython, of_numpy, of_torch
 
 ROOM = "private_names"
 # Scripts as users write them, with what they reach for in objects of `torch.compile`.
@@ -12,7 +12,8 @@ USERS_CODE = "faults"
 DOCUMENTED = {"_fields", "_replace", "_asdict", "_make", "_name_", "_value_", "_exit"}
 
 # Not a module's own, even if it gives an attribute of its own the same name.
-LISTED = {one.name.rpartition(".")[2] for room in (of_cpython, of_numpy, of_torch) for one in room.NAMES}
+LISTS = (of_cloudpickle, of_cpython, of_numpy, of_torch)
+LISTED = {one.name.rpartition(".")[2] for room in LISTS for one in room.NAMES}
 
 
 def is_private(name: str) -> bool:

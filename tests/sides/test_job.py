@@ -14,6 +14,7 @@ TRANSPLANT = Transplant(
     streams=Path("/evidence/streams.pkl"),
     batches=True,
     draws=True,
+    objects=Path("/evidence/save-2/objects.pkl"),
     around=Path("/evidence/load.pt"),
 )
 FULL = Job(
@@ -27,6 +28,7 @@ FULL = Job(
     threads=3,
     streams=2,
     frozen=True,
+    objects=("held/norm",),
     draws=(0, 3),
     operators=4,
     transplant=TRANSPLANT,

@@ -14,7 +14,8 @@ from dora_repro.explain.advice.lost_state import Advice, LostState, expression, 
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
-from dora_repro.explain.advice.values import state_dict_lines, value_lines
+from dora_repro.explain.advice.values import state_dict_lines, value_lines, whole_object
+from dora_repro.explain.trials.search import OBJECT
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
@@ -65,6 +66,8 @@ def advise(
     if name in _SENTENCES:
         return Advice(sentence=_SENTENCES[name])
     paths, saved = leaves or (name,), saved or {}
+    if role == OBJECT:
+        return whole_object(LostState(paths, saved, _kinds(saved) if kinds is None else kinds))
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
     advice = _by_role(LostState(paths, saved, _kinds(saved) if kinds is None else kinds, keys, nothing_there), role)
     load = tuple(_declared(line, paths) for line in advice.load)

@@ -7,6 +7,7 @@ from dora_repro.explain.advice.expressions import common, quoted
 from dora_repro.explain.advice.lost_state import (
     Advice,
     LostState,
+    dotted_expression,
     expression,
     holder_of,
     keyed_by_objects,
@@ -14,11 +15,13 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
+from dora_repro.state.rebuild import Kind
 
 _OF_SCHEDULER = frozenset(
     {"last_epoch", "base_lrs", "_last_lr", "_step_count", "T_max", "T_cur", "num_bad_epochs", "cooldown_counter"}
     | {"total_steps", "lr_lambdas", "milestones", "step_size"}
 )
+_NO_KIND = Kind("")
 _OF_SCALER = frozenset({"growth_tracker", "growth_interval", "growth_factor", "backoff_factor"})
 
 
@@ -27,6 +30,20 @@ def state_dict_lines(lost: LostState, path: str, sentence: str = "") -> Advice:
     code = expression(lost, path)
     key = owner_key(lost, path)
     return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key})",), sentence)
+
+
+def whole_object(lost: LostState) -> Advice:
+    """Advise on an object that the resumed run does not have at all: there is nothing to load into."""
+    at = lost.first
+    while "/" in at and lost.kinds.get(holder := at.rpartition("/")[0], _NO_KIND).name in ("list", "tuple", "deque"):
+        at = holder  # what has no place for it yet
+    code, key = dotted_expression(lost, at), state_key(lost, at)
+    return Advice(
+        (f"{key} = {code}",),
+        (f"{code} = {key}",),
+        f"`{lost.first}` is made while training and not by loading. Saved whole, it needs its class to be there, and "
+        "torch.load(path, weights_only=False); or save what it holds as tensors and numbers, and make it in load().",
+    )
 
 
 def tensor_lines(lost: LostState) -> Advice:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import torch
 
@@ -25,7 +26,7 @@ def fill(lines: Lines, run: Run) -> dict[str, Value]:
     state: dict[str, Value] = {}
     exec("\n".join(lines.save), {**_names(run), "state": state})
     file = io.BytesIO()
-    torch.save(state, file)
+    torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
     file.seek(0)
     return torch.load(file, weights_only=False)  # written in this very function
 

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.state.objects import around
 from dora_repro.state.paths import ends, pattern
 
 BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
 EXACT = 4  # a kind with at most that many leaves is minimised leaf by leaf; a larger one is halved
+
+OBJECT = "object"  # role of a part that is an object of a class, whole
 
 Unit = tuple[str, ...]  # leaves that are put back together, or left out together
 
@@ -49,7 +52,7 @@ class Part:
     Attributes:
         name: pattern of the leaves' paths, as `optimizer/*/exp_avg`.
         leaves: paths of the leaves.
-        role: role of the leaves; empty for batches and draws.
+        role: role of the leaves; `object` for all of an object, empty for batches and draws.
         without: result of putting all candidates back but these: how much they matter by themselves; None where it was
             not tried.
         alone: result of putting these alone back; None where it was not tried.
@@ -76,6 +79,7 @@ class SearchResult:
     Attributes:
         parts: parts of the set that restores exact resume; empty where none was found.
         candidates: components that differ after loading (`optimizer/*, moment`), with their leaves.
+        objects: path of a leaf -> path of the object that it is in, where the resumed run lacks all of that.
         reproduced: whether the trial with nothing put back did what the resumed run did.
         proved: whether the set is known to be 1-minimal.
         others: units of another set that restores exact resume, where some part is not necessary.
@@ -85,6 +89,7 @@ class SearchResult:
 
     parts: tuple[Part, ...] = ()
     candidates: dict[str, Unit] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=dict)
     reproduced: bool = True
     proved: bool = False
     others: tuple[Unit, ...] = ()
@@ -119,6 +124,7 @@ class Search:
         streams: whether batches and draws of the reference were recorded.
         iterators: whether the reference held something half done at the save that the resumed run holds otherwise.
         resettable: whether the resumed run has nothing half done there, so that the control can be run.
+        objects: paths of objects that the resumed run lacks: each is put back whole, or not.
         budget: largest number of trials.
     """
 
@@ -131,6 +137,7 @@ class Search:
         streams: bool,
         iterators: bool = False,
         resettable: bool = True,
+        objects: Sequence[str] = (),
         budget: int = BUDGET,
     ):
         self._iterators, self._resettable = iterators, resettable
@@ -139,8 +146,9 @@ class Search:
         self._differences = {difference.path: difference for difference in differences}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
+        self._objects = {path: at for path in self._differences if (at := around(path, objects)) is not None}
         self._done: dict[Trial, TrialResult] = {}
-        self.result = SearchResult(candidates=self._components())
+        self.result = SearchResult(candidates=self._components(), objects=self._objects)
 
     def _role(self, path: str) -> str:
         return self._differences[path].role if path in self._differences else ""
@@ -151,7 +159,9 @@ class Search:
         groups: dict[tuple[str, str], list[str]] = {}
         for path in self._differences:
             first = path.partition("/")[0]
-            groups.setdefault((path if first in ("rng", "flags") else first, self._role(path)), []).append(path)
+            whole = self._objects.get(path)
+            key = (path if first in ("rng", "flags") else first, self._role(path))
+            groups.setdefault((whole, "object") if whole is not None else key, []).append(path)
         order = sorted(groups, key=lambda key: likely.index(key[1]) if key[1] in likely else len(likely))
         return {f"{first}, {role}": tuple(groups[first, role]) for first, role in order}
 
@@ -198,7 +208,11 @@ class Search:
         self._try_parts(_all(sufficient))
 
     def _set_parts(self, units: Iterable[Unit]) -> None:
-        self.result.parts = tuple(Part(_name(leaves), leaves, self._role(leaves[0])) for leaves in units)
+        self.result.parts = tuple(self._part(leaves) for leaves in units)
+
+    def _part(self, leaves: Unit) -> Part:
+        whole = self._objects.get(leaves[0])
+        return Part(whole, leaves, OBJECT) if whole is not None else Part(_name(leaves), leaves, self._role(leaves[0]))
 
     def _first_sufficient(self) -> tuple[Unit, ...] | None:
         """Components that restore exact resume when all are put back; None where no tried set does.
@@ -238,7 +252,7 @@ class Search:
         kinds: dict[tuple[str, str], list[str]] = {}
         for path in unit:
             kinds.setdefault(ends(path), []).append(path)
-        if len(kinds) == 1 or self._whole_optimizer(unit):
+        if len(kinds) == 1 or self._whole_optimizer(unit) or unit[0] in self._objects:
             return [unit]
         return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *_all(some))))
 
@@ -251,7 +265,7 @@ class Search:
     def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
         role = self._role(unit[0])
         whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
-        if len(unit) == 1 or whole or self._whole_optimizer(unit):
+        if len(unit) == 1 or whole or self._whole_optimizer(unit) or unit[0] in self._objects:
             return [unit]
         fewest = minimal if len(unit) <= EXACT else halved
         return [tuple(fewest(unit, lambda some: self._restores((*rest, *some))))]

@@ -27,6 +27,7 @@ from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
+from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
 from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Divergence, Trace, first_divergence, first_of_step
@@ -43,6 +44,7 @@ class TrialSetup:
         reference: folder of the reference's evidence.
         resumed: folder of the resumed side's evidence.
         saved: snapshot of the reference at the save point, frozen parameters included where they matter.
+        objects: objects that the resumed side lacked, whole; None where it lacked none.
         streams: what the reference was fed; None where it was not recorded.
         threads: number of intra-op threads; None for torch's own choice.
         at_end: leaves that must be the reference's at the end as well.
@@ -55,6 +57,7 @@ class TrialSetup:
     reference: str
     resumed: str
     saved: str
+    objects: str | None = None
     streams: str | None = None
     threads: int | None = None
     at_end: tuple[str, ...] = ()
@@ -93,6 +96,7 @@ class TrialRunner:
         self._reference, self._resumed = Evidence(Path(setup.reference)), Evidence(Path(setup.resumed))
         self._loaded = self._resumed.loaded_or_none
         self._saved = Snapshot.read(setup.saved)
+        self._objects = Objects.read(Path(setup.objects)) if setup.objects else None
         self._streams = Streams.read(Path(setup.streams)) if setup.streams else None
 
     def result(self, trial: Trial) -> TrialResult:
@@ -145,9 +149,10 @@ class TrialRunner:
         else:
             run = build_and_load(self._factory, setup.load)
         if ITERATORS in names:
-            wrong = restore_around(state, run_roots(run))
+            wrong = restore_around(state, run_roots(run), self._objects)
         else:
-            wrong = state.restore(run_roots(run), ("*",) if self._loaded is not None else sorted(leaves))
+            paths = ("*",) if self._loaded is not None else sorted(leaves)
+            wrong = state.restore(run_roots(run), paths, self._objects)
         progress.failed = {path: reason for path, reason in wrong.items() if path in leaves}
         return run
 

@@ -1,0 +1,32 @@
+"""Private names of cloudpickle: the class that travelled by value must be found again, not be made once more."""
+
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+from dora_repro.private_names.names import listed
+
+NAMES = listed(
+    "cloudpickle 3.1.2",
+    {
+        "cloudpickle.cloudpickle._should_pickle_by_reference": "whether a class is found by its module and name",
+        "cloudpickle.cloudpickle._get_or_create_tracker_id": "what a class is called in every process it was sent to",
+        "cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID": "the class of such a name",
+    },
+)
+
+
+def name_of_class(kind: type) -> str | None:
+    """The name that a class has in all processes that it was sent to by value; None where it is imported there."""
+    by_reference: bool = cloudpickle._should_pickle_by_reference(kind)
+    name: str | None = None if by_reference else cloudpickle._get_or_create_tracker_id(kind)
+    return name
+
+
+def class_of_name(name: str) -> Any:
+    """The class that has such a name in this process.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID[name]

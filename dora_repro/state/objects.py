@@ -1,0 +1,197 @@
+"""Objects that one run has and another lacks: pickled in the first, and made in the second from these bytes.
+
+A snapshot holds what objects hold, and not what building one takes. What both runs have anyway is not pickled with
+them: a parameter, a module or a list that an object shares with the rest of its run is, in the other run, the one
+that has its path there. The bytes run code when they are read: they go from one side of a check to another, and are
+never a checkpoint.
+"""
+
+import io
+import pickle
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import cloudpickle
+import numpy as np
+import torch
+
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_cloudpickle import class_of_name, name_of_class
+from dora_repro.state import rng
+from dora_repro.state.attributes import type_name
+from dora_repro.state.forms import Formed
+from dora_repro.state.leaves import Leaves, SavedLeaf
+from dora_repro.state.making import NotRestorable
+from dora_repro.state.rebuild import Kind, is_built
+from dora_repro.state.walk import walk
+
+_RUN = ""  # in place of a path: the run itself
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects of one moment.
+
+    Attributes:
+        pickles: path -> the object as bytes.
+        obstacles: path -> why there are none.
+        modules: paths of those that are modules: what is inside them has a dot in its name, not a slash.
+    """
+
+    pickles: Mapping[str, bytes] = field(default_factory=dict)
+    obstacles: Mapping[str, str] = field(default_factory=dict)
+    modules: frozenset[str] = frozenset()
+
+    @classmethod
+    def taken(cls, roots: Mapping[str, Value], paths: Iterable[str]) -> "Objects":
+        """Pickle what live objects have at these paths; what draws meanwhile is undone."""
+        live = walk(roots)
+        known = _by_id(live, roots)
+        pickles, obstacles, modules = {}, {}, set()
+        for path in paths:
+            there = live.objects.get(path, live.others.get(path))
+            if there is None:
+                continue
+            if isinstance(there, torch.nn.Module):
+                modules.add(path)
+            file = io.BytesIO()
+            try:
+                with rng.undisturbed():
+                    _Pickler(file, path, isinstance(there, torch.nn.Module), known).dump(there)
+            except Exception as error:  # whatever a user's object raises when pickled
+                obstacles[path] = f"{type_name(there).rpartition('.')[2]}: {type(error).__name__}: {error}"
+            else:
+                pickles[path] = file.getvalue()
+        return cls(pickles, obstacles, frozenset(modules))
+
+    def write(self, path: Path) -> None:
+        """Write them to a file, for another side of the same check."""
+        path.write_bytes(pickle.dumps((dict(self.pickles), dict(self.obstacles), self.modules)))
+
+    @classmethod
+    def read(cls, path: Path) -> "Objects":
+        """Read what a side of the same check wrote."""
+        return cls(*pickle.loads(path.read_bytes()))
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.pickles or path in self.obstacles
+
+    def around(self, path: str) -> str | None:
+        """The path of the object that is at a path, or around it; None where there is none of these."""
+        return around(path, (*self.pickles, *self.obstacles))
+
+    def make(self, path: str, object_at: Callable[[str], Any], run: Value) -> Any:
+        """An object of its own.
+
+        Args:
+            path: its path.
+            object_at: gives the live object of a path.
+            run: the run that gets it.
+
+        Raises:
+            NotRestorable: it was not pickled, or cannot be made here.
+        """
+        if path in self.obstacles:
+            raise NotRestorable(self.obstacles[path])
+        if path not in self.pickles:
+            raise NotRestorable(f"there is no object {path!r} to hold it")
+        with rng.undisturbed():
+            return _Unpickler(io.BytesIO(self.pickles[path]), object_at, run).load()
+
+
+def lost_objects(
+    saved: Formed, leaves: Mapping[str, SavedLeaf], kinds: Mapping[str, Kind], loaded: Formed, leave: Iterable[str]
+) -> tuple[str, ...]:
+    """The paths of objects that a resumed run lacks, the outermost alone, whose classes the kit cannot build.
+
+    Args:
+        saved: the reference at the save.
+        leaves: its leaves.
+        kinds: its containers.
+        loaded: the resumed run after loading.
+        leave: paths in which nothing is made: iterators, suspended generators.
+    """
+    leave = tuple(leave)
+    found: list[str] = []
+    for path in (*saved.forms, *(path for path, leaf in leaves.items() if leaf.role == "generator")):
+        form, there, leaf = saved.forms.get(path), loaded.forms.get(path), loaded.leaf(path)
+        if leaf is not None and leaf.role == "alias":
+            continue
+        if form is None:  # a generator
+            lost = not path.startswith("rng/") and (leaf is None or leaf.role != "generator")
+        else:
+            lost = path not in leaves and not is_built(kinds.get(path)) and (there is None or there.name != form.name)
+        if lost and around(path, (*found, *leave)) is None:
+            found = [other for other in found if around(other, (path,)) is None]
+            found.append(path)
+    return tuple(found)
+
+
+def around(path: str, others: Iterable[str]) -> str | None:
+    """The first of these paths that is at a path or around it; None where there is none."""
+    for other in others:
+        if path == other or path.startswith((f"{other}/", f"{other}.")):
+            return other
+    return None
+
+
+def _by_id(live: Leaves, roots: Mapping[str, Value]) -> dict[int, str]:
+    """id -> path of what an object may share with the rest of its run."""
+    shared: dict[int, str] = {}
+    for path, leaf in live.items():
+        if leaf.role != "alias" and isinstance(leaf.value, (torch.Tensor, np.ndarray)):
+            shared[id(leaf.value)] = path
+    for of_kind in (live.others, live.objects):
+        for path, value in of_kind.items():
+            if not isinstance(value, _WITHOUT_IDENTITY):
+                shared[id(value)] = path
+    owner = getattr(roots, "owner", None)
+    if owner is not None:
+        shared[id(owner)] = _RUN
+    return shared
+
+
+_WITHOUT_IDENTITY = (tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Pickles one object; what it shares with the rest of its run goes by its path."""
+
+    def __init__(self, file: IO[bytes], path: str, is_module: bool, known: Mapping[int, str]):
+        super().__init__(file)
+        self._path, self._known = path, known
+        self._inside = (f"{path}/", f"{path}.") if is_module else (f"{path}/",)
+
+    def persistent_id(self, value: Any) -> tuple[str, str] | None:
+        """What stands for a value that is not pickled."""
+        if isinstance(value, type):
+            name = name_of_class(value)
+            return ("class", name) if name is not None else None
+        name = rng.global_name(value)
+        if name is not None:
+            return "generator", name
+        at = self._known.get(id(value))
+        if at is None or at == self._path or at.startswith(self._inside):
+            return None
+        return "object", at
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], object_at: Callable[[str], Any], run: Value):
+        super().__init__(file)
+        self._object_at, self._run = object_at, run
+
+    def persistent_load(self, pid: tuple[str, str]) -> Any:
+        """What stands here for what was not pickled."""
+        kind, name = pid
+        if kind == "generator":
+            return rng.global_of(name)
+        if kind == "class":
+            try:
+                return class_of_name(name)
+            except KeyError:
+                raise NotRestorable("its class is not known in this process") from None
+        return self._run if name == _RUN else self._object_at(name)
