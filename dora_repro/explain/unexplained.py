@@ -1,6 +1,6 @@
 """Where no lost state restores exact resume: what was ruled out, who drew, and which operator differs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dora_repro.difference import LeafDifference
@@ -56,11 +56,11 @@ def unexplained(
     look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
-    everything = tuple(sorted(_candidates(found)))
+    everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
     draws = unmatched_draws(session, sides, step, ())
     operator = differing_operator(session, sides, step, Transplant(Path(setup.saved), everything))
     return Explanation(
-        unexplained="no captured state explains it",
+        unexplained=f"lost, and could not be put back: {missing}" if missing else "no captured state explains it",
         look_at=tuple(look_at) if operator or draws else (*look_at, OUTSIDE),
         draws=draws,
         operator=operator,
@@ -89,7 +89,7 @@ def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> lis
     results = [result for trial, result in found.trials if everything <= trial.names]
     if not everything or not results:
         return []
-    failed = {path: reason for result in results for path, reason in result.failed.items()}
+    failed = _not_put_back(found)
     whole = len(everything) == len(lost) and not failed
     number = "all" if whole else f"{len(everything) - len(failed)} of"
     leaves = f"{number} {counted(len(lost), 'leaf')} that differ after loading"
@@ -101,11 +101,24 @@ def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> lis
     else:
         sentences = [f"not ruled out: with {leaves} {put_back}, the trial did not finish: {results[0].error}"]
     if failed:
-        whole_ones = {found.objects.get(path, path): reason for path, reason in reversed(failed.items())}
-        some = ", ".join(f"`{path}` ({reason})" for path, reason in [*reversed(whole_ones.items())][:_SHOWN])
-        more = f", and {len(whole_ones) - _SHOWN} more" if len(whole_ones) > _SHOWN else ""
-        sentences.append(f"not ruled out, since it is lost and could not be put back: {some}{more}")
+        sentences.append(f"not ruled out, since it is lost and could not be put back: {_named(failed, found)}")
     return sentences
+
+
+def _not_put_back(found: SearchResult) -> dict[str, str]:
+    """path -> reason, of the leaves that no trial with all that was lost could put back."""
+    everything = _candidates(found)
+    results = [result for trial, result in found.trials if everything <= trial.names]
+    return {path: reason for result in results for path, reason in result.failed.items()}
+
+
+def _named(failed: Mapping[str, str], found: SearchResult) -> str:
+    """What could not be put back with the reasons, objects as a whole; empty where there is nothing."""
+    by_object: dict[str, str] = {}
+    for path, reason in failed.items():
+        by_object.setdefault(found.objects.get(path, path), reason)
+    some = ", ".join(f"`{path}` ({reason})" for path, reason in list(by_object.items())[:_SHOWN])
+    return some + (f", and {len(by_object) - _SHOWN} more" if len(by_object) > _SHOWN else "")
 
 
 def _candidates(found: SearchResult) -> frozenset[str]:

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.loop import Scaled
+from dora_repro.faults.loop import CacheCounts, MadeInAStep, Scaled, Whitening, cached_weight
 from dora_repro.faults.plain import PER_EPOCH, Training
 from dora_repro.faults.schedule import Stepped
 
@@ -349,3 +349,28 @@ class Slots(Training):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.progress = Progress(**state["progress"])
+
+
+@fault("clean-made-in-a-step", verdict="EXACT")
+class MadeAgain(MadeInAStep):
+    """What whitens the inputs is made when the first batch comes; load() makes it too, and gives it what it had."""
+
+    def state(self) -> dict:
+        whitening = vars(self.whitening) if self.whitening is not None else None
+        return {**super().state(), "whitening": whitening}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        if state["whitening"] is not None:
+            self.whitening = Whitening()
+            vars(self.whitening).update(state["whitening"])
+
+
+@fault("clean-cache-counts", verdict="EXACT")
+class CacheFilled(CacheCounts):
+    """How much a cached helper has in its cache scales the inputs; load() fills the cache as it was."""
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        for step in range(self.steps):
+            cached_weight(step)
