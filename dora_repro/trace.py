@@ -415,9 +415,16 @@ def _in_order(effects: Iterable[Effect], one: Divergence, other: Divergence) -> 
     return all(place in order for place in places) and order.index(places[0]) < order.index(places[1])
 
 
+def _same_output(one: Effect, other: Effect) -> bool:
+    """Whether two modules returned the same where they go by different names: one that an iterator holds has a path
+    only once the iterator was begun."""
+    both = one.phase == other.phase and one.digest == other.digest
+    return both and one.leaf.startswith("outputs/") and other.leaf.startswith("outputs/")
+
+
 def _first_differing(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
     for one, other in zip(expected, actual, strict=False):
-        if one == other:
+        if one == other or _same_output(one, other):
             continue
         if (one.phase, one.leaf) == (other.phase, other.leaf):
             return Divergence(number, one.phase, one.leaf)

@@ -387,3 +387,13 @@ def test_forward_calls_with_only_a_batch_between_them_are_one_where_batches_do_n
     other = used(4, b"i", handed(b"a"), calls[0], ("forward", "outputs/b", b"2"), back, ("forward[2]", *calls[2][1:]))
     ahead = used(5, b"j", handed(b"b"))
     assert first_divergence(Trace([one, used(5, b"j")]), Trace([other, ahead])) is None
+
+
+def test_the_name_of_a_module_is_no_effect_but_what_it_returned_is():
+    def found(*actual):
+        expected = Trace([step(1, ("forward", "outputs/it/transform", b"t"), ("forward", "outputs/model", b"m"))])
+        return first_divergence(expected, Trace([step(1, *actual)]))
+
+    assert found(("forward", "outputs/Transform", b"t"), ("forward", "outputs/model", b"m")) is None
+    assert found(("forward", "outputs/Transform", b"x"), ("forward", "outputs/model", b"m")) is not None
+    assert found(("forward", "outputs/Transform", b"t"), ("forward", "loss", b"m")).leaf == "outputs/model"

@@ -164,8 +164,9 @@ def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Disc
     at_end = report.latent
     if found is not None and effects is None and sides.resumed.failure is None:  # wrong after loading, by state alone
         still = {difference.path for difference in findings.end}
-        wrong = (d for d in findings.lost if d.role in ("parameter", "option") and not d.by_digest)
-        at_end = tuple(difference.path for difference in wrong if difference.path in still)
+        trained = sides.reference.result["facts"]["trainable"]  # a copy that nothing trains is not what is wrong
+        wrong = (d.path for d in findings.lost if d.role == "option" or (d.role == "parameter" and d.path in trained))
+        at_end = tuple(path for path in wrong if path in still)
     return Discrepancy(
         divergence=found or Divergence(report.steps, "", report.latent[0]),
         lost=findings.lost,

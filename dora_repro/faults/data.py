@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from dora_repro.faults.gallery import fault
@@ -236,3 +237,34 @@ class Replay(Training):
         self.replay.append((inputs, targets))
         old = super().loss(*self.replay[0])
         return super().loss(inputs, targets) + old
+
+
+class Centred(nn.Module):
+    """A transform, which as all of torchvision's is a module."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs - inputs.mean()
+
+
+def centred(items: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = (torch.stack(values) for values in zip(*items, strict=True))
+    return Centred()(inputs), targets
+
+
+@fault(
+    "order-of-transformed",
+    verdict="DIFFERENT",
+    step=4,
+    phase="batch",
+    causes=(("data/batches",), ("data/batches", "generator")),
+    fix="super().load_data(state)  # which begins the old epoch and uses it up",
+)
+class OrderOfTransformed(Training):
+    """Samples go through a module while a batch is made. The order is begun anew after resuming; what the module
+    returns is other data, and no other training."""
+
+    def make_loader(self) -> DataLoader:
+        return DataLoader(samples(), BATCH, shuffle=True, generator=self.generator, collate_fn=centred)
+
+    def load_data(self, state: dict) -> None:
+        self.position = state["data"]["position"]

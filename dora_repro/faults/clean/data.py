@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dora_repro.faults.clean.objects import LoadLater
@@ -227,3 +229,52 @@ class Reseeded(Training):
         self.steps = state["steps"]
         for _ in range(self.steps % PER_EPOCH):
             self.next_batch()
+
+
+@fault("clean-fetched-ahead", verdict="EXACT", steps=9, save_at=2)
+class FetchedAhead(Training):
+    """Batches are fetched three at a time. The resumed run has an empty buffer and fetches in another step than the
+    uninterrupted one did; each step trains on the same batch in both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead: list[Sequence[torch.Tensor]] = []
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        if self.batches is None:
+            self.before_epoch = self.generator.get_state()
+            self.batches, self.position = iter(self.loader), 0
+        if not self.ahead:
+            self.ahead = list(islice(self.batches, 3))
+        self.position += 1
+        return self.ahead.pop(0)
+
+
+class Scaled(nn.Module):
+    """A transform, which as all of torchvision's is a module."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs - 0.5) / 2
+
+
+class Transformed(Dataset):
+    """Samples that go through the transform when they are read."""
+
+    def __init__(self) -> None:
+        self.inputs, self.targets = samples().tensors
+        self.transform = Scaled()
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.transform(self.inputs[index]), self.targets[index]
+
+
+@fault("clean-transform-module", verdict="EXACT", steps=9, save_at=2)
+class TransformedByModule(SkipLater):
+    """The transform of the data set is a module, called for each sample. The first step after resuming passes over two
+    batches, whose samples go through it as well."""
+
+    def make_loader(self) -> DataLoader:
+        return DataLoader(Transformed(), batch_size=BATCH, shuffle=True, generator=self.generator)
