@@ -7,12 +7,13 @@ from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice.advice import Advice, advise, closed_over
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
+from dora_repro.explain.advice.lost_state import in_place_of_state
 from dora_repro.explain.advice.position import living_workers, loaders_of, other_data
 from dora_repro.explain.audit.loaded import audit_load
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.confirmation import Confirmation
-from dora_repro.explain.explanation import Cause, TrialRecord
+from dora_repro.explain.explanation import MORE, Cause, TrialRecord
 from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
@@ -26,6 +27,10 @@ _BEYOND = {
     DRAWS: "generators had another state at the beginning of a step",
 }
 _PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators"}
+_BESIDE = (
+    "The checkpoint takes no further keys (it is no dict, or one module's state_dict): these go into a file of "
+    "their own beside it."
+)
 _SHOWN = 3  # leaves
 
 
@@ -49,6 +54,7 @@ class CauseDescriber:
         alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._save_audit = audit_save(saved, load if alone else load.parent)
         self._keys = CheckpointKeys(self._save_audit, saved, load, alone)
+        self._takes_keys = self._keys.takes_keys
         self._load_audit = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
         self._data_sources = tuple(_data_sources(saved, differences))
@@ -68,12 +74,17 @@ class CauseDescriber:
         how = self._how(part)
         advice, restored = self._advice(part, how, living)
         by_library = library_advice(self._libraries, part.name, part.role, part.leaves)
-        sentences = (advice.sentence, *advice.further, *self._in_time(part.name), *by_library)
+        beside = "" if self._takes_keys or not advice.save else self._keys.beside
+        if beside:
+            advice = in_place_of_state(advice, MORE)
+        further = (*advice.further, _BESIDE if beside else "", *self._in_time(part.name))
+        sentences = (advice.sentence, *further, *by_library)
         return Cause(
             name=part.name,
             leaves=part.leaves,
             role=part.role,
             how=self._beyond(part.name) or how,
+            beside=beside,
             restored=restored,
             necessary=part.necessary,
             without=part.without,

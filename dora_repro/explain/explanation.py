@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from dora_repro.explain.trials.search import OBJECT
 from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
 
+MORE = "more"  # what the lines fill in place of `state`, where it takes no keys
+_UNSAFE = "weights_only=False"
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -24,6 +27,8 @@ class Cause:
         load: lines of code to add after load().
         advice: sentences on what the lines do not say.
         file: for a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
+        beside: code for the path of the file that the lines write and read, where no key can be added to the
+            checkpoint; empty where they fill its `state`.
         restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
     """
 
@@ -38,6 +43,7 @@ class Cause:
     load: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     file: str = ""
+    beside: str = ""
     restored: tuple[str, ...] = ()
 
     @property
@@ -122,9 +128,14 @@ class Explanation:
     def lines(self) -> Lines:
         """What to add to save and load, each line once; generators last, since what else is loaded may draw."""
         causes = sorted(self.causes, key=lambda cause: cause.role == "generator")
-        save = (line for cause in causes for line in cause.save)
-        load = ((cause.file, line) for cause in causes for line in cause.load)
-        return Lines(tuple(dict.fromkeys(save)), tuple(dict.fromkeys(load)))
+        save = [*dict.fromkeys(line for cause in causes for line in cause.save)]
+        load = [*dict.fromkeys((cause.file, line) for cause in causes for line in cause.load)]
+        beside = next((cause.beside for cause in causes if cause.beside and cause.save), "")
+        if beside:
+            unsafe = any(_UNSAFE in sentence for cause in causes if cause.save for sentence in cause.advice)
+            save = [f"{MORE} = {{}}", *save, f"torch.save({MORE}, {beside})"]
+            load = [("", f"{MORE} = torch.load({beside}{f', {_UNSAFE}' if unsafe else ''})"), *load]
+        return Lines(tuple(save), tuple(load))
 
     @property
     def leaves(self) -> tuple[str, ...]:

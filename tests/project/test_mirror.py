@@ -47,7 +47,6 @@ ELSEWHERE = {
     "cli/options.py": "tests/cli/test_checking.py",
     # The steps of an explanation, tested by what it says in the end.
     "explain/advice/expressions.py": "tests/explain/advice/test_advice.py",
-    "explain/advice/lost_state.py": "tests/explain/advice/test_advice.py",
     "explain/advice/models.py": "tests/explain/advice/test_checkpoint_keys.py",
     "explain/advice/rng_and_flags.py": "tests/explain/advice/test_advice.py",
     "explain/advice/values.py": "tests/explain/advice/test_advice.py",

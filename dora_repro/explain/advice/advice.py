@@ -5,6 +5,7 @@ for a sentence, and not for lines. Lines of save fill a dict `state`, lines of l
 have the names that the run gives them.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -71,13 +72,24 @@ def advise(
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
     advice = _by_role(LostState(paths, saved, _kinds(saved) if kinds is None else kinds, keys, nothing_there), role)
     load = tuple(_declared(line, paths) for line in advice.load)
-    by_how = (sentence for words, sentence in _BY_HOW if words in how and not (words == "recast" and role == "memory"))
+    by_how = (
+        sentence for words, sentence in _BY_HOW if words in how and not _beside_the_point(words, role, paths, how)
+    )
     advice = replace(advice, load=load, further=(*advice.further, *by_how))
     if keys is None:
         return advice
     source = keys.source(paths[0])
     load = tuple(f"{line}  # state: {source}" if source else line for line in load)
     return replace(advice, save=(), load=load, file=keys.file(paths[0]))
+
+
+def _beside_the_point(words: str, role: str, paths: tuple[str, ...], how: str) -> bool:
+    """Whether a sentence would say nothing of these leaves: a plain value that was recast went through no
+    load_state_dict, and a copy that holds what another object had is no matter of positions."""
+    if words == "misplaced":
+        others = re.findall(r"misplaced: it holds what `([^`]*)` had", how)
+        return all(other.partition("/")[0] != paths[0].partition("/")[0] for other in others)
+    return words == "recast" and role == "memory"
 
 
 def _kinds(saved: Mapping[str, SavedLeaf]) -> Kinds:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dora_repro.checkpoint.opening import open_tree
+from dora_repro.checkpoint.opening import Kind, open_tree
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.checkpoint.walking import key_text
 from dora_repro.contracts import Value
@@ -52,6 +52,26 @@ class CheckpointKeys:
     def __init__(self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool) -> None:
         self._audit, self._saved, self._load, self._alone = audit, saved, load, alone
         self._trees: dict[Path, Value] = {}
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether a key can be added to what is at the path: to a dict, and not to a tuple, to one module's state_dict
+        (load_state_dict refuses what it does not know), to a folder or to a format of tensors alone."""
+        if not self._load.is_file():
+            return False
+        try:
+            tree = open_tree(self._load)
+        except BadInput:
+            return True  # nothing is known of it
+        if not isinstance(tree.root, dict) or tree.kind in (Kind.SAFETENSORS.value, Kind.JSON.value):
+            return False
+        parameters = [path for path, leaf in self._saved.items() if leaf.role == "parameter"]
+        return not any(self._file(path) == self._load and len(self._keys(path) or ()) == 1 for path in parameters)
+
+    @property
+    def beside(self) -> str:
+        """Code for the path of a file of one's own beside the checkpoint."""
+        return 'f"{path}/more.pt"' if self._load.is_dir() else 'f"{path}.more"'
 
     def value(self, path: str) -> str:
         """Code for a leaf's own value."""

@@ -1,13 +1,16 @@
 """What one cause has lost, as plain data, and its paths and values as code; and what to add, as plain data."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dora_repro.contracts import Value
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.state.snapshot import SavedLeaf
+
+_STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Advice:
     sentence: str = ""
     further: tuple[str, ...] = ()
     file: str = ""
+
+
+def in_place_of_state(advice: Advice, name: str) -> Advice:
+    """The same advice, with lines that fill and read another dict than `state`, what is at the checkpoint's path."""
+    save, load = (tuple(_STATE.sub(name, line) for line in lines) for lines in (advice.save, advice.load))
+    return replace(advice, save=save, load=load)
 
 
 @dataclass(frozen=True)

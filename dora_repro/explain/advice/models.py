@@ -33,8 +33,8 @@ def weights(lost: LostState, role: str) -> Advice:
             (f"for name, b in {code}.named_buffers(): b.copy_({key}[name])",),
             f"{code}.state_dict() has them too, except buffers registered with persistent=False.",
         )
-    # A tensor of an object that is no module has no dots in its name; copying in place is right for both.
-    if not owner or owner in lost.kinds or (role == "parameter" and not any(map(dotted, lost.paths))):
+    of_module = f"{owner}/training" in lost.saved or any(map(dotted, lost.paths))
+    if not owner or owner in lost.kinds or (role == "parameter" and not of_module):
         return tensor_lines(lost)
     return _module(lost, owner)
 

@@ -21,17 +21,25 @@ from dora_repro.state.module_variables import PREFIX, ClassNamespace, Variable, 
 from dora_repro.state.snapshot import run_roots
 
 
-def fill(lines: Lines, run: Run) -> dict[str, Value]:
-    """Run the lines of save, and return the `state` that they fill as it comes back from a file."""
+def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]:
+    """Run the lines of save, and return the `state` that they fill as it comes back from a file.
+
+    Args:
+        lines: the advised lines.
+        run: the run to save.
+        beside: `path` of the lines that write a file of their own beside it.
+    """
     state: dict[str, Value] = {}
-    exec("\n".join(lines.save), {**_names(run), "state": state})
+    exec("\n".join(lines.save), {**_names(run), "state": state, "path": beside})
     file = io.BytesIO()
     torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
     file.seek(0)
     return torch.load(file, weights_only=False)  # written in this very function
 
 
-def read_into(run: Run, lines: Lines, filled: Mapping[str, Value], load: Path) -> None:
+def read_into(
+    run: Run, lines: Lines, filled: Mapping[str, Value], load: Path, beside: Path | None = None
+) -> None:
     """Run the lines of load.
 
     Args:
@@ -39,9 +47,10 @@ def read_into(run: Run, lines: Lines, filled: Mapping[str, Value], load: Path) -
         lines: the advised lines.
         filled: `state` as the lines of save filled it.
         load: path of the checkpoint, as `load(path)` was given it.
+        beside: `path` of the lines that read a file of their own beside it, as `fill` was given it.
     """
     states: dict[str, Value] = {}
-    names = _names(run)  # and those that a line makes for the next
+    names = {**_names(run), "path": beside}  # and those that a line makes for the next
     for file, line in lines.load:
         if file not in states:
             state = _state(load.parent / (file or load.name))
@@ -80,7 +89,7 @@ def _variables(run: Run) -> dict[str, Variable]:
     return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}" and one.name not in _TAKEN}
 
 
-_TAKEN = ("copy", "np", "random", "torch", "self", "state")  # names of the lines' own
+_TAKEN = ("copy", "np", "random", "torch", "self", "state", "more", "path")  # names of the lines' own
 
 
 class _Named:

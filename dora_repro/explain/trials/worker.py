@@ -7,6 +7,7 @@ unseeded generator, a counter that hangs on a class) is put back from that side'
 differs.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -116,9 +117,14 @@ class TrialRunner:
         """A resumed run with what the trial puts into it, by transplant or by lines of code."""
         if trial.lines is None:
             return self._transplanted(trial.names, progress)
-        filled = fill(trial.lines, self._transplanted(trial.names, progress)) if trial.lines.save else {}
-        run = self._transplanted(frozenset(), progress)
-        read_into(run, trial.lines, filled, Path(self._setup.load))
+        with tempfile.TemporaryDirectory() as folder:  # for a file beside the checkpoint: that one stays as it is
+            beside = Path(folder) / Path(self._setup.load).name
+            if Path(self._setup.load).is_dir():
+                beside.mkdir()
+            lost = trial.lines.save and self._transplanted(trial.names, progress)
+            filled = fill(trial.lines, lost, beside) if lost else {}
+            run = self._transplanted(frozenset(), progress)
+            read_into(run, trial.lines, filled, Path(self._setup.load), beside)
         return run
 
     def _compared(self, trial: Trial, run: Run, progress: _Progress) -> TrialResult:
