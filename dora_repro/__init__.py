@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below; a te
     from dora_repro.contracts import Factory as Factory
     from dora_repro.contracts import Run as Run
     from dora_repro.difference import LeafDifference as LeafDifference
+    from dora_repro.driving.stepwise import stepwise as stepwise
     from dora_repro.errors import BadInput as BadInput
     from dora_repro.errors import MissingExtra as MissingExtra
     from dora_repro.explain.explanation import Cause as Cause
@@ -48,6 +49,7 @@ _PLACES = {
     "difference": ("LeafDifference",),
     "comparison.drift": ("Drift",),
     "checkpoint.contents": ("inspect", "Contents"),
+    "driving.stepwise": ("stepwise",),
     "recording": ("Recorder",),
     "state.snapshot": ("Snapshot",),
     "contracts": ("Factory", "Run"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
+from dora_repro.checks.set_by_load import Constant
 from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
 from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference
@@ -33,6 +34,7 @@ class Findings:
         bookkeeping: histories that grew by the same entries on both sides, and helpers that `save()` made.
         comparisons: as in `Report`.
         steps_compared: number of resumed steps that the reference has too.
+        set_by_load: as in `SetAside`.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
 
@@ -44,6 +46,7 @@ class Findings:
     comparisons: tuple[Comparison, ...]
     steps_compared: int
     save_changed: tuple[LeafDifference, ...] = ()
+    set_by_load: tuple[str, ...] = ()
 
     @property
     def any_byte(self) -> bool:
@@ -84,12 +87,18 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         of_one_form = [d.path for d in end if d.kind != "type"]
         grown = [path for path in of_one_form if _only_grew(path, *lists, same_entries=divergence is None)]
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
+    told: tuple[str, ...] = ()
+    if loaded is not None and ended is not None:
+        constant = Constant(expected.start, saved, reference.end, loaded, ended)
+        told = tuple(d.path for d in end if d.path not in books and constant(d.path))
+        told += tuple(d.path for d in lost if d.path not in told and constant(d.path))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
         divergence=divergence,
         lost=lost,
-        end=tuple(difference for difference in end if difference.path not in books),
+        end=tuple(difference for difference in end if difference.path not in {*books, *told}),
+        set_by_load=told,
         healed=healed if ended is not None else (),
         bookkeeping=books,
         comparisons=_three_comparisons(reference, resumed, saved, loaded, ended),

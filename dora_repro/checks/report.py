@@ -66,6 +66,8 @@ class SetAside:
         noise: they also differ between two identical runs.
         bookkeeping: histories, and helpers that `save()` made where there was None.
         healed: they differed right after loading, and are equal at the end.
+        set_by_load: the resumed side alone set them, while loading, and no step changed them on either side: where it
+            resumed from, and that it did.
     """
 
     ignored: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class SetAside:
     noise: tuple[str, ...] = ()
     bookkeeping: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()
+    set_by_load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -173,7 +173,8 @@ def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Disc
         changed=report.changed_by_save if found is not None and found.phase == "save" else (),
         at_end=at_end,
         # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
-        noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping),
+        noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping, *aside.set_by_load),
+        set_by_load=aside.set_by_load,
         raised=sides.resumed.failure is not None,
     )
 
@@ -190,7 +191,7 @@ def _report(
     at_end = [difference.path for difference in findings.end]
     ignored = tuple(select(request.ignore, at_end))
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
-    aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed)
+    aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed, findings.set_by_load)
     not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
     latent: tuple[str, ...] = ()
     if findings.divergence is None:

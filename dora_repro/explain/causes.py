@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.advice.advice import Advice, advise, closed_over
+from dora_repro.explain.advice import expressions
+from dora_repro.explain.advice.advice import Advice, advise, closed_over, in_function, of_suspended
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
@@ -18,6 +19,7 @@ from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import few
+from dora_repro.state.rebuild import VARIABLES, Kind
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.wording import counted
@@ -32,6 +34,7 @@ _BESIDE = (
     "their own beside it."
 )
 _SHOWN = 3  # leaves
+_NO_KIND = Kind("")
 
 
 class CauseDescriber:
@@ -81,7 +84,7 @@ class CauseDescriber:
         sentences = (advice.sentence, *further, *by_library)
         return Cause(
             name=part.name,
-            leaves=part.leaves,
+            leaves=part.leaves if part.name != DATA else (DATA,),
             role=part.role,
             how=self._beyond(part.name) or how,
             beside=beside,
@@ -107,8 +110,13 @@ class CauseDescriber:
                 return workers[0], workers[1:]
         in_file = all(audit.in_file(path) for path in part.leaves)
         keys = self._keys if in_file else None
+        out_of_reach = self._closed_over(part) or self._of_suspended(part)
+        if out_of_reach is not None:
+            return out_of_reach, ()
         paths, role = self._advised(part)
-        return self._closed_over(part) or advise(part.name, paths, role, saved, keys=keys, how=how), ()
+        advice = advise(part.name, paths, role, saved, keys=keys, how=how)
+        function = self._function_of(part.leaves[0])
+        return (in_function(advice, function) if function else advice), ()
 
     def _advised(self, part: Part) -> tuple[tuple[str, ...], str]:
         """The leaves and the role to give advice for: an object as a whole, but for one in an optimizer's state."""
@@ -124,6 +132,27 @@ class CauseDescriber:
         if name is None or not any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
             return None
         return closed_over(function, (leaf.removeprefix(f"{function}/") for leaf in part.leaves))
+
+    def _of_suspended(self, part: Part) -> Advice | None:
+        """Advice on variables of a suspended generator; None for all else."""
+        for frame in suspended(self._saved, {}):
+            if part.leaves[0].startswith(f"{frame}/"):
+                names = (expressions.without_functions(leaf, self._saved.kinds) for leaf in part.leaves)
+                return of_suspended(frame, tuple(dict.fromkeys(name.partition("/")[0] for name in names)))
+        return None
+
+    def _function_of(self, path: str) -> str:
+        """The function that a leaf is a variable of, in a greenlet that waits; empty for all else."""
+        parts = path.split("/")
+        for count in range(len(parts) - 1, 0, -1):
+            holder = "/".join(parts[:count])
+            if self._saved.kinds.get(holder, _NO_KIND).name == VARIABLES:
+                last = parts[count - 1]
+                place = self._saved.get(f"{holder}/position")
+                if place is None or f"{last}, line " in str(place.value):
+                    return last.removesuffix("()")
+                return str(place.value).partition(",")[0]
+        return ""
 
     def _beyond(self, name: str) -> str:
         """What is behind a cause that is no leaf; empty for one that is."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LOOP
 from dora_repro.explain.trials.worker import TrialSetup, same_leaves
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
@@ -69,7 +69,8 @@ def confirm(
         batches=DATA in names,
         draws=DRAWS in names,
         objects=Path(setup.objects) if setup.objects else None,
-        around=sides.resumed.folder / "load.pt" if ITERATORS in names else None,
+        around=sides.resumed.folder / "load.pt" if names & {ITERATORS, LOOP} else None,
+        begun=LOOP in names,
     )
     job = replace(sides.resumed_job, saves=(), values=(), transplant=given)
     try:

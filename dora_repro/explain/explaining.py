@@ -21,7 +21,7 @@ from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.session import Session
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.state.suspended import objects_lost, stand_alike, suspended
+from dora_repro.state.suspended import objects_lost, position_of, stand_alike, suspended
 from dora_repro.trace import Divergence, first_divergence
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
@@ -41,6 +41,7 @@ class Discrepancy:
         changed: what `save()` changed, where that is the first difference.
         at_end: leaves that are lost at the end, where the steps alone do not tell.
         noise: leaves that differ between any two runs.
+        set_by_load: leaves that mark a resume: no loss, though they may have an effect.
         raised: whether the resumed side raised.
     """
 
@@ -49,6 +50,7 @@ class Discrepancy:
     changed: tuple[LeafDifference, ...] = ()
     at_end: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
+    set_by_load: tuple[str, ...] = ()
     raised: bool = False
 
 
@@ -117,6 +119,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     iterators = tuple(suspended(saved, saved.uncaptured))
     candidates = tuple(_candidates(discrepancy, saved, iterators))
+    variables = tuple(_variables(discrepancy, saved, iterators))
     setup = _setup(sides, repeat, discrepancy)
     roles = {path: leaf.role for path, leaf in saved.items()}
     tried: list[TrialRecord] = []
@@ -135,6 +138,8 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
                 resettable=not suspended(loaded, loaded.uncaptured),
                 objects=objects_lost(saved, loaded),
+                in_hand=_in_hand(sides, candidates, saved),
+                variables=(variable for variable in variables if variable.path not in no_cause),
                 budget=BUDGET - len(tried),
             ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
@@ -142,9 +147,11 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
             if not found.parts:
                 explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
                 break
-            confirmation = confirm(session, sides, setup, found.names, discrepancy.at_end)
+            confirmation = confirm(session, sides, setup, found.trial_names, discrepancy.at_end)
             if confirmation.same:
-                explanation = _explained(session, sides, run_trial, found, candidates, confirmation, discrepancy)
+                explanation = _explained(
+                    session, sides, run_trial, found, (*candidates, *variables), confirmation, discrepancy
+                )
                 break
             refuted.append(Refuted(found.names, confirmation))
             if found.stopped or len(refuted) >= REFUTED:
@@ -191,6 +198,23 @@ def _candidates(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str,
         suspended_there = path in iterators or (difference.kind == "missing" and path.startswith(inside))
         if path not in discrepancy.noise and not suspended_there and path not in saved.uncaptured:
             yield difference
+
+
+def _variables(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str, ...]) -> Iterator[LeafDifference]:
+    """Variables of suspended functions that the resumed run does not have yet: its own have not begun."""
+    inside, positions = tuple(f"{path}/" for path in iterators), position_of(saved)
+    for difference in discrepancy.lost:
+        path = difference.path
+        if path.startswith(inside) and path not in positions and difference.kind == "missing":
+            if path not in discrepancy.noise and path in saved and saved[path].kept and saved[path].role != "alias":
+                yield difference
+
+
+def _in_hand(sides: Sides, candidates: tuple[LeafDifference, ...], saved: Snapshot) -> tuple[str, ...]:
+    """The candidates that are the batch which the reference had drawn for its next step."""
+    drawn = sides.reference.result["in_hand"].get(str(sides.save_at), [])
+    paths = (difference.path for difference in candidates)
+    return tuple(path for path in paths if path in saved and saved[path].digest.hex() in drawn)
 
 
 class _Trials:
@@ -251,7 +275,7 @@ def _explained(
         lines_tried=tried,
         draws=_draws(session, sides, discrepancy, candidates, found),
         other=found.other,
-        harmless=found.harmless,
+        harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
     )
 
 

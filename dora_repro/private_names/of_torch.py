@@ -200,6 +200,18 @@ def set_loader_next(function: Callable[[LoaderIterator], Any]) -> None:
     kind.__next__ = function
 
 
+def module_call() -> Callable[..., Any]:
+    """What runs when a module is called."""
+    call: Callable[..., Any] = Module.__call__
+    return call
+
+
+def set_module_call(function: Callable[..., Any]) -> None:
+    """Make a function what runs when any module is called."""
+    kind: Any = Module
+    kind.__call__ = function
+
+
 def batches_yielded(iterator: LoaderIterator) -> int:
     return iterator._num_yielded
 

@@ -7,7 +7,7 @@ are digested, and so are those that are not any more what their update made of t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
@@ -173,6 +173,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         if run is None or memory is None:
             raise RuntimeError("the recorder is closed: call step() inside `with Recorder(run) as recorder:`")
         self._begin_step()
+        for batch in self._in_hand():
+            self._on_batch(batch)
         self._hooks.listening = True
         try:
             loss = run.step()
@@ -182,6 +184,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         finally:
             self._hooks.listening = False
         self._done += 1
+        self._leave_to_the_next()
         if self._made_of.has_changed():
             self._look_anew()
         self._note_options()
@@ -208,6 +211,20 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._events, self._inputs = [], []
         self._reached.clear()
         self._hooks.asked.clear()
+
+    def _in_hand(self) -> Sequence[Value]:
+        """Batches that the run was given before its step begins, where it knows of any."""
+        in_hand: Callable[[], Sequence[Value]] | None = getattr(self.run, "batches_in_hand", None)
+        return in_hand() if callable(in_hand) else ()
+
+    def _leave_to_the_next(self) -> None:
+        """Take out the batches in hand, and what was done with them: they are of the next step."""
+        phases = [event.phase for event in self._events]
+        count = len(self._in_hand())
+        while count and "batch" in phases:
+            last = len(phases) - 1 - phases[::-1].index("batch")
+            del self._events[last:], phases[last:]
+            count -= 1
 
     def _keep_values(self) -> None:
         if not self._wanted:

@@ -123,6 +123,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         (f"Lost, but never read in {steps}", aside.expected_loss, alone),
         ("Noise: also differs between two identical runs; not counted", aside.noise, True),
         ("Histories only; not counted", aside.bookkeeping, wording.verbose),
+        ("Set by load(), and by no step; not counted", aside.set_by_load, alone or wording.verbose),
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]
     return [

@@ -1,13 +1,13 @@
 """From a factory to a run that is ready for its next step: built, loaded, given another run's state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dora_repro.contracts import Factory, Run
 from dora_repro.sides.job import Transplant
 from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
-from dora_repro.state.suspended import restore_around
+from dora_repro.state.suspended import restore_around, suspended
 
 
 def _nothing() -> None:
@@ -54,6 +54,12 @@ def build_and_step(
     return run
 
 
+def inside(leaves: Iterable[str], saved: Snapshot) -> list[str]:
+    """Those of some leaves that are variables of functions which were suspended when a snapshot was taken."""
+    within = tuple(f"{path}/" for path in suspended(saved, saved.uncaptured))
+    return [path for path in leaves if path.startswith(within)]
+
+
 def transplant(run: Run, given: Transplant) -> dict[str, str]:
     """Put leaves of another run into this one.
 
@@ -63,5 +69,6 @@ def transplant(run: Run, given: Transplant) -> dict[str, str]:
     saved, roots = Snapshot.read(given.state), run_roots(run)
     objects = Objects.read(given.objects) if given.objects is not None else None
     if given.around is not None:
-        return restore_around(overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves)), roots, objects)
+        state = overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves))
+        return restore_around(state, roots, objects, inside(given.leaves, saved) if given.begun else ())
     return saved.restore(roots, given.leaves, objects) if given.leaves else {}

@@ -24,6 +24,8 @@ class Transplant:
         objects: the file of the objects that a resumed run lacks (`state/objects.py`); None where it lacks none.
         around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the
             save itself, and gets this state around the iterators that it holds, with the leaves on top of it.
+        begun: with `around`: the run does one step and not all up to the save, so that its loop has begun; leaves that
+            are variables of the loop are put into it.
     """
 
     state: Path
@@ -33,6 +35,7 @@ class Transplant:
     draws: bool = False
     objects: Path | None = None
     around: Path | None = None
+    begun: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON can hold them."""

@@ -35,6 +35,7 @@ class Result(TypedDict):
         phase: the last phase that the last step reached, finished or not.
         finished: the run said by StopIteration that it was over.
         saves: by step (as text), what `save()` changed: leaf differences as dictionaries.
+        in_hand: by step of a save (as text), digests of what the run had drawn from its loaders for the next step.
         rewritten: steps after whose save the files changed once more.
         facts: what tells a test from an empty one.
         seconds: wall time of each part, and of `all`.
@@ -50,6 +51,7 @@ class Result(TypedDict):
     phase: str
     finished: bool
     saves: dict[str, list[dict[str, Json]]]
+    in_hand: dict[str, list[str]]
     rewritten: list[int]
     facts: Facts
     seconds: dict[str, float]
@@ -68,6 +70,7 @@ def nothing_done() -> Result:
         "phase": "batch",
         "finished": False,
         "saves": {},
+        "in_hand": {},
         "rewritten": [],
         "facts": {"trainable": {}, "gradients": None, "changed": False, "values_dropped": False},
         "seconds": {},

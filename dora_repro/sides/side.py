@@ -122,7 +122,8 @@ class _Side:
             self.result["loading"] = stack.enter_context(WatchedLoading()).notes
 
         if job.transplant is not None and job.transplant.around is not None:
-            run = build_and_step(self._factory, job.start, job.load, on_load)
+            steps = 1 if job.transplant.begun else job.start
+            run = build_and_step(self._factory, steps, job.load, on_load)
         else:
             run = build_and_load(self._factory, job.load, on_load)
         self._lap("build")
@@ -176,6 +177,7 @@ class _Side:
             if not _names_folder(after.get(difference.path), folder)
         ]
         before.write(folder / "before.pt")
+        self.result["in_hand"][str(step)] = _in_hand(run)
         self._emit({"event": "saved", "step": step})
 
     def _leave_end(self, run: Run, recorder: Recorder) -> None:
@@ -230,6 +232,13 @@ def _recorded(run: Run, job: Job) -> Iterator[Recorder]:
         if job.values:
             at_exit.callback(lambda: writing.write(job.folder / "values.pt", recorder.values))
         yield recorder
+
+
+def _in_hand(run: Run) -> list[str]:
+    """Digests, in hexadecimal, of all that a run has drawn from its loaders for the next step."""
+    drawn: Callable[[], list[Value]] | None = getattr(run, "batches_in_hand", None)
+    values = [value for batch in (drawn() if callable(drawn) else ()) for _, value in flatten(batch)]
+    return [digest(value).hex() for value in values if isinstance(value, torch.Tensor)]
 
 
 def _names_folder(leaf: SavedLeaf | None, folder: Path) -> bool:

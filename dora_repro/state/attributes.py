@@ -30,12 +30,15 @@ LIBRARIES = {
 
 
 _OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
+_DRIVING = f"{_OWN}.driving."  # but what drives a user's function is no part of the run
 
 
 @functools.lru_cache(maxsize=4096)
 def is_users_module(name: str) -> bool:
     """Whether a module belongs to no library."""
     top = name.partition(".")[0]
+    if f"{name}.".startswith(_DRIVING):
+        return False
     if top in ("__main__", _OWN):  # the file of `__main__` may be Jupyter's
         return True
     file = getattr(sys.modules.get(top), "__file__", None) or ""

@@ -20,7 +20,7 @@ from dora_repro.state.walker import Reader, Walker
 # Frames of these are no part of a training loop: what calls the user's functions, and what they call.
 _MACHINERY = (
     *sorted(sys.stdlib_module_names), "torch", "numpy", "greenlet", "gevent",
-    "dora_repro.recording", "dora_repro.sides", "dora_repro.driven", "dora_repro.private_names",
+    "dora_repro.recording", "dora_repro.sides", "dora_repro.driving", "dora_repro.private_names",
 )  # fmt: skip
 _INSIDE = tuple(f"{module}." for module in _MACHINERY if module != "__main__")
 
@@ -104,14 +104,19 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
     if frame is None:
         _not_running(walker, path, "finished greenlet" if value.dead else "greenlet that has not begun", role)
         return
-    at, names, places = path, {path}, []
-    for number, function in enumerate(_functions(frame)):
-        if number:
-            name = f"{path}/{key_text(function.f_code.co_name)}()"
-            at = next(p for n in range(1, number + 2) if (p := name if n == 1 else f"{name}#{n}") not in names)
-            names.add(at)
-            walker.result.objects[at] = Variables(function)
-        places.append(f"{function.f_code.co_name}, line {function.f_lineno - function.f_code.co_firstlineno}")
+    functions = _functions(frame)
+    names = [function.f_code.co_name for function in functions]
+    # The one that the greenlet is named after, whatever calls it; else the outermost.
+    named = path.rpartition("/")[2]
+    main = names.index(named) if named in names else 0
+    taken, places = {path}, []
+    for number, (name, function) in enumerate(zip(names, functions, strict=True)):
+        at = path
+        if number != main:
+            first = f"{path}/{key_text(name)}()"
+            at = next(p for n in range(1, len(names) + 2) if (p := first if n == 1 else f"{first}#{n}") not in taken)
+            taken.add(at)
+        places.append(f"{name}, line {function.f_lineno - function.f_code.co_firstlineno}")
         _read_variables(walker, function, at, role)
     walker.leaf(f"{path}/position", "; ".join(places), role, _refuse_to_move)
 

@@ -24,6 +24,7 @@ from dora_repro.state.paths import ancestors
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
 _BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in BUILT}
 _MAPPINGS = ("dict", "OrderedDict")
+VARIABLES = "variables"  # name of the kind of what stands for the variables of a function that is half done
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable, remade
 from dora_repro.state.objects import Objects
+from dora_repro.state.places import with_folders
 from dora_repro.state.rebuild import Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState
 
@@ -121,7 +122,7 @@ class Round:
         elif slot.put is None:
             raise NotRestorable("its holder does not let it be set")
         else:
-            slot.put(copied(saved.value))
+            slot.put(with_folders(copied(saved.value), getattr(self.roots, "owner", None)))
 
     def _kind_name(self, path: str) -> str | None:
         """What is live at a path, as `Kind.name` has it."""
@@ -151,6 +152,8 @@ class Round:
 
     def _make_container(self, path: str, slot: Leaf) -> None:
         """Where a snapshot has a container and the run another object, a None or another name of one."""
+        if isinstance(there := self.live.objects.get(path), NotRunning):
+            raise NotRestorable(f"a {there.what} is there, and cannot be moved to where it was")
         if path in self._objects:
             self._hold(path, self._make_anew(path))
         elif path in self.kinds and not (slot.role != "alias" and path in self.live.objects and self._is_kind(path)):
@@ -267,8 +270,6 @@ class Round:
         """Take away a leaf that was not there when the snapshot was taken, and the containers that held only such."""
         if path in self.kinds or path not in self.now:
             return
-        if isinstance(there := self.live.objects.get(path), NotRunning):
-            raise NotRestorable(f"a {there.what} is there, and cannot be moved to where it was")
         path = self._with_its_container(path)
         parent_path, _, name = path.rpartition("/")
         self._replaced.append(f"{path}/")

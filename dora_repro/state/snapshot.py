@@ -21,12 +21,13 @@ from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.forms import Form, forms_of
+from dora_repro.state.frames import Variables
 from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors
-from dora_repro.state.rebuild import Kind
+from dora_repro.state.rebuild import VARIABLES, Kind
 from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
@@ -116,6 +117,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         kinds = {path: Kind(name) for path, name in live.kinds.items()}
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
         kinds |= {path: kind for path, kind in containers if kind is not None}
+        kinds |= {path: Kind(VARIABLES) for path, value in live.objects.items() if isinstance(value, Variables)}
         return cls(saved, uncaptured, kinds, forms_of(live))
 
     def restore(

@@ -13,6 +13,8 @@ from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.torch_objects import LOADER_ITERATOR
 from dora_repro.state.walk import walk
 
+GENERATOR = "suspended generator"
+
 
 def suspended(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
     """Path -> what it is, the outermost alone: an iterator in the frame of a generator belongs to the generator.
@@ -42,27 +44,35 @@ def _half_done(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[s
     for path in leaves:
         frame, _, last = path.rpartition("/")
         if last == "instruction" and f"{frame}/line" in leaves:
-            every[frame] = "suspended generator"
+            every[frame] = GENERATOR
     return every
 
 
-def restore_around(snapshot: Snapshot, roots: Roots, objects: Objects | None = None) -> dict[str, str]:
+def position_of(leaves: Collection[str]) -> frozenset[str]:
+    """The leaves that say where suspended generators stand, among the paths of a snapshot or walk."""
+    frames = [path for path, what in _half_done(leaves, {}).items() if what == GENERATOR]
+    return frozenset(f"{frame}/{name}" for frame in frames for name in ("line", "instruction"))
+
+
+def restore_around(
+    snapshot: Snapshot, roots: Roots, objects: Objects | None = None, inside: Collection[str] = ()
+) -> dict[str, str]:
     """Put back all of a snapshot, but for what is half done and what lies inside that.
 
     Args:
         snapshot: what the run's state is to be.
         roots: name -> live object.
         objects: objects that the run may lack, whole.
+        inside: paths of variables of suspended functions that are to be put back all the same.
 
     Returns:
         path -> reason for what could not be put back, as `Snapshot.restore`.
     """
     live = walk(roots)
     left_alone = suspended(live, live.uncaptured)
-    inside = tuple(f"{path}/" for path in left_alone)
-    paths = dict.fromkeys((*snapshot, *live, *world()))
-    chosen = [path for path in paths if path not in left_alone and not path.startswith(inside)]
-    return snapshot.restore(roots, chosen, objects)
+    within = tuple(f"{path}/" for path in left_alone)
+    around = (path for path in (*snapshot, *live, *world()) if path not in left_alone and not path.startswith(within))
+    return snapshot.restore(roots, list(dict.fromkeys((*around, *inside))), objects)
 
 
 def objects_lost(saved: Snapshot, loaded: Snapshot) -> tuple[str, ...]:

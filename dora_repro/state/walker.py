@@ -26,6 +26,7 @@ from dora_repro.state.digest import is_plain
 from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.module_variables import PREFIX
+from dora_repro.state.places import with_names
 from dora_repro.state.type_dispatch import Table, Way
 
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
@@ -153,7 +154,7 @@ class Walker:
         leaves = self.result.leaves
         if path in leaves:
             path = next(p for n in range(2, len(leaves) + 3) if (p := f"{path}#{n}") not in leaves)
-        leaves[path] = Leaf(path, value, role, put, hold)
+        leaves[path] = Leaf(path, with_names(value), role, put, hold)
 
     def path_of(self, value: Value) -> str | None:
         """The name of an object that was met before."""

@@ -32,6 +32,7 @@ ROOMS = (
     "comparison",
     "series",
     "dora",
+    "driving",
     "sides",
     "explain",
     "checks",

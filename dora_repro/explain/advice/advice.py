@@ -21,7 +21,7 @@ from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over"]
+__all__ = ["Advice", "advise", "closed_over", "in_function", "of_suspended"]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -37,6 +37,34 @@ def closed_over(function: str, names: Iterable[str]) -> Advice:
         sentence=f"{listed}: in the closure of `{function}`, out of reach of save and load. Keep it on the run, or on "
         "an object with state_dict() and load_state_dict()."
     )
+
+
+def of_suspended(frame: str, names: Iterable[str]) -> Advice:
+    """Advise on variables of a suspended generator or coroutine that the run holds.
+
+    Args:
+        frame: its path.
+        names: of the variables.
+    """
+    listed, first = ", ".join(f"`{name}`" for name in names), next(iter(names))
+    return Advice(
+        sentence=f"{listed}: in the suspended function `{frame}`, out of reach of save and load. Keep it on the run "
+        f"(self.{first}), save it and load it, and let the function use that."
+    )
+
+
+def in_function(advice: Advice, function: str) -> Advice:
+    """Advice whose lines belong into a function that saves and loads by itself.
+
+    Args:
+        advice: with lines in terms of the function's variables.
+        function: its name.
+    """
+    where = (
+        f"Variables of {function}(): the lines of save belong where it fills its checkpoint, those of load where it "
+        "has read one."
+    )
+    return replace(advice, further=(*advice.further, where))
 
 
 def advise(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 from dora_repro.state.module_variables import PREFIX
-from dora_repro.state.rebuild import Kind
+from dora_repro.state.rebuild import VARIABLES, Kind
 
 Kinds = Mapping[str, Kind]
 """Path -> kind of container (`Snapshot.kinds`), to index lists and dicts. Where there are none, a name that is no
@@ -26,6 +26,9 @@ def code(path: str, kinds: Kinds) -> str:
         keyed = dict(holder.keyed)
         at = f"{at}/{part}" if at else part
         part = part.replace("~1", "/").replace("~0", "~")
+        if holder.name == VARIABLES:
+            expression = part  # a local variable; where it is a function's name, its variables follow
+            continue
         if holder.name in ("list", "tuple", "deque") or (not holder.name and part.isdigit()):
             expression += f"[{part}]"
         elif found := re.fullmatch(r"group\.(\d+)\.params\.(\d+)", part):
@@ -48,6 +51,15 @@ def dotted_code(path: str, kinds: Kinds) -> str:
     if not owner or owner in kinds or "." not in last:
         return code(path, kinds)
     return code(owner, kinds) + _submodule(last)
+
+
+def without_functions(path: str, kinds: Kinds) -> str:
+    """A path without the functions that its variable is in: `train/epoch()/total` as `total`."""
+    at, last = "", ""
+    for part in path.split("/"):
+        at = f"{at}/{part}" if at else part
+        last = at if kinds.get(at, _NO_KIND).name == VARIABLES else last
+    return path.removeprefix(f"{last}/") if last else path
 
 
 def quoted(key: object) -> str:

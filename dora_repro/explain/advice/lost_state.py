@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from dora_repro.contracts import Value
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
-from dora_repro.explain.advice.expressions import Kinds, quoted
+from dora_repro.explain.advice.expressions import Kinds, quoted, without_functions
+from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import SavedLeaf
 
 _STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
@@ -85,13 +86,13 @@ def dotted_expression(lost: LostState, path: str) -> str:
 
 def state_key(lost: LostState, path: str) -> str:
     """Code for a leaf's saved value: in the file, or under its own path in what the lines of save fill."""
-    return lost.keys.value(path) if lost.keys else f"state[{quoted(path)}]"
+    return lost.keys.value(path) if lost.keys else f"state[{quoted(without_functions(path, lost.kinds))}]"
 
 
 def owner_key(lost: LostState, owner: str) -> str:
     """Code for the saved value of an object that the first leaf lies in, as a whole."""
     if lost.keys is None:
-        return f"state[{quoted(owner)}]"
+        return f"state[{quoted(without_functions(owner, lost.kinds))}]"
     return lost.keys.value(owner) if owner == lost.first else lost.keys.whole(lost.first, owner)
 
 
@@ -110,7 +111,8 @@ def holder_of(lost: LostState) -> str:
     """The list or dict that holds all leaves, where there is one; else the first leaf."""
     above = lost.first
     while above := above.rpartition("/")[0]:
-        if above in lost.kinds and all(path.startswith(f"{above}/") for path in lost.paths):
+        is_container = above in lost.kinds and lost.kinds[above].name != VARIABLES
+        if is_container and all(path.startswith(f"{above}/") for path in lost.paths):
             return above
     return lost.first
 

@@ -16,9 +16,11 @@ from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.contracts import Run, Value
 from dora_repro.explain.trials.trial import Lines
 from dora_repro.state.attributes import attributes_of
+from dora_repro.state.frames import Variables
 from dora_repro.state.held_code import held_code
 from dora_repro.state.module_variables import PREFIX, ClassNamespace, Variable, variables_of
 from dora_repro.state.snapshot import run_roots
+from dora_repro.state.walk import walk
 
 
 def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]:
@@ -59,6 +61,10 @@ def read_into(
         exec(line, names)
     for variable in _variables(run).values():
         variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here
+    for holder in _functions(run):
+        for name, value in holder.frame.f_locals.items():
+            if names[name] is not value:
+                holder.put(name, names[name])
 
 
 def _state(file: Path) -> Value:
@@ -72,8 +78,9 @@ def _names(run: Run) -> dict[str, Value]:
     """The names that the lines may use besides `state`."""
     here = run if not callable(getattr(run, "components", None)) else _Named(run)
     of_modules = {one.name: one.namespace[one.name] for one in _variables(run).values()}
+    local = {name: value for holder in _functions(run) for name, value in holder.frame.f_locals.items()}
     named = {**sys.modules, **_classes(run), **of_modules}
-    return {**named, "copy": copy, "np": np, "random": random, "torch": torch, "self": here}
+    return {**named, "copy": copy, "np": np, "random": random, "torch": torch, **local, "self": here}
 
 
 def _classes(run: Run) -> dict[str, Value]:
@@ -81,6 +88,11 @@ def _classes(run: Run) -> dict[str, Value]:
     found = variables_of(type(run), held_code(run, attributes_of(run) or {}))
     kinds = [one.namespace.kind for one in found.values() if isinstance(one.namespace, ClassNamespace)]
     return {kind.__name__: kind for kind in kinds if kind.__module__ == type(run).__module__}
+
+
+def _functions(run: Run) -> list[Variables]:
+    """The variables of the functions that the run is in, the innermost last."""
+    return [held for held in walk(run_roots(run)).objects.values() if isinstance(held, Variables)]
 
 
 def _variables(run: Run) -> dict[str, Variable]:

@@ -4,7 +4,9 @@ All that differs right after loading is a candidate. If putting all of it back m
 reference's, the set is minimised from the coarse to the fine: components (`optimizer`'s moments), kinds of leaves
 (`optimizer/*/exp_avg`), leaves. Each part of the minimal set is then tried alone and left out alone. Where all the
 state does not restore exact resume, the reference's batches and the positions of its generators are tried as well: a
-loader's iterator can be seen but not put back. Where these do not either, the reference's own iterators are tried: the
+loader's iterator can be seen but not put back. Variables of a training loop that begins with the first resumed step
+(a suspended generator's) are set in a run whose loop has begun: one step is done in it before it gets the resumed run's
+state. Where these do not either, the reference's own iterators are tried: the
 trial's run does all the reference did up to the save, and then gets the resumed run's state around them.
 """
 
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
 from dora_repro.state.objects import around
 from dora_repro.state.paths import ends, pattern
 
@@ -82,6 +84,7 @@ class SearchResult:
         objects: path of a leaf -> path of the object that it is in, where the resumed run lacks all of that.
         reproduced: whether the trial with nothing put back did what the resumed run did.
         proved: whether the set is known to be 1-minimal.
+        base: what every trial of the set went through besides: `LOOP`, where variables of a loop are among it.
         others: units of another set that restores exact resume, where some part is not necessary.
         trials: every trial done, in order, with its result.
         stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
@@ -92,6 +95,7 @@ class SearchResult:
     objects: dict[str, str] = field(default_factory=dict)
     reproduced: bool = True
     proved: bool = False
+    base: Unit = ()
     others: tuple[Unit, ...] = ()
     trials: list[tuple[Trial, TrialResult]] = field(default_factory=list)
     stopped: str = ""
@@ -100,6 +104,11 @@ class SearchResult:
     def names(self) -> frozenset[str]:
         """All that the set puts back."""
         return frozenset(leaf for part in self.parts for leaf in part.leaves)
+
+    @property
+    def trial_names(self) -> frozenset[str]:
+        """All that a trial of the set is given, as of `Trial.names`."""
+        return self.names.union(self.base)
 
     @property
     def other(self) -> tuple[str, ...]:
@@ -125,6 +134,10 @@ class Search:
         iterators: whether the reference held something half done at the save that the resumed run holds otherwise.
         resettable: whether the resumed run has nothing half done there, so that the control can be run.
         objects: paths of objects that the resumed run lacks: each is put back whole, or not.
+        in_hand: those of the differences that are the batch which the run had drawn for its next step: they go with
+            the batches.
+        variables: those of the differences' kind that are variables of a loop which begins with the first step after
+            loading.
         budget: largest number of trials.
     """
 
@@ -138,12 +151,16 @@ class Search:
         iterators: bool = False,
         resettable: bool = True,
         objects: Sequence[str] = (),
+        in_hand: Unit = (),
+        variables: Iterable[LeafDifference] = (),
         budget: int = BUDGET,
     ):
         self._iterators, self._resettable = iterators, resettable
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
         self._phase = phase.partition("[")[0]
+        self._data = (DATA, *in_hand)
         self._differences = {difference.path: difference for difference in differences}
+        self._variables = {difference.path: difference for difference in variables}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
         self._objects = {path: at for path in self._differences if (at := around(path, objects)) is not None}
@@ -158,6 +175,8 @@ class Search:
         likely = _LIKELY.get(self._phase, ())
         groups: dict[tuple[str, str], list[str]] = {}
         for path in self._differences:
+            if path in self._data:
+                continue
             first = path.partition("/")[0]
             whole = self._objects.get(path)
             key = (path if first in ("rng", "flags") else first, self._role(path))
@@ -171,7 +190,7 @@ class Search:
         return self._trial(names).restores
 
     def _trial(self, names: Iterable[str], to_the_end: bool = False) -> TrialResult:
-        trial = Trial(frozenset(names), to_the_end)
+        trial = Trial(frozenset((*names, *self.result.base)), to_the_end)
         for known in (trial, Trial(trial.names, True)):
             if known in self._done:
                 return self._done[known]
@@ -221,17 +240,40 @@ class Search:
         step works with.
         """
         everything = tuple(self.result.candidates.values())
-        outside = ((DATA,), (DRAWS,)) if self._phase in ("batch", "epoch_end") else ((DRAWS,), (DATA,))
+        batches_first = self._phase in ("batch", "epoch_end")
+        outside = (self._data, (DRAWS,)) if batches_first else ((DRAWS,), self._data)
         useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in _WORKED_WITH)
         more: tuple[tuple[Unit, ...], ...] = ((),)
         if self._streams:
             more += (outside[:1], outside[1:], outside)
-        if self._iterators:  # last: such a trial does all steps up to the save
+        found = self._first_of(more, everything)
+        if found is None and self._variables:
+            found = self._first_with_variables(everything, more)
+        if found is None and self._iterators:  # such a trial does all steps up to the save
             more += (((ITERATORS,),),)
-        for base in dict.fromkeys((everything, useful)):
-            for extra in more:
-                if (base or extra) and self._restores(_all((*extra, *base))) and self._controlled(extra):
-                    return (*extra, *base)
+            found = self._first_of(more[-1:], everything)
+        return self._first_of(more, useful) if found is None and useful != everything else found
+
+    def _first_of(self, more: Iterable[tuple[Unit, ...]], base: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
+        """Components with the first of batches, draws or iterators that restores exact resume beside them."""
+        for extra in more:
+            if (base or extra) and self._restores(_all((*extra, *base))) and self._controlled(extra):
+                return (*extra, *base)
+        return None
+
+    def _first_with_variables(
+        self, everything: tuple[Unit, ...], more: Iterable[tuple[Unit, ...]]
+    ) -> tuple[Unit, ...] | None:
+        """Components that restore exact resume with the variables of a loop that has begun; None where none do, or
+        where the loop's having begun does so by itself."""
+        self.result.base = (LOOP,)
+        variables = tuple(self._variables)
+        for extra in more:
+            if self._restores(_all((*extra, *everything, variables))) and not self._restores(_all(extra)):
+                self._differences |= self._variables
+                self.result.candidates[f"{variables[0].partition('/')[0]}, variables"] = variables
+                return (*extra, *everything, variables)
+        self.result.base = ()
         return None
 
     def _controlled(self, extra: Iterable[Unit]) -> bool:
@@ -252,7 +294,8 @@ class Search:
         kinds: dict[tuple[str, str], list[str]] = {}
         for path in unit:
             kinds.setdefault(ends(path), []).append(path)
-        if len(kinds) == 1 or self._whole_optimizer(unit) or unit[0] in self._objects:
+        whole = unit == self._data or self._whole_optimizer(unit) or unit[0] in self._objects
+        if len(kinds) == 1 or whole:
             return [unit]
         return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *_all(some))))
 
@@ -263,6 +306,8 @@ class Search:
         return self._role(unit[0]) == "moment" and len(unit) == self._moments[unit[0].partition("/")[0]]
 
     def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
+        if unit == self._data:
+            return [unit]
         role = self._role(unit[0])
         whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
         if len(unit) == 1 or whole or self._whole_optimizer(unit) or unit[0] in self._objects:
@@ -284,7 +329,8 @@ class Search:
             self.result.others = minimal([unit for unit in left if unit], lambda some: self._restores(_all(some)))
 
     def _units(self, sufficient: Unit) -> list[Unit]:
-        extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND]
+        extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND and name != DATA]
+        extra += [self._data] if DATA in sufficient else []
         return [*extra, *(leaves for leaves in self.result.candidates.values() if leaves[0] in sufficient)]
 
 
@@ -294,6 +340,8 @@ def _all(units: Iterable[Unit]) -> Unit:
 
 def _name(leaves: Unit) -> str:
     """What paths have in common; the last names of several kinds in braces."""
+    if leaves[0] == DATA:
+        return DATA
     kinds: dict[tuple[str, str], list[str]] = {}
     for path in leaves:
         kinds.setdefault(ends(path), []).append(path)

@@ -12,7 +12,10 @@ DATA, DRAWS, ITERATORS = "data/batches", "rng/draws", "data/iterators"
 # The control of `ITERATORS`: a run that did the steps up to the save, with all of the resumed run's state, its missing
 # iterators included. It must do what the resumed run did, or iterators are not what makes the difference.
 CONTROL = "data/iterators, begun anew"
-BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL})
+# Not put back but gone through: a run whose training loop has begun, so that its variables can be set. It does one step
+# in a run of its own, and gets the resumed run's state around the loop.
+LOOP = "loop/begun"
+BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL, LOOP})
 
 
 class Outcome(enum.StrEnum):
@@ -44,7 +47,8 @@ class Trial:
     Attributes:
         names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
             at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
-            whether a run does what the resumed one did, not the reference.
+            whether a run does what the resumed one did, not the reference. With `LOOP` among them, the variables of
+            suspended functions can be.
         to_the_end: do all steps, also after one that differs, and measure how far the runs have drifted by then.
         lines: code that brings the leaves back in place of a transplant.
     """

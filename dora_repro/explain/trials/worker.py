@@ -18,10 +18,10 @@ import torch
 
 from dora_repro.contracts import Factory, Run
 from dora_repro.explain.trials.run_lines import fill, read_into
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import StreamReplay, Streams
-from dora_repro.sides.building import build_and_load, build_and_step
+from dora_repro.sides.building import build_and_load, build_and_step, inside
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.side import brief_waits
@@ -150,12 +150,13 @@ class TrialRunner:
         self._reset_globals()
         setup, leaves = self._setup, names - BEYOND
         state = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
-        if names & {ITERATORS, CONTROL}:
-            run = build_and_step(self._factory, setup.start, setup.load)
+        if names & {ITERATORS, CONTROL, LOOP}:
+            run = build_and_step(self._factory, 1 if LOOP in names else setup.start, setup.load)
         else:
             run = build_and_load(self._factory, setup.load)
-        if ITERATORS in names:
-            wrong = restore_around(state, run_roots(run), self._objects)
+        if names & {ITERATORS, LOOP}:
+            variables = inside(leaves, self._saved) if LOOP in names else ()
+            wrong = restore_around(state, run_roots(run), self._objects, variables)
         else:
             paths = ("*",) if self._loaded is not None else sorted(leaves)
             wrong = state.restore(run_roots(run), paths, self._objects)

@@ -4,7 +4,7 @@ import pytest
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search import Search
-from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome, TrialResult
+from dora_repro.explain.trials.trial import DATA, DRAWS, LOOP, Outcome, TrialResult
 from dora_repro.trace import Divergence
 
 PARAMETERS = [f"layer.{index}.weight" for index in range(6)]
@@ -153,3 +153,34 @@ def test_five_hundred_differing_leaves_take_fewer_than_forty_trials(needed):
 def test_a_result_is_read_from_the_message_that_it_travelled_in(divergence):
     result = TrialResult(Outcome.DIFFERENT, divergence, 2, failed={"a": "why"})
     assert TrialResult.from_dict({"event": "answer", **result.to_dict()}) == result
+
+
+# --- variables of a loop that begins with the first resumed step ------------------------------------------------------
+
+
+def test_variables_of_a_loop_are_tried_in_one_that_has_begun_and_the_needed_ones_named():
+    variables = [lost("loop/bad", kind="missing"), lost("loop/loss", kind="missing")]
+    found = searched(Rule({LOOP, "loop/bad"}), [lost("epoch")], "epoch_end", variables=variables)
+    assert found.names == {"loop/bad"} and found.trial_names == {"loop/bad", LOOP} and found.proved
+    assert found.parts[0].necessary and {"epoch", "loop/loss"} == {*found.harmless}
+    assert all("loop/bad" not in trial.names or LOOP in trial.names for trial, _ in found.trials)
+
+
+def test_a_loop_that_restores_by_having_begun_explains_nothing():
+    variables = [lost("loop/bad", kind="missing")]
+    found = searched(Rule({LOOP}), [lost("epoch")], "epoch_end", variables=variables)
+    assert found.parts == () and found.base == ()
+
+
+def test_where_state_suffices_no_loop_is_begun():
+    rule = Rule({"epoch"})
+    found = searched(rule, [lost("epoch")], "forward", variables=[lost("loop/bad", kind="missing")])
+    assert found.names == {"epoch"} and not any(LOOP in trial.names for trial in rule.asked)
+
+
+def test_a_batch_in_hand_goes_with_the_batches():
+    differences = [lost("rng/torch.cpu", "generator"), lost("train/x"), lost("train/best")]
+    rule = Rule({DATA, "train/x", "rng/torch.cpu"})
+    found = searched(rule, differences, "batch", streams=True, in_hand=("train/x",))
+    assert {part.name for part in found.parts} == {DATA, "rng/torch.cpu"}
+    assert found.names == {DATA, "train/x", "rng/torch.cpu"} and found.harmless == ("train/best",)

@@ -1,0 +1,52 @@
+"""What a resumed run alone sets while it loads, and nothing changes afterwards: it marks a resume, and is no loss.
+
+The path that it resumed from, the epoch that it begins with, the file that it read and still holds. Lost state is
+otherwise: training had changed it in the reference by the time that it was saved.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.snapshot import Snapshot
+
+# Roles of what a step works with: a difference of these is one, constant or not.
+_WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Tells whether a leaf never changes in either run, and differs because the resumed side set it while loading.
+
+    Attributes:
+        start: digests of the reference's memory before its first step.
+        saved: the reference at the save.
+        end: the reference at its end.
+        loaded: the resumed run after loading.
+        resumed_end: the resumed run at its end.
+    """
+
+    start: Mapping[str, bytes]
+    saved: Snapshot
+    end: Snapshot
+    loaded: Snapshot
+    resumed_end: Snapshot
+
+    def __call__(self, path: str) -> bool:
+        leaf = self.loaded.get(path)
+        if leaf is None or not _stays(leaf.digest, path, self.resumed_end):
+            return False
+        if path not in self.saved:
+            return path not in self.start and path not in self.end
+        theirs = self.saved[path].digest
+        if self.start.get(path) != theirs or not _stays(theirs, path, self.end):
+            return False
+        return leaf.role not in _WORKED_WITH and leaf.kept and type(leaf.value) in PLAIN_SCALARS
+
+
+def _stays(value: bytes, path: str, end: Snapshot) -> bool:
+    """Whether a leaf is at the end as it was; or gone, with a function whose variable it was, which has returned."""
+    if path in end:
+        return end[path].digest == value
+    function = end.get(path.partition("/")[0])
+    return function is not None and str(function.value).startswith("finished ")

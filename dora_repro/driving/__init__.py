@@ -1,0 +1,1 @@
+"""Drives a training that is one function from outside, step by step."""

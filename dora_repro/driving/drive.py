@@ -1,0 +1,157 @@
+"""A function that runs until its next training step, and waits there.
+
+The function runs in a greenlet, so that all its variables stay where they are while it waits. It waits before the
+forward pass that follows an update: by then all that belongs to the step has been done - the schedule, an evaluation at
+the end of an epoch, a checkpoint that the function writes - and of the next step nothing but its batch.
+"""
+
+import contextvars
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from dora_repro.contracts import Value
+from dora_repro.errors import MissingExtra
+from dora_repro.private_names.of_torch import LoaderIterator, module_call, set_loader_next, set_module_call
+
+At = Literal["update", "batch"]
+
+
+class Drive:
+    """One call of a function.
+
+    Args:
+        call: calls it.
+        at: where it waits: before the forward pass after each update, or before each training forward pass.
+
+    Attributes:
+        greenlet: the call.
+        updates: number of updates that it has done: `step()` of any optimizer.
+        batches: what loaders have handed out since the last forward pass: the batch of the next step.
+
+    Raises:
+        MissingExtra: greenlet is not installed.
+    """
+
+    def __init__(self, call: Callable[[], object], at: At = "update"):
+        try:
+            greenlet: Any = importlib.import_module("greenlet")
+        except ImportError as error:
+            raise MissingExtra("greenlet", "stepwise", "stepwise()") from error
+        self._current: Callable[[], Any] = greenlet.getcurrent
+        self.greenlet: Any = greenlet.greenlet(lambda: _ended(call))
+        self.greenlet.gr_context = contextvars.copy_context()
+        self._at = at
+        self._armed = True
+        self._inside_module = False
+        self._its_modes: _Modes | None = None
+        self.updates = 0
+        self.batches: list[Value] = []
+
+    def advance(self) -> bool:
+        """Run up to the next step; False where the function has returned. What it raises comes out."""
+        if self.greenlet.dead:
+            return False
+        ours = _modes()
+        try:
+            with self._watching():
+                if self._its_modes is not None:
+                    _set_modes(self._its_modes)
+                self.greenlet.switch()
+        finally:
+            self._its_modes = _modes()
+            _set_modes(ours)
+        return not self.greenlet.dead
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Torch tells of updates, forward and backward passes while the function runs."""
+        real_call, real_next, real_backward = module_call(), LoaderIterator.__next__, torch.autograd.backward
+        updated = register_optimizer_step_post_hook(self._after_update)
+        set_module_call(self._before_modules(real_call))
+        set_loader_next(self._after_next(real_next))
+        torch.autograd.backward = self._before_backward(real_backward)
+        try:
+            yield
+        finally:
+            set_module_call(real_call)
+            set_loader_next(real_next)
+            torch.autograd.backward = real_backward
+            updated.remove()
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        if self._is_running():
+            self.updates += 1
+            self._armed = True
+            self.batches.clear()
+
+    def _before_modules(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if not self._is_running() or self._inside_module:
+                return real(module, *args, **kwargs)
+            if self._armed and _is_training(module):
+                self._wait()
+            self.batches.clear()
+            self._inside_module = True
+            try:
+                return real(module, *args, **kwargs)
+            finally:
+                self._inside_module = False
+
+        return call
+
+    def _after_next(self, real: Callable[[LoaderIterator], Any]) -> Callable[[LoaderIterator], Any]:
+        def after(iterator: LoaderIterator) -> Any:
+            batch = real(iterator)
+            if self._is_running():
+                self.batches.append(batch)
+            return batch
+
+        return after
+
+    def _before_backward(self, real: Callable[..., None]) -> Callable[..., None]:
+        def backward(*args: Any, **kwargs: Any) -> None:
+            if self._armed and self._is_running():  # a model that is no module: its forward pass was not seen
+                self._wait()
+            real(*args, **kwargs)
+            self._armed = self._armed or (self._at == "batch" and self._is_running())
+
+        return backward
+
+    def _is_running(self) -> bool:
+        return self._current() is self.greenlet
+
+    def _wait(self) -> None:
+        self._armed = False
+        self.greenlet.parent.switch()
+
+
+def _ended(call: Callable[[], object]) -> None:
+    call()
+
+
+def _is_training(module: torch.nn.Module) -> bool:
+    """Whether calling it is a forward pass of training: not an evaluation, a loss function or an augmentation."""
+    return module.training and torch.is_grad_enabled() and next(module.parameters(), None) is not None
+
+
+_Modes = tuple[bool, dict[str, tuple[bool, torch.dtype]]]
+_DEVICES = ("cpu", "cuda")
+
+
+def _modes() -> _Modes:
+    """Torch's modes of this thread, which belong to the function: it may wait inside `torch.autocast`."""
+    autocast = {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in _DEVICES}
+    return torch.is_grad_enabled(), autocast
+
+
+def _set_modes(modes: _Modes) -> None:
+    gradients, autocast = modes
+    torch.set_grad_enabled(gradients)
+    for kind, (enabled, dtype) in autocast.items():
+        torch.set_autocast_enabled(kind, enabled)
+        torch.set_autocast_dtype(kind, dtype)

@@ -1,0 +1,88 @@
+"""What a resumed run alone sets while loading is told apart; what training had changed is lost all the same."""
+
+import torch
+
+import dora_repro
+from dora_repro import Verdict
+
+
+class Run:
+    """Resumes rightly, and marks in its configuration that it has."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.config, self.resumed, self.first_step = {"lr": 0.1}, False, 0
+        self.model = torch.nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), self.config["lr"])
+        self.inputs = torch.randn(4, 3)
+        self.done = 0
+
+    def step(self):
+        self.optimizer.zero_grad()
+        loss = ((self.model(self.inputs) - 1) ** 2).mean()
+        loss.backward()
+        self.optimizer.step()
+        self.done += 1
+        return loss.item()
+
+    def save(self, path):
+        torch.save({"m": self.model.state_dict(), "o": self.optimizer.state_dict(), "done": self.done}, path)
+
+    def load(self, path):
+        state = torch.load(path)
+        self.model.load_state_dict(state["m"])
+        self.optimizer.load_state_dict(state["o"])
+        self.done = state["done"]
+        self.config["resume_from"], self.resumed, self.first_step = path, True, self.done
+
+
+class Counts(Run):
+    """`done` is lost: load() sets it to what no run ever had."""
+
+    def load(self, path):
+        super().load(path)
+        self.done = -7
+
+
+class Steps(Run):
+    """What marks the resume is used by a step, and has an effect."""
+
+    def step(self):
+        self.optimizer.param_groups[0]["lr"] = 0.1 / (1 + self.first_step)
+        return super().step()
+
+
+class Moves(Run):
+    """A value that load() sets, and that a step then changes: it is no mark."""
+
+    def step(self):
+        if self.resumed:
+            self.first_step += 1
+        return super().step()
+
+
+def check(kind):
+    return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
+
+
+def test_what_marks_a_resume_is_no_loss():
+    report = check(Run)
+    assert report.verdict is Verdict.EXACT
+    assert {*report.set_aside.set_by_load} == {"config/resume_from", "resumed", "first_step"}
+    assert "Set by load(), and by no step; not counted: " in str(report)
+
+
+def test_a_counter_that_training_changes_is_lost():
+    report = check(Counts)
+    assert report.verdict is Verdict.LATENT and report.latent == ("done",)
+
+
+def test_what_has_an_effect_is_different_whoever_set_it():
+    report = check(Steps)
+    assert report.verdict is Verdict.DIFFERENT
+    assert "first_step" in {cause.name for cause in report.explanation.causes}, report
+
+
+def test_what_a_step_changes_is_no_mark():
+    report = check(Moves)
+    assert report.verdict is Verdict.LATENT and report.latent == ("first_step",)

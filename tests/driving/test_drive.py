@@ -1,0 +1,126 @@
+"""A function runs until its next step and waits there: before the forward pass after an update."""
+
+import contextlib
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from dora_repro.driving.drive import Drive
+from dora_repro.errors import MissingExtra
+from dora_repro.private_names.of_torch import LoaderIterator, module_call
+
+pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
+
+
+def told(log, **options):
+    """A training of four updates that tells what it does."""
+    torch.manual_seed(0)
+    model, loss_of = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    around = options.get("around", contextlib.nullcontext)
+    for epoch in range(2):
+        for batch in range(2):
+            log.append(f"batch {epoch}.{batch}")
+            for _ in range(options.get("micro", 1)):
+                with around():
+                    loss = loss_of(model(torch.ones(3, 2)), torch.zeros(3, 1))
+                log.append("forward")
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            log.append("update")
+        model.eval()
+        with torch.no_grad():
+            model(torch.ones(1, 2))
+        model.train()
+        log.append(f"saved {epoch}")
+
+
+def test_it_waits_when_all_of_a_step_has_been_done_and_the_next_batch_is_there():
+    log = []
+    drive = Drive(lambda: told(log))
+    assert drive.advance() and log == ["batch 0.0"] and drive.updates == 0
+    assert drive.advance() and log[1:] == ["forward", "update", "batch 0.1"] and drive.updates == 1
+    assert drive.advance() and log[4:] == ["forward", "update", "saved 0", "batch 1.0"]
+    assert drive.advance() and drive.updates == 3
+    assert not drive.advance() and drive.updates == 4 and log[-1] == "saved 1"
+    assert not drive.advance()
+
+
+def test_several_batches_of_a_step_are_one_step_or_a_step_each():
+    log = []
+    whole, each = Drive(lambda: told(log, micro=3)), Drive(lambda: told([], micro=3), at="batch")
+    assert _count(whole) == 4 and _count(each) == 12
+    assert whole.updates == each.updates == 4
+
+
+def _count(drive):
+    count = 0
+    while drive.advance():
+        count += 1
+    return count
+
+
+def test_a_model_that_is_no_module_waits_before_backward():
+    weight = nn.Parameter(torch.ones(2))
+
+    def train():
+        optimizer = torch.optim.SGD([weight], 0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (weight * torch.ones(2)).sum().backward()
+            optimizer.step()
+
+    assert _count(Drive(train)) == 3
+
+
+def test_torch_is_as_it_was_while_it_waits_and_the_function_finds_its_modes_again():
+    real = module_call(), LoaderIterator.__next__, torch.autograd.backward
+    seen = []
+
+    @contextlib.contextmanager
+    def mixed():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            yield
+            seen.append(torch.is_autocast_enabled("cpu"))
+
+    drive = Drive(lambda: told([], around=mixed))
+    while drive.advance():
+        assert (module_call(), LoaderIterator.__next__, torch.autograd.backward) == real
+        assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+        with torch.no_grad():
+            pass
+    assert seen == [True] * 4 and not torch.is_autocast_enabled("cpu")
+
+
+def test_what_the_function_raises_comes_out_and_nothing_stays_patched():
+    real = module_call(), LoaderIterator.__next__, torch.autograd.backward
+
+    def train():
+        nn.Linear(1, 1)(torch.ones(1, 1))
+        raise KeyError("lost")
+
+    drive = Drive(train)
+    assert drive.advance()
+    with pytest.raises(KeyError, match="lost"):
+        drive.advance()
+    assert not drive.advance()
+    assert (module_call(), LoaderIterator.__next__, torch.autograd.backward) == real
+
+
+def test_two_functions_take_turns_and_neither_stops_the_other():
+    one, other = [], []
+    drives = Drive(lambda: told(one)), Drive(lambda: told(other))
+    while drives[0].advance() & drives[1].advance():
+        assert one == other
+    alone = []
+    told(alone)
+    assert one == other == alone
+
+
+def test_without_greenlet_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "greenlet", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'dora-repro\[stepwise\]'"):
+        Drive(lambda: None)

@@ -1,0 +1,140 @@
+"""A training that is one function, checked: its own saving, its local variables, the causes among them."""
+
+import gc
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import dora_repro
+from dora_repro import BadInput, Verdict
+from dora_repro.state.snapshot import Snapshot, run_roots
+from tests.driving import trainings
+from tests.driving.trainings import configured, train_model
+
+pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
+
+
+def training(saves="optimizer best rng", **changes):
+    return dora_repro.stepwise(train_model, configured(saves, **changes), resumed={"resume_from": "{newest}"})
+
+
+def check(factory, steps=12, save_at=8, **options):
+    return dora_repro.check(factory, steps=steps, save_at=save_at, **{"in_process": True, **options})
+
+
+def final(run):
+    while True:
+        try:
+            run.step()
+        except StopIteration:
+            return
+
+
+def test_driven_from_outside_it_does_what_it_does_by_itself(tmp_path):
+    train_model(configured(save_path=str(tmp_path)))
+    run = training()()
+    final(run)
+    run.save(str(tmp_path / "driven"))
+    for path in sorted(tmp_path.glob("epoch*.pt")):
+        mine = torch.load(tmp_path / "driven" / path.name, weights_only=False)
+        theirs = torch.load(path, weights_only=False)
+        assert all(torch.equal(mine["model"][name], theirs["model"][name]) for name in theirs["model"])
+        assert torch.equal(mine["rng"], theirs["rng"])
+    assert (tmp_path / "driven" / "epoch4.pt").exists()
+
+
+def test_a_right_resume_is_exact_and_what_marks_it_is_told_apart():
+    report = check(training())
+    assert report.verdict is Verdict.EXACT, report
+    assert {"train_model/start_epoch", "train_model/resume_from"} <= {*report.set_aside.set_by_load}
+    assert "Set by load(), and by no step" in str(report)
+
+
+def test_a_lost_local_variable_is_the_cause_and_its_line_works():
+    report = check(training("optimizer rng", delta=10.0), steps=20, save_at=8)
+    assert report.verdict is Verdict.DIFFERENT and report.divergence.leaf == "run/finished"
+    causes = {cause.name: cause for cause in report.explanation.causes}
+    assert {*causes} <= {"train_model/best_loss", "train_model/patience_left"}
+    assert causes["train_model/patience_left"].save == ('state["patience_left"] = patience_left',)
+    assert causes["train_model/patience_left"].load == ('patience_left = state["patience_left"]',)
+    assert report.explanation.lines_tried.restores
+
+
+@pytest.mark.parametrize(
+    ("saves", "phase", "cause"), [("best rng", "update", "exp_avg"), ("optimizer best", "batch", "rng/torch.cpu")]
+)
+def test_what_else_is_lost_is_named_as_of_any_run(saves, phase, cause):
+    report = check(training(saves))
+    assert report.verdict is Verdict.DIFFERENT and report.divergence.phase == phase
+    assert any(cause in one.name for one in report.explanation.causes), report
+
+
+def test_sides_in_processes_of_their_own():
+    report = check(training("optimizer rng", delta=10.0), steps=20, save_at=8, in_process=False)
+    assert report.verdict is Verdict.DIFFERENT
+    assert "train_model/patience_left" in {cause.name for cause in report.explanation.causes}
+
+
+def test_variables_of_functions_are_found_and_those_of_modules():
+    trainings.SEEN.clear()
+    run = training(counts=True)()
+    for _ in range(5):
+        run.step()
+    leaves = Snapshot.capture(run_roots(run))
+    assert {"train_model/best_loss", "train_model/train_epoch()/total", "globals.SEEN"} <= {*leaves}
+    assert leaves["train_model/config/save_path"].value == "{out}"
+    trainings.SEEN.clear()
+
+
+def test_a_step_without_a_checkpoint_cannot_be_saved_at(tmp_path):
+    run = training()()
+    for _ in range(5):
+        run.step()
+    with pytest.raises(BadInput, match=r"wrote no checkpoint to \{out\} after 5 updates; .* save_at=4"):
+        run.save(str(tmp_path / "x"))
+    with pytest.raises(BadInput, match="nor before"):
+        training()().save(str(tmp_path / "x"))
+
+
+def test_arguments_that_say_no_folder_are_refused():
+    with pytest.raises(BadInput, match="no argument says where it writes"):
+        dora_repro.stepwise(train_model, {"save_path": "out"})
+    with pytest.raises(BadInput, match="at='epoch'"):
+        dora_repro.stepwise(train_model, configured(), at="epoch")
+    with pytest.raises(BadInput, match="no parameter 'resume'"):
+        dora_repro.stepwise(finds_by_itself, "{out}", resumed={"resume": "{newest}"})
+
+
+def finds_by_itself(out):
+    found = sorted(Path(out).glob("*.pt"))
+    train_model(configured(save_path=out), resume_from=found[-1] if found else None)
+
+
+def test_a_function_that_finds_its_checkpoint_by_itself():
+    assert check(dora_repro.stepwise(finds_by_itself, "{out}")).verdict is Verdict.EXACT
+
+
+def test_a_function_of_the_folder_resumes_in_its_place():
+    def resumed(out):
+        train_model(configured(save_path=out), resume_from=f"{out}/epoch1.pt")
+
+    assert check(dora_repro.stepwise(train_model, configured(), resumed=resumed)).verdict is Verdict.EXACT
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="there is no checkpoint in its folder"):
+        training().resume(str(tmp_path))
+
+
+def test_the_folder_of_a_run_goes_with_it_and_what_was_saved_stays(tmp_path):
+    run = training()()
+    for _ in range(4):
+        run.step()
+    run.save(str(tmp_path / "saved"))
+    folders = set(Path(tempfile.gettempdir()).glob("dora-repro-stepwise-*"))
+    del run
+    gc.collect()
+    left = set(Path(tempfile.gettempdir()).glob("dora-repro-stepwise-*"))
+    assert len(folders - left) >= 1 and (tmp_path / "saved" / "epoch0.pt").exists()

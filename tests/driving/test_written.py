@@ -1,0 +1,44 @@
+"""Which files of a folder were written after which update, and which checkpoint is the youngest."""
+
+import os
+
+import torch
+
+from dora_repro.driving.written import Written, newest
+
+
+def save(path, time, value=1.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"value": value}, path)
+    os.utime(path, ns=(time, time))
+
+
+def test_files_are_noted_with_the_update_after_which_they_were_last_written(tmp_path):
+    save(tmp_path / "old.pt", 1)
+    written = Written(tmp_path)
+    written.look(1)
+    assert written.checkpoints() == {}
+    save(tmp_path / "a.pt", 2)
+    save(tmp_path / "deep" / "b.pt", 3)
+    (tmp_path / "log.csv").write_text("1,2\n")
+    written.look(4)
+    assert written.checkpoints() == {tmp_path / "a.pt": 4, tmp_path / "deep" / "b.pt": 4}
+    assert written.after[tmp_path / "log.csv"] == 4
+    save(tmp_path / "a.pt", 5, value=2.0)
+    written.look(8)
+    assert written.checkpoints()[tmp_path / "a.pt"] == 8
+    (tmp_path / "a.pt").unlink()
+    written.look(9)
+    assert tmp_path / "a.pt" not in written.checkpoints()
+
+
+def test_the_youngest_is_a_file_or_the_folder_of_a_checkpoint(tmp_path):
+    assert newest(tmp_path) is None
+    (tmp_path / "log.txt").write_text("nothing")
+    assert newest(tmp_path) is None
+    save(tmp_path / "epoch1.pt", 10)
+    save(tmp_path / "dora" / "epoch2.pth", 20)
+    assert newest(tmp_path) == tmp_path / "dora" / "epoch2.pth"
+    save(tmp_path / "checkpoint-3" / "model.pt", 30)
+    save(tmp_path / "checkpoint-3" / "optimizer.pt", 31)
+    assert newest(tmp_path) == tmp_path / "checkpoint-3"

@@ -1,0 +1,70 @@
+"""Trainings that are one function, as users write them: everything in local variables, saving by themselves."""
+
+import os
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+SEEN = []  # a module's variable that the training changes
+
+
+def train_model(config, resume_from=None):
+    """Early stopping, a validation loss, a checkpoint an epoch: what is not in `saves` is lost."""
+    torch.manual_seed(config["seed"])
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    own = torch.Generator().manual_seed(1)
+    data = TensorDataset(torch.randn(16, 4, generator=own), torch.randn(16, 1, generator=own))
+    loader = DataLoader(data, batch_size=4, shuffle=True)
+    best_loss, patience_left, start_epoch = float("inf"), config["patience"], 0
+    history = []
+    if resume_from is not None:
+        checkpoint = torch.load(resume_from, weights_only=False)
+        model.load_state_dict(checkpoint["model"])
+        if "optimizer" in checkpoint:
+            optimizer.load_state_dict(checkpoint["optimizer"])
+        if "best" in checkpoint:
+            best_loss, patience_left = checkpoint["best"]
+        start_epoch = checkpoint["epoch"] + 1
+        if "rng" in checkpoint:
+            torch.set_rng_state(checkpoint["rng"])
+    for epoch in range(start_epoch, config["epochs"]):
+        mean = train_epoch(model, optimizer, loader)
+        history.append(mean)
+        SEEN.append(epoch) if config.get("counts") else None
+        model.eval()
+        with torch.no_grad():
+            val_loss = nn.functional.mse_loss(model(data.tensors[0]), data.tensors[1]).item()
+        if val_loss < best_loss - config["delta"]:
+            best_loss, patience_left = val_loss, config["patience"]
+        else:
+            patience_left -= 1
+        state = {"model": model.state_dict(), "epoch": epoch}
+        if "optimizer" in config["saves"]:
+            state["optimizer"] = optimizer.state_dict()
+        if "best" in config["saves"]:
+            state["best"] = best_loss, patience_left
+        if "rng" in config["saves"]:
+            state["rng"] = torch.get_rng_state()
+        torch.save(state, os.path.join(config["save_path"], f"epoch{epoch}.pt"))
+        if patience_left <= 0:
+            break
+    return history
+
+
+def train_epoch(model, optimizer, loader):
+    model.train()
+    total = 0.0
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)
+
+
+def configured(saves="optimizer best rng", **changes):
+    config = {"seed": 0, "epochs": 5, "patience": 3, "delta": 0.0, "save_path": "{out}", "saves": saves}
+    return {**config, **changes}

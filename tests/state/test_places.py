@@ -1,0 +1,37 @@
+"""Folders of runs read as a name that all have in common, and become the run's own when they are put back."""
+
+import pathlib
+
+from dora_repro.state.places import forget_place, name_place
+from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
+
+
+class Run:
+    def __init__(self, folder):
+        self.path, self.paths, self.pure = f"{folder}/a.pt", [folder, 3], pathlib.PurePosixPath(folder)
+        self.other = "x"
+        name_place(self, folder, "{out}")
+
+
+def test_a_folder_reads_as_its_name_in_every_run():
+    one, two = Run("/tmp/one"), Run("/tmp/two")
+    first, second = (Snapshot.capture(run_roots(run)) for run in (one, two))
+    assert first["path"].value == second["path"].value == "{out}/a.pt"
+    assert [path for path in first if first[path].digest != second[path].digest] == []
+    two.path = "/tmp/elsewhere"
+    assert Snapshot.capture(run_roots(two))["path"].digest != first["path"].digest
+
+
+def test_what_is_put_back_names_the_folder_of_the_run_that_gets_it():
+    one, two = Run("/tmp/one"), Run("/tmp/two")
+    saved = Snapshot.capture(run_roots(one))
+    two.path, two.paths = "changed", []
+    assert saved.restore(run_roots(two)) == {}
+    assert two.path == "/tmp/two/a.pt" and two.paths == ["/tmp/two", 3]
+
+
+def test_a_folder_that_is_gone_is_forgotten():
+    run = Run("/tmp/three")
+    forget_place("/tmp/three")
+    assert walk({"path": run.path})["path"].value == "/tmp/three/a.pt"
