@@ -20,21 +20,21 @@ class Config:
 
 
 def places():
-    return Places({OUT: lambda: "/work"})
+    return Places({OUT: lambda: "/place"})
 
 
 @pytest.mark.parametrize(
     ("given", "filled"),
     [
-        ("{out}", "/work"),
-        ("--out={out}/x", "--out=/work/x"),
-        (Path("{out}/a.pt"), Path("/work/a.pt")),
+        ("{out}", "/place"),
+        ("--out={out}/x", "--out=/place/x"),
+        (Path("{out}/a.pt"), Path("/place/a.pt")),
         (PurePosixPath("a"), PurePosixPath("a")),
-        ({"a": ["{out}", 3]}, {"a": ["/work", 3]}),
-        (("{out}", (1, "{out}")), ("/work", (1, "/work"))),
-        (Pair("{out}", 2), Pair("/work", 2)),
-        (Config(), Config("/work/logs")),
-        (argparse.Namespace(out="{out}", n=1), argparse.Namespace(out="/work", n=1)),
+        ({"a": ["{out}", 3]}, {"a": ["/place", 3]}),
+        (("{out}", (1, "{out}")), ("/place", (1, "/place"))),
+        (Pair("{out}", 2), Pair("/place", 2)),
+        (Config(), Config("/place/logs")),
+        (argparse.Namespace(out="{out}", n=1), argparse.Namespace(out="/place", n=1)),
         (3.5, 3.5),
     ],
     ids=str,

@@ -15,23 +15,23 @@ class Run:
 
 
 def test_a_folder_reads_as_its_name_in_every_run():
-    one, two = Run("/tmp/one"), Run("/tmp/two")
+    one, two = Run("/folder/one"), Run("/folder/two")
     first, second = (Snapshot.capture(run_roots(run)) for run in (one, two))
     assert first["path"].value == second["path"].value == "{out}/a.pt"
     assert [path for path in first if first[path].digest != second[path].digest] == []
-    two.path = "/tmp/elsewhere"
+    two.path = "/elsewhere"
     assert Snapshot.capture(run_roots(two))["path"].digest != first["path"].digest
 
 
 def test_what_is_put_back_names_the_folder_of_the_run_that_gets_it():
-    one, two = Run("/tmp/one"), Run("/tmp/two")
+    one, two = Run("/folder/one"), Run("/folder/two")
     saved = Snapshot.capture(run_roots(one))
     two.path, two.paths = "changed", []
     assert saved.restore(run_roots(two)) == {}
-    assert two.path == "/tmp/two/a.pt" and two.paths == ["/tmp/two", 3]
+    assert two.path == "/folder/two/a.pt" and two.paths == ["/folder/two", 3]
 
 
 def test_a_folder_that_is_gone_is_forgotten():
-    run = Run("/tmp/three")
-    forget_place("/tmp/three")
-    assert walk({"path": run.path})["path"].value == "/tmp/three/a.pt"
+    run = Run("/folder/three")
+    forget_place("/folder/three")
+    assert walk({"path": run.path})["path"].value == "/folder/three/a.pt"

@@ -107,7 +107,8 @@ def _generator_of(loader: str, saved: Mapping[str, SavedLeaf]) -> str:
 
 
 def _loader(loader: str, kinds: Kinds) -> Advice:
-    code, key = expressions.code(loader, kinds), f"state[{quoted(loader)}]"
+    code = expressions.code(loader, kinds)
+    key = f"state[{quoted(expressions.without_functions(loader, kinds))}]"
     return Advice(
         (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
         (f"{code}.load_state_dict({key})  # before iter({code})",),
