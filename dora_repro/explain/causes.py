@@ -18,6 +18,7 @@ from dora_repro.explain.explanation import MORE, Cause, TrialRecord
 from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
+from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
 from dora_repro.state.rebuild import VARIABLES, Kind
 from dora_repro.state.snapshot import Snapshot
@@ -50,7 +51,8 @@ class CauseDescriber:
     def __init__(
         self, saved: Snapshot, loaded: Snapshot, sides: Sides, differences: tuple[LeafDifference, ...]
     ) -> None:
-        self._saved = saved
+        extra = [difference.path for difference in differences if difference.path not in saved]
+        self._saved = saved = through_aliases(saved, extra)
         load = sides.resumed_job.load
         if load is None:
             raise ValueError("the resumed side has no checkpoint")

@@ -25,6 +25,7 @@ FAMILIES = {
     "data": "data",
     "position": "position",
     "loop": "loop",
+    "objects": "objects",
     "saving": "saving",
     "model": "model",
     "buffers": "buffers",

@@ -6,7 +6,8 @@ from pathlib import Path
 from dora_repro.contracts import Factory, Run
 from dora_repro.sides.job import Transplant
 from dora_repro.state.objects import Objects
-from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
+from dora_repro.state.overlay import overlaid, through_aliases
+from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around, suspended
 
 
@@ -71,4 +72,5 @@ def transplant(run: Run, given: Transplant) -> dict[str, str]:
     if given.around is not None:
         state = overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves))
         return restore_around(state, roots, objects, inside(given.leaves, saved) if given.begun else ())
+    saved = through_aliases(saved, frozenset(given.leaves))
     return saved.restore(roots, given.leaves, objects) if given.leaves else {}

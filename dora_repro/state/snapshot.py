@@ -33,7 +33,7 @@ from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
-__all__ = ["SavedLeaf", "Snapshot", "choose", "overlaid", "run_roots"]
+__all__ = ["SavedLeaf", "Snapshot", "choose", "run_roots"]
 
 FORMAT = "dora_repro/snapshot/1"
 
@@ -286,20 +286,6 @@ def run_roots(run: Value) -> dict[str, Value]:
     found = _Roots(run, roots, class_state(type(run)), variables_of(type(run), held))
     found.left_out = not_followed(type(run), held)
     return found
-
-
-def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapshot:
-    """A snapshot that is `below`, but for some paths, which are as in `above`: there, or not there."""
-    around = ancestors(paths)
-    # Where one has a plain value and the other a container, the container's items bring it along.
-    gone = paths | {path for path in around if path not in above}
-    leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
-    leaves |= {path: leaf for path, leaf in above.items() if path in paths}
-    kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
-    kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
-    forms = {at: form for at, form in below.forms.items() if at not in paths}
-    forms |= {at: form for at, form in above.forms.items() if at in paths or (at in around and at not in forms)}
-    return Snapshot(leaves, below.uncaptured, kinds, forms)
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:

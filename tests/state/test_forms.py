@@ -13,7 +13,8 @@ import torch
 
 from dora_repro.comparison.leaves import compare
 from dora_repro.state.forms import Form, form_of
-from dora_repro.state.snapshot import Snapshot, overlaid
+from dora_repro.state.overlay import overlaid
+from dora_repro.state.snapshot import Snapshot
 
 
 class Settings(dict):

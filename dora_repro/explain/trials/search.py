@@ -181,7 +181,9 @@ class Search:
             whole = self._objects.get(path)
             key = (path if first in ("rng", "flags") else first, self._role(path))
             groups.setdefault((whole, "object") if whole is not None else key, []).append(path)
-        order = sorted(groups, key=lambda key: likely.index(key[1]) if key[1] in likely else len(likely))
+        # What comes first is preferred; other names of an object last, since a value may do without them.
+        places = {**{role: place for place, role in enumerate(likely)}, "alias": len(likely) + 1}
+        order = sorted(groups, key=lambda key: places.get(key[1], len(likely)))
         return {f"{first}, {role}": tuple(groups[first, role]) for first, role in order}
 
     # --- trials --------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
 from dora_repro.state.objects import Objects
-from dora_repro.state.snapshot import Snapshot, overlaid, run_roots
+from dora_repro.state.overlay import overlaid
+from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Divergence, Trace, first_divergence, first_of_step
 

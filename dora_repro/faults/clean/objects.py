@@ -20,8 +20,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.loop import CacheCounts, MadeInAStep, Scaled, Whitening, cached_weight
-from dora_repro.faults.plain import PER_EPOCH, Training
+from dora_repro.faults.loop import Scaled
+from dora_repro.faults.objects import CacheCounts, MadeInAStep, RemadeBesideAnotherName, Whitening, cached_weight
+from dora_repro.faults.plain import PER_EPOCH, Training, read
 from dora_repro.faults.schedule import Stepped
 
 
@@ -374,3 +375,16 @@ class CacheFilled(CacheCounts):
         super().load(path)
         for step in range(self.steps):
             cached_weight(step)
+
+
+@fault("clean-remade-beside-another-name", verdict="EXACT")
+class RemadeByBothNames(RemadeBesideAnotherName):
+    """load() makes the environment anew, gives its part what it had counted, and has the other name stand for it."""
+
+    def state(self) -> dict:
+        return {**super().state(), "space": vars(self.environment.space)}
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        self.space = self.environment.space
+        vars(self.space).update(read(path)["space"])

@@ -1,0 +1,148 @@
+"""Objects that are made, remade or filled while a run trains, and that loading does not make."""
+
+import functools
+import threading
+
+import torch
+
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import Training
+
+
+@functools.lru_cache
+def cached_weight(step: int) -> float:
+    return 0.1 * step
+
+
+@fault(
+    "cache-counts", verdict="DIFFERENT", step=4, phase="forward", causes=((),), fix="cached_weight(step)  # for each"
+)
+class CacheCounts(Training):
+    """A helper is cached, and how much it has in its cache scales the inputs. The cache lies in C, where nothing can
+    read it or put it back, and it grows with all that a process does: whatever is tried to explain the difference must
+    be tried in a process that has done nothing before."""
+
+    def __init__(self) -> None:
+        cached_weight.cache_clear()
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        cached_weight(self.steps)
+        return super().loss(inputs * (1 + 0.1 * cached_weight.cache_info().currsize), targets)
+
+
+class Whitening:
+    """Inputs less the mean of all that it has seen."""
+
+    def __init__(self) -> None:
+        self.mean, self.seen = torch.zeros(8), 0
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        self.mean += (inputs.mean(0) - self.mean) / self.seen
+        return inputs - self.mean
+
+
+@fault(
+    "made-in-a-step",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("whitening", "whitening/*"),),
+    fix='self.whitening = Whitening(); vars(self.whitening).update(state["whitening"])',
+)
+class MadeInAStep(Training):
+    """What whitens the inputs is made when the first batch comes, and is not saved. After resuming there is no object
+    to load anything into; the next batch makes a new one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whitening: Whitening | None = None
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.whitening is None:
+            self.whitening = Whitening()
+        return super().loss(self.whitening(inputs), targets)
+
+
+@fault(
+    "made-in-optimizer-state",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("optimizer/*/whitening/*",),),
+    fix='self.optimizer.load_state_dict(state["optimizer"])  # with what is in its state, of whatever class',
+)
+class MadeInOptimizerState(Training):
+    """A projector of gradients is made in the optimizer's state, as memory-saving optimizers do. The state is rebuilt
+    from tensors and numbers alone when it is loaded, and the projector is not among them."""
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        weight = self.model[0].weight
+        if not self.steps:  # the optimizer begins with an empty state
+            return super().loss(inputs, targets)
+        kept = self.optimizer.state[weight].setdefault("whitening", Whitening())
+        return super().loss(inputs, targets) + (kept(weight.detach()).mean(0) * weight.mean(0)).sum()
+
+    def load_optimizer(self, state: dict) -> None:
+        for held in state["optimizer"]["state"].values():
+            held.pop("whitening", None)
+        super().load_optimizer(state)
+
+
+class Guarded(Whitening):
+    """The same, for several threads: nothing can copy its lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+@fault(
+    "made-with-a-lock",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=((),),
+    fix='self.whitening = Guarded(); self.whitening.seen = state["seen"]; self.whitening.mean = state["mean"]',
+)
+class MadeWithALock(MadeInAStep):
+    """The same object with a lock in it, which no file and no process but its own can have. It is lost, and cannot be
+    put back to see whether that is why: it can only be named."""
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.whitening is None:
+            self.whitening = Guarded()
+        return super().loss(inputs, targets)
+
+
+class Environment:
+    """Counts what it is asked for, by an object that its user may hold as well."""
+
+    def __init__(self) -> None:
+        self.space = Whitening()
+
+
+@fault(
+    "remade-beside-another-name",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("environment/space/*",),),
+    fix='vars(self.environment.space).update(state["space"])',
+)
+class RemadeBesideAnotherName(Training):
+    """load() makes the environment anew, and what it had counted is lost. The run holds a part of the first one by a
+    name of its own, which no step uses: that the two are now apart has no effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.environment = Environment()
+        self.space = self.environment.space
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(self.environment.space(inputs), targets)
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        self.environment = Environment()
