@@ -53,6 +53,7 @@ class CauseDescriber:
     ) -> None:
         extra = [difference.path for difference in differences if difference.path not in saved]
         self._saved = saved = through_aliases(saved, extra)
+        self._loaded = loaded
         load = sides.resumed_job.load
         if load is None:
             raise ValueError("the resumed side has no checkpoint")
@@ -65,19 +66,19 @@ class CauseDescriber:
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
 
-    def causes(self, found: SearchResult, *, living: bool = True) -> tuple[Cause, ...]:
+    def causes(self, found: SearchResult, *, plain: bool = False) -> tuple[Cause, ...]:
         """One cause for each part of the set that was found.
 
         Args:
             found: what the search found.
-            living: advise on workers that live on, where there are any: the lines can be run, and tell whether it is
-                these.
+            plain: advise on no more than the leaves, where the lines that were advised at first (an object's own
+                state_dict, the generator of workers that live on) were run and did not do.
         """
-        return tuple(self._cause(part, living) for part in found.parts)
+        return tuple(self._cause(part, plain) for part in found.parts)
 
-    def _cause(self, part: Part, living: bool) -> Cause:
+    def _cause(self, part: Part, plain: bool) -> Cause:
         how = self._how(part)
-        advice, restored = self._advice(part, how, living)
+        advice, restored = self._advice(part, how, plain)
         by_library = library_advice(self._libraries, part.name, part.role, part.leaves)
         beside = "" if self._takes_keys or not advice.save else self._keys.beside
         if beside:
@@ -100,14 +101,14 @@ class CauseDescriber:
             advice=tuple(filter(None, sentences)),
         )
 
-    def _advice(self, part: Part, how: str, living: bool) -> tuple[Advice, tuple[str, ...]]:
+    def _advice(self, part: Part, how: str, plain: bool) -> tuple[Advice, tuple[str, ...]]:
         """What to add, with the leaves besides the cause's own that its lines restore."""
         audit, saved = self._save_audit, self._saved
         if part.name == DATA:
             made_of = [path for path in self._data_sources if path in saved and saved[path].role == "data"]
             if made_of:
                 return other_data(made_of, saved.kinds), ()
-            workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if living else None
+            workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if not plain else None
             if workers is not None:
                 return workers[0], workers[1:]
         in_file = all(audit.in_file(path) for path in part.leaves)
@@ -116,7 +117,8 @@ class CauseDescriber:
         if out_of_reach is not None:
             return out_of_reach, ()
         paths, role = self._advised(part)
-        advice = advise(part.name, paths, role, saved, keys=keys, how=how)
+        loaded = self._loaded
+        advice = advise(part.name, paths, role, saved, keys=keys, how=how, loaded=loaded, plain=plain)
         function = self._function_of(part.leaves[0])
         return (in_function(advice, function) if function else advice), ()
 

@@ -263,8 +263,10 @@ def _explained(
     describer = CauseDescriber(saved, loaded, sides, candidates)
     causes = describer.causes(found)
     tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
-    if any(cause.restored for cause in causes) and (tried is None or not tried.restores):
-        causes, tried = describer.causes(found, living=False), None
+    if not found.stopped and (tried is None or not tried.restores):
+        plain = describer.causes(found, plain=True)
+        if Explanation(plain).lines != Explanation(causes).lines:
+            causes, tried = plain, _lines_tried(run_trial, Explanation(plain))
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),

@@ -76,6 +76,8 @@ def advise(
     kinds: Kinds | None = None,
     keys: CheckpointKeys | None = None,
     how: str = "",
+    loaded: Mapping[str, SavedLeaf] | None = None,
+    plain: bool = False,
 ) -> Advice:
     """Say what to add to save and load, so that a cause no longer is one.
 
@@ -88,6 +90,9 @@ def advise(
         kinds: kinds of its containers, by path; by default those of `saved`, where it is a `Snapshot`.
         keys: how code reads the checkpoint, where the values are in it and only the lines of load are missing.
         how: what the audits of saving and of loading say of the leaves: it adds what lines alone would not fix.
+        loaded: the resumed run's state after loading: of a dict that is mostly as it was, only the lost entries are
+            saved.
+        plain: whether to save no more than the leaves, and nothing by the state_dict of an object around them.
     """
     if name in (DATA, ITERATORS):
         saved = saved or {}
@@ -98,7 +103,8 @@ def advise(
     if role == OBJECT:
         return whole_object(LostState(paths, saved, _kinds(saved) if kinds is None else kinds))
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
-    advice = _by_role(LostState(paths, saved, _kinds(saved) if kinds is None else kinds, keys, nothing_there), role)
+    kinds = _kinds(saved) if kinds is None else kinds
+    advice = _by_role(LostState(paths, saved, kinds, keys, nothing_there, loaded, plain), role)
     load = tuple(_declared(line, paths) for line in advice.load)
     by_how = (
         sentence for words, sentence in _BY_HOW if words in how and not _beside_the_point(words, role, paths, how)

@@ -8,8 +8,9 @@ from dora_repro.contracts import Value
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted, without_functions
+from dora_repro.state.forms import Form
 from dora_repro.state.rebuild import VARIABLES
-from dora_repro.state.snapshot import SavedLeaf
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 _STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
 
@@ -49,6 +50,8 @@ class LostState:
         kinds: kinds of the reference's containers at the save.
         keys: how code reads the checkpoint, where it has the leaves' values; None where it lacks them.
         nothing_there: whether the resumed run has nothing of their kind in their place.
+        loaded: the resumed run's state after loading; None where that is not known.
+        plain: whether to save no more than the leaves, and nothing by a state_dict.
     """
 
     paths: tuple[str, ...]
@@ -56,6 +59,13 @@ class LostState:
     kinds: Kinds
     keys: CheckpointKeys | None = None
     nothing_there: bool = False
+    loaded: Mapping[str, SavedLeaf] | None = None
+    plain: bool = False
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        """The forms of what the reference held at the save, by path."""
+        return self.saved.forms if isinstance(self.saved, Snapshot) else {}
 
     @property
     def first(self) -> str:
@@ -108,12 +118,15 @@ def optimizer_of(lost: LostState) -> str:
 
 
 def holder_of(lost: LostState) -> str:
-    """The list or dict that holds all leaves, where there is one; else the first leaf."""
+    """The list or dict that holds all leaves, where there is one; else the first leaf. Objects on the way have their
+    own attributes to be set: what holds them is not it."""
     above = lost.first
     while above := above.rpartition("/")[0]:
         is_container = above in lost.kinds and lost.kinds[above].name != VARIABLES
         if is_container and all(path.startswith(f"{above}/") for path in lost.paths):
             return above
+        if above in lost.forms and above not in lost.kinds:
+            break
     return lost.first
 
 

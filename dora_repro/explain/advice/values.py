@@ -1,5 +1,8 @@
 """Lines of code that save and load what a run holds besides its model: objects with a state_dict, tensors, values."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -15,7 +18,9 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
+from dora_repro.explain.advice.units import class_at, lost_entries, not_assignable, owner_with_state_dict
 from dora_repro.state.rebuild import Kind
+from dora_repro.state.snapshot import Snapshot
 
 _OF_SCHEDULER = frozenset(
     {"last_epoch", "base_lrs", "_last_lr", "_step_count", "T_max", "T_cur", "num_bad_epochs", "cooldown_counter"}
@@ -68,16 +73,61 @@ def value_lines(lost: LostState) -> Advice:
             return state_dict_lines(lost, lost.root if "scaler" in lost.root.lower() else above)
     if names == {"spawned"}:
         return Advice(sentence="Pickle the numpy generator whole: what spawn() gives next is not in its state.")
+    owner = "" if lost.keys or lost.plain else owner_with_state_dict(lost)
+    if owner:
+        return state_dict_lines(lost, owner)
     at = holder_of(lost)
     if keyed_by_objects(lost, at):
         return _by_parameter(lost, at)
     code, key = expression(lost, at), owner_key(lost, at)
     sentence = ""
     if "sampler" in at and names & {"epoch"}:
-        sentence = "Set the epoch before the loader's iterator is made: an iterator's order is fixed then."
-    value = saved_value(lost, lost.first)
-    if at not in lost.paths or isinstance(value, (list, dict, set)):
+        sentence = _epoch_of_sampler(lost)
+    if at not in lost.paths:
+        entries = lost_entries(lost, at)
+        if entries and (lost.keys is None or all(entry in lost.paths for entry in entries)):
+            return _entries(lost, entries)
+    if at not in lost.paths or isinstance(saved_value(lost, lost.first), (list, dict, set)):
         return Advice((f"{key} = copy.deepcopy({code})",), _refilled(lost, at, code, key), sentence)
+    if fixed := not_assignable(lost, lost.paths):
+        return _not_assigned(lost, fixed)
+    return _assigned(lost, sentence)
+
+
+def _entries(lost: LostState, entries: list[str]) -> Advice:
+    """Advise on entries of a dict that is otherwise as it was."""
+    found = []
+    for entry in entries:
+        if entry in lost.saved and not isinstance(saved_value(lost, entry), (list, dict, set)):
+            found.append(_assigned(replace(lost, paths=(entry,)), ""))
+        else:
+            code, key = expression(lost, entry), f"state[{quoted(entry)}]"
+            found.append(Advice((f"{key} = copy.deepcopy({code})",), (f"{code} = copy.deepcopy({key})",)))
+    return Advice(tuple(line for one in found for line in one.save), tuple(line for one in found for line in one.load))
+
+
+def _not_assigned(lost: LostState, fixed: Mapping[str, str]) -> Advice:
+    """Advise on what no line can assign: by its object's state_dict, or in words."""
+    owner = owner_with_state_dict(lost)
+    if owner:
+        return state_dict_lines(lost, owner)
+    listed = ", ".join(f"{expression(lost, path)} is {what}" for path, what in fixed.items())
+    return Advice(sentence=f"{listed}: no line can assign it. Save and restore what it is computed from.")
+
+
+def _epoch_of_sampler(lost: LostState) -> str:
+    """A sentence on a sampler's epoch, with its own way to set it where it has one."""
+    sampler, _, last = lost.first.rpartition("/")
+    kind = class_at(lost, sampler)
+    sentence = "Set the epoch before the loader's iterator is made: an iterator's order is fixed then."
+    if last == "epoch" and callable(getattr(kind, "set_epoch", None)):
+        return f"{sentence} {expression(lost, sampler)}.set_epoch(epoch) does it."
+    return sentence
+
+
+def _assigned(lost: LostState, sentence: str) -> Advice:
+    """Advise on leaves that are assigned, each by itself."""
+    value = saved_value(lost, lost.first)
     pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
     if isinstance(value, torch.Tensor) and not lost.nothing_there:
         return tensor_lines(lost)
@@ -123,7 +173,8 @@ def _by_parameter(lost: LostState, path: str) -> Advice:
 def _refilled(lost: LostState, path: str, code: str, key: str) -> tuple[str, ...]:
     """Lines that refill a container: the same one, since something else may hold it, as a sampler does its order."""
     name = lost.kinds[path].name if path in lost.kinds else type(saved_value(lost, path)).__name__
-    if lost.nothing_there or name not in ("list", "dict", "set"):
+    there = isinstance(lost.loaded, Snapshot) and path in lost.loaded.kinds and lost.loaded.kinds[path].name == name
+    if (lost.nothing_there and not there) or name not in ("list", "dict", "set"):
         return (f"{code} = copy.deepcopy({key})",)
     if name == "list":
         return (f"{code}[:] = copy.deepcopy({key})",)
