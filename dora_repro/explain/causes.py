@@ -226,7 +226,7 @@ def _put_back(trial: Trial, found: SearchResult) -> str:
     everything = frozenset(leaf for leaves in found.candidates.values() for leaf in leaves)
     put = trial.names - BEYOND
     missing = everything - put
-    words = [words for name, words in _PUT_BACK.items() if name in trial.names]
+    words = [words for name, words in _PUT_BACK.items() if name in trial.names.difference(found.base)]
     if put and not missing and len(everything) > 1:
         words.insert(0, "all that was lost")
     elif put and len(missing) < len(put):

@@ -139,6 +139,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 resettable=not suspended(loaded, loaded.uncaptured),
                 objects=objects_lost(saved, loaded),
                 in_hand=_in_hand(sides, candidates, saved),
+                same_batches=_same_batches(sides, discrepancy.divergence),
                 variables=(variable for variable in variables if variable.path not in no_cause),
                 budget=BUDGET - len(tried),
             ).run()
@@ -208,6 +209,20 @@ def _variables(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str, 
         if path.startswith(inside) and path not in positions and difference.kind == "missing":
             if path not in discrepancy.noise and path in saved and saved[path].kept and saved[path].role != "alias":
                 yield difference
+
+
+def _same_batches(sides: Sides, until: Divergence) -> bool:
+    """Whether both sides had the same batches, and had any, up to where they first differ."""
+    seen = False
+    for step in sides.resumed.trace.steps:
+        theirs = sides.reference.trace.step(step.number)
+        if theirs is None or step.number > until.step:
+            continue
+        one, other = ([e.digest for e in each.effects if e.phase.startswith("batch")] for each in (theirs, step))
+        if one != other:
+            return False
+        seen = seen or bool(one)
+    return seen
 
 
 def _in_hand(sides: Sides, candidates: tuple[LeafDifference, ...], saved: Snapshot) -> tuple[str, ...]:

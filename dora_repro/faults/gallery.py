@@ -7,12 +7,12 @@ import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from dora_repro.contracts import Factory, Run
+from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 
-Specimen = TypeVar("Specimen", bound=Run)
+Specimen = TypeVar("Specimen")  # a class of runs, or one whose `__new__` makes a run of another class
 
 # Family -> its module, in the order of the list; each module registers its own.
 FAMILIES = {
@@ -26,6 +26,7 @@ FAMILIES = {
     "position": "position",
     "loop": "loop",
     "objects": "objects",
+    "functions": "functions",
     "saving": "saving",
     "model": "model",
     "buffers": "buffers",
@@ -36,6 +37,7 @@ FAMILIES = {
     "clean_data": "clean.data",
     "clean_models": "clean.models",
     "clean_steps": "clean.steps",
+    "clean_functions": "clean.functions",
 }
 
 
@@ -58,7 +60,7 @@ class Fault:
             matches one of them, and each of them matches a leaf. An empty alternative: no captured state explains the
             difference, and the explanation must say that.
         threads: public reports of the defect, as owner/repository#number.
-        needs: what it cannot run without: `cuda`, `processes`; without it, the fault is skipped.
+        needs: what it cannot run without: `cuda`, `processes`, `greenlet`; without it, the fault is skipped.
     """
 
     name: str
@@ -111,7 +113,7 @@ def fault(
         _REGISTERED[name] = Fault(
             name=name,
             family=_family_of(kind),
-            factory=kind,
+            factory=cast(Factory, kind),
             steps=steps,
             save_at=save_at,
             lesson=" ".join((kind.__doc__ or "").split()),

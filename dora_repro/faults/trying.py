@@ -1,5 +1,6 @@
 """Checks and explains a fault like any run, and compares the result with what is declared beside the fault."""
 
+import importlib.util
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -114,4 +115,7 @@ def missing(needs: str) -> str:
         import torch
 
         return "" if torch.cuda.is_available() else "needs a CUDA device; torch sees none here"
+    if needs == "greenlet":
+        found = importlib.util.find_spec("greenlet") is not None
+        return "" if found else "needs the package 'greenlet': pip install 'dora-repro[stepwise]'"
     return f"needs {needs}, and a check trains in one process" if needs else ""

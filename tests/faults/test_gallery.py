@@ -121,6 +121,7 @@ NO_LINES = {
     "partial-as-complete", "second-resume", "iter-before-load", "loader-edge", "reads-ahead",
     "opt-trainable-shift", "opt-orphaned", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap",
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "compile-rng", "environment-variable",
+    "loop-patience-lost", "loop-fade-in-lost",
 }  # fmt: skip
 # The model must be built otherwise before it is loaded: load_state_dict keeps dtypes, and refuses other shapes.
 NOT_LINES_ALONE = {"peft-dtype", "dora-mag-bf16", "dora-mag-axis"}

@@ -136,6 +136,8 @@ class Search:
         objects: paths of objects that the resumed run lacks: each is put back whole, or not.
         in_hand: those of the differences that are the batch which the run had drawn for its next step: they go with
             the batches.
+        same_batches: whether the resumed run had the reference's batches as far as the two agree: a loop that has begun
+            has drawn some from iterators which cannot be put back, so it is handed these.
         variables: those of the differences' kind that are variables of a loop which begins with the first step after
             loading.
         budget: largest number of trials.
@@ -152,6 +154,7 @@ class Search:
         resettable: bool = True,
         objects: Sequence[str] = (),
         in_hand: Unit = (),
+        same_batches: bool = False,
         variables: Iterable[LeafDifference] = (),
         budget: int = BUDGET,
     ):
@@ -159,6 +162,7 @@ class Search:
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
         self._phase = phase.partition("[")[0]
         self._data = (DATA, *in_hand)
+        self._loop = (LOOP, DATA) if same_batches and streams else (LOOP,)
         self._differences = {difference.path: difference for difference in differences}
         self._variables = {difference.path: difference for difference in variables}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
@@ -268,7 +272,7 @@ class Search:
     ) -> tuple[Unit, ...] | None:
         """Components that restore exact resume with the variables of a loop that has begun; None where none do, or
         where the loop's having begun does so by itself."""
-        self.result.base = (LOOP,)
+        self.result.base = self._loop
         variables = tuple(self._variables)
         for extra in more:
             if self._restores(_all((*extra, *everything, variables))) and not self._restores(_all(extra)):

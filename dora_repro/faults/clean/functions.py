@@ -1,0 +1,40 @@
+"""Local variables of functions that begin anew when a run is resumed, and are no loss."""
+
+from collections.abc import Generator
+
+from dora_repro.faults.functions import NEEDS, InAFunction
+from dora_repro.faults.gallery import fault
+from dora_repro.faults.plain import Training, read
+
+
+@fault("clean-function", verdict="EXACT", steps=16, save_at=8, needs=NEEDS)
+class WholeFunction(InAFunction):
+    """A training in one function resumes by being called again, and reads all it needs. Its variables show it: it
+    began at another epoch, still holds the file that it read, and was told where that lies. None of it is a loss."""
+
+
+@fault("clean-loop-counter", verdict="EXACT")
+class CounterOnTheRun(Training):
+    """The loop is a generator, and what decides when it ends is kept on the run and saved. The generator begins anew
+    after resuming, and takes up where the saved count says."""
+
+    left = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = self.train()
+
+    def train(self) -> Generator[float, None, None]:
+        while self.left:
+            self.left -= 1
+            yield super().step()
+
+    def step(self) -> float:
+        return next(self.loop)
+
+    def state(self) -> dict:
+        return {**super().state(), "left": self.left}
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        self.left = read(path)["left"]
