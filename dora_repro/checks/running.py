@@ -217,7 +217,8 @@ def _report(
         uncaptured=reference.end.uncaptured,
         notes=notes,
         error=resumed.failure["traceback"] if resumed.failure else None,
-        steps_done={"reference": reference.result["step"], "resumed": resumed.result["step"] - save_at},
+        # A side that raised before its first step is at step 0, wherever it was to begin.
+        steps_done={"reference": reference.result["step"], "resumed": max(0, resumed.result["step"] - save_at)},
         seconds={"reference": reference.result["seconds"]["all"], "resumed": resumed.result["seconds"]["all"]},
         environment=resumed.result["environment"],
         reference=reference.trace,

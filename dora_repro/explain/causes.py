@@ -66,6 +66,12 @@ class CauseDescriber:
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
 
+    @property
+    def drawn_since_stored(self) -> dict[str, int]:
+        """Generator -> number of draws from the state that the checkpoint has of it to the save."""
+        apart = {path: found.draws or 0 for path, found in self._save_audit.leaves.items()}
+        return {path: -draws for path, draws in apart.items() if draws < 0}
+
     def causes(self, found: SearchResult, *, plain: bool = False) -> tuple[Cause, ...]:
         """One cause for each part of the set that was found.
 

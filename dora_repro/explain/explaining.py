@@ -1,7 +1,7 @@
 """From two sides that differ to the reason: a search over trials, its result confirmed and described."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from dora_repro.difference import LeafDifference
@@ -290,7 +290,7 @@ def _explained(
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         lines_tried=tried,
-        draws=_draws(session, sides, discrepancy, candidates, found),
+        draws=_draws(session, sides, discrepancy, candidates, found, describer.drawn_since_stored),
         other=found.other,
         harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
     )
@@ -302,9 +302,10 @@ def _draws(
     discrepancy: Discrepancy,
     candidates: tuple[LeafDifference, ...],
     found: SearchResult,
+    stored: Mapping[str, int],
 ) -> tuple[str, ...]:
     """Who drew what the other run did not, where generators or data are behind it."""
     generators = generators_of(candidates, found.names)
     if not generators and not found.names & BEYOND:
         return ()
-    return unmatched_draws(session, sides, max(discrepancy.divergence.step, sides.save_at), generators)
+    return unmatched_draws(session, sides, max(discrepancy.divergence.step, sides.save_at), generators, stored)

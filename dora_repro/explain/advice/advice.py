@@ -139,8 +139,13 @@ def _declared(line: str, paths: Iterable[str]) -> str:
 # (words of the audits, the sentence that they call for)
 _BY_HOW = (
     (
+        "an earlier state is in the checkpoint",
+        "The state that is saved is from before the last draws: with it, load() has to draw what was drawn since, and "
+        "nothing else.",
+    ),
+    (
         "with other values than the run had",
-        "Save after the update and the scheduler's step: the saved values are older.",
+        "Save after all that changes it in a step: what is saved is not what the run had at the save.",
     ),
     (
         "with the values of `",

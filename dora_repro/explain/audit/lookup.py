@@ -7,7 +7,8 @@ value that is wrong in the file from one that is not there.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.explain.audit.checkpoint_index import CheckpointIndex, Form, score, tails
 from dora_repro.state.digest import digest
+from dora_repro.state.draws import draws_between, in_words
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 SAVED, CAST, STALE, MISPLACED, ABSENT = "saved", "cast", "stale", "misplaced", "absent"
@@ -34,18 +36,24 @@ class SaveStatus:
         keys: keys of the file that hold it, the likeliest first.
         dtype: dtype of the file's tensor, where it was cast.
         other: the leaf whose bytes are in its place.
+        draws: of a generator, how many draws the file's state is ahead of the run's; negative where it is an earlier
+            one, None where they are not the same stream or not known to be.
     """
 
     status: str
     keys: tuple[str, ...] = ()
     dtype: str = ""
     other: str = ""
+    draws: int | None = None
 
     def __str__(self) -> str:
         if self.status == SAVED:
             return f"in the checkpoint as `{self.keys[0]}`"
         if self.status == CAST:
             return f"in the checkpoint in another dtype ({self.dtype})"
+        if self.status == STALE and self.draws:
+            which = "an earlier" if self.draws < 0 else "a later"
+            return f"{which} state is in the checkpoint as `{self.keys[0]}` ({in_words(self.draws)})"
         if self.status == STALE:
             return "in the checkpoint with other values than the run had"
         if self.status == MISPLACED:
@@ -151,7 +159,16 @@ class Lookup:
         """A torch generator whose bytes are not in the file: does a state of no other generator have its place?"""
         wanted = (torch.uint8, tuple(state.shape))
         like = [key for key in self._index.digests if self._index.form(key) == wanted]
-        return self._older(leaf, [key for key in like if self._index.digests[key] not in self._by_digest], named)
+        others = {path for path in self._forms if path != leaf.path and self._live[path].role == "generator"}
+        taken = {self._live[path].digest for path in others}
+        found = self._older(leaf, [key for key in like if self._index.digests[key] not in taken], named)
+        if found.status != STALE:
+            return found
+        draws = {key: draws_between(state, stored) for key in found.keys if _is_state(stored := self._index[key])}
+        nearest = sorted((abs(number), key) for key, number in draws.items() if number)
+        if not nearest:
+            return found
+        return replace(found, keys=(nearest[0][1],), draws=draws[nearest[0][1]])
 
     def _generator(self, leaf: SavedLeaf, state: tuple[Value, ...]) -> SaveStatus:
         """A generator of Python's or numpy's."""
@@ -238,6 +255,11 @@ class Lookup:
             if theirs > mine or (theirs == mine and not own and self._live[rival].digest == stored):
                 return False
         return True
+
+
+def _is_state(stored: Value) -> TypeGuard[torch.Tensor]:
+    """Whether a value of the file is a tensor, as torch's generators give their state."""
+    return isinstance(stored, torch.Tensor)
 
 
 def _tail(form: Form, role: str) -> Form:

@@ -4,7 +4,7 @@ Both sides are done once more, up to the first difference, with a log of every d
 several times a step, so one is recorded only where it can say something.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dora_repro.difference import LeafDifference
@@ -17,9 +17,16 @@ from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
 
 FEW = 4  # sentences
+BEFORE = 20  # steps before the save in which the draws since the checkpoint's state are looked for
 
 
-def unmatched_draws(session: Session, sides: Sides, step: int, generators: Sequence[LeafDifference]) -> tuple[str, ...]:
+def unmatched_draws(
+    session: Session,
+    sides: Sides,
+    step: int,
+    generators: Sequence[LeafDifference],
+    stored: Mapping[str, int] | None = None,
+) -> tuple[str, ...]:
     """Say who drew in one run and not in the other, from the save point to a step; a sentence each.
 
     Args:
@@ -27,35 +34,71 @@ def unmatched_draws(session: Session, sides: Sides, step: int, generators: Seque
         sides: the reference and the resumed side.
         step: the last step to do.
         generators: generators whose state differs right after loading.
+        stored: generator -> how many draws before the save the state was taken that the checkpoint has of it.
     """
+    stored = stored or {}
     start = sides.save_at
     reference, resumed = up_to(sides.reference_job, step), up_to(sides.resumed_job, step)
     try:
         theirs = session.repeat("resumed, with its draws logged", replace(resumed, draws=(0, step)))
         ours = None
-        if step > start:
-            ours = session.repeat("reference, with its draws logged", replace(reference, draws=(start + 1, step)))
+        if step > start or stored:
+            begin = max(1, start + 1 - BEFORE) if stored else start + 1
+            ours = session.repeat("reference, with its draws logged", replace(reference, draws=(begin, step)))
     except SideStopped:
         return ()
-    sentences = _while_loading([draw for draw in theirs.draws if draw.where == "load"], generators)
+    before = [draw for draw in ours.draws if _step_of(draw) <= start] if ours is not None else []
+    sentences = _while_loading([draw for draw in theirs.draws if draw.where == "load"], generators, before, stored)
     if ours is not None:
         stepped = [draw for draw in theirs.draws if draw.where != "load"]
-        sentences += [str(draw) for draw in unmatched(ours.draws, stepped)[:FEW]]
+        sentences += [str(draw) for draw in unmatched(ours.draws[len(before) :], stepped)[:FEW]]
     return tuple(dict.fromkeys(sentences))
 
 
-def _while_loading(loading: Sequence[Draw], generators: Sequence[LeafDifference]) -> list[str]:
-    """What `load()` did to the generators: drew from those that are ahead, set the others."""
-    sentences = []
+def _step_of(draw: Draw) -> int:
+    """The step that a draw was in; 0 before any."""
+    number = draw.where.rpartition(" ")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _while_loading(
+    loading: Sequence[Draw],
+    generators: Sequence[LeafDifference],
+    before: Sequence[Draw] = (),
+    stored: Mapping[str, int] | None = None,
+) -> list[str]:
+    """What `load()` did to the generators: drew from those that are ahead, set the others.
+
+    Args:
+        loading: the draws of `load()`.
+        generators: generators whose state differs right after loading.
+        before: the reference's draws in the steps before the save.
+        stored: generator -> number of draws from the state that the checkpoint has of it to the save.
+    """
+    sentences, stored = [], stored or {}
     for generator in generators:
-        if generator.draws and generator.draws > 0:
-            drawn = since_set(loading, generator.path, generator.draws)
-            sentences += [f"{generator.path} was drawn from while loading: {in_words(draw)}" for draw in drawn[:FEW]]
+        since_stored = stored.get(generator.path, 0)
+        from_stored = since_set(before, generator.path, since_stored)
+        drawn = _since_last_set(loading, generator.path)
+        # From one and the same state the reference drew these, and the resumed run what it drew in `load()`: if that
+        # began there, its distance is the difference of the two.
+        if from_stored and generator.draws == sum(draw.draws or 0 for draw in drawn) - since_stored:
+            sentences += [f"{generator.path}, while loading: {draw}" for draw in unmatched(from_stored, drawn)[:FEW]]
+        elif generator.draws and generator.draws > 0:
+            ahead = since_set(loading, generator.path, generator.draws)
+            sentences += [f"{generator.path} was drawn from while loading: {in_words(draw)}" for draw in ahead[:FEW]]
     for generator in generators:
         sets = [draw for draw in loading if draw.generator == generator.path and draw.kind == "set"]
         if sets and not (generator.draws and generator.draws > 0):
             sentences.append(f"{generator.path} was last set while loading{line_of(sets[-1])}")
     return sentences
+
+
+def _since_last_set(entries: Sequence[Draw], generator: str) -> list[Draw]:
+    """The draws from a generator after it was last set."""
+    own = [entry for entry in entries if entry.generator == generator]
+    last = max((index for index, entry in enumerate(own) if entry.kind == "set"), default=-1)
+    return own[last + 1 :]
 
 
 def differing_operator(session: Session, sides: Sides, step: int, transplant: Transplant | None) -> str:

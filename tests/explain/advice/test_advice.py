@@ -334,7 +334,7 @@ def test_the_words_of_the_audits_add_what_lines_do_not_mend():
         ("recast: f32[3] became bf16[3]", "the dtype it was trained in"),
         ("reshaped: f32[3, 1] became f32[1, 3]", "the shapes that it was trained with"),
         ("misplaced: it holds what `optimizer/1.weight/exp_avg` had", "in the same order"),
-        ("in the checkpoint with other values than the run had", "Save after the update"),
+        ("in the checkpoint with other values than the run had", "Save after all that changes it"),
         ("in the checkpoint in another dtype (bf16)", "in its own dtype"),
         ("re-initialised: all zeros", "after the adapter was made"),
     ):

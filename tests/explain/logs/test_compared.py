@@ -132,3 +132,56 @@ def test_the_operator_behind_a_run_that_is_not_deterministic_is_named():
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.explanation.unexplained == "the run itself is not deterministic"
     assert "aten.add.Tensor" in report.explanation.operator and "os.urandom" in report.explanation.operator
+
+
+class Evaluated(runs.Plain):
+    """Its file is made where an epoch ends, before the next iterator; load() evaluates, and that draws."""
+
+    extra = 1
+
+    def __init__(self):
+        super().__init__()
+        self.noise = torch.zeros(2)
+        self.saved = torch.get_rng_state()
+        self.begin()
+
+    def evaluate(self):
+        torch.rand(3)
+
+    def begin(self):
+        self.noise = torch.rand(2)
+
+    def step(self):
+        self.targets = self.targets + self.noise.sum()
+        loss = super().step()
+        self.evaluate()
+        self.saved = torch.get_rng_state()
+        self.begin()
+        return loss
+
+    def save(self, path):
+        super().save(path)
+        state = torch.load(path, weights_only=False) | {"goals": self.targets}
+        torch.save(state | {"rng": state["rng"] | {"torch": self.saved}}, path)
+
+    def load(self, path):
+        super().load(path)
+        state = torch.load(path, weights_only=False)
+        self.targets = state["goals"]
+        torch.set_rng_state(state["rng"]["torch"])
+        for _ in range(self.extra):
+            self.evaluate()
+        self.begin()
+
+
+class NotEvaluated(Evaluated):
+    extra = 0
+
+
+def test_the_draw_that_made_the_distance_is_named_and_not_the_last_one():
+    report = explained(Evaluated)
+    cause = next(cause for cause in report.causes if cause.name == "rng/torch.cpu")
+    assert "an earlier state is in the checkpoint as `rng/torch` (2 draws behind)" in cause.how
+    (sentence,) = [line for line in report.explanation.draws if "while loading" in line]
+    assert "torch.rand(3)" in sentence and "in the resumed run only" in sentence
+    assert check(NotEvaluated, 6, 3, in_process=True).verdict is Verdict.EXACT
