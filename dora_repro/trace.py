@@ -408,6 +408,21 @@ def _first_at_step_end(number: int, expected: Sequence[Effect], actual: Sequence
     return None
 
 
+def _updates_in_order(expected: Sequence[Effect], actual: Sequence[Effect]) -> Sequence[Effect]:
+    """The actual effects with the parameters of each update in the expected order, where they are the same ones.
+
+    An optimizer that was given a set steps its parameters in another order in each process, to the same values.
+    """
+    places = {(effect.phase, effect.leaf): index for index, effect in enumerate(expected)}
+    ordered: list[Effect] = []
+    for phase, block in groupby(actual, attrgetter("phase")):
+        effects = [*block]
+        if phase.partition("[")[0] == "update" and all((phase, effect.leaf) in places for effect in effects):
+            effects.sort(key=lambda effect: places[effect.phase, effect.leaf])
+        ordered += effects
+    return ordered
+
+
 def _in_order(effects: Iterable[Effect], one: Divergence, other: Divergence) -> bool:
     """Whether these effects have the leaf of one divergence before that of the other."""
     order = [(effect.phase, effect.leaf) for effect in effects]
@@ -423,6 +438,7 @@ def _same_output(one: Effect, other: Effect) -> bool:
 
 
 def _first_differing(number: int, expected: Sequence[Effect], actual: Sequence[Effect]) -> Divergence | None:
+    actual = _updates_in_order(expected, actual)
     for one, other in zip(expected, actual, strict=False):
         if one == other or _same_output(one, other):
             continue

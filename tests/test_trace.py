@@ -302,6 +302,24 @@ def test_where_the_order_differs_what_should_have_come_is_missing():
     assert (found.phase, found.leaf, found.kind) == ("schedule", "optimizer/lr", "missing")
 
 
+def test_the_order_of_parameters_in_an_update_is_no_difference_and_their_values_are():
+    from dora_repro.trace import Effect, first_in_step
+
+    def update(*leaves, phase="update", **other):
+        return [Effect(phase, leaf, other.get(leaf, b"1").ljust(2)) for leaf in leaves]
+
+    loss = [Effect("forward", "loss", b"2")]
+    expected = [*loss, *update("a", "b", "c"), *update("a", "b", "c", phase="update[2]")]
+    shuffled = [*loss, *update("c", "a", "b"), *update("b", "c", "a", phase="update[2]")]
+    assert first_in_step(4, expected, shuffled) is None
+    planted = [*loss, *update("c", "a", "b", a=b"9", b=b"9"), *update("b", "c", "a", phase="update[2]")]
+    assert first_in_step(4, expected, planted) == Divergence(4, "update", "a")
+    missing = [*loss, *update("c", "a"), *update("b", "c", "a", phase="update[2]")]
+    found = first_in_step(4, expected, missing)
+    assert (found.phase, found.leaf, found.kind) == ("update", "b", "missing")
+    assert first_in_step(4, expected, [*shuffled, *update("d")]).leaf == "d"
+
+
 # --- a divergence in words
 
 SIZED = LeafDifference("w", differing=3, total=64, max_ulp=2)

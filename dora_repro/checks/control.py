@@ -7,6 +7,7 @@ from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.session import Session
+from dora_repro.state.parameter_order import reordered
 from dora_repro.state.suspended import objects_lost
 from dora_repro.trace import Divergence
 
@@ -66,24 +67,41 @@ def controlled(
     reference = session.repeat("reference, repeated", job)
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)
+    orders: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
         resumed = session.repeat("resumed, repeated", replace(sides.resumed_job, keep=keep))
         pairs.append(("resumed", sides.resumed, resumed))
-        noise = tuple(dict.fromkeys((*noise, *judge.noise_of(sides.resumed, resumed))))
+        orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()
+        if not orders:  # else what differs between the resumed runs is what their orders make of the file
+            noise = tuple(dict.fromkeys((*noise, *judge.noise_of(sides.resumed, resumed))))
         findings = _measured(findings, reference, resumed)
     first_found: Divergence | None = None
     nondeterministic = ""
     for side, first, again in pairs:
         found = judge.repeat_divergence(first, again)
-        if found is None:
+        if found is None or (side == "resumed" and orders):
             continue
         if judge.no_later(found, findings.divergence, sides.reference.trace, sides.save_at):
             nondeterministic = nondeterministic or side
             first_found = first_found or found
         else:
             notes.append(f"not deterministic later on: the {side} side, repeated, first differs at {found}")
-    control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise)
+    if findings.divergence is not None:  # an order that is another one in each process, and does matter
+        differing = _orders_of_sides(sides)
+        noise = tuple(path for path in noise if path not in differing)
+    control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise, orders)
     return Controlled(findings, control, tuple(notes), reference, nondeterministic)
+
+
+def _orders(resumed: Evidence, again: Evidence) -> tuple[str, ...]:
+    """The groups whose parameters a resumed run held in another order when it was repeated."""
+    one, other = resumed.loaded_or_none, again.loaded_or_none
+    return () if one is None or other is None else reordered(one, other)
+
+
+def _orders_of_sides(sides: Sides) -> tuple[str, ...]:
+    loaded = sides.resumed.loaded_or_none
+    return () if loaded is None else reordered(sides.reference.at_save(sides.save_at), loaded)
 
 
 def _measured(findings: judge.Findings, reference: Evidence, resumed: Evidence) -> judge.Findings:

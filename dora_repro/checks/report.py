@@ -40,16 +40,21 @@ class Control:
             repeat.
         divergence: where a repeat first differs from its first run.
         noise: leaves that also differ between two identical runs, and do not count.
+        orders: groups of optimizers whose parameters the resumed side, repeated, held in another order: that it then
+            did other steps counts as a difference from the reference, not as noise.
     """
 
     runs: tuple[str, ...] = ()
     deterministic: bool | None = None
     divergence: Divergence | None = None
     noise: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.runs:
             return "not run"
+        if self.orders and self.deterministic:
+            return f"reference repeated, deterministic; resumed repeated, {' and '.join(self.orders)} in another order"
         sides = f"{' and '.join(self.runs)} repeated"
         if self.deterministic:
             return f"{sides}, deterministic"

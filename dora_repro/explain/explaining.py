@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
@@ -20,6 +21,8 @@ from dora_repro.sides.job import OBJECTS, Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.session import Session
+from dora_repro.state.overlay import overlaid
+from dora_repro.state.parameter_order import reordered
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import objects_lost, position_of, stand_alike, suspended
 from dora_repro.trace import Divergence, first_divergence
@@ -142,6 +145,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 same_batches=_same_batches(sides, discrepancy.divergence),
                 variables=(variable for variable in variables if variable.path not in no_cause),
                 budget=BUDGET - len(tried),
+                orders=reordered(saved, loaded),
             ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)
@@ -175,13 +179,26 @@ def _setup(sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> TrialSet
         steps=sides.resumed_job.steps,
         reference=str(sides.reference.folder),
         resumed=str(sides.resumed.folder),
-        saved=str(at_save / "before.pt"),
+        saved=str(_saved_state(sides, repeat)),
         objects=str(objects) if objects.exists() else None,
         streams=str(repeat.streams) if repeat.streams.exists() else None,
         threads=sides.resumed_job.threads,
         at_end=discrepancy.at_end,
         raised=discrepancy.raised,
     )
+
+
+def _saved_state(sides: Sides, repeat: Evidence) -> Path:
+    """The file of the reference's state at the save, as its repeat has recorded it, in the order of parameters that the
+    checkpoint was written in: a set of them has another one in each process."""
+    path = repeat.folder / f"save-{sides.save_at}" / "before.pt"
+    first, again = sides.reference.at_save(sides.save_at), Snapshot.read(path)
+    orders = reordered(first, again)
+    if not orders:
+        return path
+    ordered = path.with_name("in-order.pt")
+    overlaid(again, first, frozenset(orders)).write(ordered)
+    return ordered
 
 
 def _phase(sides: Sides, discrepancy: Discrepancy) -> str:

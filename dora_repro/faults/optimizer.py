@@ -1,5 +1,6 @@
 """Optimizers that come back as others."""
 
+import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -304,3 +305,34 @@ class OwnMomentum(ConstantRate):
 
     def make_optimizer(self) -> Any:  # a HeavyBall is no optimizer of torch
         return HeavyBall(self.model.parameters())
+
+
+class Unordered(ConstantRate):
+    """A run of many layers, whose parameters come in another order each time, as those of a set do in each process."""
+
+    def unordered(self) -> list[nn.Parameter]:
+        """The parameters as `set(self.model.parameters())` has them, but never twice in one order by chance."""
+        parameters = list(self.model.parameters())
+        random.SystemRandom().shuffle(parameters)
+        return parameters
+
+    def make_model(self) -> Any:
+        layers = (layer for _ in range(12) for layer in (nn.Linear(8, 8, bias=False), nn.Tanh()))
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(3))  # all of one shape: nothing complains
+
+
+@fault(
+    "opt-set-of-parameters",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("optimizer/group.0/params",),),
+    fix="torch.optim.AdamW(self.model.parameters(), lr=1e-2)",
+)
+class SetOfParameters(Unordered):
+    """The parameters are given to the optimizer as a set, which has another order in each process. As long as a run
+    goes on, that changes nothing. A saved optimizer knows its parameters by position alone, so after loading most of
+    them have the moments of another."""
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.unordered(), lr=1e-2)

@@ -206,8 +206,12 @@ def _put_params(
     wanted = list(names)
     if len(wanted) != len(group["params"]) or any(name not in by_name for name in wanted):
         raise ValueError("the run has no module with parameters of these names for it")
-    for position, name in enumerate(wanted):
-        _replace_parameter(optimizer, group, position, by_name[name])
+    # All are taken out before any is put in: one may take the place of another.
+    states = [optimizer.state.pop(old) if old in optimizer.state else None for old in group["params"]]
+    group["params"][:] = [by_name[name] for name in wanted]
+    for parameter, state in zip(group["params"], states, strict=True):
+        if state is not None:
+            optimizer.state[parameter] = state
 
 
 def _replace_parameter(optimizer: Optimizer, group: Group, position: int, parameter: torch.Tensor) -> None:

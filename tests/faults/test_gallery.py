@@ -117,7 +117,7 @@ def on_a_gpu(fault: Fault):
 # time, what raises, and what is no state of the run.
 NO_LINES = {
     "study-persistent-workers", "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
-    "order-of-transformed",
+    "order-of-transformed", "opt-set-of-parameters",
     "partial-as-complete", "second-resume", "iter-before-load", "loader-edge", "reads-ahead",
     "opt-trainable-shift", "opt-orphaned", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap",
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "compile-rng", "environment-variable",

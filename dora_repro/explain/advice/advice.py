@@ -173,6 +173,11 @@ _BY_HOW = (
         "Load after the adapter was made, and make no adapter afterwards: a new one starts from initial values.",
     ),
     ("reset to zeros", "Make the optimizer before its state is loaded, and not again afterwards."),
+    (
+        "in a different order",
+        "A set of parameters, or of names, has another order in each process: give the optimizer a list, as "
+        "model.parameters() is in order.",
+    ),
 )
 
 

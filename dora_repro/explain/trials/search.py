@@ -18,6 +18,7 @@ from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
 from dora_repro.state.objects import around
+from dora_repro.state.parameter_order import optimizer_of
 from dora_repro.state.paths import ends, pattern
 
 BUDGET = 40  # trials
@@ -141,6 +142,8 @@ class Search:
         variables: those of the differences' kind that are variables of a loop which begins with the first step after
             loading.
         budget: largest number of trials.
+        orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
+            order alone restores exact resume, it is the cause, and not the moments.
     """
 
     def __init__(
@@ -157,7 +160,9 @@ class Search:
         same_batches: bool = False,
         variables: Iterable[LeafDifference] = (),
         budget: int = BUDGET,
+        orders: Unit = (),
     ):
+        self._orders = orders
         self._iterators, self._resettable = iterators, resettable
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
         self._phase = phase.partition("[")[0]
@@ -226,11 +231,19 @@ class Search:
         if sufficient is None:
             return
         self._set_parts(sufficient)  # the best so far
-        coarse = minimal(sufficient, lambda some: self._restores(_all(some)))
+        coarse = minimal(self._without_misplaced(sufficient), lambda some: self._restores(_all(some)))
         self._set_parts(coarse)
         self._set_parts(self._refined(coarse))
         self.result.proved = True
         self._try_parts(_all(sufficient))
+
+    def _without_misplaced(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """The units without moments that an order of parameters has misplaced, where putting the order back does."""
+        optimizers = tuple(f"{optimizer_of(path)}/" for path in self._orders if path in _all(units))
+        fewer = tuple(
+            unit for unit in units if not (self._role(unit[0]) == "moment" and unit[0].startswith(optimizers))
+        )
+        return fewer if optimizers and len(fewer) < len(units) and self._restores(_all(fewer)) else units
 
     def _set_parts(self, units: Iterable[Unit]) -> None:
         self.result.parts = tuple(self._part(leaves) for leaves in units)

@@ -30,6 +30,7 @@ from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
 from dora_repro.state.objects import Objects
 from dora_repro.state.overlay import overlaid
+from dora_repro.state.parameter_order import optimizer_of, reordered
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around
 from dora_repro.trace import Divergence, Trace, first_divergence, first_of_step
@@ -158,11 +159,34 @@ class TrialRunner:
         if names & {ITERATORS, LOOP}:
             variables = inside(leaves, self._saved) if LOOP in names else ()
             wrong = restore_around(state, run_roots(run), self._objects, variables)
+        elif self._loaded is None:
+            wrong = state.restore(run_roots(run), sorted(leaves), self._objects)
         else:
-            paths = ("*",) if self._loaded is not None else sorted(leaves)
+            paths = self._in_saved_order(run, state, leaves) or ("*",)
             wrong = state.restore(run_roots(run), paths, self._objects)
         progress.failed = {path: reason for path, reason in wrong.items() if path in leaves}
         return run
+
+    def _in_saved_order(self, run: Run, state: Snapshot, leaves: frozenset[str]) -> list[str]:
+        """Put an order of parameters back that is under trial, with what was loaded by position going along.
+
+        Returns:
+            what is left to be put back: all but the moments, which are as loading in that order gives them; nothing
+            where no order is under trial.
+        """
+        orders = leaves.intersection(reordered(self._saved, self._loaded)) if self._loaded is not None else ()
+        if not orders:
+            return []
+        self._saved.restore(run_roots(run), sorted(orders))
+        inside = tuple(f"{optimizer_of(path)}/" for path in orders)
+        live = Snapshot.capture(run_roots(run))
+        moments = {
+            path
+            for snapshot in (state, live)
+            for path, leaf in snapshot.items()
+            if leaf.role == "moment" and path.startswith(inside) and path not in leaves
+        }
+        return [path for path in dict.fromkeys((*state, *state.forms, *live, *live.forms)) if path not in moments]
 
     def _feeding(self, stack: ExitStack, run: Run, names: frozenset[str]) -> Callable[[int], None]:
         if self._streams is None or not names & {DATA, DRAWS}:

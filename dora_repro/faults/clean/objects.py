@@ -22,6 +22,7 @@ from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.loop import Scaled
 from dora_repro.faults.objects import CacheCounts, MadeInAStep, RemadeBesideAnotherName, Whitening, cached_weight
+from dora_repro.faults.optimizer import Unordered
 from dora_repro.faults.plain import PER_EPOCH, Training, read
 from dora_repro.faults.schedule import Stepped
 
@@ -36,6 +37,15 @@ class AverageSaved(Averaging):
 class HelperCount(Scaled):
     """A helper's module counts its calls and scales the inputs by them. The run saves that count, and sets it when it
     is loaded: a variable of another module is as good a place as any."""
+
+
+@fault("clean-set-of-parameters", verdict="EXACT")
+class SetOfParameters(Unordered):
+    """Plain SGD is given a set of parameters, and steps them in another order in each process. Each is stepped by its
+    own gradient, and there are no moments to go astray."""
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.unordered(), lr=1e-2)
 
 
 @fault("clean-growing-list", verdict="EXACT")

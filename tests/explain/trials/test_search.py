@@ -89,6 +89,22 @@ def test_where_two_sets_suffice_neither_is_called_necessary_and_the_other_is_sho
     assert found.harmless == ("epoch",)  # what restores exact resume as well is not harmless
 
 
+ORDER = "optimizer/group.0/params"
+
+
+def test_an_order_of_parameters_is_the_cause_where_it_restores_the_run_and_not_the_moments_it_misplaced():
+    misplaced = moments("value", ("exp_avg",))
+    differences = [lost(ORDER, "structure"), lost("epoch"), *misplaced]
+    names = [difference.path for difference in misplaced]
+    found = searched(Rule({ORDER}, set(names)), differences, "update", orders=(ORDER,))
+    assert [part.leaves for part in found.parts] == [(ORDER,)] and found.parts[0].necessary is False
+    found = searched(Rule({ORDER, "epoch"}), differences, "update", orders=(ORDER,))
+    assert {part.name for part in found.parts} == {ORDER, "epoch"}
+    # Where the order does not restore it, the moments are looked at as ever.
+    found = searched(Rule(set(names)), differences, "update", orders=(ORDER,))
+    assert found.names == set(names)
+
+
 def test_batches_are_tried_where_all_state_does_not_suffice():
     found = searched(Rule({DATA}), [lost("epoch"), lost("rng/torch.cpu", "generator")], "batch", streams=True)
     assert found.names == {DATA}
