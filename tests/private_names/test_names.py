@@ -96,8 +96,9 @@ def test_every_one_in_these_modules_is_listed(module):
     assert unlisted(source, [name.name for name in module.NAMES]) == OPERATORS[module]
 
 
-# The beginning of names, and no name: `_empty_affine_quantized` is listed.
-OPERATORS = {of_cloudpickle: set(), of_cpython: set(), of_numpy: set(), of_torch: {"_empty"}}
+# The beginning of names, and no name: `_empty_affine_quantized` is listed. Marks that libraries set on tensors.
+MARKS = {"_is_buffer", "_is_hf_initialized"}
+OPERATORS = {of_cloudpickle: set(), of_cpython: set(), of_numpy: set(), of_torch: {"_empty", *MARKS}}
 
 
 def test_one_that_is_not_listed_is_noticed():

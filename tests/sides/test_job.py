@@ -15,6 +15,7 @@ TRANSPLANT = Transplant(
     batches=True,
     draws=True,
     objects=Path("/evidence/save-2/objects.pkl"),
+    begun=True,
     around=Path("/evidence/load.pt"),
 )
 FULL = Job(
