@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.plain import BATCH, PER_EPOCH, Training, samples
+from dora_repro.faults.plain import BATCH, PER_EPOCH, Training, read, rng_state, samples, set_rng_state
 
 
 @fault(
@@ -146,6 +146,51 @@ class Private(Training):
 
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return super().loss(inputs + 0.1 * torch.randn(inputs.shape, generator=self.noise), targets)
+
+
+class Validated(Training):
+    """Validates after each update, which draws (a loader's iterator has a seed), and keeps the generators' state from
+    before that for its file. A resumed run therefore has to validate once before it goes on."""
+
+    validations = 1  # when the file is loaded
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_validation = rng_state()
+
+    def validate(self) -> None:
+        for _ in DataLoader(samples(), BATCH):
+            pass
+
+    def after_update(self) -> None:
+        super().after_update()
+        self.before_validation = rng_state()
+        self.validate()
+
+    def rng_state(self) -> dict:
+        return self.before_validation
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        self.before_validation = read(path)["rng"]
+        set_rng_state(self.before_validation)
+        for _ in range(self.validations):
+            self.validate()
+
+
+@fault(
+    "rng-validated-twice",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("rng/torch.cpu",),),
+    fix="validations = 1  # as many as were done between the saved state and the save",
+)
+class ValidatedTwice(Validated):
+    """The file has the generators' state from before a validation, and a validation draws. Loading does the one that
+    was done since, and another one to see that all is well: the generator is ahead by what that one drew."""
+
+    validations = 2
 
 
 class WithWorkers(Training):

@@ -93,8 +93,8 @@ def other_data(paths: Iterable[str], kinds: Kinds) -> Advice:
     """Advise on batches that are made of other data: the same place in it would not give the same batches."""
     names = _listed(paths, kinds)
     return Advice(
-        sentence=f"The batches are made of other data: make {names} the same when the run is built, or save it "
-        "(state_dict of no loader has it)."
+        sentence=f"The batches are made of other data: make {names} the same when the run is built, or save it, "
+        "and put it back before an iterator is made."
     )
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dora_repro.faults.clean.objects import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
+from dora_repro.faults.random_numbers import Validated
 
 
 @fault("clean-mid-epoch", verdict="EXACT", steps=9, save_at=2)
@@ -25,6 +26,12 @@ class MidEpoch(Training):
 class SkipLater(LoadLater):
     """The same, with the file read when the first step begins, as trainers do it: that step takes three batches from
     the loader. It trains on the last, and nothing is left of the two that it passes over."""
+
+
+@fault("clean-validated-once", verdict="EXACT")
+class ValidatedOnce(Validated):
+    """The file has the generators' state from before a validation that draws, and loading validates: after that the
+    generators are where they were when it was saved."""
 
 
 class Noisy(Dataset):
