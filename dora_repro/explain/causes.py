@@ -86,7 +86,8 @@ class CauseDescriber:
         how = self._how(part)
         advice, restored = self._advice(part, how, plain)
         by_library = library_advice(self._libraries, part.name, part.role, part.leaves)
-        beside = "" if self._takes_keys or not advice.save else self._keys.beside
+        in_state = self._takes_keys or self._function_of(part.leaves[0])  # a function fills a checkpoint of its own
+        beside = "" if in_state or not advice.save else self._keys.beside
         if beside:
             advice = in_place_of_state(advice, MORE)
         further = (*advice.further, _BESIDE if beside else "", *self._in_time(part.name))

@@ -214,6 +214,8 @@ def _candidates(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str,
     for difference in discrepancy.lost:
         path = difference.path
         suspended_there = path in iterators or (difference.kind == "missing" and path.startswith(inside))
+        if difference.kind == "unexpected" and path in discrepancy.set_by_load:
+            continue  # the file that it read, and the like: what the reference never had is not put back as missing
         if path not in discrepancy.noise and not suspended_there and path not in saved.uncaptured:
             yield difference
 

@@ -8,7 +8,10 @@ import dis
 import gc
 import sys
 import types
+from functools import partial
 from typing import Any
+
+import torch
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
@@ -145,9 +148,16 @@ def _read_variables(
 ) -> dict[str, Value]:
     walker.result.objects[path] = holder = Variables(frame, begun)
     local = dict(frame.f_locals)
-    for name, item in local.items():
-        walker.visit(item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
+    # As with a run's attributes: a parameter has the name that its module gives it, whatever else refers to it.
+    for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
+        visit = partial(walker.visit, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
+        walker.later(visit) if issubclass(type(item), torch.Tensor) else visit()
     return local
+
+
+def _rank(value: Value) -> int:
+    kind = type(value)
+    return 0 if issubclass(kind, torch.nn.Module) else 1 if issubclass(kind, torch.optim.Optimizer) else 2
 
 
 def _frame_of(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A training that is one function, checked: its own saving, its local variables, the causes among them."""
 
+import copy
 import gc
 import tempfile
 from pathlib import Path
@@ -138,3 +139,36 @@ def test_the_folder_of_a_run_goes_with_it_and_what_was_saved_stays(tmp_path):
     gc.collect()
     left = set(Path(tempfile.gettempdir()).glob("dora-repro-stepwise-*"))
     assert len(folders - left) >= 1 and (tmp_path / "saved" / "epoch0.pt").exists()
+
+
+def averaged(out):
+    """A copy of the model that follows it, and names for single parameters. The copy is saved, and not loaded."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    first_step = 0
+    if found := sorted(Path(out).glob("*.pt"), key=lambda path: int(path.stem)):
+        state = torch.load(found[-1])
+        model.load_state_dict(state["model"])
+        first_step = state["step"]
+    inputs = torch.randn(4, 3)
+    for step in range(first_step, 6):
+        loss = model(inputs).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for theirs, own in zip(average.parameters(), model.parameters(), strict=True):
+                theirs.lerp_(own, 0.5)
+        state = {"model": model.state_dict(), "average": average.state_dict(), "step": step + 1}
+        torch.save(state, Path(out) / f"{step + 1}.pt")
+
+
+def test_a_lost_average_has_its_line_whatever_else_refers_to_parameters_and_the_file_is_no_loss():
+    report = check(dora_repro.stepwise(averaged, "{out}"), steps=5, save_at=3)
+    assert report.verdict is Verdict.LATENT
+    assert report.comparisons[0].equal, "a loop variable gives a parameter no other name"
+    (loads,) = {line for cause in report.explanation.causes for line in cause.load}
+    assert loads.startswith('average.load_state_dict(state["average"]') and report.explanation.lines_tried.restores
+    assert "rounded" not in str(report)

@@ -102,8 +102,9 @@ class _Audit:
             return words if exact else f"{words}, with other values"
         if again := self._made_anew(path, before, after):
             return again
+        told = after.numel() == 1 or bool((after != after.flatten()[0]).any())  # ones are ones in any dtype
         for narrow, name in _NARROWER.items():
-            wider = before.is_floating_point() and before.dtype.itemsize > narrow.itemsize
+            wider = told and before.is_floating_point() and before.dtype.itemsize > narrow.itemsize
             if wider and digest(before.to(narrow).to(before.dtype)) == new_digest:
                 return f"recast: rounded to {name} and back"
         if before.ndim == 2 and torch.equal(before.T, after):
