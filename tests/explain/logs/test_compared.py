@@ -21,16 +21,14 @@ def names(report):
 class Drawing(runs.Plain):
     """After resuming, one number more is drawn inside each step: no state is lost."""
 
-    resumed = False  # on the class, as a plain value: no state that is captured
-
     def step(self):
-        if Drawing.resumed:
+        if "DRAWS_MORE" in os.environ:  # of the process: no state that is captured
             torch.rand(1)
         return super().step()
 
     def load(self, path):
         super().load(path)
-        Drawing.resumed = True
+        os.environ["DRAWS_MORE"] = "1"
 
 
 def test_a_draw_within_a_step_is_no_lost_state_and_the_line_that_drew_is_named():
@@ -44,13 +42,11 @@ def test_a_draw_within_a_step_is_no_lost_state_and_the_line_that_drew_is_named()
 
 
 class Scaled(runs.Plain):
-    """A number outside of the run's state is another after loading."""
-
-    factor = 1.0
+    """A number outside of all that is captured is another after loading."""
 
     def step(self):
         clean = self.inputs
-        self.inputs = clean * Scaled.factor
+        self.inputs = clean * float(os.environ.get("SCALED_BY", "1"))
         try:
             return super().step()
         finally:
@@ -58,13 +54,13 @@ class Scaled(runs.Plain):
 
     def load(self, path):
         super().load(path)
-        Scaled.factor = 1.5
+        os.environ["SCALED_BY"] = "1.5"
 
 
-def test_a_global_that_is_another_is_no_state_and_the_operator_that_used_it_is_named():
+def test_an_environment_that_is_another_is_no_state_and_the_operator_that_used_it_is_named():
     found = check(Scaled, 6, 3).explanation
     assert found.causes == () and found.unexplained
-    assert "aten.mul.Tensor" in found.operator and "clean * Scaled.factor" in found.operator
+    assert "aten.mul.Tensor" in found.operator and "clean * float(os.environ" in found.operator
 
 
 def test_where_nothing_at_all_is_seen_the_usual_suspects_are_listed():
