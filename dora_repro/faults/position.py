@@ -184,7 +184,7 @@ class LoaderEdge(Training):
     verdict="DIFFERENT",
     step=3,
     phase="batch",
-    causes=(("data/iterators", "position"),),
+    causes=(("data/iterators", "position"), ("position", "batches/after/*")),
     steps=9,
     save_at=2,
     fix="super().load_data(state)  # and generator=self.generator for the loader",

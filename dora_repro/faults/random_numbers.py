@@ -284,14 +284,14 @@ class FusedDropout(nn.Dropout):
     verdict="DIFFERENT",
     step=4,
     phase="forward",
-    causes=((),),
+    causes=(("model/2",),),
     fix="torch._inductor.config.fallback_random = True  # or compile in both runs",
     threads=("pytorch/pytorch#141645",),
 )
 class CompiledAfterLoading(Training):
     """The model is compiled after resuming and was not before. A compiled dropout takes its mask from another stream of
-    random numbers, from the very same state: nothing was lost, and the masks differ. (A layer stands in for torch's
-    compiler here.)"""
+    random numbers, from the very same state: no value was lost, the layer is another one, and the masks differ. (A
+    layer stands in for torch's compiler here.)"""
 
     def load(self, path: str) -> None:
         super().load(path)

@@ -116,11 +116,11 @@ def on_a_gpu(fault: Fault):
 # No line of save or load mends these: the place in the data (another loader does), what is made or drawn at the wrong
 # time, what raises, and what is no state of the run.
 NO_LINES = {
-    "study-persistent-workers", "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
+    "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
     "order-of-transformed", "opt-set-of-parameters",
     "partial-as-complete", "second-resume", "iter-before-load", "loader-edge", "reads-ahead",
     "opt-trainable-shift", "opt-orphaned", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap",
-    "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "compile-rng", "environment-variable",
+    "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "environment-variable",
     "loop-patience-lost", "loop-fade-in-lost",
 }  # fmt: skip
 # The model must be built otherwise before it is loaded: load_state_dict keeps dtypes, and refuses other shapes.
