@@ -7,6 +7,7 @@ otherwise: training had changed it in the reference by the time that it was save
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dora_repro.contracts import Value
 from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.snapshot import Snapshot
 
@@ -37,11 +38,28 @@ class Constant:
         if leaf is None or not _stays(leaf.digest, path, self.resumed_end):
             return False
         if path not in self.saved:
-            return path not in self.start and path not in self.end
+            return path not in self.start and path not in self.end and not self._renamed(path)
+        if _recast(self.saved[path].value, leaf.value):
+            return False
         theirs = self.saved[path].digest
         if self.start.get(path) != theirs or not _stays(theirs, path, self.end):
             return False
         return leaf.role not in _WORKED_WITH and leaf.kept and type(leaf.value) in PLAIN_SCALARS
+
+
+    def _renamed(self, path: str) -> bool:
+        """Whether it is an entry of the saved state under another key, as a file without numbers for keys gives it."""
+        holder, slash, _ = path.rpartition("/")
+        digest = self.loaded[path].digest
+        return bool(slash) and any(
+            leaf.digest == digest and other.rpartition("/")[0] == holder and other not in self.loaded
+            for other, leaf in self.saved.items()
+        )
+
+
+def _recast(saved: Value, loaded: Value) -> bool:
+    """Whether a value came back in another type, as through a file that has fewer of them: nobody marks a resume so."""
+    return saved is not None and loaded is not None and type(saved) is not type(loaded)
 
 
 def _stays(value: bytes, path: str, end: Snapshot) -> bool:

@@ -10,7 +10,7 @@ from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
 from dora_repro.explain.advice.position import living_workers, loaders_of, other_data
-from dora_repro.explain.audit.loaded import audit_load
+from dora_repro.explain.audit.loaded import audit_load, in_place_of
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.confirmation import Confirmation
@@ -53,6 +53,7 @@ class CauseDescriber:
     ) -> None:
         extra = [difference.path for difference in differences if difference.path not in saved]
         self._saved = saved = through_aliases(saved, extra)
+        self._loaded = loaded
         self._loaded = loaded
         load = sides.resumed_job.load
         if load is None:
@@ -192,7 +193,11 @@ class CauseDescriber:
         if part.role == OBJECT:
             form = self._saved.forms.get(part.name)
             what = form.name.rpartition(".")[2] if form is not None else "generator"
+            there = self._loaded.forms.get(part.name)
             loaded = f"the {what} is lost, with all that it holds"
+            if form is not None and there is not None and there.name != form.name:
+                keys = there.with_keys.removeprefix(there.name) != form.with_keys.removeprefix(form.name)
+                loaded = in_place_of(*((there.with_keys, form.with_keys) if keys else (there.name, form.name)))
         in_file = _counted(_in_file(status, len(statuses) == 1) for status in statuses)
         return "; ".join(words for words in (loaded, in_file) if words)
 

@@ -247,6 +247,8 @@ class Round:
                 key = self._make_anew.key(kind, name) if kind is not None else unescaped(name)
             except KeyError:
                 key = unescaped(name)
+            if key in parent:  # of another type, as 2 is beside 2.0: a dict would keep that one
+                del parent[key]
             parent[key] = value
         elif isinstance(parent, (list, deque)):
             if not (name.isdigit() and int(name) == len(parent)):

@@ -61,6 +61,19 @@ class Moves(Run):
         return super().step()
 
 
+class Recast(Run):
+    """Constants that come back through a file without their types: nobody marks a resume so."""
+
+    def __init__(self):
+        super().__init__()
+        self.limit, self.shift, self.table = 3, True, {1.5: 0.5, 2.0: 0.25}
+
+    def load(self, path):
+        super().load(path)
+        self.limit, self.shift = 3.0, 1
+        self.table = {1.5: 0.5, 2: 0.25}
+
+
 def check(kind):
     return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
 
@@ -86,3 +99,10 @@ def test_what_has_an_effect_is_different_whoever_set_it():
 def test_what_a_step_changes_is_no_mark():
     report = check(Moves)
     assert report.verdict is Verdict.LATENT and report.latent == ("first_step",)
+
+
+def test_a_constant_of_another_type_and_a_key_of_another_are_no_marks():
+    report = check(Recast)
+    assert report.verdict is Verdict.LATENT
+    assert {"limit", "shift", "table/2.0", "table/2"} <= set(report.latent)
+    assert {leaf for cause in report.causes for leaf in cause.leaves} >= {"limit", "shift", "table/2.0"}

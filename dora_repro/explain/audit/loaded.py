@@ -54,7 +54,7 @@ class _Audit:
     def _words(self, difference: LeafDifference) -> str:
         path = difference.path
         if difference.kind == "type" and self._differ_in_form(path):
-            return f"{_with_article(difference.actual)} in place of {_with_article(difference.expected)}"
+            return in_place_of(difference.actual, difference.expected)
         was, now = self._saved.get(path), self._loaded.get(path)
         if was is None:
             return _retied(now) if now is not None and now.role == "alias" else "not in the reference"
@@ -216,6 +216,11 @@ def _type(leaf: SavedLeaf) -> str:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
+
+
+def in_place_of(actual: str, expected: str) -> str:
+    """Words for an object that is there in place of one of another form."""
+    return f"{_with_article(actual)} in place of {_with_article(expected)}"
 
 
 def _with_article(name: str) -> str:
