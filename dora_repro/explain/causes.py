@@ -54,7 +54,6 @@ class CauseDescriber:
         extra = [difference.path for difference in differences if difference.path not in saved]
         self._saved = saved = through_aliases(saved, extra)
         self._loaded = loaded
-        self._loaded = loaded
         load = sides.resumed_job.load
         if load is None:
             raise ValueError("the resumed side has no checkpoint")

@@ -223,7 +223,7 @@ class Ahead:
     verdict="DIFFERENT",
     step=4,
     phase="forward",
-    causes=(("data/iterators", "position"),),
+    causes=(("data/iterators", "position"), ("position", "batches/after/*")),
     steps=9,
     fix="super().load_data(state)  # through the wrapper",
 )

@@ -124,9 +124,8 @@ def test_other_batches_are_the_cause_where_the_order_cannot_be_put_back():
     assert report.causes[0].necessary and report.explanation.confirmed
 
 
-@pytest.mark.parametrize("name", ["order-from-global", "reads-ahead"])
-def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_batches(name):
-    fault = gallery.find(name)
+def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_batches():
+    fault = gallery.find("order-from-global")
     report = explained(fault.factory, fault.steps, fault.save_at)
     found = report.explanation
     assert names(report) == {"data/iterators", "position"}
