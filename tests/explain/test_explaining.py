@@ -227,15 +227,13 @@ class Deadly(runs.Forgetful):
     """With the moments put back it kills its own interpreter."""
 
     def step(self):
-        if self.count == 2 and self.optimizer.state and self.resumed:
+        if self.count == 2 and self.optimizer.state and "DEADLY" in os.environ:
             os._exit(9)
         return super().step()
 
-    resumed = False
-
     def load(self, path):
         super().load(path)
-        Deadly.resumed = True  # a plain value on the class is no state that is captured
+        os.environ["DEADLY"] = "1"  # of the process: no state that is captured
 
 
 def test_a_trial_that_takes_its_interpreter_down_is_unresolved():
