@@ -96,11 +96,12 @@ def alive(number: int) -> bool:
         return False
 
 
-def children(number: int) -> list[int]:
+def descendants(number: int) -> list[int]:
+    """What a process started, and what these did: a side is a fork of an interpreter."""
     found = []
     for task in Path(f"/proc/{number}/task").glob("*/children"):
         found += [int(word) for word in task.read_text(encoding="utf-8").split()]
-    return found
+    return [*found, *(other for child in found for other in descendants(child))]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes where Linux lists them")
@@ -119,7 +120,7 @@ def test_ctrl_c_leaves_no_process_no_folder_and_no_half_report(tmp_path):
             assert command.poll() is None and time.monotonic() < limit
             time.sleep(0.05)
         time.sleep(0.5)  # the third step sleeps; the second has been heard of
-        started = children(command.pid)
+        started = descendants(command.pid)
         worker = int(seen.read_text(encoding="utf-8").split()[0])
         assert worker in started and all(alive(number) for number in started)
         command.send_signal(signal.SIGINT)
