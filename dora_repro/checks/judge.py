@@ -13,13 +13,10 @@ from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
 from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Evidence
+from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace, first_divergence, first_memory_divergence, without_late_loading
 from dora_repro.wording import counted
-
-# Roles of leaves that save() must not change. For plain values that the run keeps for itself (a counter of saves), an
-# experiment decides.
-_PROTECTED = frozenset({"parameter", "buffer", "gradient", "moment", "option", "generator", "structure", "flag"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,8 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     forbidden = [
         difference
         for difference in changed
-        if (difference.role in _PROTECTED or difference.total) and not f"{difference.path}/".startswith(made)
+        # Plain values that the run keeps for itself (a counter of saves): an experiment decides.
+        if (difference.role in WORKED_WITH or difference.total) and not f"{difference.path}/".startswith(made)
     ]
     if forbidden:
         divergence = Divergence(save_at, "save", forbidden[0].path, forbidden[0].kind, forbidden[0])
@@ -90,8 +88,8 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     told: tuple[str, ...] = ()
     if loaded is not None and ended is not None:
         constant = Constant(expected.start, saved, reference.end, loaded, ended)
-        told = tuple(d.path for d in end if d.path not in books and constant(d.path))
-        told += tuple(d.path for d in lost if d.path not in told and constant(d.path))
+        differing = dict.fromkeys(difference.path for difference in (*end, *lost))
+        told = tuple(path for path in differing if path not in books and constant(path))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(

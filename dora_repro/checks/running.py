@@ -192,7 +192,7 @@ def _report(
     ignored = tuple(select(request.ignore, at_end))
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
     aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed, findings.set_by_load)
-    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping}
+    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load}
     latent: tuple[str, ...] = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)

@@ -6,13 +6,12 @@ otherwise: training had changed it in the reference by the time that it was save
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from dora_repro.contracts import Value
 from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import Snapshot
-
-# Roles of what a step works with: a difference of these is one, constant or not.
-_WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Constant:
 
     def __call__(self, path: str) -> bool:
         leaf = self.loaded.get(path)
-        if leaf is None or not _stays(leaf.digest, path, self.resumed_end):
-            return False
+        if leaf is None or leaf.role in WORKED_WITH or not _stays(leaf.digest, path, self.resumed_end):
+            return False  # a difference of what a step works with is one, constant or not
         if path not in self.saved:
             return path not in self.start and path not in self.end and not self._renamed(path)
         if _recast(self.saved[path].value, leaf.value):
@@ -44,17 +43,16 @@ class Constant:
         theirs = self.saved[path].digest
         if self.start.get(path) != theirs or not _stays(theirs, path, self.end):
             return False
-        return leaf.role not in _WORKED_WITH and leaf.kept and type(leaf.value) in PLAIN_SCALARS
-
+        return leaf.kept and type(leaf.value) in PLAIN_SCALARS
 
     def _renamed(self, path: str) -> bool:
         """Whether it is an entry of the saved state under another key, as a file without numbers for keys gives it."""
-        holder, slash, _ = path.rpartition("/")
-        digest = self.loaded[path].digest
-        return bool(slash) and any(
-            leaf.digest == digest and other.rpartition("/")[0] == holder and other not in self.loaded
-            for other, leaf in self.saved.items()
-        )
+        return "/" in path and (path.rpartition("/")[0], self.loaded[path].digest) in self._missing
+
+    @cached_property
+    def _missing(self) -> set[tuple[str, bytes]]:
+        """(holder, digest) of each leaf that the resumed run lacks."""
+        return {(at.rpartition("/")[0], leaf.digest) for at, leaf in self.saved.items() if at not in self.loaded}
 
 
 def _recast(saved: Value, loaded: Value) -> bool:

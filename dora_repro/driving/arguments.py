@@ -66,7 +66,8 @@ class Places:
 def changed(
     function: Callable[..., object], args: tuple[Value, ...], kwargs: Mapping[str, Value], changes: Mapping[str, Value]
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
-    """Arguments with some of them changed: parameters of the function by name, else entries of its one configuration.
+    """Arguments with some of them changed: parameters of the function by name, else entries of its one configuration,
+    which is written to: give a copy.
 
     Args:
         function: what they are for.
@@ -78,7 +79,7 @@ def changed(
     Raises:
         BadInput: a name that is neither.
     """
-    args, kwargs = copy.deepcopy(args), dict(copy.deepcopy(kwargs))
+    kwargs = dict(kwargs)
     signature = inspect.signature(function)
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positions = [name for name, one in signature.parameters.items() if one.kind in by_position]

@@ -43,7 +43,7 @@ class Drive:
         except ImportError as error:
             raise MissingExtra("greenlet", "stepwise", "stepwise()") from error
         self._current: Callable[[], Any] = greenlet.getcurrent
-        self.greenlet: Any = greenlet.greenlet(lambda: _ended(call))
+        self.greenlet: Any = greenlet.greenlet(call)
         self.greenlet.gr_context = contextvars.copy_context()
         self._at = at
         self._armed = True
@@ -128,10 +128,6 @@ class Drive:
     def _wait(self) -> None:
         self._armed = False
         self.greenlet.parent.switch()
-
-
-def _ended(call: Callable[[], object]) -> None:
-    call()
 
 
 def _is_training(module: torch.nn.Module) -> bool:

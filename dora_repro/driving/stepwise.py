@@ -76,7 +76,7 @@ class Stepwise:
         self._function, self._args, self._kwargs = function, args, kwargs
         self._at, self._resumed = at, resumed
         places = Places({OUT: str, NEWEST: str})
-        places.fill((args, kwargs))
+        args_there, kwargs_there = places.fill((args, kwargs))
         self._name = getattr(function, "__name__", type(function).__name__)
         if OUT not in places.met:
             raise BadInput(
@@ -84,7 +84,7 @@ class Stepwise:
                 f"as in stepwise({self._name}, {{**config, 'save_path': '{{out}}'}})"
             )
         if isinstance(resumed, Mapping):
-            changed(function, args, kwargs, resumed)  # raises for a name that it does not have
+            changed(function, args_there, kwargs_there, resumed)  # raises for a name that it does not have
 
     def __repr__(self) -> str:
         return f"stepwise({self._name})"
@@ -107,9 +107,9 @@ class Stepwise:
         if callable(self._resumed):
             call = self._resumed
             return self._begun(out, lambda: call(str(out)))
-        args, kwargs = changed(self._function, self._args, self._kwargs, self._resumed or {})
         places = Places({OUT: lambda: str(out), NEWEST: lambda: self._newest(out)})
-        args, kwargs = places.fill((args, kwargs))
+        args, kwargs, changes = places.fill((self._args, self._kwargs, dict(self._resumed or {})))
+        args, kwargs = changed(self._function, args, kwargs, changes)
         return self._begun(out, lambda: self._function(*args, **kwargs))
 
     def _newest(self, out: Path) -> str:
@@ -151,7 +151,6 @@ class StepwiseRun:
             return inside.drive.advance()
         finally:
             inside.written.look(inside.drive.updates)
-            inside.steps += 1
 
     def step(self) -> None:
         """Do one step.
@@ -188,7 +187,6 @@ class _Inside:
 
     def __init__(self, name: str, drive: Drive, out: Path, written: Written):
         self.name, self.drive, self.out, self.written = name, drive, out, written
-        self.steps = 0
 
 
 _INSIDE: "weakref.WeakKeyDictionary[StepwiseRun, _Inside]" = weakref.WeakKeyDictionary()

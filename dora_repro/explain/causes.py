@@ -20,7 +20,7 @@ from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERAT
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
-from dora_repro.state.rebuild import VARIABLES, Kind
+from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.wording import counted
@@ -35,7 +35,6 @@ _BESIDE = (
     "their own beside it."
 )
 _SHOWN = 3  # leaves
-_NO_KIND = Kind("")
 
 
 class CauseDescriber:
@@ -157,7 +156,7 @@ class CauseDescriber:
         parts = path.split("/")
         for count in range(len(parts) - 1, 0, -1):
             holder = "/".join(parts[:count])
-            if self._saved.kinds.get(holder, _NO_KIND).name == VARIABLES:
+            if self._saved.kinds.get(holder, NO_KIND).name == VARIABLES:
                 last = parts[count - 1]
                 place = self._saved.get(f"{holder}/position")
                 if place is None or f"{last}, line " in str(place.value):

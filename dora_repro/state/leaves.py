@@ -10,6 +10,9 @@ from dora_repro.contracts import Value
 from dora_repro.state.assign import Setter
 from dora_repro.state.digest import digest
 
+# Roles of what a step works with; `memory` and `data` are what a run keeps besides.
+WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
+
 
 @dataclass(slots=True)
 class Leaf:

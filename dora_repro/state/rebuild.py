@@ -71,6 +71,9 @@ def _looks_like_id(key: Value) -> bool:
     return type(key) is int and key >= LEAST_ID
 
 
+NO_KIND = Kind("")  # of what is no container, or of which no more is known
+
+
 def _items(container: Any) -> Iterator[Any]:
     """By the base's own method, whatever a subclass overrides."""
     base: Any = next(base for base in (*BUILT, set, frozenset) if isinstance(container, base))

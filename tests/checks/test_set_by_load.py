@@ -61,6 +61,14 @@ class Moves(Run):
         return super().step()
 
 
+class Masks(Run):
+    """load() makes a buffer that no step changes: what a model has is no mark of a resume."""
+
+    def load(self, path):
+        super().load(path)
+        self.model.register_buffer("mask", torch.ones(3), persistent=False)
+
+
 class Recast(Run):
     """Constants that come back through a file without their types: nobody marks a resume so."""
 
@@ -106,3 +114,8 @@ def test_a_constant_of_another_type_and_a_key_of_another_are_no_marks():
     assert report.verdict is Verdict.LATENT
     assert {"limit", "shift", "table/2.0", "table/2"} <= set(report.latent)
     assert {leaf for cause in report.causes for leaf in cause.leaves} >= {"limit", "shift", "table/2.0"}
+
+
+def test_a_buffer_that_only_the_resumed_model_has_is_no_mark():
+    report = check(Masks)
+    assert report.verdict is Verdict.LATENT and report.latent == ("model/mask",)

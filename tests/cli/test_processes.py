@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_no_process_no_folder_and_no_half_report(tmp_path):
         output, errors = command.communicate(timeout=60)
     finally:
         command.kill()
-        command.wait()
+        command.communicate()  # closes its pipes, whatever went wrong
     assert command.returncode == 130, errors.decode()
     said = "\nInterrupted: the reference side was at step 2 of 4. No report was written.\n"
     assert (output, errors.decode()) == (b"", said)

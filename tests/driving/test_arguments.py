@@ -85,7 +85,8 @@ def test_a_name_that_is_neither_is_refused(args):
         changed(train, args, {}, {"from": "x"})
 
 
-def test_what_was_given_is_not_changed():
-    config = {"a": 1}
+def test_the_arguments_themselves_stay_and_the_configuration_is_written_to():
+    config, args, kwargs = {"a": 1}, (3,), {"epochs": 3}
+    changed(collects, args, kwargs, {"epochs": 5})
     changed(train, (config,), {}, {"a": 2})
-    assert config == {"a": 1}
+    assert (args, kwargs) == ((3,), {"epochs": 3}) and config == {"a": 2}

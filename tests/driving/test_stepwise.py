@@ -113,6 +113,17 @@ def finds_by_itself(out):
     train_model(configured(save_path=out), resume_from=found[-1] if found else None)
 
 
+def test_the_arguments_of_a_training_stay_as_they_were_given(tmp_path):
+    config = configured()
+    made = dora_repro.stepwise(train_model, config, resumed={"resume_from": "{newest}", "epochs": 7})
+    run = made()
+    for _ in range(4):
+        run.step()
+    run.save(str(tmp_path / "saved"))
+    made.resume(str(tmp_path / "saved"))
+    assert config == configured()
+
+
 def test_a_function_that_finds_its_checkpoint_by_itself():
     assert check(dora_repro.stepwise(finds_by_itself, "{out}")).verdict is Verdict.EXACT
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from dora_repro.faults.functions import train_epoch
+
 SEEN = []  # a module's variable that the training changes
 
 
@@ -30,6 +32,7 @@ def train_model(config, resume_from=None):
         if "rng" in checkpoint:
             torch.set_rng_state(checkpoint["rng"])
     for epoch in range(start_epoch, config["epochs"]):
+        model.train()
         mean = train_epoch(model, optimizer, loader)
         history.append(mean)
         SEEN.append(epoch) if config.get("counts") else None
@@ -51,18 +54,6 @@ def train_model(config, resume_from=None):
         if patience_left <= 0:
             break
     return history
-
-
-def train_epoch(model, optimizer, loader):
-    model.train()
-    total = 0.0
-    for inputs, targets in loader:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(inputs), targets)
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
-    return total / len(loader)
 
 
 def configured(saves="optimizer best rng", **changes):

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 from dora_repro.state.module_variables import PREFIX
-from dora_repro.state.rebuild import VARIABLES, Kind
+from dora_repro.state.rebuild import NO_KIND, VARIABLES, Kind
 
 Kinds = Mapping[str, Kind]
 """Path -> kind of container (`Snapshot.kinds`), to index lists and dicts. Where there are none, a name that is no
 identifier is taken for an item, and any other for an attribute."""
 
-_NO_KIND = Kind("")
 
 
 def code(path: str, kinds: Kinds) -> str:
@@ -22,7 +21,7 @@ def code(path: str, kinds: Kinds) -> str:
         if not at and part.startswith(PREFIX):
             expression, at = part.removeprefix(PREFIX), part  # a variable of a module
             continue
-        holder = kinds.get(at, _NO_KIND)
+        holder = kinds.get(at, NO_KIND)
         keyed = dict(holder.keyed)
         at = f"{at}/{part}" if at else part
         part = part.replace("~1", "/").replace("~0", "~")
@@ -58,7 +57,7 @@ def without_functions(path: str, kinds: Kinds) -> str:
     at, last = "", ""
     for part in path.split("/"):
         at = f"{at}/{part}" if at else part
-        last = at if kinds.get(at, _NO_KIND).name == VARIABLES else last
+        last = at if kinds.get(at, NO_KIND).name == VARIABLES else last
     return path.removeprefix(f"{last}/") if last else path
 
 

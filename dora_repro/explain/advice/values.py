@@ -19,14 +19,13 @@ from dora_repro.explain.advice.lost_state import (
     state_key,
 )
 from dora_repro.explain.advice.units import class_at, lost_entries, not_assignable, owner_with_state_dict
-from dora_repro.state.rebuild import Kind
+from dora_repro.state.rebuild import NO_KIND
 from dora_repro.state.snapshot import Snapshot
 
 _OF_SCHEDULER = frozenset(
     {"last_epoch", "base_lrs", "_last_lr", "_step_count", "T_max", "T_cur", "num_bad_epochs", "cooldown_counter"}
     | {"total_steps", "lr_lambdas", "milestones", "step_size"}
 )
-_NO_KIND = Kind("")
 _OF_SCALER = frozenset({"growth_tracker", "growth_interval", "growth_factor", "backoff_factor"})
 
 
@@ -40,7 +39,7 @@ def state_dict_lines(lost: LostState, path: str, sentence: str = "") -> Advice:
 def whole_object(lost: LostState) -> Advice:
     """Advise on an object that the resumed run does not have at all: there is nothing to load into."""
     at = lost.first
-    while "/" in at and lost.kinds.get(holder := at.rpartition("/")[0], _NO_KIND).name in ("list", "tuple", "deque"):
+    while "/" in at and lost.kinds.get(holder := at.rpartition("/")[0], NO_KIND).name in ("list", "tuple", "deque"):
         at = holder  # what has no place for it yet
     code, key = dotted_expression(lost, at), state_key(lost, at)
     return Advice(

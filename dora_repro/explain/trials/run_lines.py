@@ -53,6 +53,7 @@ def read_into(
     """
     states: dict[str, Value] = {}
     names = {**_names(run), "path": beside}  # and those that a line makes for the next
+    given = dict(names)
     for file, line in lines.load:
         if file not in states:
             state = _state(load.parent / (file or load.name))
@@ -63,7 +64,8 @@ def read_into(
         variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here
     for holder in _functions(run):
         for name, value in holder.frame.f_locals.items():
-            if names[name] is not value:
+            # Of two functions with a variable of one name, the lines saw the innermost one's.
+            if value is given[name] and names[name] is not value:
                 holder.put(name, names[name])
 
 

@@ -6,8 +6,8 @@ reference's, the set is minimised from the coarse to the fine: components (`opti
 state does not restore exact resume, the reference's batches and the positions of its generators are tried as well: a
 loader's iterator can be seen but not put back. Variables of a training loop that begins with the first resumed step
 (a suspended generator's) are set in a run whose loop has begun: one step is done in it before it gets the resumed run's
-state. Where these do not either, the reference's own iterators are tried: the
-trial's run does all the reference did up to the save, and then gets the resumed run's state around them.
+state. Where these do not either, the reference's own iterators are tried: the trial's run does all the reference did up
+to the save, and then gets the resumed run's state around them.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
+from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.objects import around
 from dora_repro.state.parameter_order import optimizer_of
 from dora_repro.state.paths import ends, pattern
@@ -38,8 +39,6 @@ _LIKELY = {
     "schedule": ("option", "memory"),
     "step_end": ("memory", "generator", "buffer", "parameter"),
 }
-# Roles that a step works with, for the case that other memory does harm when it is put back.
-_WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
 # Roles of leaves that come one per parameter: where all of a kind are lost, they are one loss.
 _BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient"})
 
@@ -261,7 +260,8 @@ class Search:
         everything = tuple(self.result.candidates.values())
         batches_first = self._phase in ("batch", "epoch_end")
         outside = (self._data, (DRAWS,)) if batches_first else ((DRAWS,), self._data)
-        useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in _WORKED_WITH)
+        # For the case that other memory does harm when it is put back.
+        useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in WORKED_WITH)
         more: tuple[tuple[Unit, ...], ...] = ((),)
         if self._streams:
             more += (outside[:1], outside[1:], outside)

@@ -51,6 +51,34 @@ def test_lines_of_load_read_the_checkpoint_and_the_files_beside_it(tmp_path):
 STEPS = 'self.steps = state["steps"]'
 
 
+class Looping(Plain):
+    """Two functions that are half done, each with a variable `best` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop = self.outer()
+        next(self.loop)
+
+    def outer(self):
+        best, waited = 1.5, 2
+        yield from self.inner()
+        yield best, waited
+
+    def inner(self):
+        best = 9.5
+        yield
+        self.steps = best
+
+
+def test_lines_set_variables_of_functions_and_none_that_only_has_the_name(tmp_path):
+    run = Looping()
+    filled = fill(Lines(('state["best"] = best', 'state["waited"] = waited')), run)
+    assert filled == {"best": 9.5, "waited": 2}
+    lines = Lines((), (("", 'best = state["best"]'), ("", 'waited = state["waited"]')))
+    read_into(run, lines, {"best": 4.5, "waited": 7}, tmp_path / "none.pt")
+    assert next(run.loop) == (1.5, 7) and run.steps == 4.5
+
+
 class Components(Plain):
     def components(self):
         return {"net": self.model}
