@@ -38,6 +38,10 @@ class MakeUp:
         self._looked_for: set[int] = set()  # ids of unknown modules of this step
         self.look()
 
+    def let_go(self) -> None:
+        """Keep the run no longer; what was found of its parameters stays."""
+        self._run = None
+
     def look(self) -> None:
         """Walk the run."""
         live = walk(run_roots(self._run))

@@ -149,6 +149,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._hooks.__exit__(*error)
         # Hooks and recorder refer to each other: that circle must not keep a loader's workers waiting.
         self.run = self._memory = None
+        self._made_of.let_go()
 
     def _look_anew(self) -> None:
         """Find the run's parameters, optimizers and their names, since its make-up has changed."""

@@ -1,6 +1,8 @@
 """What the recorder sees of a step, in order of execution, and that looking changes nothing."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -403,3 +405,26 @@ def test_what_a_loader_runs_to_make_a_batch_is_the_batch():
     assert phases(Run()) == ["batch", "forward", "backward", "update", "schedule"]
     assert leaves(Run(), "batch") == ["batch/0", "batch/1"]
     assert "outputs/model" in leaves(Run(), "forward") and len(leaves(Run(), "forward")) == 2
+
+
+def test_a_recorder_that_is_closed_keeps_no_run_alive():
+    """Not even until the next collection: a loader's workers end with their iterator."""
+
+    class Counting:
+        def __init__(self):
+            self.model, self.count = nn.Linear(1, 1), 0
+
+        def step(self):
+            self.count += 1
+
+    gc.disable()
+    try:
+        run = Counting()
+        there = weakref.ref(run)
+        with Recorder(run) as recorder:
+            recorder.step()
+        assert there() is run
+        del run
+        assert there() is None and not recorder.facts()["changed"]
+    finally:
+        gc.enable()
