@@ -204,7 +204,10 @@ def test_many_steps_can_be_cancelled_by_the_keyboard(notebook):
 def test_the_same_actions_with_a_fault_of_the_gallery(notebook):
     lab = Clicks(notebook)
     lab.panel.get_by_text("Settings:").click()
+    before = lab.button("Reset").bounding_box()
     lab.panel.get_by_role("combobox", name="run").select_option("opt-missing")
+    lab.panel.get_by_text("Settings: opt-missing").wait_for()
+    assert lab.button("Reset").bounding_box() == before  # a button that is about to be clicked must not move
     lab.click("Reset")
     lab.says("Nothing is built yet")
     lab.click("Replay")

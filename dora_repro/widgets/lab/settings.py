@@ -78,10 +78,13 @@ class Settings(widgets.Accordion):
         return tuple(part for part, box in self.parts.items() if box.value)
 
     def _changed(self, change: object = None) -> None:
-        """Show what belongs to the run: those of the fault gallery have no options."""
+        """Show what belongs to the run: those of the fault gallery have no options.
+
+        Hidden options keep their room: the buttons below must not move under a click that is on its way.
+        """
         study = self.run.value == STUDY
         for each in self._of_the_study:
-            each.layout.display = "" if study else "none"
+            each.layout.visibility = "visible" if study else "hidden"
         words = [self.run.value]
         if study:
             words.append(f"checkpoint holds {', '.join(self._parts) or 'nothing'}")

@@ -24,7 +24,7 @@ def test_what_a_checkpoint_holds_is_chosen_part_by_part(settings):
 
 def test_a_fault_of_the_gallery_has_no_options_of_the_study(settings):
     settings.run.value = "opt-missing"
-    assert all(each.layout.display == "none" for each in settings._of_the_study)
+    assert all(each.layout.visibility == "hidden" for each in settings._of_the_study)
     assert settings.choices().run == "opt-missing"
 
 
