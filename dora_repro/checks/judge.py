@@ -6,6 +6,7 @@
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dora_repro.alignment import first_divergence, first_memory_divergence, without_late_loading
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
 from dora_repro.checks.set_by_load import Constant
@@ -15,7 +16,7 @@ from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
-from dora_repro.trace import Divergence, Trace, first_divergence, first_memory_divergence, without_late_loading
+from dora_repro.trace import Divergence, Trace
 from dora_repro.wording import counted
 
 

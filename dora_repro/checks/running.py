@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from dora_repro.alignment import first_divergence
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
@@ -21,7 +22,7 @@ from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads
 from dora_repro.state.paths import matching, select
-from dora_repro.trace import Divergence, first_divergence
+from dora_repro.trace import Divergence
 
 
 def run_check(request: Request) -> Report:

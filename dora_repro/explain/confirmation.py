@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dora_repro.alignment import first_divergence
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LOOP
 from dora_repro.explain.trials.worker import TrialSetup, same_leaves
 from dora_repro.sides.evidence import Sides
@@ -11,7 +12,6 @@ from dora_repro.sides.job import Transplant
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session
 from dora_repro.state.paths import few
-from dora_repro.trace import first_divergence
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dora_repro.alignment import first_divergence
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.causes import CauseDescriber, describe_trial, proof
@@ -25,7 +26,7 @@ from dora_repro.state.overlay import overlaid
 from dora_repro.state.parameter_order import reordered
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import objects_lost, position_of, stand_alike, suspended
-from dora_repro.trace import Divergence, first_divergence
+from dora_repro.trace import Divergence
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
 OVERDUE = 2  # trials that may reach their time limit before no more are run

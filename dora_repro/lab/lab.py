@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from dora_repro.alignment import first_divergence
 from dora_repro.checks.judge import wrong_from_the_start
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import compare
@@ -11,7 +12,7 @@ from dora_repro.lab.components import Component, components, fix, generator_draw
 from dora_repro.lab.history import History
 from dora_repro.lab.script import Action, parse
 from dora_repro.sides.side import brief_waits
-from dora_repro.trace import Divergence, first_divergence
+from dora_repro.trace import Divergence
 
 
 class Lab(History):

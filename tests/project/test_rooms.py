@@ -28,6 +28,7 @@ ROOMS = (
     "state",
     "difference",
     "trace",
+    "alignment",
     "recording",
     "comparison",
     "series",
@@ -46,10 +47,10 @@ ROOMS = (
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
 ONLY = {"subject": {"errors", "contracts", "private_names", "wording", "checkpoint"}}
-NEVER = {
-    room: {"subject"}
-    for room in ("checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain")
-}
+INVESTIGATES = frozenset(
+    {"checkpoint", "state", "difference", "trace", "alignment", "recording", "comparison", "sides", "explain"}
+)
+NEVER = {room: {"subject"} for room in INVESTIGATES}
 
 # The one way against the row, open to this module alone, and only inside its functions.
 # A result shows itself when it is printed; importing a check loads no screen.
@@ -73,7 +74,7 @@ FLOORS = (
 )
 
 # The core knows no screen and no model.
-CORE = {"checkpoint", "state", "difference", "trace", "recording", "comparison", "sides", "explain", "checks"}
+CORE = {*INVESTIGATES, "checks"}
 SCREENS_AND_MODELS = {"matplotlib", "ipywidgets", "transformers", "sklearn", "IPython"}
 
 

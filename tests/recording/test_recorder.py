@@ -10,9 +10,9 @@ from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 from torch.utils.data import DataLoader
 
+from dora_repro.alignment import first_divergence
 from dora_repro.recording import Recorder
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.trace import first_divergence
 from tests import runs
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dora_repro.alignment import first_divergence, first_of_step
 from dora_repro.contracts import Factory, Run
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
@@ -33,7 +34,7 @@ from dora_repro.state.overlay import overlaid
 from dora_repro.state.parameter_order import optimizer_of, reordered
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around
-from dora_repro.trace import Divergence, Trace, first_divergence, first_of_step
+from dora_repro.trace import Divergence, Trace
 
 
 @dataclass(frozen=True)
