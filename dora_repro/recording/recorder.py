@@ -6,17 +6,16 @@ follows the last update is `epoch_end`. When the step is over, the trained param
 are digested, and so are those that are not any more what their update made of them (`step_end`).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 import torch
 
 from dora_repro.contracts import Value
 from dora_repro.recording.after_update import AfterUpdate
+from dora_repro.recording.events import Event, Events
 from dora_repro.recording.group_options import GroupOptions
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.make_up import MakeUp
@@ -24,7 +23,7 @@ from dora_repro.recording.memory import Memory
 from dora_repro.state.digest import digest, digest_tensor
 from dora_repro.state.paths import select
 from dora_repro.state.tree import flatten
-from dora_repro.trace import STEP_END, Effect, Step, Trace
+from dora_repro.trace import STEP_END, Step, Trace
 
 Values: TypeAlias = dict[int, dict[str, torch.Tensor]]
 """Step -> path -> value of a parameter."""
@@ -44,21 +43,6 @@ class Steps(Protocol):
         Raises:
             StopIteration: training is over.
         """
-
-
-@dataclass
-class _Event:
-    """Something that happened in a step.
-
-    Attributes:
-        phase: not numbered yet.
-        digests: leaf -> digest.
-        kept: leaf -> value, of the one leaf whose value was asked for.
-    """
-
-    phase: str
-    digests: dict[str, bytes] = field(default_factory=dict)
-    kept: dict[str, Value] = field(default_factory=dict)
 
 
 class Facts(TypedDict):
@@ -121,7 +105,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._hooks = Hooks(
             Listeners(self._on_batch, self._on_output, self._on_loss, self._on_gradients, self._on_update)
         )
-        self._events: list[_Event] = []
+        self._events = Events()
         self._memory: Memory | None = None
         self._options = GroupOptions()
         self._after_update = AfterUpdate()
@@ -185,7 +169,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         finally:
             self._hooks.listening = False
         self._done += 1
-        self._leave_to_the_next()
+        self._events.drop_last_batches(len(self._in_hand()))  # with what was done to them: they are of the next step
         if self._made_of.has_changed():
             self._look_anew()
         self._note_options()
@@ -195,10 +179,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         loss = _as_float(loss)
         if loss is not None and not any("loss" in event.digests for event in self._events):
             self._note(self._event("forward"), "loss", loss)
-        effects = self._finished_effects()
+        self._note_seen()
         self._keep_values()
         inputs = digest(b"".join(self._inputs)) if self._inputs else b""
-        self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, memory.changes(), inputs))
+        effects, changes = self._events.effects(), memory.changes()
+        self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, changes, inputs))
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return True
 
@@ -209,7 +194,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._options.begin(self._made_of.optimizers)
         self._after_update.begin()
         self._number = self._done + 1
-        self._events, self._inputs = [], []
+        self._events, self._inputs = Events(), []
         self._reached.clear()
         self._hooks.asked.clear()
 
@@ -217,15 +202,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Batches that the run was given before its step begins, where it knows of any."""
         in_hand: Callable[[], Sequence[Value]] | None = getattr(self.run, "batches_in_hand", None)
         return in_hand() if callable(in_hand) else ()
-
-    def _leave_to_the_next(self) -> None:
-        """Take out the batches in hand, and what was done with them: they are of the next step."""
-        phases = [event.phase for event in self._events]
-        count = len(self._in_hand())
-        while count and "batch" in phases:
-            last = len(phases) - 1 - phases[::-1].index("batch")
-            del self._events[last:], phases[last:]
-            count -= 1
 
     def _keep_values(self) -> None:
         if not self._wanted:
@@ -238,28 +214,18 @@ class Recorder(AbstractContextManager["Recorder"]):
         else:
             self.values[self._done] = {path: parameter.to("cpu", copy=True) for path, parameter in wanted.items()}
 
-    def _finished_effects(self) -> tuple[Effect, ...]:
-        """The events of the step: those after its last update named `epoch_end`, repeated ones numbered."""
-        updates = [index for index, event in enumerate(self._events) if event.phase == "update"]
-        last_update = updates[-1] if updates else len(self._events)
-        count: Counter[str] = Counter()
-        effects = []
-        for index, event in enumerate(self._events):
-            ends = index > last_update and event.phase not in ("schedule", STEP_END)
-            phase = "epoch_end" if ends else event.phase
+    def _note_seen(self) -> None:
+        """The phases of the step, and the value that was asked for where it was met."""
+        for phase, event in self._events.named():
             self._seen.add(event.phase)
-            count[phase] += 1
-            name = phase if count[phase] == 1 else f"{phase}[{count[phase]}]"
-            effects += [Effect(name, leaf, value) for leaf, value in event.digests.items()]
             for leaf, value in event.kept.items():
-                if self._keep == (self._done, name, leaf):
+                if self._keep == (self._done, phase, leaf):
                     self.kept = value
-        return tuple(effects)
 
     @property
     def reached(self) -> str:
         """The phase that the present step came to, for a step that raised."""
-        return self._events[-1].phase if self._events else "batch"
+        return self._events.last_phase or "batch"
 
     def facts(self) -> Facts:
         """What distinguishes a test from an empty one, so far."""
@@ -272,22 +238,16 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     # --- events --------------------------------------------------------------------------------------------------
 
-    def _event(self, phase: str) -> _Event:
-        """The event to write into: forward calls that follow each other are one, everything else is its own."""
+    def _event(self, phase: str) -> Event:
+        """The event to write into."""
         if phase not in ("update", "schedule"):
             self._after_update.other_work_begins(self._made_of.read)
-        if not (self._events and phase == "forward" == self._events[-1].phase):
-            self._events.append(_Event(phase))
-        return self._events[-1]
+        return self._events.of(phase)
 
-    def _note(self, event: _Event, leaf: str, value: Value) -> bytes | None:
+    def _note(self, event: Event, leaf: str, value: Value) -> bytes | None:
         """Add a value's digest to an event and return it; a leaf named twice in it is numbered, as phases are."""
         read = self._made_of.read.get(id(value))
-        if leaf in event.digests:
-            number = 2
-            while f"{leaf}[{number}]" in event.digests:
-                number += 1
-            leaf = f"{leaf}[{number}]"
+        leaf = event.free_name(leaf)
         try:
             event.digests[leaf] = found = digest(value) if read is None else read()
         except TypeError:  # arrays of Python objects, whose bytes are addresses
@@ -361,8 +321,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         rest = {path: parameter for path, parameter in parameters if path not in seen and id(parameter) in trained}
         if not rest:
             return
-        event = _Event("update")
-        self._events.insert(self._after_last("backward", "update"), event)
+        event = self._events.after_last("update", "backward")
         for path, parameter in rest.items():
             self._note(event, path, parameter)
 
@@ -373,19 +332,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         changed = self._after_update.changed(self._made_of.read, whole=last, also=also)
         early = all(self._after_update.changed_before(path, found) for path, (_, found) in changed.items())
         if changed:
-            place = len(self._events)
-            if early:
-                place = self._after_last("update")
-                place += len(list(takewhile(lambda event: event.phase == "schedule", self._events[place:])))
-            event = _Event(STEP_END)
-            self._events.insert(place, event)
+            event = self._events.at_step_end(early)
             for path, (parameter, _) in changed.items():
                 self._note(event, path, parameter)
-
-    def _after_last(self, *phases: str) -> int:
-        """The place behind the last event of these phases; behind all events where there is none."""
-        places = [index + 1 for index, event in enumerate(self._events) if event.phase in phases]
-        return places[-1] if places else len(self._events)
 
     def _note_options(self) -> None:
         """A `schedule` event after each update, and wherever else the group options have changed."""
