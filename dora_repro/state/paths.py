@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
+from itertools import takewhile
 
 from dora_repro.wording import counted
 
@@ -35,19 +36,26 @@ def select(globs: Iterable[str], paths: Iterable[str]) -> list[str]:
 
 
 def pattern(paths: Iterable[str]) -> str:
-    """What paths have in common, the rest as a star: `optimizer/*/exp_avg`; one path alone as it is."""
+    """What paths have in common, the rest as a star: `optimizer/*/exp_avg`; one path alone as it is.
+
+    The paths are of one kind: their `ends` are the same.
+    """
     several = list(dict.fromkeys(paths))
     if len(several) == 1:
         return several[0]
     first, last = ends(several[0])
-    if not first:
-        return "*" if last == "*" else f"*.{last}"
+    head = _shared_parents(several) or first
+    slash = "/" if head else ""
     if last == "*":
-        return f"{first}/*"
-    if all("." in path.rpartition("/")[2] for path in several):
-        heads = {path.rpartition("/")[0] for path in several}
-        return f"{heads.pop() if len(heads) == 1 else first}/*.{last}"
-    return f"{first}/*/{last}" if any(path.count("/") > 1 for path in several) else f"{first}/*.{last}"
+        return f"{head}{slash}*"
+    *closer, widest = (f"{head}{slash}{star}{last}" for star in ("*/", "*.", "*"))
+    return next((glob for glob in closer if len(matching(glob, several)) == len(several)), widest)
+
+
+def _shared_parents(paths: Iterable[str]) -> str:
+    """The path that all of these lie below, as deep as there is one; empty where there is none."""
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*(path.split("/")[:-1] for path in paths), strict=False))
+    return "/".join(names[0] for names in shared)
 
 
 def few(paths: Iterable[str], limit: int = 3) -> str:
