@@ -216,16 +216,23 @@ class Interpreters(AbstractContextManager["Interpreters"]):
     Args:
         preload: modules to import, besides the kit's own.
         environment: environment variables besides those of this process.
+        libraries: modules to import likewise, as long as that leaves an interpreter that may be forked.
 
     Attributes:
         preload: as given.
+        libraries: as given; empty after an interpreter that had imported them could not be forked.
         later: number of sides to be run after those of the present check.
     """
 
     _READY = 2
 
-    def __init__(self, preload: tuple[str, ...] = (), environment: Mapping[str, str] | None = None):
-        self.preload, self._environment = preload, environment or {}
+    def __init__(
+        self,
+        preload: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        libraries: tuple[str, ...] = (),
+    ):
+        self.preload, self.libraries, self._environment = preload, libraries, environment or {}
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self._waiting: list[Interpreter] = []  # the one that has waited longest first
         self._expected = self._made = self._working = self._spent = self.later = 0
@@ -243,7 +250,8 @@ class Interpreters(AbstractContextManager["Interpreters"]):
             self._start()
 
     def _start(self) -> None:
-        self._waiting.append(Interpreter(self._made, self._new_folder(), self.preload, self._environment))
+        modules = (*self.preload, *self.libraries)
+        self._waiting.append(Interpreter(self._made, self._new_folder(), modules, self._environment))
 
     def _new_folder(self) -> Path:
         folder = self._folder / f"process-{self._made}"
@@ -283,6 +291,7 @@ class Interpreters(AbstractContextManager["Interpreters"]):
         try:
             forks = interpreter.forks()
             if forks is None:
+                self.libraries = ()  # one of them may have started a thread: the next interpreter is better forked
                 return SideProcess(interpreter, interpreter.folder, interpreter.number)
             folder = self._new_folder()
             process = SideProcess(forks.fork(folder), folder, interpreter.number)

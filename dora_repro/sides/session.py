@@ -11,6 +11,7 @@ from typing import Any
 
 from dora_repro.contracts import Factory
 from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.imports import imported_libraries
 from dora_repro.sides.interpreters import Interpreters
 from dora_repro.sides.job import Job
 from dora_repro.sides.pickling import pickled
@@ -61,7 +62,8 @@ class Session(AbstractContextManager):
         if in_process:
             self._stack.enter_context(brief_waits())
         elif interpreters is None:
-            self._interpreters = self._stack.enter_context(Interpreters(preload))
+            libraries = imported_libraries(self._pickled)
+            self._interpreters = self._stack.enter_context(Interpreters(preload, libraries=libraries))
         self._repeats: dict[Job, Evidence] = {}
         self._interpreter_of: dict[Path, int] = {}  # folder of a side -> the interpreter that it was forked from
 
@@ -81,7 +83,7 @@ class Session(AbstractContextManager):
             RuntimeError: the sides run in this interpreter.
         """
         before = self._others()
-        with Interpreters(before.preload, variables) as self._interpreters:
+        with Interpreters(before.preload, variables, before.libraries) as self._interpreters:
             try:
                 self.expect(2)
                 yield
