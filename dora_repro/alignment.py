@@ -3,6 +3,7 @@
 What a loader reads ahead, and what a `load()` that waits for the first step does at its beginning, is no difference.
 """
 
+import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from itertools import groupby, takewhile
 from operator import attrgetter
 
 from dora_repro.trace import STEP_END, Divergence, Effect, Step, Trace
+
+_NUMBER = re.compile(r"\[\d+\]$")
 
 
 def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergence | None:
@@ -56,7 +59,21 @@ def without_late_loading(expected: Trace, actual: Trace, step: Step) -> Sequence
     if step.number != actual.steps[0].number:
         return step.effects
     effects = _without_late_options(expected.step(step.number - 1), step.effects)
-    return _without_skipped_batches(expected.step(step.number), effects)
+    theirs = expected.step(step.number)
+    return effects if theirs is None else _without_skipped(theirs.effects, effects, _prepared(expected, actual))
+
+
+def recorded_as(expected: Trace, actual: Trace, divergence: Divergence) -> tuple[str, str]:
+    """The phase and leaf by which the second run recorded what differs first: what it did at its beginning to load or
+    to pass over batches was not counted, and moves the numbers of phases."""
+    found = divergence.phase, divergence.leaf
+    step = actual.step(divergence.step)
+    if step is None:
+        return found
+    effects = without_late_loading(expected, actual, step)
+    recorded = step.effects[len(step.effects) - len(effects) :]
+    names = {(ours.phase, ours.leaf): (own.phase, own.leaf) for ours, own in zip(effects, recorded, strict=True)}
+    return names.get(found, found)
 
 
 def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
@@ -69,24 +86,64 @@ def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Seq
     return _renumbered(effects[len(early) :], "schedule", 1)
 
 
-def _without_skipped_batches(theirs: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
+def _without_skipped(
+    theirs: Sequence[Effect], effects: Sequence[Effect], prepared: Container[str]
+) -> Sequence[Effect]:
     """The effects without the batches that come before those of the other run's step, if these are equal.
 
-    Nothing worked on them, and what reading them did to generators and positions shows in what comes after.
+    Nothing worked on them but modules that prepare data, and what reading them did to generators and positions shows in
+    what comes after.
     """
-    if theirs is None:
-        return effects
-    expected, read = _first_batches(theirs.effects), _first_batches(effects)
-    skipped = len(read) - len(expected)
-    if skipped <= 0 or read[skipped:] != expected:
-        return effects
-    return _renumbered(effects[sum(map(len, read[:skipped])) :], "batch", skipped)
+    expected, read = _read_first(theirs, prepared), _read_first(effects, prepared)
+    if (skipped := _surplus(expected, read)) is None:  # equal batches of which other data was made, perhaps
+        batches = [index for index, (leaf, _) in enumerate(read) if _of_loader(leaf)]
+        handed_out = [one for one in expected if _of_loader(one[0])]
+        surplus = _surplus(handed_out, [read[index] for index in batches]) if handed_out else None
+        skipped = None if surplus is None else batches[surplus]
+    return _without_first(effects, skipped) if skipped else effects
 
 
-def _first_batches(effects: Iterable[Effect]) -> list[list[tuple[str, bytes]]]:
-    """The leaves and digests of each batch that a step begins with."""
-    batches = takewhile(lambda effect: effect.phase.partition("[")[0] == "batch", effects)
-    return [[(effect.leaf, effect.digest) for effect in batch] for _, batch in groupby(batches, attrgetter("phase"))]
+def _surplus(expected: Sequence[object], read: Sequence[object]) -> int | None:
+    """How many come before those that are expected; None where others than these follow."""
+    more = len(read) - len(expected)
+    return more if more >= 0 and read[more:] == expected else None
+
+
+def _read_first(effects: Iterable[Effect], prepared: Container[str]) -> list[tuple[str, bytes]]:
+    """What a step begins with: batches and what prepares them, each with its digest; modules are known by what they
+    return, since one that an iterator holds has a path only once the iterator was begun."""
+    first = takewhile(lambda effect: _is_read(effect.leaf, prepared), effects)
+    return [(effect.leaf if _of_loader(effect.leaf) else "outputs", effect.digest) for effect in first]
+
+
+def _is_read(leaf: str, prepared: Container[str]) -> bool:
+    """Whether a leaf is of a batch, or of what a module made of one that only prepares data."""
+    return _of_loader(leaf) or _unnumbered(leaf) in prepared
+
+
+def _prepared(*traces: Trace) -> frozenset[str]:
+    """Leaves of the modules that only prepare data, in any step of the traces."""
+    return frozenset(leaf for trace in traces for step in trace.steps for leaf in step.prepared)
+
+
+def _unnumbered(name: str) -> str:
+    """A name without the number that it has where it is repeated: `outputs/scale` of `outputs/scale[2]`."""
+    return _NUMBER.sub("", name)
+
+
+def _without_first(effects: Sequence[Effect], count: int) -> tuple[Effect, ...]:
+    """The effects but the first, named as if these had not been there."""
+    gone, kept = effects[:count], effects[count:]
+    begun = kept[0].phase if kept and kept[0].phase == gone[-1].phase else ""
+    whole = dict.fromkeys(effect.phase for effect in gone if effect.phase != begun)
+    phases = Counter(map(_unnumbered, whole))
+    leaves = Counter(_unnumbered(effect.leaf) for effect in gone if effect.phase == begun)
+    for phase, less in phases.items():
+        kept = _renumbered(kept, phase, less)
+    rest = len(list(takewhile(lambda effect: effect.phase == begun, effects[count:])))
+    for leaf, less in leaves.items():
+        kept = [*(replace(effect, leaf=_renamed(effect.leaf, leaf, less)) for effect in kept[:rest]), *kept[rest:]]
+    return tuple(kept)
 
 
 def _renumbered(effects: Iterable[Effect], phase: str, less: int) -> tuple[Effect, ...]:
@@ -105,7 +162,8 @@ def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bo
     """The first differing effect of one step of two traces; None where all are equal, or one of them lacks the step.
 
     What a loader hands out is an effect where a step uses it. Where all that a step's modules were given is equal,
-    batches that the other run was handed in another step (a loader or a thread looks ahead) are no difference.
+    batches that the other run was handed in another step (a loader or a thread looks ahead), and what modules that
+    train nothing made of them, are no difference.
 
     Args:
         expected: the first run.
@@ -118,11 +176,14 @@ def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bo
         return None
     theirs, ours = one.effects, without_late_loading(expected, actual, other)
     found = first_in_step(number, theirs, ours)
-    if found is None or not _of_loader(found.leaf) or not one.inputs or one.inputs != other.inputs:
+    if found is None or not one.inputs or one.inputs != other.inputs:
+        return found
+    prepared = _prepared(expected, actual)
+    if not _is_read(found.leaf, prepared):
         return found
     if not unfinished and not _same_data(expected, actual):
         return found
-    return first_in_step(number, _without_batches(theirs), _without_batches(ours))
+    return first_in_step(number, _without_read(theirs, prepared), _without_read(ours, prepared))
 
 
 def _of_loader(leaf: str) -> bool:
@@ -147,15 +208,15 @@ def _handed_out(steps: Iterable[Step]) -> set[tuple[tuple[str, bytes], ...]]:
     return found
 
 
-def _without_batches(effects: Iterable[Effect]) -> list[Effect]:
-    """The effects without what loaders handed out; phases are numbered anew, and forward calls between which only a
-    batch came are one phase."""
+def _without_read(effects: Iterable[Effect], prepared: Container[str]) -> list[Effect]:
+    """The effects without what loaders handed out, and what prepared it; phases are numbered anew, and forward calls
+    between which only a batch came are one phase."""
     kept: list[Effect] = []
     count: Counter[str] = Counter()
     before = ""
     for phase, event in groupby(effects, attrgetter("phase")):
-        found = list(event)
-        if _of_loader(found[0].leaf):
+        found = [effect for effect in event if not _is_read(effect.leaf, prepared)]
+        if not found:
             continue
         name = phase.partition("[")[0]
         if not name == before == "forward":

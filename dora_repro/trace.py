@@ -47,7 +47,9 @@ class Step:
         learning_rates: the learning rate of each parameter group, at the end of the step.
         effects: what the step did, in order of execution.
         memory: digests of the memory that changed in this step, by path; None for what is gone.
-        inputs: a digest of all that outermost modules were given, in order; empty where none was called.
+        inputs: a digest of all that outermost modules were given, in order, but for those that prepare data; empty
+            where none was called.
+        prepared: leaves of what modules returned that only prepare data for those that train.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Step:
     effects: tuple[Effect, ...]
     memory: dict[str, bytes | None]
     inputs: bytes = b""
+    prepared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ def _step_to_json(step: Step) -> dict[str, Json]:
         "effects": [[effect.phase, effect.leaf, effect.digest.hex()] for effect in step.effects],
         "memory": {path: None if value is None else value.hex() for path, value in step.memory.items()},
         "inputs": step.inputs.hex(),
+        "prepared": list(step.prepared),
     }
 
 
@@ -208,6 +212,7 @@ def _step_from_json(line: dict[str, Any]) -> Step:
         effects=tuple(_effect(*fields) for fields in line["effects"]),
         memory={path: None if value is None else bytes.fromhex(value) for path, value in line["memory"].items()},
         inputs=bytes.fromhex(line["inputs"]),
+        prepared=tuple(_exactly(str, leaf) for leaf in line.get("prepared", ())),
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from dora_repro.alignment import recorded_as
 from dora_repro.checks import judge
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
@@ -69,7 +70,8 @@ def controlled(
     noise = judge.noise_of(sides.reference, reference)
     orders: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
-        resumed = session.repeat("resumed, repeated", replace(sides.resumed_job, keep=keep))
+        job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides))
+        resumed = session.repeat("resumed, repeated", job)
         pairs.append(("resumed", sides.resumed, resumed))
         orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()
         if not orders:  # else what differs between the resumed runs is what their orders make of the file
@@ -118,6 +120,15 @@ def _value_wanted(divergence: Divergence | None) -> tuple[int, str, str] | None:
     if divergence is None or divergence.difference is not None or divergence.kind != "value":
         return None
     return divergence.step, divergence.phase, divergence.leaf
+
+
+def _of_resumed(
+    keep: tuple[int, str, str] | None, findings: judge.Findings, sides: Sides
+) -> tuple[int, str, str] | None:
+    """The same, by the names that the resumed side recorded it under."""
+    if keep is None or findings.divergence is None:
+        return None
+    return keep[0], *recorded_as(sides.reference.trace, sides.resumed.trace, findings.divergence)
 
 
 def _compare_without_saving(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from dora_repro.faults.gallery import fault
@@ -233,3 +234,55 @@ class ReadsAhead(OrderFromGlobal):
 
     def make_loader(self) -> Any:
         return Ahead(super().make_loader())
+
+
+class Scale(nn.Module):
+    """A transform, which as all of torchvision's is a module."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs - 0.5) / 2
+
+
+class ScaledBatches:
+    """A loader whose batches are scaled when they are taken."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader, self.scale = loader, Scale()
+
+    def __iter__(self) -> Iterator[Sequence[torch.Tensor]]:
+        for inputs, targets in self.loader:
+            yield self.scale(inputs), targets
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+@fault(
+    "skip-one-too-many",
+    verdict="DIFFERENT",
+    step=3,
+    phase="batch",
+    causes=(("data/batches", "skip"),),
+    steps=9,
+    save_at=2,
+    fix='self.skip = state["data"]["position"]  # and not one more',
+)
+class SkipOneTooMany(Training):
+    """The first step after resuming begins the epoch's order anew and passes over one batch more than was used, as
+    `next()` is called to look what kind of batch the loader gives. One batch is never trained in this epoch, and no
+    error says so."""
+
+    skip = 0
+
+    def make_loader(self) -> Any:
+        return ScaledBatches(super().make_loader())
+
+    def load_data(self, state: dict) -> None:
+        self.generator.set_state(state["data"]["before_epoch"])
+        self.skip = state["data"]["position"] + 1
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        while self.skip:
+            super().next_batch()
+            self.skip -= 1
+        return super().next_batch()

@@ -20,6 +20,7 @@ from dora_repro.recording.group_options import GroupOptions
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory
+from dora_repro.recording.preparing import Preparing
 from dora_repro.state.digest import digest, digest_tensor
 from dora_repro.state.paths import select
 from dora_repro.state.tree import flatten
@@ -110,7 +111,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._options = GroupOptions()
         self._after_update = AfterUpdate()
         self._reached: set[int] = set()  # ids of the parameters that a gradient reached in this step
-        self._inputs: list[bytes] = []  # digests of what outermost modules were given in this step
+        self._preparing = Preparing()
         self._trained: dict[str, int] = {}  # path -> number of elements of what was trained in any step
         self._seen: set[str] = set()
         self._gradients: bool | None = None  # whether any gradient was not zero; None where none was seen
@@ -181,9 +182,8 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._note(self._event("forward"), "loss", loss)
         self._note_seen()
         self._keep_values()
-        inputs = digest(b"".join(self._inputs)) if self._inputs else b""
-        effects, changes = self._events.effects(), memory.changes()
-        self.trace.steps.append(Step(self._done, loss, self._learning_rates(), effects, changes, inputs))
+        rates, effects, changes = self._learning_rates(), self._events.effects(), memory.changes()
+        self.trace.steps.append(Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained)))
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return True
 
@@ -194,7 +194,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._options.begin(self._made_of.optimizers)
         self._after_update.begin()
         self._number = self._done + 1
-        self._events, self._inputs = Events(), []
+        self._events = Events()
+        self._preparing.begin_step()
         self._reached.clear()
         self._hooks.asked.clear()
 
@@ -258,6 +259,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _on_batch(self, batch: Value) -> None:
         self._note_options()
+        self._preparing.batch()
         event = self._event("batch")
         for path, value in flatten(batch):
             self._note(event, f"batch{path}", value)
@@ -267,11 +269,11 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._look_anew()
             self._options.met(self._made_of.optimizers)
         self._note_options()
-        self._inputs += _digests(given)
         event = self._event("forward")
         name = self._made_of.name_of(module)
-        for path, value in flatten(output):
-            self._note(event, f"outputs/{name}{path}", value)
+        noted = ((f"outputs/{name}{path}", value) for path, value in flatten(output))
+        returned = {leaf: self._note(event, leaf, value) or b"" for leaf, value in noted}
+        self._preparing.called(module, _digests(given), returned)
 
     def _on_loss(self, loss: Value) -> None:
         self._note_options()

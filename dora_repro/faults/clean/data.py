@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dora_repro.faults.clean.objects import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
+from dora_repro.faults.position import ScaledBatches
 from dora_repro.faults.random_numbers import Validated
 
 
@@ -285,3 +286,13 @@ class TransformedByModule(SkipLater):
 
     def make_loader(self) -> DataLoader:
         return DataLoader(Transformed(), batch_size=BATCH, shuffle=True, generator=self.generator)
+
+
+@fault("clean-skip-scaled", verdict="EXACT", steps=9, save_at=2)
+class SkipScaled(SkipLater):
+    """Batches are passed over through a generator that scales them, by a module. In the first step after resuming that
+    module is called three times, and what it makes of two batches is thrown away: the model is given what it would
+    have been."""
+
+    def make_loader(self) -> Any:
+        return ScaledBatches(super().make_loader())

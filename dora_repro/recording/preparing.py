@@ -1,0 +1,101 @@
+"""What the training of a step consumes: all that its modules were given, but for those that only prepare data.
+
+A transform that is a module, called outside its loader, or a frozen encoder whose outputs the model gets: neither
+trains anything, and each is called before the model works on the batch. A step that passes over batches calls them
+more often; what the model is given is the same.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from dora_repro.state.digest import digest
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of an outermost module.
+
+    Attributes:
+        leaves: what it returned goes by these names.
+        given: digests of what it was given.
+        made: digests of what it returned.
+        parameters: ids of its parameters.
+    """
+
+    leaves: tuple[str, ...]
+    given: tuple[bytes, ...]
+    made: frozenset[bytes]
+    parameters: frozenset[int]
+
+    def trains(self, trained: Container[int]) -> bool:
+        return any(key in trained for key in self.parameters)
+
+
+class Preparing:
+    """The calls of outermost modules in the present step."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call | None] = []  # None where a loader handed out a batch
+        self._known: set[str] = set()  # leaves of modules that were seen to prepare what others train on
+
+    def begin_step(self) -> None:
+        """Forget the calls of the last step."""
+        self._calls = []
+
+    def batch(self) -> None:
+        """A loader has handed out a batch."""
+        self._calls.append(None)
+
+    def called(self, module: nn.Module, given: Iterable[bytes], returned: dict[str, bytes]) -> None:
+        """An outermost module has returned.
+
+        Args:
+            module: the module.
+            given: digests of what it was given.
+            returned: digests of what it returned, by leaf.
+        """
+        parameters = frozenset(map(id, module.parameters()))
+        self._calls.append(_Call(tuple(returned), tuple(given), frozenset(returned.values()), parameters))
+
+    def finished(self, trained: Container[int]) -> tuple[bytes, tuple[str, ...]]:
+        """A digest of all that was consumed (empty where nothing was), and the leaves of what only prepared it.
+
+        Args:
+            trained: ids of the parameters that this step may train.
+        """
+        preparing = self._preparing(trained)
+        consumed = [part for call in self._calls if call is not None and call not in preparing for part in call.given]
+        leaves = dict.fromkeys(leaf for call in preparing for leaf in call.leaves)
+        return digest(b"".join(consumed)) if consumed else b"", tuple(leaves)
+
+    def _preparing(self, trained: Container[int]) -> list[_Call]:
+        """The calls that train nothing, made before any other work on a batch; a module with parameters has to be one
+        whose outputs another is given that trains: the evaluation of an averaged copy prepares nothing."""
+        calls = [call for call in self._calls if call is not None]
+        if not any(call.trains(trained) for call in calls):
+            return []
+        self._known |= _feeding(calls, trained)
+        found, untouched = [], True
+        for call in self._calls:
+            if call is None:
+                untouched = True
+            elif untouched and not call.trains(trained) and (not call.parameters or self._known & {*call.leaves}):
+                found.append(call)
+            else:
+                untouched = False
+        return found
+
+
+def _feeding(calls: Sequence[_Call], trained: Container[int]) -> set[str]:
+    """Leaves of the modules that train nothing and made what one that trains is given, directly or through others."""
+    wanted: set[bytes] = set()
+    leaves: set[str] = set()
+    for call in reversed(calls):
+        if call.trains(trained):
+            wanted.update(call.given)
+        elif call.made & wanted:
+            wanted.update(call.given)
+            leaves.update(call.leaves)
+    return leaves
