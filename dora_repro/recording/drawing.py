@@ -173,6 +173,8 @@ class DrawLog(AbstractContextManager["DrawLog"]):
         self._look(_at(frame, None if frame is None else self._lines.get(frame)))
         self._lines.clear()
         self._outer.clear()
+        # The log and what it patched refer to each other: that circle must not keep a run alive.
+        self._states, self._generators = {}, _world
 
     def mark(self, where: str) -> None:
         """Begin another part, as `load` or `step 21`: the draws from now on are logged under it."""

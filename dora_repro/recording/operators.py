@@ -136,6 +136,8 @@ class OperatorLog(AbstractContextManager["OperatorLog"]):
         self._mode.__exit__(*error)
         for hook in self._hooks:
             hook.remove()
+        self._running.clear()
+        self._outermost.clear()
 
     def write(self, path: str | Path) -> None:
         """Write the log as lines of JSON, atomically."""

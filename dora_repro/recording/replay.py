@@ -59,7 +59,10 @@ def generators_of(run: Value) -> dict[str, rng.State]:
 
 
 class _Around(AbstractContextManager[Any], ABC):
-    """Something done around the `__next__` of every loader's iterator while the context is open."""
+    """Something done around the `__next__` of every loader's iterator, for one run, while the context is open."""
+
+    def __init__(self, run: Value):
+        self._run = run
 
     def __enter__(self) -> Self:
         self._real = real = LoaderIterator.__next__
@@ -72,6 +75,8 @@ class _Around(AbstractContextManager[Any], ABC):
 
     def __exit__(self, *_: object) -> None:
         set_loader_next(self._real)
+        # What others patched meanwhile may still refer to this: that must not keep a loader's workers waiting.
+        self._run = None
 
     @abstractmethod
     def _next(self, real: Next, iterator: LoaderIterator) -> Value:
@@ -86,8 +91,9 @@ class StreamRecorder(_Around):
     """Records the streams of a run, in `streams`. Call `begin(step)` before each step."""
 
     def __init__(self, run: Value):
+        super().__init__(run)
         self.streams = Streams()
-        self._run, self._step, self._bytes = run, 0, 0
+        self._step, self._bytes = 0, 0
 
     def begin(self, step: int) -> None:
         self._step = step
@@ -127,7 +133,8 @@ class StreamReplay(_Around):
     """
 
     def __init__(self, run: Value, streams: Streams, batches: bool, draws: bool):
-        self._run, self._streams, self._batches, self._draws = run, streams, batches, draws
+        super().__init__(run)
+        self._streams, self._batches, self._draws = streams, batches, draws
         self._next_ones: Iterator[bytes] = iter(())
 
     def begin(self, step: int) -> None:

@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from torch.utils.data import DataLoader
 
 from dora_repro.alignment import first_divergence
 from dora_repro.recording import Recorder
+from dora_repro.recording.drawing import DrawLog, Generators
+from dora_repro.recording.operators import OperatorLog
+from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.state.snapshot import Snapshot, run_roots
 from tests import runs
 
@@ -407,24 +411,47 @@ def test_what_a_loader_runs_to_make_a_batch_is_the_batch():
     assert "outputs/model" in leaves(Run(), "forward") and len(leaves(Run(), "forward")) == 2
 
 
-def test_a_recorder_that_is_closed_keeps_no_run_alive():
-    """Not even until the next collection: a loader's workers end with their iterator."""
+class Counting:
+    def __init__(self):
+        self.model, self.count, self.generator = nn.Linear(1, 1), 0, torch.Generator()
 
-    class Counting:
-        def __init__(self):
-            self.model, self.count = nn.Linear(1, 1), 0
+    def step(self):
+        self.count += 1
+        self.model(torch.ones(1, 1))
 
-        def step(self):
-            self.count += 1
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda run: nullcontext(),
+        StreamRecorder,
+        lambda run: StreamReplay(run, Streams(), batches=True, draws=True),
+        lambda run: DrawLog(Generators(run)),
+        lambda run: OperatorLog(),
+    ],
+    ids=["alone", "keeping streams", "feeding streams", "logging draws", "logging operators"],
+)
+def test_a_recorder_that_is_closed_keeps_no_run_alive(around):
+    """Not even until the next collection: a loader's workers end with their iterator, and a worker that is forked
+    before that finds an iterator in its memory which is not its own to end."""
+
+    def recorded():
+        run = Counting()
+        with around(run) as outer, Recorder(run) as recorder:
+            recorder.step()
+        assert not recorder.facts()["changed"]
+        return weakref.ref(run), recorder, outer  # the latter two live on
 
     gc.disable()
     try:
-        run = Counting()
-        there = weakref.ref(run)
-        with Recorder(run) as recorder:
-            recorder.step()
-        assert there() is run
-        del run
-        assert there() is None and not recorder.facts()["changed"]
+        there, recorder, outer = recorded()
+        assert there() is None
+        assert recorder.trace.steps and outer is not recorder
     finally:
         gc.enable()
+
+
+def test_a_run_that_is_still_recorded_is_alive():
+    recorder = Recorder(Counting())
+    with recorder:
+        assert weakref.ref(recorder.run)() is not None
