@@ -1,11 +1,12 @@
 """What a search found, in words: what became of each part, the lines that would have restored it, the proof."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice import expressions
-from dora_repro.explain.advice.advice import Advice, advise, closed_over, in_function, of_suspended
+from dora_repro.explain.advice.advice import Advice, advise, closed_over, in_function, of_hook, of_suspended
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
@@ -35,6 +36,7 @@ _BESIDE = (
     "their own beside it."
 )
 _SHOWN = 3  # leaves
+_HOOK = re.compile(r"/\w*hooks\.\d+$")
 
 
 class CauseDescriber:
@@ -119,7 +121,7 @@ class CauseDescriber:
                 return workers[0], workers[1:]
         in_file = all(audit.in_file(path) for path in part.leaves)
         keys = self._keys if in_file else None
-        out_of_reach = self._closed_over(part) or self._of_suspended(part)
+        out_of_reach = self._closed_over(part) or self._of_suspended(part) or self._of_hook(part)
         if out_of_reach is not None:
             return out_of_reach, ()
         paths, role = self._advised(part)
@@ -137,11 +139,19 @@ class CauseDescriber:
 
     def _closed_over(self, part: Part) -> Advice | None:
         """Advice on variables that a function closes over; None for all else."""
-        function = part.leaves[0].rpartition("/")[0]
-        name = self._saved.get(f"{function}/name")
-        if name is None or not any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
-            return None
-        return closed_over(function, (leaf.removeprefix(f"{function}/") for leaf in part.leaves))
+        for function in reversed(_above(part.leaves[0])):
+            name = self._saved.get(f"{function}/name")
+            if name is not None and any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
+                return closed_over(function, _names_inside(part.leaves, function))
+        return None
+
+    def _of_hook(self, part: Part) -> Advice | None:
+        """Advice on what an object keeps that is nothing but a hook; None for all else."""
+        for at in _above(part.leaves[0]):
+            if _HOOK.search(at):
+                object_at = f"{at}/self" if f"{at}/self" in _above(part.leaves[0]) else at
+                return of_hook(at, _names_inside(part.leaves, object_at))
+        return None
 
     def _of_suspended(self, part: Part) -> Advice | None:
         """Advice on variables of a suspended generator; None for all else."""
@@ -244,6 +254,18 @@ def _put_back(trial: Trial, found: SearchResult) -> str:
     elif put:
         words.insert(0, few(put))
     return " and ".join(words) or "nothing"
+
+
+def _above(path: str) -> list[str]:
+    """The paths that a path lies in, the outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _names_inside(leaves: Iterable[str], holder: str) -> tuple[str, ...]:
+    """The names of what a holder has that these leaves lie in."""
+    inside = (leaf.removeprefix(f"{holder}/") for leaf in leaves if leaf.startswith(f"{holder}/"))
+    return tuple(dict.fromkeys(leaf.partition("/")[0].removesuffix("=") for leaf in inside))
 
 
 def proof(found: SearchResult, steps: int, confirmation: Confirmation, *, fresh: bool = True) -> str:

@@ -181,3 +181,26 @@ class WindowMissing(Window):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.latest = []
+
+
+@fault(
+    "ema-in-a-hook",
+    verdict="LATENT",
+    causes=(("optimizer/step_post_hooks.0/*kept/*",),),
+    fix="self.kept = kept  # and save it by that name",
+)
+class InAHook(Training):
+    """The average is kept in the closure of a hook that the optimizer calls after each step. Nothing of the run refers
+    to it, so nothing saves it, and it begins anew."""
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        optimizer, model = super().make_optimizer(), self.model
+        kept = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+        @torch.no_grad()
+        def average(*called: object) -> None:
+            for name, parameter in model.named_parameters():
+                kept[name].lerp_(parameter, 0.1)
+
+        optimizer.register_step_post_hook(average)
+        return optimizer

@@ -1,9 +1,11 @@
 """Objects that are made, remade or filled while a run trains, and that loading does not make."""
 
+import enum
 import functools
 import threading
 
 import torch
+from torch.nn.utils import prune
 
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training
@@ -146,3 +148,60 @@ class RemadeBesideAnotherName(Training):
     def load(self, path: str) -> None:
         super().load(path)
         self.environment = Environment()
+
+
+class Stream(enum.Enum):
+    """Where inputs come from."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+@fault(
+    "made-under-a-member",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("whitenings/Stream.TRAIN/*",),),
+    fix='self.whitenings[Stream.TRAIN] = state["whitening"]',
+)
+class MadeUnderAMember(Training):
+    """What whitens the inputs of each stream is made when its first batch comes, in a dict whose keys are members of an
+    enum. To put it back takes that member and not its name: under a text that reads the same nothing would find it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whitenings: dict[Stream, Whitening] = {}
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if Stream.TRAIN not in self.whitenings:
+            self.whitenings[Stream.TRAIN] = Whitening()
+        return super().loss(self.whitenings[Stream.TRAIN](inputs), targets)
+
+
+class Pruned(Training):
+    """The clean run, half of whose first weight is pruned after the second step; its file has no word of that."""
+
+    def after_update(self) -> None:
+        super().after_update()
+        if self.steps == 1:
+            prune.l1_unstructured(self.model[0], "weight", amount=0.5)
+
+
+@fault(
+    "pruning-not-remade",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("model/0*", "optimizer/group.0/params"),),
+    fix='prune.custom_from_mask(self.model[0], "weight", mask)  # before load_state_dict',
+)
+class PruningNotRemade(Pruned):
+    """Pruning gives a layer another parameter, a mask and a hook that multiplies the two. Only the product is saved, as
+    a weight of a model that is not pruned, and training goes on with all of its weights."""
+
+    def state(self) -> dict:
+        weights = self.model.state_dict()
+        if "0.weight_mask" in weights:
+            weights["0.weight"] = weights.pop("0.weight_orig") * weights.pop("0.weight_mask")
+        return {**super().state(), "model": weights}

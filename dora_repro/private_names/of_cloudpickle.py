@@ -30,3 +30,8 @@ def class_of_name(name: str) -> Any:
         KeyError: there is none.
     """
     return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID[name]
+
+
+def classes_by_value() -> list[type]:
+    """The classes that came to this process by value, or went from it."""
+    return list(cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.values())

@@ -63,6 +63,9 @@ NAMES = listed(
         "torch.amp.GradScaler._growth_factor": "set its options",
         "torch.amp.GradScaler._backoff_factor": "likewise",
         "torch.amp.GradScaler._growth_interval": "likewise",
+        "torch.nn.utils.prune.BasePruningMethod._tensor_name": "which weight of its module is pruned",
+        "torch.Tensor._backward_hooks": "what a run does to a gradient",
+        "torch.Tensor._post_accumulate_grad_hooks": "and once it is accumulated",
         "torch.utils.data.DataLoader._iterator": "the iterator that persistent workers belong to",
         "torch.utils.data.dataloader._BaseDataLoaderIter": "see the batches of every loader by its `__next__`",
         "torch.utils.data.dataloader._BaseDataLoaderIter._num_yielded": "how far an iterator has come",
@@ -108,6 +111,9 @@ TENSOR_MARKS = frozenset({"persistent", "_is_buffer", "_is_hf_initialized"})
 MODULE_CACHES = frozenset({"_flat_weights", "_flat_weight_refs", "_graph", "_code"})
 METADATA = "_metadata"  # of a state dict: the versions of its modules
 MODULE_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+PRUNED_NAME = "_tensor_name"  # of what prunes a weight: the weight's name in its module
+OPTIMIZER_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 # Listed by hand, for making an optimizer to look at would import torch's compiler: three seconds.
 OPTIMIZER_MACHINERY = frozenset(

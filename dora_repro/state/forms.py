@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch.nn.utils.prune import BasePruningMethod
 
 from dora_repro.contracts import Json, Value
 from dora_repro.state.attributes import module_of, name_of_type, type_name
@@ -110,7 +111,7 @@ def _name(value: Any) -> str:
         return name_of_type(becomes)
     if kind in _BY_SHORT_NAME:
         return kind.__name__
-    return type_name(value)
+    return name_of_type(BasePruningMethod) if issubclass(kind, BasePruningMethod) else type_name(value)
 
 
 def _factory_name(factory: Callable[[], Value] | None) -> str:

@@ -37,6 +37,14 @@ def key_type(key: Value) -> str:
     return "None" if key is None else name_of_type(type(key))
 
 
+def is_coded(key: Value) -> bool:
+    """Whether a key is no plain data, and its text says all of it: a member of an enum, a number of numpy's, a path."""
+    if is_plain(key):
+        return False
+    codec = codec_of(type(key))
+    return isinstance(key, np.generic) or (codec is not None and codec.decode is not None)
+
+
 def _text(key: Value) -> str:
     if isinstance(key, np.generic):
         return str(key)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.state.attributes import attributes_of, set_attribute, type_name
+from dora_repro.private_names.of_cloudpickle import classes_by_value
+from dora_repro.state.attributes import attributes_of, name_of_type, set_attribute, type_name
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.forms import Form
-from dora_repro.state.keys import key_text
+from dora_repro.state.keys import key_text, unescaped
 
 _SHORT: dict[str, Any] = {
     **vars(builtins),
@@ -31,7 +32,8 @@ class NotRestorable(Exception):
 
 
 def named(name: str) -> Any:
-    """The class or function of a name that `forms.Form` gives: one of Python's own, or of a module that is loaded.
+    """The class or function of a name that `forms.Form` gives: one of Python's own, of a module that is loaded, or a
+    class that came to this process by value.
 
     Raises:
         NotRestorable: there is none.
@@ -45,6 +47,9 @@ def named(name: str) -> Any:
             found = getattr(found, part, None)
         if found is not None:
             return found
+    by_value = next((kind for kind in classes_by_value() if name_of_type(kind) == name), None)
+    if by_value is not None:
+        return by_value
     raise NotRestorable(f"there is no `{name}` in this process")
 
 
@@ -108,22 +113,22 @@ def _rekeyed(live: Any, form: Form, keys: Mapping[str, Value]) -> dict[Any, Valu
         if isinstance(key, (torch.Tensor, torch.nn.Module)):
             items[key] = value
         elif text in form.keys:
-            items[keys[text] if text in keys else _key_of(form.keys[text], text)] = value
+            items[keys[text] if text in keys else key_of(form.keys[text], text)] = value
         else:
             items[text if type(key) is not str and text in keys else keys.get(text, key)] = value
     return items
 
 
-def _key_of(kind_name: str, text: str) -> Value:
-    """A key of a type that has no plain value: a member of an enum, a number of numpy's, a path.
+def key_of(kind_name: str, text: str) -> Value:
+    """A key that is no plain data, from its text: a member of an enum, a number of numpy's, a path.
 
     Raises:
         NotRestorable: it cannot be made from its text.
     """
-    kind = named(kind_name)
+    kind, text = named(kind_name), unescaped(text)
     try:
         if issubclass(kind, np.generic):
-            return kind(text)
+            return kind(text == "True" if kind is np.bool_ else text)
         codec = codec_of(kind)
         if codec is not None and codec.decode is not None:
             return codec.decode(kind, text)

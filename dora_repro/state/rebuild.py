@@ -16,9 +16,9 @@ from dora_repro.contracts import Value
 from dora_repro.state.attributes import type_name
 from dora_repro.state.codecs import decode
 from dora_repro.state.digest import is_plain
-from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
+from dora_repro.state.keys import LEAST_ID, OF_ID, is_coded, key_text, key_type
 from dora_repro.state.leaves import SavedLeaf
-from dora_repro.state.making import NotRestorable, of_value
+from dora_repro.state.making import NotRestorable, key_of, of_value
 from dora_repro.state.paths import ancestors
 
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
@@ -37,6 +37,8 @@ class Kind:
         size: number of items.
         maxlen: bound of a deque.
         keyed: of a dict whose keys are tensors or modules: (text in paths, path of that object).
+        coded: of a dict, (text in paths, type) of keys that are no plain data and are made of their text: members of an
+            enum, numpy's numbers, paths.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Kind:
     size: int = 0
     maxlen: int | None = None
     keyed: tuple[tuple[str, str], ...] = ()
+    coded: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, container: Any, keyed: Mapping[str, str] | None = None) -> "Kind | None":
@@ -58,13 +61,15 @@ class Kind:
         known = type(container) in (*BUILT, set, frozenset)
         name = type(container).__name__ if known else type_name(container)
         keys, keyed = None, keyed or {}
+        coded: tuple[tuple[str, str], ...] = ()
         if isinstance(container, dict):
             ids = any(at.startswith(OF_ID) for at in keyed.values())
             plain = [key for key in dict.keys(container) if is_plain(key) and not (ids and _looks_like_id(key))]
-            if len(plain) + len(keyed) == dict.__len__(container):
+            coded = tuple((key_text(key), key_type(key)) for key in dict.keys(container) if is_coded(key))
+            if len(plain) + len(keyed) + len(coded) == dict.__len__(container):
                 keys = tuple((key_text(key), key) for key in plain)
         size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
-        return cls(name, keys, size, bound, tuple(keyed.items()))
+        return cls(name, keys, size, bound, tuple(keyed.items()), coded)
 
 
 def _looks_like_id(key: Value) -> bool:
@@ -131,7 +136,7 @@ class Maker:
     def _mapping(self, path: str, kind: Kind) -> Any:
         if kind.keys is None:
             raise NotRestorable("its keys were objects")
-        texts = (*dict(kind.keys), *dict(kind.keyed))
+        texts = (*dict(kind.keys), *dict(kind.keyed), *dict(kind.coded))
         chosen = {text: f"{path}/{text}" for text in texts if self.is_chosen(f"{path}/{text}")}
         return _BY_NAME[kind.name]((self.key(kind, text), self(at)) for text, at in chosen.items())
 
@@ -149,10 +154,16 @@ class Maker:
 
         Raises:
             KeyError: the snapshot's dict had no such key.
-            NotRestorable: the object that was the key is not there.
+            NotRestorable: the object that was the key is not there, or cannot be made.
         """
-        of_objects = dict(kind.keyed)
-        return self.object_key(of_objects[text]) if text in of_objects else dict(kind.keys or ())[text]
+        of_objects, coded = dict(kind.keyed), dict(kind.coded)
+        if text in of_objects:
+            return self.object_key(of_objects[text])
+        if text in coded:
+            return key_of(coded[text], text)
+        if kind.keys is None:
+            raise NotRestorable("its keys were objects")
+        return dict(kind.keys)[text]
 
     def object_key(self, at: str) -> Any:
         """The key that stands for an object: itself, or its id, where `at` is its path after `OF_ID`.

@@ -17,6 +17,7 @@ from dora_repro.state import rng
 from dora_repro.state.attributes import set_attribute
 from dora_repro.state.forms import Form
 from dora_repro.state.frames import NotRunning, Variables
+from dora_repro.state.hooks import add_hook, names_hook, remove_hook
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable, remade
@@ -237,7 +238,9 @@ class Round:
             self.roots[unescaped(path)] = value
             return
         parent = self.live.objects.get(parent_path)
-        if isinstance(parent, (AbsentState, Variables)):
+        if names_hook(holder := self._holder(parent_path), name):
+            add_hook(holder, name, value)
+        elif isinstance(parent, (AbsentState, Variables)):
             parent.put(unescaped(name), value)
         elif isinstance(parent, NotRunning):
             raise NotRestorable(f"a {parent.what} has no variables")
@@ -260,6 +263,8 @@ class Round:
             if role == "buffer":
                 module.register_buffer(name, value) if name not in buffers_of(module) else setattr(module, name, value)
             else:
+                if role != "parameter" and name in parameters_of(module):  # as pruning has it: the weight is computed
+                    del parameters_of(module)[name]
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
         elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
             raise NotRestorable(f"there is no object {parent_path!r} to hold it")
@@ -283,6 +288,8 @@ class Round:
             tensor.grad = None
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
             tensor.requires_grad_(False)
+        elif names_hook(holder := self._holder(parent_path), name):
+            remove_hook(holder, name)
         elif isinstance(tensor, torch.Tensor):
             delattr(tensor, unescaped(name))
         elif isinstance(parent, torch.optim.Optimizer):
@@ -308,15 +315,29 @@ class Round:
             object.__delattr__(parent, unescaped(name))
 
     def _with_its_container(self, path: str) -> str:
-        """The highest container around an extra leaf of which nothing is wanted, and all is chosen."""
-        while True:
-            above = path.rpartition("/")[0]
-            if not isinstance(self.live.objects.get(above), (dict, list, deque)) or above in self.kinds:
-                return path
+        """The highest container or hook around an extra leaf of which nothing is wanted, and all is chosen."""
+        above, highest = path, path
+        while above := above.rpartition("/")[0]:
+            hook = self._is_hook(above)
+            if not hook and not isinstance(self.live.objects.get(above), (dict, list, deque)):
+                continue  # what a hook's function or object holds goes with the hook
+            if above in self.kinds or self._make_anew.is_above_wanted(above):
+                break
             inside = [other for other in self.now if other.startswith(f"{above}/")]
-            if self._make_anew.is_above_wanted(above) or not self.chosen.issuperset(inside):
-                return path
-            path = above
+            if not self.chosen.issuperset(inside):
+                break
+            if hook or above == highest.rpartition("/")[0]:
+                highest = above
+        return highest
+
+    def _is_hook(self, path: str) -> bool:
+        holder, _, name = path.rpartition("/")
+        return names_hook(self._holder(holder), name)
+
+    def _holder(self, path: str) -> Value:
+        """The live object or tensor of a path; None where there is none."""
+        tensor = self.live.leaves[path].value if path in self.live.leaves else None
+        return self.live.objects.get(path, tensor)
 
 
 def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch.nn import Module
+from torch.nn.utils.prune import BasePruningMethod
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
@@ -20,8 +21,8 @@ from dora_repro.private_names.of_torch import (
     COMPILER_PACKAGES,
     LIVE_ITERATOR,
     MODULE_CACHES,
-    MODULE_HOOKS,
     OPTIMIZER_MACHINERY,
+    PRUNED_NAME,
     SCALER_COUNT,
     SCALER_SCALE,
     SCHEDULER_COUNTERS,
@@ -78,9 +79,7 @@ def _module(walker: Walker, module: Module, root: str, prefix: str, at: str, rol
         walker.leaf(f"{at}/training", module.training, "structure", partial(setattr, module, "training"))
         if not comes_from(type(module), (COMPILER,)):  # a compiled module: what it compiled is below it
             walker.attributes(module, at, role, _MODULE_PLUMBING)
-        for kind in MODULE_HOOKS:
-            for index, hook in enumerate(module.__dict__.get(kind, {}).values()):
-                walker.visit(hook, f"{at}/{kind.strip('_')}.{index}", None, "structure")
+    walker.hooks(module, at)
     modules = modules_of(module)
     for name, inner in modules.items():
         if inner is None:
@@ -91,6 +90,12 @@ def _module(walker: Walker, module: Module, root: str, prefix: str, at: str, rol
         if not walker.alias(inner, at, put):
             walker.result.objects[at] = inner
             _module(walker, inner, root, f"{below}.", at, role)
+
+
+def read_pruning(walker: Walker, value: BasePruningMethod, path: str, hold: Setter, role: str) -> None:
+    """What multiplies a weight by its mask: the mask is the module's, and how it was made is history."""
+    name: str = value.__dict__.get(PRUNED_NAME, "")
+    walker.leaf(f"{path}/{PRUNED_NAME}", name, "structure", walker.setter(setattr, value, PRUNED_NAME))
 
 
 def _hold_parameter(module: Module, name: str, value: Value) -> None:
@@ -112,6 +117,7 @@ def read_optimizer(walker: Walker, optimizer: Optimizer, path: str, hold: Setter
     walker.result.others.update({f"{path}/param_groups": groups, f"{path}/state": state})
     walker.result.optimizers[path] = optimizer
     walker.attributes(optimizer, path, skip=_OPTIMIZER_PLUMBING)
+    walker.hooks(optimizer, path)
     if own_groups or own_state:
         known = walker.result.parameter_names
         work = partial(_optimizer_by_name, walker, optimizer, path, own_groups, own_state)
@@ -310,6 +316,7 @@ _MOVING_IN_DATA = (int, float, Dataset, IterableDataset, *GENERATORS)
 
 READERS: tuple[tuple[type, Reader], ...] = (
     (Module, read_module),
+    (BasePruningMethod, read_pruning),
     (Optimizer, read_optimizer),
     (LRScheduler, read_scheduler),
     (ReduceLROnPlateau, read_scheduler),

@@ -23,6 +23,7 @@ from dora_repro.state.assign import Setter, put_array, put_tensor
 from dora_repro.state.attributes import attributes_of, class_state, set_attribute, type_name
 from dora_repro.state.codecs import Codec, kind_name
 from dora_repro.state.digest import is_plain
+from dora_repro.state.hooks import hooks_of
 from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.module_variables import PREFIX
@@ -79,11 +80,12 @@ class Walker:
             if issubclass(type(value), (torch.nn.Module, torch.optim.Optimizer)):
                 self._drain()
         self._drain()
-        for work in self._last:
-            work()
-        self._drain()
         # No circle through this walk may keep what it met: a loader's iterator has workers that end with it.
-        self._last.clear()
+        while self._last:
+            last, self._last = self._last, []
+            for work in last:
+                work()
+            self._drain()
 
     def _drain(self) -> None:
         while self._queue:
@@ -209,6 +211,8 @@ class Walker:
         if (marks := value.__dict__) and not hasattr(type(value), "__tensor_flatten__"):
             for name in sorted(name for name in marks if type(name) is str and name not in TENSOR_MARKS):
                 self.visit(marks[name], f"{path}/{key_text(name)}", self.setter(setattr, value, name))
+        if role == "parameter":
+            self.hooks(value, path)
         if not (self.moving_only and role in _AT_REST):
             self.leaf(path, value, role, self.setter(put_tensor, value, hold), hold)
             if role == "parameter":
@@ -275,6 +279,13 @@ class Walker:
             if name not in attributes and name not in skip:
                 self.visit(item, f"{path}/{key_text(name)}", self.setter(setattr, kind, name), role)
         return True
+
+    def hooks(self, holder: Value, path: str) -> None:
+        """Visit the hooks of a module, optimizer or tensor: last, so that an object that the run holds as well has the
+        name that it has there."""
+        for name, hooks, key in hooks_of(holder):
+            put = self.setter(dict.__setitem__, hooks, key)
+            self.later(partial(self.visit, hooks[key], f"{path}/{name}", put))
 
     def read_object(self, value: Value, path: str, hold: Setter, role: str) -> None:
         """An object of a class that nobody here knows."""

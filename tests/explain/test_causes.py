@@ -1,5 +1,7 @@
 """A search's result in words: the proof with its confirmation, and each trial."""
 
+import enum
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, WeightedRandomSampler
@@ -146,3 +148,92 @@ def test_what_batches_are_made_of_is_named_beside_them(factory, leaf):
     (cause,) = report.causes
     assert cause.name == "data/batches" and cause.how.endswith(f"their sources differ right after loading: {leaf}")
     assert any(line.startswith(f"Restore {leaf} before an iterator of the loader is made") for line in cause.advice)
+
+
+class Seen:
+    """Counts steps, and scales the inputs by that; a method of it is a hook of the optimizer."""
+
+    def __init__(self):
+        self.count = 0
+
+    def see(self, *called):
+        self.count += 1
+
+
+class HookOfAnOptimizer(plain.Training):
+    """What only a hook holds scales the inputs."""
+
+    def make_optimizer(self):
+        optimizer = super().make_optimizer()
+        self.register(optimizer)
+        return optimizer
+
+    def register(self, optimizer):
+        optimizer.register_step_post_hook(Seen().see)
+
+    def loss(self, inputs, targets):
+        hook = next(iter(self.optimizer._optimizer_step_post_hooks.values()))
+        return super().loss(inputs * (1 + 0.1 * self.seen(hook)), targets)
+
+    @staticmethod
+    def seen(hook):
+        return hook.__self__.count
+
+
+class ClosureOfAHook(HookOfAnOptimizer):
+    def register(self, optimizer):
+        kept = {"count": 0}
+
+        def see(*called):
+            kept["count"] += 1
+
+        optimizer.register_step_post_hook(see)
+
+    @staticmethod
+    def seen(hook):
+        return hook.__closure__[0].cell_contents["count"]
+
+
+class HookThatTheRunHolds(HookOfAnOptimizer):
+    def register(self, optimizer):
+        self.counted = Seen()
+        optimizer.register_step_post_hook(self.counted.see)
+
+
+@pytest.mark.parametrize(
+    ("factory", "leaf", "words"),
+    [
+        (HookOfAnOptimizer, "optimizer/step_post_hooks.0/self/count", "`count`: kept by the hook"),
+        (ClosureOfAHook, "optimizer/step_post_hooks.0/kept/count", "`kept`: in the closure of"),
+        (HookThatTheRunHolds, "counted/count", ""),
+    ],
+)
+def test_what_a_hook_keeps_is_named_and_told_to_be_moved_where_no_line_reaches_it(factory, leaf, words):
+    report = check(factory, steps=4, save_at=2, in_process=True)
+    (cause,) = report.causes
+    assert cause.leaves == (leaf,)
+    assert any(words in sentence for sentence in cause.advice) or not words
+    assert bool(cause.load) is not bool(words), "a line where the run itself holds the object"
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class WeightedByColor(plain.Training):
+    """A weight by the member of an enum grows with each step, in a dict that begins empty."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = {}
+
+    def loss(self, inputs, targets):
+        self.weights[Color.RED] = self.weights.get(Color.RED, 0) + 1
+        return super().loss(inputs, targets) * self.weights[Color.RED]
+
+
+def test_the_lines_for_a_member_of_an_enum_as_key_can_be_pasted():
+    report = check(WeightedByColor, steps=4, save_at=2, in_process=True)
+    (cause,) = report.causes
+    assert cause.leaves == ("weights/Color.RED",)
+    assert report.explanation.lines_tried.restores

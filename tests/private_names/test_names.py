@@ -27,6 +27,11 @@ def scheduled():
     return stepped
 
 
+def pruning():
+    pruned = torch.nn.utils.prune.random_unstructured(nn.Linear(2, 2), "weight", 1)
+    return next(iter(pruned._forward_pre_hooks.values()))
+
+
 def node():
     return torch.zeros(1, requires_grad=True).exp().grad_fn
 
@@ -45,6 +50,7 @@ EXAMPLES = {
     "torch.optim.Optimizer": optimizer,
     "torch.optim.SGD": scheduled,
     "torch.optim.lr_scheduler.LRScheduler": lambda: torch.optim.lr_scheduler.StepLR(optimizer(), 1),
+    "torch.nn.utils.prune.BasePruningMethod": pruning,
     "torch.amp.GradScaler": lambda: torch.amp.GradScaler("cpu"),
     "torch.utils.data.DataLoader": lambda: torch.utils.data.DataLoader([0]),
     "torch.utils.data.dataloader._BaseDataLoaderIter": lambda: iter(torch.utils.data.DataLoader([0])),

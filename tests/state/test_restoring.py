@@ -1,6 +1,7 @@
 """Putting a snapshot back: all or some of it, into the same run or a fresh one, so that it goes on bit for bit."""
 
 import copy
+import enum
 import random
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from fnmatch import fnmatchcase
@@ -224,6 +225,7 @@ def test_generators_come_last():
 # --- one kind of object at a time --------------------------------------------------------------------------------
 
 Pair = namedtuple("Pair", "a b")
+Color = enum.Enum("Color", "RED GREEN", module=__name__)
 ones = torch.ones(2)
 
 
@@ -287,6 +289,11 @@ SETS = {  # (what was captured, what is there)
     "a key too many": (lambda: {"x": {"y": 1}}, lambda: {"x": {"y": 1, "z": {"w": 2}, "v": 3}}),
     "keys that are no text": (lambda: {"x": {1: 2, (1, 2): 3, None: 4}}, lambda: {"x": {1: 5}}),
     "keys that are no text, none there": (lambda: {"x": {1: 2, (1, 2): 3, "a/b": 4}}, lambda: {}),
+    "members of an enum, numbers of numpy's and paths as keys": (
+        lambda: {"x": {Color.RED: 2, np.int64(3): ones.clone(), np.float32(0.5): 1, PurePosixPath("a/b"): 4}},
+        lambda: {"x": {"red": 2}},
+    ),
+    "a dict with members of an enum as keys over none": (lambda: {"x": {Color.RED: [1], 3: 4}}, lambda: {"x": None}),
     "a key too many that is no text": (lambda: {"x": {1: 2}}, lambda: {"x": {1: 2, (3,): 4}}),
     "a name with separators": (lambda: {"a/b~c": 1}, lambda: {}),
     "an ordered dict over none": (lambda: {"x": OrderedDict(b=1, a=2)}, lambda: {"x": None}),
@@ -582,6 +589,23 @@ FAILURES = {  # (captured, live, path, the reason)
 def test_a_leaf_that_cannot_be_put_back_is_told_with_the_reason(before, after, path, reason):
     _, failed = restored(before(), after())
     assert failed[path] == reason, failed
+
+
+def test_keys_that_are_no_plain_data_come_back_as_what_they_were():
+    keys = {Color.RED: 1, np.int64(3): 2, np.bool_(False): 3, PurePosixPath("a/b"): 4}
+    after, failed = restored({"x": keys}, {"x": {}})
+    assert failed == {} and after["x"] == keys
+    assert [type(key) for key in after["x"]] == [type(key) for key in keys], "and no text that reads the same"
+
+
+def test_no_text_is_put_in_the_place_of_a_key_that_cannot_be_made():
+    class Key:
+        """Of no value but itself."""
+
+    live = {"x": {Key(): 1}}
+    _, failed = restored({"x": {Key(): 2, "a": 3}}, live, ["x/a", "x/Key"])
+    assert "r/x/a" not in live["x"] and not [key for key in live["x"] if key == "Key"], live
+    assert failed.keys() <= {"r/x/a", "r/x/Key"}
 
 
 def test_a_setter_that_raises_is_a_reason_and_no_end():

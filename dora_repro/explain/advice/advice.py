@@ -21,7 +21,7 @@ from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over", "in_function", "of_suspended"]
+__all__ = ["Advice", "advise", "closed_over", "in_function", "of_hook", "of_suspended"]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -36,6 +36,20 @@ def closed_over(function: str, names: Iterable[str]) -> Advice:
     return Advice(
         sentence=f"{listed}: in the closure of `{function}`, out of reach of save and load. Keep it on the run, or on "
         "an object with state_dict() and load_state_dict()."
+    )
+
+
+def of_hook(hook: str, names: Iterable[str]) -> Advice:
+    """Advise on what the object of a hook keeps: no line of save or load reaches it.
+
+    Args:
+        hook: its path.
+        names: of its attributes.
+    """
+    listed = ", ".join(f"`{name}`" for name in names)
+    return Advice(
+        sentence=f"{listed}: kept by the hook `{hook}` alone, out of reach of save and load. Keep its object on the "
+        "run as well, save it and load it by that name."
     )
 
 

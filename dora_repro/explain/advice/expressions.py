@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
+from dora_repro.state.keys import unescaped
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.rebuild import NO_KIND, VARIABLES, Kind
 
@@ -22,9 +23,12 @@ def code(path: str, kinds: Kinds) -> str:
             expression, at = part.removeprefix(PREFIX), part  # a variable of a module
             continue
         holder = kinds.get(at, NO_KIND)
-        keyed = dict(holder.keyed)
+        keyed, coded = dict(holder.keyed), dict(holder.coded)
         at = f"{at}/{part}" if at else part
-        part = part.replace("~1", "/").replace("~0", "~")
+        if part in coded:
+            expression += f"[{_coded(coded[part], unescaped(part))}]"
+            continue
+        part = unescaped(part)
         if holder.name == VARIABLES:
             expression = part  # a local variable; where it is a function's name, its variables follow
             continue
@@ -64,6 +68,15 @@ def without_functions(path: str, kinds: Kinds) -> str:
 def quoted(key: object) -> str:
     """A key of a dict as it is written in code."""
     return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)
+
+
+def _coded(kind: str, text: str) -> str:
+    """A key that is no plain data, by its type and its text in paths, as it is written in code."""
+    if kind.startswith("numpy."):
+        return f"np.{kind.removeprefix('numpy.')}({text})"
+    if kind.startswith("pathlib."):
+        return f"pathlib.Path({quoted(text.partition(' ')[2])})"
+    return text  # a member of an enum: `Stream.TRAIN`
 
 
 def dotted(path: str) -> bool:

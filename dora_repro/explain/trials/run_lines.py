@@ -86,10 +86,18 @@ def _names(run: Run) -> dict[str, Value]:
 
 
 def _classes(run: Run) -> dict[str, Value]:
-    """The classes of the run's own module that hold variables, by name."""
+    """The classes that the run's own code names, and those of its module that hold variables, by name."""
     found = variables_of(type(run), held_code(run, attributes_of(run) or {}))
     kinds = [one.namespace.kind for one in found.values() if isinstance(one.namespace, ClassNamespace)]
-    return {kind.__name__: kind for kind in kinds if kind.__module__ == type(run).__module__}
+    named: dict[str, Value] = {}
+    for base in reversed(type(run).__mro__):
+        for method in vars(base).values():
+            named |= {name: kind for name, kind in getattr(method, "__globals__", {}).items() if _is_class(kind)}
+    return named | {kind.__name__: kind for kind in kinds if kind.__module__ == type(run).__module__}
+
+
+def _is_class(value: Value) -> bool:
+    return issubclass(type(value), type)
 
 
 def _functions(run: Run) -> list[Variables]:

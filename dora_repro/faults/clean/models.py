@@ -252,3 +252,42 @@ class LazyWriter(Training):
 
     def save(self, path: str) -> None:
         self.model.write(path, self.state())
+
+
+class Averaged:
+    """An average of weights with a hook for an optimizer, and all it holds in its state dict."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.updates = model, 0
+        self.kept = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    @torch.no_grad()
+    def after_step(self, *called: object) -> None:
+        """Take the new weights in."""
+        self.updates += 1
+        for name, parameter in self.model.named_parameters():
+            self.kept[name].lerp_(parameter, 1 / (1 + self.updates))
+
+    def state_dict(self) -> dict:
+        return {"kept": self.kept, "updates": self.updates}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.kept, self.updates = state["kept"], state["updates"]
+
+
+@fault("clean-ema-in-a-hook", verdict="EXACT")
+class AveragedInAHook(Training):
+    """An average is updated by a hook of the optimizer. The run holds it as well, and saves it by that name."""
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = super().make_optimizer()
+        self.average = Averaged(self.model)
+        optimizer.register_step_post_hook(self.average.after_step)
+        return optimizer
+
+    def state(self) -> dict:
+        return {**super().state(), "average": self.average.state_dict()}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.average.load_state_dict(state["average"])

@@ -15,13 +15,23 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from torch.nn.utils import prune
 from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.loop import Scaled
-from dora_repro.faults.objects import CacheCounts, MadeInAStep, RemadeBesideAnotherName, Whitening, cached_weight
+from dora_repro.faults.objects import (
+    CacheCounts,
+    MadeInAStep,
+    MadeUnderAMember,
+    Pruned,
+    RemadeBesideAnotherName,
+    Stream,
+    Whitening,
+    cached_weight,
+)
 from dora_repro.faults.optimizer import Unordered
 from dora_repro.faults.plain import PER_EPOCH, Training, read
 from dora_repro.faults.schedule import Stepped
@@ -398,3 +408,29 @@ class RemadeByBothNames(RemadeBesideAnotherName):
         super().load(path)
         self.space = self.environment.space
         vars(self.space).update(read(path)["space"])
+
+
+@fault("clean-made-under-a-member", verdict="EXACT")
+class RemadeUnderAMember(MadeUnderAMember):
+    """What whitens each stream is saved by the stream's value, and made under the stream again."""
+
+    def state(self) -> dict:
+        return {**super().state(), "whitenings": {key.value: vars(kept) for key, kept in self.whitenings.items()}}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        for value, kept in state["whitenings"].items():
+            whitening = self.whitenings[Stream(value)] = Whitening()
+            vars(whitening).update(kept)
+
+
+@fault("clean-pruned-again", verdict="EXACT")
+class PrunedAgain(Pruned):
+    """A pruned layer is pruned again before its state is loaded, by the mask in the file. By which method that mask was
+    first made is history."""
+
+    def load_model(self, state: dict) -> None:
+        mask = state["model"].get("0.weight_mask")
+        if mask is not None:
+            prune.custom_from_mask(self.model[0], "weight", mask)
+        super().load_model(state)
