@@ -8,6 +8,7 @@ import dis
 import gc
 import sys
 import types
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
 from dora_repro.state.assign import Setter
+from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
 from dora_repro.state.walker import Reader, Walker
@@ -90,7 +92,7 @@ def read_generator(walker: Walker, value: Any, path: str, hold: Setter, role: st
         return
     walker.leaf(f"{path}/line", frame.f_lineno - frame.f_code.co_firstlineno, role, _refuse_to_move)
     walker.leaf(f"{path}/instruction", frame.f_lasti, role, _refuse_to_move)
-    local = _read_variables(walker, frame, path, role, begun=_has_begun(value, frame))
+    local = _read_variables(walker, frame, path, role, (value, *_functions_in(frame)), _has_begun(value, frame))
     known = set(map(id, local.values()))
     if _frame_of(inner) is not None:
         walker.visit(inner, f"{path}/{key_text(_frame_of(inner).f_code.co_name)}()", None, role)
@@ -113,6 +115,7 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
     named = path.rpartition("/")[2]
     main = names.index(named) if named in names else 0
     taken, places = {path}, []
+    inside = [made for function in functions for made in _functions_in(function)]
     for number, (name, function) in enumerate(zip(names, functions, strict=True)):
         at = path
         if number != main:
@@ -120,7 +123,7 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
             at = next(p for n in range(1, len(names) + 2) if (p := first if n == 1 else f"{first}#{n}") not in taken)
             taken.add(at)
         places.append(f"{name}, line {function.f_lineno - function.f_code.co_firstlineno}")
-        _read_variables(walker, function, at, role)
+        _read_variables(walker, function, at, role, inside)
     walker.leaf(f"{path}/position", "; ".join(places), role, _refuse_to_move)
 
 
@@ -143,14 +146,22 @@ def _functions(frame: types.FrameType | None) -> list[types.FrameType]:
     return found[::-1]
 
 
+def _functions_in(frame: types.FrameType) -> list[types.FunctionType]:
+    """The functions among a frame's variables: those made inside it share variables with it."""
+    return [item for item in frame.f_locals.values() if isinstance(item, types.FunctionType)]
+
+
 def _read_variables(
-    walker: Walker, frame: types.FrameType, path: str, role: str, begun: bool = True
+    walker: Walker, frame: types.FrameType, path: str, role: str, sharing: Iterable[Value], begun: bool = True
 ) -> dict[str, Value]:
+    """Visit the variables of a frame; `sharing`: what may share some with it (see `cells_of`)."""
     walker.result.objects[path] = holder = Variables(frame, begun)
     local = dict(frame.f_locals)
+    cells = cells_of(frame, local, sharing)
     # As with a run's attributes: a parameter has the name that its module gives it, whatever else refers to it.
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
-        visit = partial(walker.visit, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
+        meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
+        visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
         walker.later(visit) if issubclass(type(item), torch.Tensor) else visit()
     return local
 

@@ -143,7 +143,7 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
             content = cell.cell_contents
         except ValueError:  # not set yet
             continue
-        walker.visit(content, f"{path}/{name}", walker.setter(setattr, cell, "cell_contents"), role)
+        walker.variable(cell, content, f"{path}/{name}", walker.setter(setattr, cell, "cell_contents"), role)
     for name in sorted(value.__dict__):
         if name != "__wrapped__" and type(name) is str:
             walker.visit(value.__dict__[name], f"{path}/{key_text(name)}", walker.setter(setattr, value, name), role)

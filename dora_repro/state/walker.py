@@ -11,6 +11,7 @@ Objects are distinguished by their type alone: none of their properties, `__geta
 from collections import deque
 from collections.abc import Callable, Container, Mapping, MutableMapping
 from functools import partial
+from types import CellType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -186,6 +187,17 @@ class Walker:
             return False
         self.leaf(path, f"= {first}", "alias", hold, hold)
         return True
+
+    def variable(self, cell: CellType, content: Value, path: str, hold: Setter = None, role: str = "memory") -> None:
+        """Meet what a variable holds that several functions may share: by its second name it is an alias, even where
+        it holds a number, which has no identity of its own."""
+        if self._means_nothing(content) and self.alias(cell, path, hold):
+            return
+        self.visit(content, path, hold, role)
+
+    def _means_nothing(self, value: Value) -> bool:
+        """Whether the identity of a value means nothing, so that two names of it are no alias."""
+        return self.way(type(value))[0] in (_SCALAR, _ENCODED) or issubclass(type(value), (tuple, frozenset))
 
     def tensor(self, value: torch.Tensor, path: str, hold: Setter = None, role: str = "memory") -> None:
         """A tensor leaf, or an alias of a tensor over the same bytes."""
