@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from weakref import WeakSet
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import parameters_of
@@ -54,6 +55,7 @@ class MakeUp:
             for name, inner in root.named_modules()
         }
         self._all_parameters = [p for module in live.modules.values() for p in module.parameters()]
+        self._shapeless = [p for p in (*self._all_parameters, *self._of_optimizers()) if is_lazy(p)]
         self._tables = [parameters_of(inner) for root in live.modules.values() for inner in root.modules()]
         self.read: dict[int, Callable[[], bytes]] = {id(p): reader(p) for p in self.parameters.values()}
         self._index()
@@ -91,10 +93,15 @@ class MakeUp:
     def has_changed(self) -> bool:
         """Whether it has other objects, other parameters in its modules, or trains others of them."""
         return (
-            self._asking() != self._trained
+            self._has_new_shapes()
+            or self._asking() != self._trained
             or self._module_parameters() != self._in_modules
             or self.has_other_objects()
         )
+
+    def _has_new_shapes(self) -> bool:
+        """Whether a lazy parameter, which is none to anybody before, has got its shape."""
+        return not all(map(is_lazy, self._shapeless))
 
     def begin_step(self) -> None:
         """Forget what belonged to one step alone."""
@@ -133,7 +140,9 @@ class MakeUp:
         return any(known is optimizer for known in self.optimizers.values())
 
     def is_unknown(self, module: torch.nn.Module) -> bool:
-        """Whether a module has parameters that no walk has met: to be asked once a step."""
+        """Whether a module has parameters that no walk has met, or could take for any: to be asked once a step."""
+        if self._has_new_shapes():
+            return True
         if id(module) in self._module_names or id(module) in self._looked_for:
             return False
         self._looked_for.add(id(module))
@@ -145,13 +154,15 @@ class MakeUp:
 
 
 def trainable(live: Leaves) -> dict[str, torch.Tensor]:
-    """Trainable parameters by path, in the order of the optimizers, then those of no optimizer."""
+    """Trainable parameters by path, in the order of the optimizers, then those of no optimizer. A lazy one that has no
+    shape yet has no bytes to compare and takes no hooks: it is none before its module has seen a batch."""
     by_id = {id(leaf.value): path for path, leaf in live.items() if leaf.role == "parameter"}
     in_order: dict[str, torch.Tensor] = {}
     for path, optimizer in live.optimizers.items():
         for index, group in enumerate(optimizer.param_groups):
             for position, parameter in enumerate(group["params"]):
-                in_order.setdefault(by_id.get(id(parameter), f"{path}/group.{index}.params.{position}"), parameter)
+                if not is_lazy(parameter):
+                    in_order.setdefault(by_id.get(id(parameter), f"{path}/group.{index}.params.{position}"), parameter)
     for path, leaf in live.items():
         if leaf.role == "parameter" and isinstance(leaf.value, torch.Tensor) and leaf.value.requires_grad:
             in_order.setdefault(path, leaf.value)

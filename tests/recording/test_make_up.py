@@ -122,3 +122,26 @@ def test_a_parameter_put_in_the_place_of_another_is_seen():
     assert not made_of.has_changed()
     run.model[0].weight = nn.Parameter(run.model[0].weight.detach().clone())
     assert made_of.has_changed() and not made_of.has_other_objects()
+
+
+class Lazy(runs.Plain):
+    """Its first layer has no shape before its first batch; the optimizer is made before that."""
+
+    def __init__(self, lazy=True):
+        super().__init__()
+        first = nn.LazyLinear(8) if lazy else nn.Linear(8, 8)
+        self.model = nn.Sequential(first, nn.Linear(8, 3))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+
+def test_a_lazy_parameter_is_seen_from_the_moment_that_it_has_a_shape():
+    assert effects(Lazy(), 2) == effects(Lazy(lazy=False), 2)
+    assert ("backward", "model/0.weight/grad") in effects(Lazy())[0]
+
+
+def test_a_lazy_parameter_that_never_gets_a_shape_is_no_parameter():
+    run = Lazy(lazy=False)
+    run.unused = nn.LazyLinear(2)
+    made_of = MakeUp(run)
+    assert not made_of.has_changed() and not [path for path in made_of.parameters if "unused" in path]
+    assert effects(run) == effects(Lazy(lazy=False))
