@@ -1,5 +1,6 @@
 """Folders that each run has of its own, by a name that all have in common: as text of a leaf they are the same."""
 
+import os
 import weakref
 from collections.abc import Callable
 
@@ -29,6 +30,14 @@ def with_folders(value: object, owner: object) -> object:
         return value
     folder, name = _FOLDERS[owner]
     return _replaced(value, lambda text: text.replace(name, folder))
+
+
+def is_gone(wanted: object, live: object) -> bool:
+    """Whether a text names a place that is gone, where a run has one of its own that is there: a temporary folder of a
+    process that has ended."""
+    if type(wanted) is not str or type(live) is not str:
+        return False
+    return os.path.isabs(wanted) and os.path.isabs(live) and os.path.exists(live) and not os.path.exists(wanted)
 
 
 def _named(text: str) -> str:

@@ -18,6 +18,7 @@ from dora_repro.state.forms import Form, differing_forms, form_at, forms_of
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors, matching
+from dora_repro.state.places import is_gone
 from dora_repro.state.rebuild import Kind
 from dora_repro.state.restore_round import Roots, Round
 from dora_repro.state.walk import walk
@@ -90,6 +91,8 @@ def restore(
     before: list[str] | None = None
     failed: dict[str, str] = {}
     stepped: set[str] = set()
+    gone = {path for path in chosen if path in wanted and path in now and is_gone(wanted[path].value, now[path].value)}
+    chosen = [path for path in chosen if path not in gone]
     for _ in range(MAX_ROUNDS):
         wrong = [path for path in chosen if path in misformed or not _same(wanted.get(path), now.get(path))]
         if not wrong or wrong == before:
@@ -103,7 +106,8 @@ def restore(
         now = {**live.leaves, **world()}
         misformed = _misformed(side, live, now)
     wrong = [path for path in chosen if path in misformed or not _same(wanted.get(path), now.get(path))]
-    return {path: failed.get(path, "still differs after it was set") for path in wrong}
+    not_set = dict.fromkeys(sorted(gone), "it names a place that is gone, and the run has one of its own")
+    return {**not_set, **{path: failed.get(path, "still differs after it was set") for path in wrong}}
 
 
 @dataclass(frozen=True)

@@ -35,3 +35,13 @@ def test_a_folder_that_is_gone_is_forgotten():
     run = Run("/folder/three")
     forget_place("/folder/three")
     assert walk({"path": run.path})["path"].value == "/folder/three/a.pt"
+
+
+def test_a_place_of_another_process_that_is_gone_is_not_put_back_and_one_that_is_there_is(tmp_path):
+    there, own = tmp_path / "there", tmp_path / "own"
+    there.mkdir(), own.mkdir()
+    for wanted, kept in ((tmp_path / "gone", own), (there, there), ("relative", "relative")):
+        saved, live = Snapshot.capture({"folder": str(wanted), "step": 3}), {"folder": str(own), "step": 4}
+        failed = saved.restore(live)
+        assert live == {"folder": str(kept), "step": 3}
+        assert list(failed) == (["folder"] if str(kept) != str(wanted) else [])
