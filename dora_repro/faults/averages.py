@@ -1,4 +1,4 @@
-"""Moving averages of weights that are lost, mixed up or swapped in."""
+"""Moving averages and other copies of weights, and what such a copy said: lost, mixed up, or made anew."""
 
 import copy
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.plain import Training, samples
+from dora_repro.faults.plain import ConstantRate, Training, samples
 
 WEIGHTS = ("model/*.weight", "model/*.bias")
 
@@ -204,3 +204,76 @@ class InAHook(Training):
 
         optimizer.register_step_post_hook(average)
         return optimizer
+
+
+class WithTarget(ConstantRate):
+    """The clean run with a target network, as in reinforcement learning: it is learnt from, and follows at the end of
+    an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = copy.deepcopy(self.model).eval().requires_grad_(False)
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets + 0.5 * self.target(inputs))
+
+    def end_epoch(self) -> None:
+        self.target.load_state_dict(self.model.state_dict())
+
+    def state(self) -> dict:
+        return {**super().state(), "target": self.target.state_dict()}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.target.load_state_dict(state["target"])
+
+
+@fault(
+    "target-network-resynced",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("target/*",),),
+    fix='self.target.load_state_dict(state["target"])',
+    threads=("hill-a/stable-baselines#93",),
+)
+class TargetResynced(WithTarget):
+    """A target network is a copy of the model that lags behind on purpose. It is not loaded but copied from the loaded
+    model, as at the start of a run: what the model learns from is ahead of what it was."""
+
+    def load_model(self, state: dict) -> None:
+        super().load_model({**state, "target": state["model"]})
+
+
+@fault(
+    "pseudo-labels-remade",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("labels",),),
+    fix='self.labels = state["labels"]',
+)
+class PseudoLabelsRemade(ConstantRate):
+    """A model labels samples once, after two steps, and then learns from these labels. They are thought to be easy to
+    make again, and are not saved; the loaded model has learnt since, and makes others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unlabelled = samples(8).tensors[0] * 2
+        self.labels = torch.zeros(8, 3)
+
+    @torch.no_grad()
+    def label(self) -> None:
+        self.labels = self.model.eval()(self.unlabelled)
+        self.model.train()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets) + super().loss(self.unlabelled, self.labels)
+
+    def after_update(self) -> None:
+        if self.steps == 1:
+            self.label()
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.label()

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, WeightedRandomSampler
 
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, samples
@@ -268,3 +269,29 @@ class OrderOfTransformed(Training):
 
     def load_data(self, state: dict) -> None:
         self.position = state["data"]["position"]
+
+
+@fault(
+    "mining-weights-lost",
+    verdict="DIFFERENT",
+    step=5,
+    phase="batch",
+    causes=(("loader/sampler/weights",),),
+    save_at=4,
+    fix='self.loader.sampler.weights = state["weights"]',
+)
+class MiningWeightsLost(Training):
+    """Samples of a great loss are drawn more often: after each epoch the sampler gets new weights. They are computed
+    and not configured, so they are state; the resumed run draws all samples alike, from the right generator."""
+
+    def make_loader(self) -> DataLoader:
+        weights: Any = torch.ones(SAMPLES)  # the stubs of torch want a list, its code makes a tensor of it
+        sampler = WeightedRandomSampler(weights, SAMPLES, generator=self.generator)
+        return DataLoader(samples(), BATCH, sampler=sampler, generator=self.generator)
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        inputs, targets = samples().tensors
+        errors = (self.model.eval()(inputs) - targets).square().mean(dim=1)
+        self.model.train()
+        self.loader.sampler.weights = errors.double()

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
@@ -127,3 +128,18 @@ class EnvironmentVariable(Training):
     def load(self, path: str) -> None:
         super().load(path)
         os.environ["TRAINING_SCALE"] = "1.5"
+
+
+@fault(
+    "rng-unseeded",
+    verdict="INCONCLUSIVE",
+    causes=((),),
+    fix="np.random.default_rng(self.seed)  # and save its state",
+)
+class Unseeded(Training):
+    """Noise comes from a generator that is made without a seed in each step, so the operating system gives it one. No
+    run is like another, resumed or not: a check cannot say whether the resume is right, and must not accuse it."""
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        noise = np.random.default_rng().normal(size=tuple(inputs.shape))
+        return super().loss(inputs + 0.1 * torch.from_numpy(noise).float(), targets)

@@ -1,7 +1,7 @@
 """What a training keeps in the local variables of its functions: generators, coroutines, one long function."""
 
 import os
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, ClassVar
 
 import torch
@@ -186,3 +186,49 @@ class OptimizerInAFunction(InAFunction):
     """A training in one function saves its model and not its optimizer, which is a local variable like any other."""
 
     saves = ("best", "rng")
+
+
+def growing(calls: int = 0) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[], int]]:
+    """A function that scales its inputs by how often it was called, and one that says how often that was."""
+
+    def scaled(inputs: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return inputs * (1 + 0.1 * calls)
+
+    return scaled, lambda: calls
+
+
+class Scaling(Training):
+    """The clean run with a function that counts its calls in a variable around it, and can be made anew with a count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.called = growing()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(self.scale(inputs), targets)
+
+    def state(self) -> dict:
+        return {**super().state(), "calls": self.called()}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.scale, self.called = growing(state["calls"])
+
+
+@fault(
+    "closure-count-lost",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("scale/calls",), ("called/calls",)),
+    fix='self.scale, self.called = growing(state["calls"])',
+)
+class ClosureCountLost(Scaling):
+    """A function that scales the inputs counts its calls in a variable of the function that made it. No attribute has
+    that name, and a function cannot be saved: the resumed run makes a new one, which counts from the start."""
+
+    def load_model(self, state: dict) -> None:
+        Training.load_model(self, state)

@@ -28,16 +28,22 @@ FAMILIES = {
     "objects": "objects",
     "functions": "functions",
     "saving": "saving",
+    "forms": "forms",
     "model": "model",
     "buffers": "buffers",
+    "unregistered": "unregistered",
     "adapters": "adapters",
     "dora": "dora",
+    "configuration": "configuration",
     "environment": "environment",
+    "libraries": "libraries",
     "clean": "clean.objects",
     "clean_data": "clean.data",
     "clean_models": "clean.models",
     "clean_steps": "clean.steps",
     "clean_functions": "clean.functions",
+    "clean_files": "clean.files",
+    "clean_libraries": "clean.libraries",
 }
 
 
@@ -60,7 +66,7 @@ class Fault:
             matches one of them, and each of them matches a leaf. An empty alternative: no captured state explains the
             difference, and the explanation must say that.
         threads: public reports of the defect, as owner/repository#number.
-        needs: what it cannot run without: `cuda`, `processes`, `greenlet`; without it, the fault is skipped.
+        needs: what it cannot run without: `cuda`, `processes`, or a package; without it, the fault is skipped.
     """
 
     name: str

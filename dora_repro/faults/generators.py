@@ -264,3 +264,29 @@ def _persistent(dataset: Any, order: torch.Generator, **options: Any) -> DataLoa
     return DataLoader(
         dataset, BATCH, sampler=sampler, num_workers=1, persistent_workers=True, generator=torch.Generator(), **options
     )
+
+
+@fault(
+    "reseed-count-lost",
+    verdict="DIFFERENT",
+    step=5,
+    phase="forward",
+    causes=(("epochs",),),
+    save_at=4,
+    fix='self.epochs = state["epochs"]',
+)
+class ReseedCountLost(Training):
+    """Each epoch seeds torch with its number, so no generator need be saved. The number must be: it begins at zero
+    again, and the second epoch gets the dropout masks of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs = 0
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        if self.batches is None:
+            torch.manual_seed(1000 + self.epochs)
+        return super().next_batch()
+
+    def end_epoch(self) -> None:
+        self.epochs += 1

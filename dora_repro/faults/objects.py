@@ -3,12 +3,13 @@
 import enum
 import functools
 import threading
+from typing import Any
 
 import torch
 from torch.nn.utils import prune
 
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.plain import Training
+from dora_repro.faults.plain import PER_EPOCH, ConstantRate, Training
 
 
 @functools.lru_cache
@@ -205,3 +206,111 @@ class PruningNotRemade(Pruned):
         if "0.weight_mask" in weights:
             weights["0.weight"] = weights.pop("0.weight_orig") * weights.pop("0.weight_mask")
         return {**super().state(), "model": weights}
+
+
+class Engine:
+    """What a trainer makes of a model when training begins."""
+
+    optimizer: torch.optim.Optimizer | None = None
+
+
+class OptimizerInStep(ConstantRate):
+    """The clean run whose optimizer is made in the first step, inside an object that the run holds; what was saved of
+    it is loaded then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = Engine()
+        self.to_load: dict | None = None
+
+    def make_optimizer(self) -> Any:
+        return None  # not yet
+
+    def step(self) -> float:
+        if self.engine.optimizer is None:
+            self.engine.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+            if self.to_load is not None:
+                self.engine.optimizer.load_state_dict(self.to_load)
+                self.to_load = None
+        optimizer = self.engine.optimizer
+        inputs, targets = self.next_batch()
+        optimizer.zero_grad()
+        loss = self.loss(inputs, targets)
+        loss.backward()
+        optimizer.step()
+        return self.count_step(loss)
+
+    def state(self) -> dict:
+        made = self.engine.optimizer
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": made.state_dict() if made is not None else None,
+            "rng": self.rng_state(),
+            "data": {"before_epoch": self.before_epoch, "now": self.generator.get_state(), "position": self.position},
+            "steps": self.steps,
+        }
+
+    def load_optimizer(self, state: dict) -> None:
+        self.to_load = state["optimizer"]
+
+
+@fault(
+    "opt-made-in-step",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("engine/optimizer/*",),),
+    fix='self.to_load = state["optimizer"]  # and load it as soon as there is an optimizer',
+)
+class OptimizerMadeInStep(OptimizerInStep):
+    """A trainer makes its optimizer when training begins. When the file is loaded there is none yet, so its part of the
+    file is passed over; the first resumed step makes one, whose moments are zero."""
+
+    def load_optimizer(self, state: dict) -> None:
+        if self.engine.optimizer is not None:
+            self.engine.optimizer.load_state_dict(state["optimizer"])
+
+
+class Thawing(ConstantRate):
+    """The clean run that thaws its first layer after an epoch and gives it to the optimizer then, as fine-tuning does;
+    a run that is resumed later does so before it loads."""
+
+    def make_model(self) -> Any:
+        model = super().make_model()
+        model[0].requires_grad_(False)
+        return model
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.model[3].parameters(), lr=1e-2)
+
+    def end_epoch(self) -> None:
+        if self.steps == PER_EPOCH:
+            self.thaw()
+
+    def thaw(self) -> None:
+        self.model[0].requires_grad_(True)
+        self.optimizer.add_param_group({"params": list(self.model[0].parameters()), "lr": 1e-3})
+
+    def load_optimizer(self, state: dict) -> None:
+        if len(state["optimizer"]["param_groups"]) > 1:
+            self.thaw()
+        super().load_optimizer(state)
+
+
+@fault(
+    "opt-group-added",
+    verdict="DIFFERENT",
+    step=5,
+    phase="load",
+    causes=(("run/exception",),),
+    steps=8,
+    save_at=5,
+    fix='if len(state["optimizer"]["param_groups"]) > 1: self.thaw()  # before load_state_dict()',
+    threads=("Lightning-AI/pytorch-lightning#6891", "CaptainEven/MCMOT#92"),
+)
+class GroupAdded(Thawing):
+    """Fine-tuning thaws a layer after an epoch and adds it to the optimizer as a group of its own. A resumed run is
+    built as at the start, with one group, and the file has two: no checkpoint from after the first epoch loads."""
+
+    def load_optimizer(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""Places within an epoch that are lost or counted twice."""
+"""Places within an epoch, or a window of gradients, that are lost or counted twice."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -286,3 +286,40 @@ class SkipOneTooMany(Training):
             super().next_batch()
             self.skip -= 1
         return super().next_batch()
+
+
+@fault(
+    "accum-count-lost",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("gathered",),),
+    fix='self.gathered = state["gathered"]',
+)
+class AccumulationCountLost(Training):
+    """Gradients are gathered over two batches. The half-done window is in the file, gradients and all, but for the
+    count of batches in it: the resumed run waits for two more, and its windows are shifted by one for good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gathered = 0
+
+    def step(self) -> float:
+        inputs, targets = self.next_batch()
+        loss = self.loss(inputs, targets) / 2
+        loss.backward()
+        self.gathered += 1
+        if self.gathered == 2:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.gathered = 0
+            self.after_update()
+        return self.count_step(loss)
+
+    def state(self) -> dict:
+        return {**super().state(), "gradients": [parameter.grad for parameter in self.model.parameters()]}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        for parameter, gradient in zip(self.model.parameters(), state["gradients"], strict=True):
+            parameter.grad = gradient

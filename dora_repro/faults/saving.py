@@ -1,14 +1,22 @@
 """Files that hold something else than the run held."""
 
 import copy
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from dora_repro.faults.averages import WEIGHTS
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.optimizer import MOMENTS
-from dora_repro.faults.plain import ConstantRate, Training, samples
+from dora_repro.faults.plain import ConstantRate, Training, read, samples
 
 
 @fault(
@@ -130,3 +138,98 @@ class WeightsOnly(Training):
         self.load_data(state)
         self.steps = state["steps"]
         self.load_rng(state)
+
+
+class Numbered(ConstantRate):
+    """The clean run that writes a file at each step into a folder of its own, and resumes from the newest one."""
+
+    dropout = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.mkdtemp(prefix="checkpoints-")
+        weakref.finalize(self, shutil.rmtree, self.folder)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.model.parameters(), lr=1e-2)
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        return samples().tensors  # all of them, at each step
+
+    def count_step(self, loss: torch.Tensor) -> float:
+        loss_of_step = super().count_step(loss)
+        torch.save(self.state(), os.path.join(self.folder, f"step{self.steps}.pt"))
+        return loss_of_step
+
+    def save(self, path: str) -> None:
+        shutil.copytree(self.folder, path)
+
+    def load(self, path: str) -> None:
+        super().load(os.path.join(path, self.newest(os.listdir(path))))
+
+    def newest(self, names: list[str]) -> str:
+        return max(names, key=lambda name: int(re.findall(r"\d+", name)[0]))
+
+
+@fault(
+    "newest-by-name",
+    verdict="DIFFERENT",
+    step=10,
+    phase="load",
+    causes=(WEIGHTS,),
+    steps=12,
+    save_at=10,
+    fix='max(names, key=lambda name: int(re.findall(r"\\d+", name)[0]))',
+    threads=("Lightning-AI/litgpt#661", "DLR-RM/rl-baselines3-zoo#141", "iantbutler01/ditty#2"),
+)
+class NewestByName(Numbered):
+    """The newest of several files is taken to be the last by name. As text, step9.pt comes after step10.pt: from the
+    tenth on, each resume goes back to the ninth, and nothing that it reads is damaged or missing."""
+
+    def newest(self, names: list[str]) -> str:
+        return sorted(names)[-1]
+
+
+class InATuple(Training):
+    """The clean run whose file is a tuple: what is what is known by its place alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.penalty = 0.01
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets) + self.penalty * self.model[0].weight.square().sum()
+
+    def after_update(self) -> None:
+        super().after_update()
+        self.penalty *= 1.5
+
+    def save(self, path: str) -> None:
+        torch.save((*self.state().values(), self.penalty), path)
+
+    def load(self, path: str) -> None:
+        file: Any = read(path)
+        state = dict(zip(("model", "optimizer", "scheduler", "rng", "data", "steps"), file, strict=False))
+        self.penalty = file[6] if len(file) > 6 else self.penalty  # files of before have six parts
+        self.load_model(state)
+        self.load_optimizer(state)
+        self.load_data(state)
+        self.steps = state["steps"]
+        self.load_rng(state)
+
+
+@fault(
+    "tuple-one-short",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("penalty",),),
+    fix="torch.save((*self.state().values(), self.penalty), path)",
+)
+class TupleOneShort(InATuple):
+    """The checkpoint is a tuple. A weight that grows with each step was added to the training and to `load`, which
+    still takes the shorter files of before; and it was not added to `save`. Files without names cannot say what they
+    lack."""
+
+    def save(self, path: str) -> None:
+        torch.save(tuple(self.state().values()), path)

@@ -5,7 +5,15 @@ import json
 from collections import Counter
 
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
@@ -248,3 +256,26 @@ class ScalerMissing(Training):
         if self.position == len(self.loader):
             self.batches, self.position = None, 0
         return loss.item()
+
+
+@fault(
+    "sched-sequential-rebuilt",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("optimizer/group.0/lr", "scheduler/_schedulers/1/last_epoch"),),
+    fix='self.scheduler.load_state_dict(state["scheduler"])',
+    threads=("pytorch/pytorch#162591", "pytorch/pytorch#171515"),
+)
+class SequentialRebuilt(Training):
+    """A warm-up and a cosine in turn are rebuilt on resume with `last_epoch` set to the number of steps. SequentialLR
+    counts from there, but sets the rate by the first of its schedules and begins the other anew: it cannot be wound
+    forward, only loaded."""
+
+    def make_scheduler(self, last_epoch: int = -1) -> LRScheduler:
+        parts = [LinearLR(self.optimizer, 0.1, total_iters=2), CosineAnnealingLR(self.optimizer, T_max=8)]
+        return SequentialLR(self.optimizer, parts, milestones=[2], last_epoch=last_epoch)
+
+    def load_optimizer(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler = self.make_scheduler(state["steps"] - 1)

@@ -13,6 +13,14 @@ from dora_repro.faults.gallery import Fault
 from dora_repro.sides.interpreters import Interpreters
 from dora_repro.state.paths import matching, select
 
+# A package that a fault may need -> what pip installs it by.
+PACKAGES = {
+    "greenlet": "'dora-repro[stepwise]'",
+    "torchmetrics": "torchmetrics",
+    "torchdata": "torchdata",
+    "schedulefree": "schedulefree",
+}
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -115,7 +123,7 @@ def missing(needs: str) -> str:
         import torch
 
         return "" if torch.cuda.is_available() else "needs a CUDA device; torch sees none here"
-    if needs == "greenlet":
-        found = importlib.util.find_spec("greenlet") is not None
-        return "" if found else "needs the package 'greenlet': pip install 'dora-repro[stepwise]'"
+    if needs in PACKAGES:
+        found = importlib.util.find_spec(needs) is not None
+        return "" if found else f"needs the package {needs!r}: pip install {PACKAGES[needs]}"
     return f"needs {needs}, and a check trains in one process" if needs else ""

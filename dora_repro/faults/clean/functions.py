@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from dora_repro.faults.functions import NEEDS, InAFunction
+from dora_repro.faults.functions import NEEDS, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
 
@@ -38,3 +38,9 @@ class CounterOnTheRun(Training):
     def load(self, path: str) -> None:
         super().load(path)
         self.left = read(path)["left"]
+
+
+@fault("clean-closure-count", verdict="EXACT")
+class CountAround(Scaling):
+    """A function counts its calls in a variable of the function that made it. It cannot be saved, and need not be: it
+    is made again with the count."""

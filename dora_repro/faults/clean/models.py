@@ -9,8 +9,9 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.faults.buffers import validate
+from dora_repro.faults.forms import Wide
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.plain import Training
+from dora_repro.faults.plain import ConstantRate, Training
 
 
 @fault("clean-onecycle", verdict="EXACT")
@@ -291,3 +292,18 @@ class AveragedInAHook(Training):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.average.load_state_dict(state["average"])
+
+
+@fault("clean-wide-momentum", verdict="EXACT")
+class WideMomentum(Wide):
+    """An optimizer keeps fp32 momentum beside parameters in bf16, to which `load_state_dict` would cast it. The tensors
+    of the file are put in its place after that."""
+
+
+@fault("clean-lazy-linear", verdict="EXACT")
+class LazyLinear(ConstantRate):
+    """A layer has no shape before it sees its first batch, and the optimizer is made before that. In a resumed run the
+    file gives it its shape; the parameter is the same object, which the optimizer knows."""
+
+    def make_model(self) -> nn.Module:
+        return nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, 3))

@@ -1,6 +1,7 @@
 """Runs that look suspicious and are right: steps and samplers of a kind. Each must come out EXACT."""
 
 import copy
+import random
 from typing import Any
 
 import torch
@@ -8,9 +9,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
+from dora_repro.faults.averages import WithTarget
+from dora_repro.faults.configuration import Marked
+from dora_repro.faults.data import OrderedByEpoch
+from dora_repro.faults.forms import ClippedByHistory
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.model import Clipped as WeightsClipped
-from dora_repro.faults.plain import BATCH, SAMPLES, ConstantRate, Training, samples
+from dora_repro.faults.objects import OptimizerInStep as MadeInStep
+from dora_repro.faults.objects import Thawing
+from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, ConstantRate, Training, samples
 
 
 @fault("clean-sharpness-aware", verdict="EXACT")
@@ -133,48 +140,61 @@ class SwappedForValidation(Training):
         self.validation_loss = state["validation_loss"]
 
 
-class Engine:
-    """What a trainer makes of a model when training begins."""
-
-    optimizer: torch.optim.Optimizer | None = None
-
-
 @fault("clean-optimizer-in-step", verdict="EXACT")
-class OptimizerInStep(ConstantRate):
+class OptimizerInStep(MadeInStep):
     """The optimizer is made in the first step, inside an object that the run holds, and what was saved of it is loaded
     then, as trainers do it. Right after loading there is none."""
 
+
+@fault("clean-group-added", verdict="EXACT", steps=8, save_at=5)
+class GroupAdded(Thawing):
+    """The optimizer got another group of parameters on the way, when a layer was thawed. The resumed run thaws it, too,
+    before it loads, and then has as many groups as the file."""
+
+
+@fault("clean-target-network", verdict="EXACT")
+class TargetNetwork(WithTarget):
+    """A second network is learnt from, lags behind and catches up at the end of each epoch. It is saved for itself."""
+
+
+@fault("clean-deque", verdict="EXACT")
+class BoundedDeque(ClippedByHistory):
+    """A deque that forgets what is old is saved as a list, and made again with its bound."""
+
+
+@fault("clean-resume-marked", verdict="EXACT")
+class ResumeMarked(Marked):
+    """The configuration of the resumed run says where it was resumed from, and no save ever held that. It is told what
+    it is; every step is the same."""
+
+
+@fault("clean-set-epoch", verdict="EXACT", steps=9, save_at=6)
+class SetEpoch(OrderedByEpoch):
+    """The order of an epoch comes from its number, which the sampler is told when an epoch begins; one that is resumed
+    in its middle is told, too, before the used batches are passed over."""
+
+    def load_data(self, state: dict) -> None:
+        self.sampler.set_epoch(state["steps"] // PER_EPOCH)
+        super().load_data(state)
+
+
+@fault("clean-seed-of-the-clock", verdict="EXACT")
+class SeedOfTheClock(Training):
+    """Noise is seeded by the operating system, so no two runs that are started are alike. The seed is in the file, with
+    the number of draws: a run that is resumed is the one that it resumes."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine()
-        self.to_load: dict | None = None
+        self.noise_seed, self.draws = random.SystemRandom().randrange(2**31), 0
 
-    def make_optimizer(self) -> Any:
-        return None  # not yet
-
-    def step(self) -> float:
-        if self.engine.optimizer is None:
-            self.engine.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
-            if self.to_load is not None:
-                self.engine.optimizer.load_state_dict(self.to_load)
-                self.to_load = None
-        optimizer = self.engine.optimizer
-        inputs, targets = self.next_batch()
-        optimizer.zero_grad()
-        loss = self.loss(inputs, targets)
-        loss.backward()
-        optimizer.step()
-        return self.count_step(loss)
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.noise_seed + self.draws)
+        self.draws += 1
+        return super().loss(inputs + 0.1 * torch.randn(inputs.shape, generator=generator), targets)
 
     def state(self) -> dict:
-        made = self.engine.optimizer
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": made.state_dict() if made is not None else None,
-            "rng": self.rng_state(),
-            "data": {"before_epoch": self.before_epoch, "now": self.generator.get_state(), "position": self.position},
-            "steps": self.steps,
-        }
+        return {**super().state(), "noise": (self.noise_seed, self.draws)}
 
-    def load_optimizer(self, state: dict) -> None:
-        self.to_load = state["optimizer"]
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.noise_seed, self.draws = state["noise"]
