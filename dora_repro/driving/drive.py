@@ -67,6 +67,19 @@ class Drive:
             _set_modes(ours)
         return not self.greenlet.dead
 
+    def close(self) -> None:
+        """End the call where it waits, as an interrupt would: what it has to undo when it ends is undone now, the
+        handlers of signals that it set among it."""
+        ours = _modes()
+        try:
+            if not self.greenlet.dead:
+                self.greenlet.parent = self._current()  # who goes on afterwards: perhaps another call
+                self.greenlet.throw()
+        except BaseException:  # what it makes of that is its own affair, and it may be on a thread that has ended
+            pass
+        finally:
+            _set_modes(ours)
+
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Torch tells of updates, forward and backward passes while the function runs."""

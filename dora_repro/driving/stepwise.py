@@ -1,7 +1,6 @@
 """A training that is one function, as a run that is stepped from outside."""
 
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from dora_repro.contracts import Value
 from dora_repro.driving.arguments import NEWEST, OUT, Places, changed
 from dora_repro.driving.drive import At, Drive
+from dora_repro.driving.folders import Folders
 from dora_repro.driving.written import Written, newest
 from dora_repro.errors import BadInput
 from dora_repro.state.keys import key_text
@@ -75,6 +75,7 @@ class Stepwise:
     ):
         self._function, self._args, self._kwargs = function, args, kwargs
         self._at, self._resumed = at, resumed
+        self._folders = Folders()
         places = Places({OUT: str, NEWEST: str})
         args_there, kwargs_there = places.fill((args, kwargs))
         self._name = getattr(function, "__name__", type(function).__name__)
@@ -91,7 +92,7 @@ class Stepwise:
 
     def __call__(self) -> "StepwiseRun":
         """Call the function, up to its first step."""
-        out = _folder()
+        out = self._folders.make()
         places = Places({OUT: lambda: str(out)})
         args, kwargs = places.fill((self._args, self._kwargs))
         return self._begun(out, lambda: self._function(*args, **kwargs))
@@ -102,7 +103,7 @@ class Stepwise:
         Raises:
             BadInput: `{newest}` was asked for, and there is no checkpoint in the folder.
         """
-        out = _folder()
+        out = self._folders.make()
         shutil.copytree(path, out, dirs_exist_ok=True)  # with the times of the files: the youngest stays so
         if callable(self._resumed):
             call = self._resumed
@@ -119,7 +120,7 @@ class Stepwise:
         return str(found)
 
     def _begun(self, out: Path, call: Callable[[], object]) -> "StepwiseRun":
-        run = _class_for(self._function)(self._name, Drive(call, self._at), out)
+        run = _class_for(self._function)(self._name, Drive(call, self._at), out, self._folders)
         run.advance()
         return run
 
@@ -131,14 +132,15 @@ class StepwiseRun:
         name: of the function.
         drive: the call.
         out: the folder that it writes to; it goes when the run does.
+        folders: what made it.
     """
 
-    def __init__(self, name: str, drive: Drive, out: Path):
+    def __init__(self, name: str, drive: Drive, out: Path, folders: Folders):
         vars(self)[key_text(name)] = drive.greenlet
         written = Written(out)
-        _INSIDE[self] = _Inside(name, drive, out, written)
+        _INSIDE[self] = _Inside(name, drive, out, written, folders)
         name_place(self, str(out), OUT)
-        weakref.finalize(self, _remove, out)
+        weakref.finalize(self, _end, drive, out)
 
     def batches_in_hand(self) -> list[Value]:
         """What loaders have handed out for the next step: a step ends before a forward pass, when that is there."""
@@ -185,8 +187,8 @@ class StepwiseRun:
 class _Inside:
     """What a run knows besides its state."""
 
-    def __init__(self, name: str, drive: Drive, out: Path, written: Written):
-        self.name, self.drive, self.out, self.written = name, drive, out, written
+    def __init__(self, name: str, drive: Drive, out: Path, written: Written, folders: Folders):
+        self.name, self.drive, self.out, self.written, self.folders = name, drive, out, written, folders
 
 
 _INSIDE: "weakref.WeakKeyDictionary[StepwiseRun, _Inside]" = weakref.WeakKeyDictionary()
@@ -199,10 +201,7 @@ def _class_for(function: Callable[..., object]) -> type[StepwiseRun]:
     return type("StepwiseRun", (StepwiseRun,), names)
 
 
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="dora-repro-stepwise-"))
-
-
-def _remove(out: Path) -> None:
+def _end(drive: Drive, out: Path) -> None:
+    drive.close()
     forget_place(str(out))
-    shutil.rmtree(out, ignore_errors=True)
+    Folders.give_back(out)

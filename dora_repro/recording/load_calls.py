@@ -5,6 +5,7 @@ always do; notes are plain data that JSON can hold.
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -27,18 +28,20 @@ class WatchedLoading(AbstractContextManager["WatchedLoading"]):
             `given` (number of keys), `missing`, `unexpected` (keys, cut to MAX_KEYS), `missing_count`,
             `unexpected_count`. Of an optimizer: `what` ("optimizer"), `class`, `given` (number of parameters that had
             state), `parameters` (number of those that it steps), `stateless` (SGD without momentum has no state),
-            `groups` (numbers of those in the state dict, and of its own). Of both: `error`, what the call raised; empty
-            where it returned.
+            `groups` (numbers of those in the state dict, and of its own), `number` (optimizers are numbered, so that
+            two calls of one are told from calls of two). Of both: `error`, what the call raised; empty where it
+            returned.
     """
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
+        self._numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
         self._real: dict[Any, Callable[..., Any]] = {}
 
     def __enter__(self) -> "WatchedLoading":
         kinds: tuple[tuple[Any, Callable[..., Note]], ...] = (
             (torch.nn.Module, _of_module),
-            (torch.optim.Optimizer, _of_optimizer),
+            (torch.optim.Optimizer, self._of_optimizer),
         )
         for kind, describe in kinds:
             self._real[kind] = kind.__dict__["load_state_dict"]
@@ -62,6 +65,10 @@ class WatchedLoading(AbstractContextManager["WatchedLoading"]):
             return returned
 
         return load_state_dict
+
+    def _of_optimizer(self, optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> Note:
+        number = self._numbers.setdefault(optimizer, len(self._numbers))
+        return _of_optimizer(optimizer, state_dict) | {"number": number}
 
     def _note(self, note: Note, more: Note) -> None:
         if note:

@@ -28,6 +28,8 @@ class Logs(AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         self._close()
+        self._run = self._states.run = None  # a log in a circle of its own keeps no run alive
+        self._states.look()
 
     def watch(self, run: Run) -> None:
         """From the next step on, watch this run's own generators, too."""

@@ -158,12 +158,19 @@ def _read_variables(
     walker.result.objects[path] = holder = Variables(frame, begun)
     local = dict(frame.f_locals)
     cells = cells_of(frame, local, sharing)
-    # As with a run's attributes: a parameter has the name that its module gives it, whatever else refers to it.
+    # As with a run's attributes: a parameter has the name that its module gives it, a group that of its optimizer,
+    # whatever else refers to it.
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
         meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
         visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
-        walker.later(visit) if issubclass(type(item), torch.Tensor) else visit()
+        walker.later(visit) if issubclass(type(item), torch.Tensor) or _is_group(item) else visit()
     return local
+
+
+def _is_group(value: Value) -> bool:
+    """Whether it is a group of an optimizer, as a loop over them leaves it in a variable."""
+    params = value.get("params") if type(value) is dict else None
+    return type(params) is list and "lr" in value and all(issubclass(type(item), torch.Tensor) for item in params)
 
 
 def _rank(value: Value) -> int:

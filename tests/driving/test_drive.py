@@ -124,3 +124,35 @@ def test_without_greenlet_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "greenlet", None)
     with pytest.raises(MissingExtra, match=r"pip install 'dora-repro\[stepwise\]'"):
         Drive(lambda: None)
+
+
+def test_a_call_that_is_closed_undoes_what_it_has_to_undo():
+    undone = []
+
+    def training(name):
+        model = nn.Linear(1, 1)
+        try:
+            model(torch.ones(1, 1))
+            model(torch.ones(1, 1)).sum().backward()
+        finally:
+            undone.append(name)
+
+    drive = Drive(lambda: training("one"))
+    assert drive.advance() and undone == []
+    drive.close()
+    assert undone == ["one"] and not drive.advance()
+    drive.close()
+
+
+def test_a_call_that_is_closed_in_the_midst_of_another_leaves_that_one_its_turn():
+    log = []
+    waiting = Drive(lambda: told(log))
+    waiting.advance()
+
+    def closing():
+        waiting.close()
+        told([])
+
+    other = Drive(closing)
+    assert other.advance() and waiting.greenlet.dead and not other.greenlet.dead
+    assert _count(other) == 3

@@ -183,3 +183,37 @@ def test_a_lost_average_has_its_line_whatever_else_refers_to_parameters_and_the_
     (loads,) = {line for cause in report.explanation.causes for line in cause.load}
     assert loads.startswith('average.load_state_dict(state["average"]') and report.explanation.lines_tried.restores
     assert "rounded" not in str(report)
+
+
+def keeps_best(out):
+    """Restores what it noted of its files only where they are still in the same folder, as Lightning does."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    first_step, best, best_path = 0, float("inf"), None
+    if found := sorted(Path(out).glob("*.pt"), key=lambda path: int(path.stem)):
+        state = torch.load(found[-1])
+        model.load_state_dict(state["model"])
+        first_step = state["step"]
+        if state["folder"] == out:
+            best, best_path = state["best"]
+    inputs = torch.randn(4, 3)
+    for step in range(first_step, 6):
+        loss = model(inputs).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.9
+        path = Path(out) / f"{step + 1}.pt"
+        if loss.item() < best:
+            best, best_path = loss.item(), str(path)
+        state = {"model": model.state_dict(), "step": step + 1, "folder": out, "best": (best, best_path)}
+        torch.save(state, path)
+
+
+def test_what_a_function_noted_of_its_own_folder_is_true_where_it_resumes():
+    report = check(dora_repro.stepwise(keeps_best, "{out}"), steps=5, save_at=3)
+    lost = {difference.path for difference in report.comparisons[0].differences}
+    assert not {path for path in lost if "best" in path}
+    assert report.divergence.leaf == "keeps_best/optimizer/group.0/lr", "no local variable names a group"

@@ -2,7 +2,7 @@
 calls."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,10 +21,24 @@ def describe_load_calls(notes: Iterable[Note]) -> tuple[str, ...]:
         notes: one for each call, as `WatchedLoading` takes them.
     """
     sentences: dict[str, None] = {}
-    for note in notes:
+    for note in _not_made_up_for(tuple(notes)):
         for sentence in _optimizer_call(note) if note.get("what") == "optimizer" else _module_call(note):
             sentences.setdefault(sentence)
     return tuple(sentences)
+
+
+def _not_made_up_for(notes: Sequence[Note]) -> Iterator[Note]:
+    """Leave out calls of an optimizer that a later one made up for: some libraries load what is there while building,
+    to move it to a device, and the checkpoint afterwards."""
+    for index, note in enumerate(notes):
+        later = (other for other in notes[index + 1 :] if other.get("what") == "optimizer" and not other["error"])
+        if note.get("what") != "optimizer" or not any(_makes_up_for(other, note) for other in later):
+            yield note
+
+
+def _makes_up_for(later: Note, note: Note) -> bool:
+    number = note.get("number")
+    return number is not None and later.get("number") == number and bool(later["given"]) and not note["error"]
 
 
 def _optimizer_call(note: Note) -> Iterable[str]:

@@ -85,3 +85,23 @@ def test_an_optimizer_that_got_no_state_is_told():
         "AdamW.load_state_dict got no state for any of 8 parameters: the state dict was taken before the first step, "
         "or from another optimizer"
     )
+
+
+def test_what_a_later_call_of_the_same_optimizer_made_up_for_is_not_told():
+    model = nn.Linear(2, 2)
+    optimizer, other = (torch.optim.AdamW(model.parameters()) for _ in range(2))
+    empty = optimizer.state_dict()
+    model(torch.ones(1, 2)).sum().backward()
+    other.step()
+    full = other.state_dict()
+
+    def told(*calls):
+        with WatchedLoading() as watched:
+            for one, state in calls:
+                one.load_state_dict(state)
+        return describe_load_calls(watched.notes)
+
+    assert told((optimizer, empty), (optimizer, full)) == ()
+    (words,) = told((optimizer, full), (optimizer, empty))
+    assert "got no state for any of 2 parameters" in words
+    assert len(told((optimizer, empty), (other, full))) == 1

@@ -1,0 +1,105 @@
+"""Folders that the sides of a check write to: the same path for each, one after the other.
+
+What a function notes of its own files is then true of the side that resumes, as it is of a user's run: the best
+checkpoint so far, the folder that it saves to. Two runs at a time need two folders; the second has a path of its own.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from pathlib import Path
+
+
+class Folders:
+    """Folders for the runs of one function. A copy, also in another process, makes the same ones.
+
+    Attributes:
+        first: the folder of a run that is alone.
+    """
+
+    def __init__(self) -> None:
+        self._base = Path(tempfile.gettempdir()) / f"dora-repro-stepwise-{uuid.uuid4().hex[:12]}"
+        weakref.finalize(self, _remove_in, os.getpid(), self._base)
+
+    def __getstate__(self) -> Path:
+        return self._base
+
+    def __setstate__(self, base: Path) -> None:
+        self._base = base  # whoever made the first of them removes it
+
+    @property
+    def first(self) -> Path:
+        return self._base / "out"
+
+    def make(self) -> Path:
+        """An empty folder that no living run writes to."""
+        self._base.mkdir(mode=0o700, exist_ok=True)
+        number = 1
+        while True:
+            folder = self.first if number == 1 else self._base / f"{number}" / "out"
+            if _take(folder):
+                folder.mkdir(parents=True)
+                return folder
+            number += 1
+
+    @staticmethod
+    def give_back(folder: Path) -> None:
+        """Remove a folder: its run is gone."""
+        if _owner(folder) == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
+            _mark(folder).unlink(missing_ok=True)
+
+
+def _mark(folder: Path) -> Path:
+    """The file that has the number of the process whose run writes to a folder."""
+    return folder.with_name(f"{folder.name}.pid")
+
+
+def _owner(folder: Path) -> int | None:
+    try:
+        return int(_mark(folder).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _take(folder: Path) -> bool:
+    """Whether a folder is now this process's; what a process that was killed has left there is removed."""
+    mark = _mark(folder)
+    mark.parent.mkdir(exist_ok=True)
+    owner = _owner(folder)
+    if owner is not None and not _lives(owner):
+        mark.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with open(mark, "x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _lives(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, asking would end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
+def _remove_in(pid: int, base: Path) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(base, ignore_errors=True)
