@@ -167,10 +167,11 @@ def _read_variables(
     return local
 
 
-def _is_group(value: Value) -> bool:
+def _is_group(value: Any) -> bool:
     """Whether it is a group of an optimizer, as a loop over them leaves it in a variable."""
-    params = value.get("params") if type(value) is dict else None
-    return type(params) is list and "lr" in value and all(issubclass(type(item), torch.Tensor) for item in params)
+    if type(value) is not dict or "lr" not in value or type(value.get("params")) is not list:
+        return False
+    return all(issubclass(type(item), torch.Tensor) for item in value["params"])
 
 
 def _rank(value: Value) -> int:
