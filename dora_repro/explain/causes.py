@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice import expressions
-from dora_repro.explain.advice.advice import Advice, advise, closed_over, in_function, of_hook, of_suspended
+from dora_repro.explain.advice.advice import (
+    Advice,
+    advise,
+    closed_over,
+    in_function,
+    lost_hook,
+    of_hook,
+    of_suspended,
+)
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
@@ -120,7 +128,9 @@ class CauseDescriber:
             if workers is not None:
                 return workers[0], workers[1:]
         in_file = all(audit.in_file(path) for path in part.leaves)
-        keys = self._keys if in_file else None
+        # What the file has was tried: then it is saved anew, but for moments, which loading by itself may have cast.
+        anew = plain and part.role not in ("moment", "option")
+        keys = self._keys if in_file and not anew else None
         out_of_reach = self._closed_over(part) or self._of_suspended(part) or self._of_hook(part)
         if out_of_reach is not None:
             return out_of_reach, ()
@@ -146,7 +156,10 @@ class CauseDescriber:
         return None
 
     def _of_hook(self, part: Part) -> Advice | None:
-        """Advice on what an object keeps that is nothing but a hook; None for all else."""
+        """Advice on a hook that is lost, or on what an object keeps that is nothing but one; None for all else."""
+        if part.role == OBJECT and _HOOK.search(part.name):
+            name = self._saved.get(f"{part.name}/name")
+            return lost_hook(part.name, "" if name is None else str(name.value).rpartition(".")[2])
         for at in _above(part.leaves[0]):
             if _HOOK.search(at):
                 object_at = f"{at}/self" if f"{at}/self" in _above(part.leaves[0]) else at

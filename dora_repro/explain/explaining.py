@@ -301,7 +301,9 @@ def _explained(
     if not found.stopped and (tried is None or not tried.restores):
         plain = describer.causes(found, plain=True)
         if Explanation(plain).lines != Explanation(causes).lines:
-            causes, tried = plain, _lines_tried(run_trial, Explanation(plain))
+            again = _lines_tried(run_trial, Explanation(plain))
+            if tried is None or again is None or again.restores:
+                causes, tried = plain, again
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),

@@ -216,6 +216,25 @@ def test_what_a_hook_keeps_is_named_and_told_to_be_moved_where_no_line_reaches_i
     assert bool(cause.load) is not bool(words), "a line where the run itself holds the object"
 
 
+def halved(gradient):
+    return gradient / 2
+
+
+class HookOnTheWay(plain.ConstantRate):
+    """Registers a hook in its second step."""
+
+    def after_update(self):
+        if self.steps == 1:
+            self.model[0].weight.register_hook(halved)
+
+
+def test_a_hook_that_is_lost_is_named_with_its_function_and_told_to_be_registered():
+    report = check(HookOnTheWay, steps=4, save_at=2, in_process=True)
+    (cause,) = report.causes
+    assert cause.name == "model/0.weight/backward_hooks.0" and not cause.load
+    assert cause.advice[0].startswith("The hook `model/0.weight/backward_hooks.0` (halved) is registered")
+
+
 class Color(enum.Enum):
     RED = 1
 

@@ -11,23 +11,23 @@ from dataclasses import replace
 
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
-from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, saved_value, state_key
-from dora_repro.explain.advice.models import alias, gradients, structure, weights
+from dora_repro.explain.advice.lost_state import Advice, LostState, expression, saved_value, state_key
+from dora_repro.explain.advice.models import alias, by_owner, gradients, structure, weights
+from dora_repro.explain.advice.optimizers import moments, whole_optimizer
 from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
-from dora_repro.explain.advice.values import state_dict_lines, value_lines, whole_object
+from dora_repro.explain.advice.values import value_lines, whole_object
 from dora_repro.explain.trials.search import OBJECT
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over", "in_function", "of_hook", "of_suspended"]
+__all__ = ["Advice", "advise", "closed_over", "in_function", "lost_hook", "of_hook", "of_suspended"]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
     "loader."
 )
-_OPTIMIZER = "Load the optimizer's state once the model is built, with the same parameters in the same order."
 
 
 def closed_over(function: str, names: Iterable[str]) -> Advice:
@@ -50,6 +50,20 @@ def of_hook(hook: str, names: Iterable[str]) -> Advice:
     return Advice(
         sentence=f"{listed}: kept by the hook `{hook}` alone, out of reach of save and load. Keep its object on the "
         "run as well, save it and load it by that name."
+    )
+
+
+def lost_hook(hook: str, function: str) -> Advice:
+    """Advise on a hook that was registered while training: code, which no file holds.
+
+    Args:
+        hook: its path.
+        function: the name of the function that it calls; empty where it has none.
+    """
+    named = f"`{hook}` ({function})" if function else f"`{hook}`"
+    return Advice(
+        sentence=f"The hook {named} is registered while training and not by loading: register it again in load(), "
+        "where the run that was saved had it."
     )
 
 
@@ -115,13 +129,16 @@ def advise(
         return Advice(sentence=_SENTENCES[name])
     paths, saved = leaves or (name,), saved or {}
     if role == OBJECT:
-        return whole_object(LostState(paths, saved, _kinds(saved) if kinds is None else kinds))
+        whole = LostState(paths, saved, _kinds(saved) if kinds is None else kinds)
+        return whole_optimizer(whole) or whole_object(whole)
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
     kinds = _kinds(saved) if kinds is None else kinds
     advice = _by_role(LostState(paths, saved, kinds, keys, nothing_there, loaded, plain), role)
     load = tuple(_declared(line, paths) for line in advice.load)
     by_how = (
-        sentence for words, sentence in _BY_HOW if words in how and not _beside_the_point(words, role, paths, how)
+        sentence
+        for words, sentence in _BY_HOW
+        if words in how and not (plain and words == "recast") and not _beside_the_point(words, role, paths, how)
     )
     advice = replace(advice, load=load, further=(*advice.further, *by_how))
     if keys is None:
@@ -215,11 +232,11 @@ def _by_role(lost: LostState, role: str) -> Advice:
     if role == "alias":
         return alias(lost)
     if role in ("moment", "option"):
-        return state_dict_lines(lost, optimizer_of(lost), _OPTIMIZER)
+        return moments(lost)
     if role == "gradient":
-        return gradients(lost)
+        return by_owner(gradients, lost, below=1)
     if role in ("parameter", "buffer"):
-        return weights(lost, role)
+        return by_owner(lambda some: weights(some, role), lost)
     if role == "structure":
         return structure(lost)
     return value_lines(lost)

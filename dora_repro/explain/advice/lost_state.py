@@ -1,7 +1,7 @@
 """What one cause has lost, as plain data, and its paths and values as code; and what to add, as plain data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dora_repro.contracts import Value
@@ -104,6 +104,18 @@ def owner_key(lost: LostState, owner: str) -> str:
     if lost.keys is None:
         return f"state[{quoted(without_functions(owner, lost.kinds))}]"
     return lost.keys.value(owner) if owner == lost.first else lost.keys.whole(lost.first, owner)
+
+
+def together(parts: Iterable[Advice]) -> Advice:
+    """Advice on several things as one, each line and sentence once."""
+    parts = tuple(parts)
+    sentences = dict.fromkeys(part.sentence for part in parts if part.sentence)
+    return Advice(
+        tuple(dict.fromkeys(line for part in parts for line in part.save)),
+        tuple(dict.fromkeys(line for part in parts for line in part.load)),
+        " ".join(sentences),
+        tuple(dict.fromkeys(sentence for part in parts for sentence in part.further)),
+    )
 
 
 def optimizer_of(lost: LostState) -> str:

@@ -1,6 +1,8 @@
 """Lines of code that save and load a model: its weights, gradients, modes, what trains, and what is one object."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -14,6 +16,7 @@ from dora_repro.explain.advice.lost_state import (
     outermost_module,
     saved_value,
     state_key,
+    together,
 )
 from dora_repro.explain.advice.values import tensor_lines, value_lines
 
@@ -23,8 +26,22 @@ _STRICT = "strict=True raises where a key is missing or has another name."
 _WINDOW = "Or save only where an accumulation window has ended, when there are no gradients to keep."
 
 
+def by_owner(advise: Callable[[LostState], Advice], lost: LostState, below: int = 0) -> Advice:
+    """Advise on the leaves of each module or container by itself, where they lie in several.
+
+    Args:
+        advise: advises on leaves of one.
+        lost: what was lost.
+        below: how many levels below their tensors the leaves lie: 1 for gradients.
+    """
+    owners: dict[str, list[str]] = {}
+    for path in lost.paths:
+        owners.setdefault(path.rsplit("/", below + 1)[0] if path.count("/") > below else "", []).append(path)
+    return together(advise(replace(lost, paths=tuple(paths))) for paths in owners.values())
+
+
 def weights(lost: LostState, role: str) -> Advice:
-    """Advise on parameters and buffers."""
+    """Advise on parameters and buffers of one module, or container."""
     owner = lost.first.rpartition("/")[0]
     if role == "buffer" and not lost.keys:  # a state_dict may lack it
         code, key = expression(lost, owner), f"state[{quoted(f'{owner} buffers')}]"
@@ -83,7 +100,7 @@ def alias(lost: LostState) -> Advice:
 
 
 def gradients(lost: LostState) -> Advice:
-    """Advise on gradients that were there between two steps."""
+    """Advise on gradients that were there between two steps, of the parameters of one module or container."""
     owner = lost.first.removesuffix("/grad").rpartition("/")[0]
     if not owner or owner in lost.kinds or not any(dotted(path.removesuffix("/grad")) for path in lost.paths):
         pairs = [(state_key(lost, path), f"{expression(lost, path.removesuffix('/grad'))}.grad") for path in lost.paths]

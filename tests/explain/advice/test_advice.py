@@ -283,6 +283,8 @@ NESTED = [
     ("nets/0/weight",),
     ("nets/0/weight/grad",),
     ("alone/group.0.params.0/parameter",),
+    ("linear/weight", "linear/bias", "nets/0/weight", "plain/w"),  # of several modules, and of none
+    ("linear/weight/grad", "nets/0/weight/grad", "plain/w/grad", "trainer/net/head.bias/grad"),
 ]
 
 

@@ -1,0 +1,56 @@
+"""Lines of code that save and load optimizers: their state, state that loading casts, and an optimizer lost whole."""
+
+import torch
+
+from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, owner_key, saved_value
+from dora_repro.explain.advice.units import class_at
+from dora_repro.explain.advice.values import state_dict_lines
+
+_STATE = "Load the optimizer's state once the model is built, with the same parameters in the same order."
+_CAST = "load_state_dict casts state to the dtype of its parameter: the line after it puts what was saved in its place."
+_WHOLE = (
+    "`{}` is made while training and not by loading: make it in load(), over the same parameters, and load its state."
+)
+
+
+def moments(lost: LostState) -> Advice:
+    """Advise on moments and options: by the optimizer's state_dict; where that was tried and did not do, by what the
+    file has for each parameter."""
+    path = optimizer_of(lost)
+    advice = state_dict_lines(lost, path, _STATE)
+    if not lost.plain or f"{path}/group.0/params" not in lost.saved:
+        return advice
+    code, key = expression(lost, path), owner_key(lost, path)
+    every = f'enumerate(p for g in {code}.param_groups for p in g["params"])'
+    return Advice(
+        advice.save, (*advice.load, f'for i, p in {every}: {code}.state[p].update({key}["state"].get(i, {{}}))'), _CAST
+    )
+
+
+def whole_optimizer(lost: LostState) -> Advice | None:
+    """Advise on an optimizer of torch that the resumed run does not have at all, over all parameters of one model: a
+    pickled one would step copies of them. None for all else."""
+    at = lost.first
+    kind = class_at(lost, at)
+    module = _model_of(lost, at)
+    name = "" if kind is None else kind.__name__
+    if module is None or not name or getattr(torch.optim, name, None) is not kind:
+        return None
+    code, key = expression(lost, at), owner_key(lost, at)
+    made = f"{code} = torch.optim.{name}({expression(lost, module)}.parameters())"
+    return Advice((f"{key} = {code}.state_dict()",), (made, f"{code}.load_state_dict({key})"), _WHOLE.format(at))
+
+
+def _model_of(lost: LostState, optimizer: str) -> str | None:
+    """The path of the module whose parameters, all and no others, an optimizer of one group has; None for others."""
+    names = saved_value(lost, f"{optimizer}/group.0/params")
+    if not isinstance(names, list) or f"{optimizer}/group.1/params" in lost.saved:
+        return None
+    for path in lost.saved:
+        module, _, last = path.rpartition("/")
+        inside = f"{module}/"
+        if last == "training":
+            own = [p for p, leaf in lost.saved.items() if p.startswith(inside) and leaf.role == "parameter"]
+            if own == [f"{inside}{name}" for name in names]:
+                return module
+    return None
