@@ -26,6 +26,7 @@ from verdict_cases import REASONS, SECTIONS, Case, Reason
 from dora_repro.checkpoint.layouts import study_name
 from dora_repro.cli import main as command_line
 from dora_repro.errors import BadInput
+from dora_repro.trace import FINISHED
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "verdicts.md"
@@ -177,6 +178,8 @@ def _place(found: dict | None) -> str:
     if found is None:
         return "none"
     kind = {"missing": ", missing", "unexpected": ", only in the resumed run"}.get(found["kind"], "")
+    if found["leaf"] == FINISHED and kind:
+        kind = ", the resumed run is over" if found["kind"] == "missing" else ", the resumed run goes on"
     return f"step {found['step']}, {found['phase']}, `{_named(found['leaf'])}`{kind}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import groupby, takewhile
 from operator import attrgetter
 
-from dora_repro.trace import STEP_END, Divergence, Effect, Step, Trace
+from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Step, Trace
 
 _NUMBER = re.compile(r"\[\d+\]$")
 
@@ -36,13 +36,13 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
         if step.number <= after:
             continue
         if actual.step(step.number) is None:
-            return Divergence(step.number, "epoch_end", "run/finished", "missing") if actual.finished else None
+            return Divergence(step.number, "epoch_end", FINISHED, "missing") if actual.finished else None
         found = first_of_step(expected, actual, step.number)
         if found is not None:
             return found
     last = max(after, expected.steps[-1].number if expected.steps else 0)
     if expected.finished and actual.step(last + 1) is not None:
-        return Divergence(last + 1, "epoch_end", "run/finished", "unexpected")
+        return Divergence(last + 1, "epoch_end", FINISHED, "unexpected")
     return None
 
 

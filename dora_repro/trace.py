@@ -18,6 +18,7 @@ from dora_repro.errors import BadInput
 from dora_repro.wording import counted
 
 FORMAT = "dora_repro/trace/2"
+FINISHED = "run/finished"  # the leaf of one run being over while the other goes on
 STEP_END = "step_end"  # the phase of parameters that are, at the end of a step, not as their update left them
 T = TypeVar("T")
 
@@ -97,10 +98,14 @@ class Divergence:
         Args:
             second: what to call the second run.
         """
+        if self.leaf == FINISHED:
+            over, on = (second, "the other") if self.kind == "missing" else ("the other", second)
+            return f"{over} is over, {on} goes on"
+        step = "" if self.phase.partition("[")[0] in ("", "load", "save") else "this step of "  # an effect, no state
         if self.kind == "missing":
-            return f"missing in {second}"
+            return f"missing in {step}{second}"
         if self.kind == "unexpected":
-            return f"only in {second}"
+            return f"only in {step}{second}"
         if self.kind == "raised":
             return "raised"
         return self.difference.brief if self.difference is not None else ""

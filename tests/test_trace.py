@@ -161,8 +161,12 @@ WORDS = {
         "step 2, phase load, w (dtype changed)",
     ),
     "memory": (Divergence(3, "", "m/exp_avg"), "end of step 3, m/exp_avg"),
-    "missing": (Divergence(3, "batch", "x", "missing"), "step 3, phase batch, x (missing in the resumed run)"),
-    "unexpected": (Divergence(3, "batch", "x", "unexpected"), "step 3, phase batch, x (only in the resumed run)"),
+    "missing": (
+        Divergence(3, "batch", "x", "missing"), "step 3, phase batch, x (missing in this step of the resumed run)",
+    ),
+    "unexpected": (
+        Divergence(3, "batch", "x", "unexpected"), "step 3, phase batch, x (only in this step of the resumed run)",
+    ),
     "raised": (Divergence(2, "load", "run/exception", "raised"), "step 2, phase load, run/exception (raised)"),
 }  # fmt: skip
 
@@ -174,5 +178,16 @@ def test_a_divergence_says_where_and_how(found, words):
 
 
 def test_a_divergence_of_two_files_names_the_second():
-    assert Divergence(3, "batch", "x", "missing").how("the second") == "missing in the second"
-    assert Divergence(3, "batch", "x", "unexpected").how("the second") == "only in the second"
+    assert Divergence(3, "batch", "x", "missing").how("the second") == "missing in this step of the second"
+    assert Divergence(3, "backward[2]", "x", "unexpected").how("the second") == "only in this step of the second"
+    for phase in ("load", "save", ""):  # state, not what a step did
+        assert Divergence(3, phase, "x", "missing").how("the second") == "missing in the second"
+        assert Divergence(3, phase, "x", "unexpected").how("the second") == "only in the second"
+
+
+def test_of_two_runs_the_one_that_is_over_is_named():
+    words = {kind: Divergence(4, "epoch_end", "run/finished", kind).how() for kind in ("missing", "unexpected")}
+    assert words == {
+        "missing": "the resumed run is over, the other goes on",
+        "unexpected": "the other is over, the resumed run goes on",
+    }

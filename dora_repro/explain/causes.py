@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice import expressions
@@ -12,6 +13,7 @@ from dora_repro.explain.advice.advice import (
     closed_over,
     in_function,
     lost_hook,
+    not_saved,
     of_hook,
     of_suspended,
 )
@@ -136,6 +138,10 @@ class CauseDescriber:
             return out_of_reach, ()
         paths, role = self._advised(part)
         loaded = self._loaded
+        if surplus := tuple(path for path in paths if path not in saved and role == "memory" and path in loaded):
+            if surplus == paths:
+                return not_saved(surplus), ()
+            paths = tuple(path for path in paths if path not in surplus)
         advice = advise(part.name, paths, role, saved, keys=keys, how=how, loaded=loaded, plain=plain)
         function = self._function_of(part.leaves[0])
         return (in_function(advice, function) if function else advice), ()
@@ -236,7 +242,9 @@ def _data_sources(saved: Snapshot, differences: Iterable[LeafDifference]) -> Ite
 
 def _in_file(status: SaveStatus, alone: bool) -> str:
     """Where a leaf is in the file; for several leaves without the keys, which differ for each."""
-    return "in the checkpoint" if status.status == SAVED and not alone else str(status)
+    if alone:
+        return str(status)
+    return "in the checkpoint" if status.status == SAVED else str(replace(status, near=""))
 
 
 def _counted(words: Iterable[str]) -> str:

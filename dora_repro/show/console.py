@@ -6,6 +6,7 @@ form of the study's README, and so has the last line, which is the verdict's alo
 
 from collections.abc import Sequence
 from functools import singledispatch
+from math import isnan
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
@@ -156,6 +157,13 @@ def _verdict_line(report: Report, where: str = "") -> str:
     }[report.verdict]
 
 
+def _largest(comparison: Comparison) -> str:
+    """The largest difference; where not every one is a size, how many leaves differ."""
+    if isnan(comparison.max_abs):
+        return f"{len(comparison.differences)} of {len(comparison.compared)}, not all by a size"
+    return f"max: {comparison.max_abs:.2e}"
+
+
 def _what_differs(report: Report, wording: Wording) -> list[str]:
     if report.verdict is not Verdict.DIFFERENT:
         return []
@@ -165,7 +173,7 @@ def _what_differs(report: Report, wording: Wording) -> list[str]:
         "outputs": "Outputs differ",
     }
     lines = [
-        f"  - {words.get(comparison.name, comparison.name)} (max: {comparison.max_abs:.2e})"
+        f"  - {words.get(comparison.name, comparison.name)} ({_largest(comparison)})"
         for comparison in report.comparisons
         if comparison.differences
     ]

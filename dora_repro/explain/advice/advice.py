@@ -5,7 +5,6 @@ for a sentence, and not for lines. Lines of save fill a dict `state`, lines of l
 have the names that the run gives them.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -20,9 +19,10 @@ from dora_repro.explain.advice.values import value_lines, whole_object
 from dora_repro.explain.trials.search import OBJECT
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
+from dora_repro.state.paths import few
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over", "in_function", "lost_hook", "of_hook", "of_suspended"]
+__all__ = ["Advice", "advise", "closed_over", "in_function", "lost_hook", "not_saved", "of_hook", "of_suspended"]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -79,6 +79,12 @@ def of_suspended(frame: str, names: Iterable[str]) -> Advice:
         sentence=f"{listed}: in the suspended function `{frame}`, out of reach of save and load. Keep it on the run "
         f"(self.{first}), save it and load it, and let the function use that."
     )
+
+
+def not_saved(paths: Iterable[str]) -> Advice:
+    """Advise on values that the resumed run alone has: there is nothing to save."""
+    listed = few(paths)
+    return Advice(sentence=f"{listed}: only in the resumed run. Let load() not set it, or remove it before it is used.")
 
 
 def in_function(advice: Advice, function: str) -> Advice:
@@ -138,7 +144,7 @@ def advise(
     by_how = (
         sentence
         for words, sentence in _BY_HOW
-        if words in how and not (plain and words == "recast") and not _beside_the_point(words, role, paths, how)
+        if words in how and not (plain and words == "recast") and not _beside_the_point(words, role)
     )
     advice = replace(advice, load=load, further=(*advice.further, *by_how))
     if keys is None:
@@ -148,12 +154,9 @@ def advise(
     return replace(advice, save=(), load=load, file=keys.file(paths[0]))
 
 
-def _beside_the_point(words: str, role: str, paths: tuple[str, ...], how: str) -> bool:
+def _beside_the_point(words: str, role: str) -> bool:
     """Whether a sentence would say nothing of these leaves: a plain value that was recast went through no
-    load_state_dict, and a copy that holds what another object had is no matter of positions."""
-    if words == "misplaced":
-        others = re.findall(r"misplaced: it holds what `([^`]*)` had", how)
-        return all(other.partition("/")[0] != paths[0].partition("/")[0] for other in others)
+    load_state_dict."""
     return words == "recast" and role == "memory"
 
 

@@ -13,6 +13,7 @@ from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 OTHER = "other values"
+ONLY_THERE = "only in the resumed run"
 _HALVES = {torch.bfloat16: "bf16", torch.float16: "f16"}
 _NARROWER = _HALVES | {torch.float32: "f32"}
 _MAGNITUDES = re.compile(r"(^|[./])(m|lora_magnitude_vector|magnitude)([./]|$)")  # of DoRA, in the names that it has
@@ -45,7 +46,7 @@ class _Audit:
         self._saved, self._loaded, self._bases = saved, loaded, bases
         self._owners: dict[bytes, list[str]] = {}  # digest -> the reference's leaves that had it
         for path, leaf in saved.items():
-            if isinstance(leaf.value, torch.Tensor) and not says_nothing(leaf.value):
+            if isinstance(leaf.value, torch.Tensor) and (not says_nothing(leaf.value) or _is_one_number(leaf.value)):
                 self._owners.setdefault(leaf.digest, []).append(path)
 
     def all(self, differences: Iterable[LeafDifference]) -> dict[str, str]:
@@ -57,7 +58,7 @@ class _Audit:
             return in_place_of(difference.actual, difference.expected)
         was, now = self._saved.get(path), self._loaded.get(path)
         if was is None:
-            return _retied(now) if now is not None and now.role == "alias" else "not in the reference"
+            return _retied(now) if now is not None and now.role == "alias" else ONLY_THERE
         if now is None:
             return f"untied: {_target(was)} is no longer shared" if was.role == "alias" else "lost"
         if was.role == "alias":
@@ -109,13 +110,20 @@ class _Audit:
                 return f"recast: rounded to {name} and back"
         if before.ndim == 2 and torch.equal(before.T, after):
             return "reshaped: transposed"
-        others = [other for other in self._owners.get(new_digest, ()) if other != path]
-        if others:
-            alike = [other for other in others if other.rpartition("/")[2] == path.rpartition("/")[2]]
-            return f"misplaced: it holds what `{(alike or others)[0]}` had"
+        if other := self._owner(path, new_digest):
+            same = other.partition("/")[0] == path.partition("/")[0]  # else a copy that was made anew, perhaps
+            return f"misplaced: it holds what `{other}` had" if same else f"{OTHER}: those that `{other}` had"
         if role == "moment" and not after.any() and before.any():
             return "reset to zeros"
         return OTHER
+
+    def _owner(self, path: str, digest_now: bytes) -> str:
+        """The reference's leaf that had the bytes which another has now: one of the same name in its place, if any."""
+        others = [other for other in self._owners.get(digest_now, ()) if other != path]
+        alike = [other for other in others if other.rpartition("/")[2] == path.rpartition("/")[2]]
+        if others and _is_one_number(self._saved[others[0]].value):  # which may be anything's
+            others = []
+        return (alike or others or [""])[0]
 
     def _reshaped(self, path: str, before: torch.Tensor, after: torch.Tensor) -> str:
         words = f"reshaped: {describe(before)} became {describe(after)}"
@@ -154,6 +162,12 @@ class _Audit:
                 matrices[other] = value
         flat = (value.detach().to(torch.float64).flatten(1) for value in matrices.values())
         return [matrix.norm(dim=axis) for matrix in flat for axis in (1, 0)]
+
+
+def _is_one_number(value: Value) -> bool:
+    """Whether it is a tensor of one number that is not zero."""
+    plain = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized
+    return plain and value.numel() == 1 and bool(value.any())
 
 
 def _weight(leaf: SavedLeaf) -> torch.Tensor | None:

@@ -8,6 +8,8 @@ value that is wrong in the file from one that is not there.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from operator import eq
 from typing import TypeGuard
 
 import numpy as np
@@ -36,6 +38,7 @@ class SaveStatus:
         keys: keys of the file that hold it, the likeliest first.
         dtype: dtype of the file's tensor, where it was cast.
         other: the leaf whose bytes are in its place.
+        near: a key of an absent leaf's last name alone, which has another value.
         draws: of a generator, how many draws the file's state is ahead of the run's; negative where it is an earlier
             one, None where they are not the same stream or not known to be.
     """
@@ -45,6 +48,7 @@ class SaveStatus:
     dtype: str = ""
     other: str = ""
     draws: int | None = None
+    near: str = ""
 
     def __str__(self) -> str:
         if self.status == SAVED:
@@ -58,7 +62,7 @@ class SaveStatus:
             return "in the checkpoint with other values than the run had"
         if self.status == MISPLACED:
             return f"in the checkpoint with the values of `{self.other}`"
-        return "not in the checkpoint"
+        return "not in the checkpoint" + (f" (its `{self.near}` has another value)" if self.near else "")
 
 
 class Lookup:
@@ -110,6 +114,8 @@ class Lookup:
             form = self._index.form(key)
             if form is None or (_shape(leaf.value) is not None and form[1] != _shape(leaf.value)):
                 continue
+            if not self._is_its_name(leaf, key):
+                return SaveStatus(ABSENT, near=key)
             others = [path for path in self._by_digest.get(self._index.digests[key], ()) if path != leaf.path]
             if others and not says_nothing(self._index[key]):
                 return SaveStatus(MISPLACED, (key,), other=others[0])
@@ -144,7 +150,15 @@ class Lookup:
         keys = tuple(key for key in named if self._same(leaf.value, key))
         if keys:
             return SaveStatus(SAVED, keys)
+        if named and not self._is_its_name(leaf, named[0]):
+            return SaveStatus(ABSENT, near=named[0])
         return SaveStatus(STALE, tuple(named[:1])) if named else SaveStatus(ABSENT)
+
+    def _is_its_name(self, leaf: SavedLeaf, key: str) -> bool:
+        """Whether a key is the name of a leaf, or one the end of the other; the last part alone may be anything's."""
+        parts, forms = _parts(key), [_parts("/".join(form)) for form in self._forms[leaf.path]]
+        equal = [sum(takewhile(bool, map(eq, reversed(form), reversed(parts)))) for form in forms]
+        return any(same > 1 or same in (len(form), len(parts)) for same, form in zip(equal, forms, strict=True))
 
     def _same(self, value: Value, key: str) -> bool:
         stored = self._index[key]
@@ -278,6 +292,11 @@ def _positions(live: Snapshot) -> dict[tuple[Form, str], str]:
                 found[at, name] = str(counts.setdefault(at, 0))
                 counts[at] += 1
     return found
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a name, those between dots as well."""
+    return [part.lstrip("_") or part for part in re.split(r"[/.]", name)]
 
 
 def _words(name: str) -> frozenset[str]:

@@ -68,7 +68,7 @@ def test_what_is_missing_is_lost():
 
 
 def test_what_is_there_besides_is_told():
-    assert told(lambda run: setattr(run, "extra", 3)) == {"extra": "not in the reference"}
+    assert told(lambda run: setattr(run, "extra", 3)) == {"extra": "only in the resumed run"}
 
 
 def test_another_dtype_is_recast():
@@ -202,3 +202,16 @@ def test_generators_and_other_values():
     words = told(move)
     assert words["steps"] == words["model/1.weight"] == "other values"
     assert words["generator"] in ("2 draws ahead", "different state")
+
+
+def test_a_copy_that_was_made_anew_is_not_called_misplaced():
+    """Its values are those of what it was copied from, and nothing was mixed up."""
+    run = Run()
+    run.average = copy.deepcopy(run.model)
+    run.average[2].bias.data += 1
+
+    def copied(run):
+        run.average = copy.deepcopy(run.model)
+
+    words = told(copied, run)
+    assert words == {"average/2.bias": "other values: those that `model/2.bias` had"}

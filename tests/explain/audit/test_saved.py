@@ -12,7 +12,8 @@ from torch import nn
 
 from dora_repro.explain.audit.lookup import ABSENT, CAST, MISPLACED, SAVED, STALE
 from dora_repro.explain.audit.saved import audit_save
-from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.digest import digest
+from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 
 
 class Run:
@@ -174,6 +175,26 @@ def test_values_of_another_moment_are_stale(run, audited):
     ):
         assert audit.leaves[path].status == STALE, path
     assert audit.how("epoch") == "in the checkpoint with other values than the run had"
+
+
+@pytest.mark.parametrize(
+    "path, state, words",
+    [
+        ("progress/last", {"trainer": {"last": 100}}, "not in the checkpoint (its `trainer/last` has another value)"),
+        ("a/last", {"globals.b.last": 1}, "not in the checkpoint (its `globals.b.last` has another value)"),
+        ("progress/last", {"last": 100}, "in the checkpoint with other values than the run had"),
+        ("progress/last", {"state": {"progress": {"last": 1}}}, "in the checkpoint with other values than the run had"),
+        ("last", {"trainer": {"last": 100}}, "in the checkpoint with other values than the run had"),
+        ("globals.helpers.last", {"last": 1}, "not in the checkpoint"),
+        ("progress/last", {"trainer": {"first": 100}}, "not in the checkpoint"),
+        ("progress/last", {"trainer": {"last": 3}}, "in the checkpoint as `trainer/last`"),
+    ],
+)
+def test_the_last_part_of_a_name_alone_makes_no_key_a_leafs(tmp_path, path, state, words):
+    torch.save(state, tmp_path / "file")
+    live = Snapshot({path: SavedLeaf(path, "memory", digest(3), 3)})
+    audit = audit_save(live, tmp_path / "file")
+    assert audit.how(path) == words
 
 
 def test_an_average_saved_as_the_model_is_misplaced(audited):
