@@ -107,6 +107,37 @@ class LeafDifference:
         return f"{self.path}  {self.how}"
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A plain value that no step changes, of which the resumed run had another one.
+
+    Attributes:
+        path: the path of the leaf.
+        expected: its short text in the reference; empty where the reference had none.
+        actual: its short text in the resumed run; empty where that had none.
+        by: `resume`, where the factory's `resume(path)` gave it; `built`, where the factory did, before `load()`;
+            `load`, where `load()` changed it.
+    """
+
+    path: str
+    expected: str
+    actual: str
+    by: str
+
+    @property
+    def change(self) -> str:
+        """Both values: `0.1 → 0.01`."""
+        return f"{self.expected or 'none'} → {self.actual or 'none'}"
+
+    @property
+    def words(self) -> str:
+        """What became of it, in words."""
+        if self.by == "load":
+            return f"changed by load(): {self.change}"
+        was = f"was {self.expected}" if self.expected else "was not there"
+        return f"changed configuration: {was}, the resumed run was given {self.actual or 'none'}"
+
+
 def sizes(max_abs: float | None, max_ulp: int | None = None, nan: int = 0) -> tuple[str, ...]:
     """How far apart tensors are: `max diff = 1.23e-04`, `max 2 ULP`, `1 NaN`, each where it was measured.
 

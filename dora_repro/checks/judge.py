@@ -7,12 +7,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dora_repro.alignment import first_divergence, first_memory_divergence, without_late_loading
+from dora_repro.checks.configuration import Configuration
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
 from dora_repro.checks.set_by_load import Constant
 from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
 from dora_repro.contracts import Value
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
@@ -33,6 +34,7 @@ class Findings:
         comparisons: as in `Report`.
         steps_compared: number of resumed steps that the reference has too.
         set_by_load: as in `SetAside`.
+        settings: plain values that no step changes and that differ: the resumed run was told otherwise.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
 
@@ -45,6 +47,7 @@ class Findings:
     steps_compared: int
     save_changed: tuple[LeafDifference, ...] = ()
     set_by_load: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
 
     @property
     def any_byte(self) -> bool:
@@ -86,11 +89,13 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         of_one_form = [d.path for d in end if d.kind != "type"]
         grown = [path for path in of_one_form if _only_grew(path, *lists, same_entries=divergence is None)]
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
+    settings = () if loaded is None else tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
     told: tuple[str, ...] = ()
     if loaded is not None and ended is not None:
         constant = Constant(expected.start, saved, reference.end, loaded, ended)
         differing = dict.fromkeys(difference.path for difference in (*end, *lost))
-        told = tuple(path for path in differing if path not in books and constant(path))
+        given = {each.path for each in settings if each.by == "resume"}
+        told = tuple(path for path in differing if path not in books and (path in given or constant(path)))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
@@ -98,6 +103,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         lost=lost,
         end=tuple(difference for difference in end if difference.path not in {*books, *told}),
         set_by_load=told,
+        settings=settings,
         healed=healed if ended is not None else (),
         bookkeeping=books,
         comparisons=_three_comparisons(reference, resumed, saved, loaded, ended),
@@ -161,11 +167,13 @@ def _only_grew(
     path: str, saved: Snapshot, end: Snapshot, loaded: Snapshot, resumed_end: Snapshot, *, same_entries: bool
 ) -> bool:
     """Whether a leaf is a history: on both sides a list that kept what it had and grew, from different beginnings; by
-    the same entries, where the runs did the same steps."""
+    the same entries, where the runs did the same steps. Two of one length that nothing grew are none, but an order."""
     before, after, other_before, other_after = (
         _list_at(path, snapshot) for snapshot in (saved, end, loaded, resumed_end)
     )
     if path not in end or before is None or after is None or other_before is None or other_after is None:
+        return False
+    if before == after and other_before == other_after and 0 < len(before) == len(other_before):
         return False
     if compare_leaf(path, before, after[: len(before)]):
         return False

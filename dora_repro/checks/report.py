@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import LeafDifference, Setting
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.shown import Shown
 from dora_repro.trace import Divergence, Trace
@@ -98,6 +98,7 @@ class Report(Shown):
         lost: leaves that differ right after loading, with how.
         latent: leaves still different at the end, although every effect was equal.
         set_aside: paths that differed and were not counted against the run, by reason.
+        configuration: plain values that no step changes, and that differ since the resumed run was told otherwise.
         changed_by_save: leaves that `save()` itself changed, those that count against it included.
         control: the result of repeating both sides.
         tolerance: the absolute tolerance that was asked for.
@@ -127,6 +128,7 @@ class Report(Shown):
     lost: tuple[LeafDifference, ...] = ()
     latent: tuple[str, ...] = ()
     set_aside: SetAside = SetAside()
+    configuration: tuple[Setting, ...] = ()
     changed_by_save: tuple[LeafDifference, ...] = ()
     control: Control = Control()
     tolerance: float | None = None

@@ -14,6 +14,7 @@ from dora_repro.checks.control import Controlled, controlled
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
 from dora_repro.checks.request import Request
 from dora_repro.comparison.drift import Drift
+from dora_repro.difference import Setting
 from dora_repro.errors import BadInput
 from dora_repro.explain.explaining import Discrepancy, explain, explain_nondeterminism
 from dora_repro.recording.recorder import VALUES_LIMIT
@@ -176,6 +177,7 @@ def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Disc
         # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
         noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping, *aside.set_by_load),
         set_by_load=aside.set_by_load,
+        settings=tuple(setting for setting in findings.settings if setting.path not in aside.noise),
         raised=sides.resumed.failure is not None,
     )
 
@@ -211,6 +213,7 @@ def _report(
         lost=findings.lost,
         latent=latent,
         set_aside=aside,
+        configuration=_configuration(findings, control),
         changed_by_save=reference.changed_by_save(save_at),
         control=control,
         tolerance=request.tolerance,
@@ -227,6 +230,13 @@ def _report(
         histories={"reference": reference.histories, "resumed": resumed.histories},
         drift=_drift(reference, resumed),
     )
+
+
+def _configuration(findings: judge.Findings, control: Control) -> tuple[Setting, ...]:
+    """What the resumed run was told otherwise. What a factory builds otherwise without being told may be noise (the
+    time, a random name): it counts once the control has told what is."""
+    told = ("resume", "built") if control.runs else ("resume",)
+    return tuple(each for each in findings.settings if each.by in told and each.path not in control.noise)
 
 
 def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:

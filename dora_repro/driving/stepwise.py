@@ -97,6 +97,11 @@ class Stepwise:
         args, kwargs = places.fill((self._args, self._kwargs))
         return self._begun(out, lambda: self._function(*args, **kwargs))
 
+    @property
+    def told(self) -> tuple[str, ...] | None:
+        """The arguments and entries that a resumed call is given otherwise; None where a function decides."""
+        return None if callable(self._resumed) else tuple(self._resumed or ())
+
     def resume(self, path: str) -> "StepwiseRun":
         """Call the function to resume from what a run of it had saved to `path`, up to its first step.
 

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import LeafDifference, Setting
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.advice import (
     Advice,
     advise,
     closed_over,
+    configured,
     in_function,
     lost_hook,
     not_saved,
@@ -57,11 +58,18 @@ class CauseDescriber:
         loaded: the resumed run's state after loading.
         sides: the reference and the resumed side, which has a checkpoint.
         differences: differences of the two states.
+        settings: plain values that no step changes, and that the resumed run was told or set otherwise.
     """
 
     def __init__(
-        self, saved: Snapshot, loaded: Snapshot, sides: Sides, differences: tuple[LeafDifference, ...]
+        self,
+        saved: Snapshot,
+        loaded: Snapshot,
+        sides: Sides,
+        differences: tuple[LeafDifference, ...],
+        settings: Iterable[Setting] = (),
     ) -> None:
+        self._settings = {setting.path: setting for setting in settings}
         extra = [difference.path for difference in differences if difference.path not in saved]
         self._saved = saved = through_aliases(saved, extra)
         self._loaded = loaded
@@ -136,6 +144,9 @@ class CauseDescriber:
         out_of_reach = self._closed_over(part) or self._of_suspended(part) or self._of_hook(part)
         if out_of_reach is not None:
             return out_of_reach, ()
+        given = self._given(part)
+        if given and keys is None:
+            return configured([(setting.path, setting.expected) for setting in self._sources(given)]), ()
         paths, role = self._advised(part)
         loaded = self._loaded
         if surplus := tuple(path for path in paths if path not in saved and role == "memory" and path in loaded):
@@ -143,8 +154,28 @@ class CauseDescriber:
                 return not_saved(surplus), ()
             paths = tuple(path for path in paths if path not in surplus)
         advice = advise(part.name, paths, role, saved, keys=keys, how=how, loaded=loaded, plain=plain)
+        if given:
+            sentence = configured([(setting.path, setting.expected) for setting in self._sources(given)]).sentence
+            advice = replace(advice, further=(*advice.further, sentence))
         function = self._function_of(part.leaves[0])
         return (in_function(advice, function) if function else advice), ()
+
+    def _given(self, part: Part) -> list[Setting]:
+        """The settings that a part is made of, where all of it was told otherwise."""
+        found = [self._settings[path] for path in part.leaves if path in self._settings]
+        return found if len(found) == len(part.leaves) and all(setting.by != "load" for setting in found) else []
+
+    def _sources(self, given: Iterable[Setting]) -> Iterator[Setting]:
+        """Each setting, or the entry of a configuration that differs in the same way."""
+        for setting in given:
+            name = setting.path.rpartition("/")[2]
+            alike = (
+                other
+                for other in self._settings.values()
+                if (other.expected, other.actual) == (setting.expected, setting.actual)
+                and re.split(r"[/.]", other.path)[-1] == name
+            )
+            yield min(alike, key=lambda other: "conf" not in other.path and "arg" not in other.path)
 
     def _advised(self, part: Part) -> tuple[tuple[str, ...], str]:
         """The leaves and the role to give advice for: an object as a whole, but for one in an optimizer's state."""
@@ -215,6 +246,8 @@ class CauseDescriber:
 
     def _how(self, part: Part) -> str:
         """What became of its leaves while loading, and where they are in the file."""
+        if part.leaves and all(path in self._settings for path in part.leaves):
+            return self._how_set(part)
         loaded = _counted(self._load_audit.get(path, "") for path in part.leaves)
         statuses = [self._save_audit.leaves[path] for path in part.leaves if path in self._save_audit.leaves]
         if part.role == OBJECT:
@@ -227,6 +260,14 @@ class CauseDescriber:
                 loaded = in_place_of(*((there.with_keys, form.with_keys) if keys else (there.name, form.name)))
         in_file = _counted(_in_file(status, len(statuses) == 1) for status in statuses)
         return "; ".join(words for words in (loaded, in_file) if words)
+
+
+    def _how_set(self, part: Part) -> str:
+        """What was told or set otherwise, and where its value in the reference is in the file, if it is."""
+        settings = [self._settings[path] for path in part.leaves]
+        words = ", ".join(dict.fromkeys(setting.words for setting in settings))
+        keys = [str(self._save_audit.leaves[path]) for path in part.leaves if self._save_audit.in_file(path)]
+        return words + (f"; {keys[0]}" if len(keys) == len(part.leaves) == 1 else "")
 
 
 def _data_sources(saved: Snapshot, differences: Iterable[LeafDifference]) -> Iterator[str]:

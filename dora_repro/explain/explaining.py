@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dora_repro.alignment import first_divergence
-from dora_repro.difference import LeafDifference
+from dora_repro.difference import LeafDifference, Setting
 from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.causes import CauseDescriber, describe_trial, proof
 from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
@@ -46,6 +46,7 @@ class Discrepancy:
         at_end: leaves that are lost at the end, where the steps alone do not tell.
         noise: leaves that differ between any two runs.
         set_by_load: leaves that mark a resume: no loss, though they may have an effect.
+        settings: plain values that no step changes, and that the resumed run was told or set otherwise.
         raised: whether the resumed side raised.
     """
 
@@ -55,6 +56,7 @@ class Discrepancy:
     at_end: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     set_by_load: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
     raised: bool = False
 
 
@@ -123,6 +125,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     iterators = tuple(suspended(saved, saved.uncaptured))
     candidates = tuple(_candidates(discrepancy, saved, iterators))
+    only_there = tuple(_only_there(discrepancy))
     variables = tuple(_variables(discrepancy, saved, iterators))
     setup = _setup(sides, repeat, discrepancy)
     roles = {path: leaf.role for path, leaf in saved.items()}
@@ -150,6 +153,9 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
             ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)
+            if not found.parts and only_there and found.reproduced and not found.stopped:
+                candidates, only_there = (*candidates, *only_there), ()
+                continue
             if not found.parts:
                 explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
                 break
@@ -218,6 +224,14 @@ def _candidates(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str,
         if difference.kind == "unexpected" and path in discrepancy.set_by_load:
             continue  # the file that it read, and the like: what the reference never had is not put back as missing
         if path not in discrepancy.noise and not suspended_there and path not in saved.uncaptured:
+            yield difference
+
+
+def _only_there(discrepancy: Discrepancy) -> Iterator[LeafDifference]:
+    """What the resumed run alone has, as a mark of its resume or a setting: removed where nothing else restores it."""
+    for difference in discrepancy.lost:
+        marks = difference.kind == "unexpected" and difference.path in discrepancy.set_by_load
+        if marks and difference.path not in discrepancy.noise:
             yield difference
 
 
@@ -295,7 +309,7 @@ def _explained(
 ) -> Explanation:
     """The causes, with their proof."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
-    describer = CauseDescriber(saved, loaded, sides, candidates)
+    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings)
     causes = describer.causes(found)
     tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
     if not found.stopped and (tried is None or not tried.restores):

@@ -1,7 +1,9 @@
 """What a resumed job is told otherwise than the first one, or makes of being told that it is resumed."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -61,3 +63,38 @@ class BatchSizeChanged(Training):
     def load_data(self, state: dict) -> None:
         self.loader = self.make_loader(BATCH // 2)
         super().load_data(state)
+
+
+class Configured(ConstantRate):
+    """Built from a configuration, which the resumed run is given once more."""
+
+    told: ClassVar[Mapping[str, float]] = {"decay": 0.5}  # otherwise, when it is resumed
+
+    def __init__(self, **told: float) -> None:
+        self.config = {"decay": 0.1, "rate": 1e-2, **told}
+        super().__init__()
+
+    @classmethod
+    def resume(cls, path: str) -> "Configured":
+        run = cls(**cls.told)
+        run.load(path)
+        return run
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.model.parameters(), lr=self.config["rate"])
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets) + self.config["decay"] * self.model[0].weight.square().mean()
+
+
+@fault(
+    "config-changed",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("config/decay",),),
+    fix="run = cls()  # with the configuration that it was trained with",
+)
+class ConfigChanged(Configured):
+    """The run is resumed with another penalty of large weights than it was trained with. Nothing is lost, and loading
+    is right: it is another run."""

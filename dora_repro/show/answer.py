@@ -96,6 +96,8 @@ def _what_was_compared(report: Report, names: Names) -> list[str]:
     lines = _wrapped(f"{report.reason[:1].upper()}{report.reason[1:]}.", 2, limit=2)
     lines += _wrapped(f"Compared by bytes: {', '.join(words)}.", 2, limit=2) if words else []
     aside = report.set_aside
+    if changes := [f"{names(setting.path)} ({setting.change})" for setting in report.configuration]:
+        lines += _wrapped(f"Changed configuration, without effect: {', '.join(changes)}", 2, limit=2)
     for title, paths in (("Ignored, as requested", aside.ignored), ("Lost, but never read", aside.expected_loss)):
         lines += _wrapped(f"{title}: {', '.join(grouped_paths(paths, names))}", 2, limit=2) if paths else []
     return lines

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dora_repro.checks.report import Report, Verdict
+from dora_repro.difference import Setting
 from dora_repro.show.groups import grouped, grouped_paths
 from dora_repro.show.lost import what_was_lost
 from dora_repro.show.sections import Block, Wording, resumed_steps, section
@@ -28,6 +29,7 @@ def evidence(report: Report, wording: Wording, about: Sequence[str] = ()) -> lis
         *_first_difference(report, wording),
         *_raised(report, wording),
         *_lost_blocks(report, wording),
+        *_configuration(report, wording),
         *why_blocks(report, wording),
         _control_and_cost(report, wording),
     ]
@@ -92,6 +94,30 @@ def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
     return blocks
 
 
+def _configuration(report: Report, wording: Wording) -> list[Block]:
+    """What the resumed run was told otherwise, each with its effect."""
+    if not report.configuration:
+        return []
+    lines = [
+        f"{wording.names(setting.path)}  {setting.change}{effect_of(setting, report)}"
+        for setting in report.configuration
+    ]
+    count = counted(len(lines), "value")
+    return [Block(f"Changed configuration ({count} that no step changes):", _listed(lines, wording))]
+
+
+def effect_of(setting: Setting, report: Report) -> str:
+    """What a changed setting does, as far as trials or the verdict tell; empty where neither does."""
+    found = report.explanation
+    if report.divergence is None:
+        return f": no effect in {counted(resumed_steps(report), 'step')}" if resumed_steps(report) else ""
+    if found is None or not found.causes:
+        return ""
+    if setting.path in found.leaves:
+        return ": this alone makes the difference" if len(found.leaves) == 1 else ": part of what makes the difference"
+    return "" if found.other else ": no effect by itself"
+
+
 # --- what was not counted, and what it took --------------------------------------------------------------------------
 
 
@@ -123,7 +149,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         (f"Lost, but never read in {steps}", aside.expected_loss, alone),
         ("Noise: also differs between two identical runs; not counted", aside.noise, True),
         ("Histories only; not counted", aside.bookkeeping, wording.verbose),
-        ("Set by load(), and by no step; not counted", aside.set_by_load, alone or wording.verbose),
+        ("Set by load(), and by no step; not counted", _set_by_load(report), alone or wording.verbose),
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]
     return [
@@ -131,6 +157,12 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         for title, paths, listed in reasons
         if listed and paths
     ]
+
+
+def _set_by_load(report: Report) -> tuple[str, ...]:
+    """What marks a resume; not what the resumed run was told, which has a paragraph of its own."""
+    told = {setting.path for setting in report.configuration}
+    return tuple(path for path in report.set_aside.set_by_load if path not in told)
 
 
 def _control(report: Report) -> str:

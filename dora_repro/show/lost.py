@@ -15,11 +15,15 @@ def significant(report: Report) -> list[LeafDifference]:
     """What differs right after loading, less what says nothing.
 
     Gradients left over from the last step are missing in any new run: they are listed only where gradients differ
-    first. A list that only grows is a history, until it is a cause; and noise is never listed.
+    first. A list that only grows is a history, until it is a cause; noise is never listed, and what the resumed run was
+    told otherwise is listed apart.
     """
     causes = report.explanation.leaves if report.explanation is not None else ()
     left_out = {*report.set_aside.bookkeeping, *report.set_aside.noise}
+    told = {setting.path for setting in report.configuration}
     phase = report.divergence.phase if report.divergence is not None else ""
     if not (phase.startswith("backward") or "backward" in report.unseen):
         left_out.update(each.path for each in report.lost if each.role == "gradient" and each.kind == "missing")
-    return [each for each in report.lost if each.path not in left_out or each.path in causes]
+    return [
+        each for each in report.lost if each.path not in told and (each.path not in left_out or each.path in causes)
+    ]

@@ -1,7 +1,9 @@
 """From a factory to a run that is ready for its next step: built, loaded, given another run's state."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dora_repro.contracts import Factory, Run
 from dora_repro.sides.job import Transplant
@@ -11,27 +13,65 @@ from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around, suspended
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass
 
 
-def build_and_load(factory: Factory, load: Path | str | None, on_load: Callable[[], None] = _nothing) -> Run:
+def build_and_load(
+    factory: Factory,
+    load: Path | str | None,
+    on_load: Callable[[], None] = _nothing,
+    on_built: Callable[[Run], None] = _nothing,
+) -> Run:
     """Build a run and, where there is a checkpoint, load it.
 
     Args:
         factory: builds the run. Where it has a method `resume(path)`, that one builds and loads at once.
         load: the checkpoint; None to build only.
         on_load: called before loading begins.
+        on_built: called with the run that is about to load; not where `resume` calls no `load` of the factory's class.
     """
     resume: Callable[[str], Run] | None = getattr(factory, "resume", None)
     if load is not None and callable(resume):
         on_load()
-        return resume(str(load))
+        with _watched_load(factory, on_built):
+            return resume(str(load))
     run = factory()
     if load is not None:
+        on_built(run)
         on_load()
         run.load(str(load))
     return run
+
+
+@contextmanager
+def _watched_load(factory: Factory, on_built: Callable[[Run], None]) -> Iterator[None]:
+    """Notes when a run of the factory's class is loaded first, where the factory is a class."""
+    kind: Any = factory
+    if not isinstance(factory, type) or not callable(real := getattr(factory, "load", None)):
+        yield
+        return
+    own = vars(kind).get("load")
+    seen = False
+
+    def load(run: Run, *args: Any, **kwargs: Any) -> Any:
+        nonlocal seen
+        if not seen:
+            seen = True
+            on_built(run)
+        return real(run, *args, **kwargs)
+
+    if isinstance(own, (staticmethod, classmethod)):
+        yield
+        return
+    kind.load = load
+    try:
+        yield
+    finally:
+        if own is None:
+            del kind.load
+        else:
+            kind.load = own
 
 
 def build_and_step(

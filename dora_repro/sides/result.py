@@ -40,6 +40,10 @@ class Result(TypedDict):
         facts: what tells a test from an empty one.
         seconds: wall time of each part, and of `all`.
         not_transplanted: path -> reason, for leaves that could not be put into the run.
+        built: digests, in hexadecimal, of the plain values of a run that was to load, before it did; None where that
+            moment was not seen.
+        resumes: whether the factory builds and loads at once, by a `resume(path)` of its own.
+        told: what the resumed side was told to do otherwise: names of arguments or entries; None where not known.
         loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
         libraries: training library -> the attribute of the run that shows it.
         failure: what the run raised; None where it did not.
@@ -56,6 +60,9 @@ class Result(TypedDict):
     facts: Facts
     seconds: dict[str, float]
     not_transplanted: dict[str, str]
+    built: dict[str, str] | None
+    resumes: bool
+    told: list[str] | None
     loading: list[dict[str, Json]]
     libraries: dict[str, str]
     failure: Failure | None
@@ -75,6 +82,9 @@ def nothing_done() -> Result:
         "facts": {"trainable": {}, "gradients": None, "changed": False, "values_dropped": False},
         "seconds": {},
         "not_transplanted": {},
+        "built": None,
+        "resumes": False,
+        "told": None,
         "loading": [],
         "libraries": {},
         "failure": None,

@@ -29,10 +29,12 @@ from dora_repro.sides.logs import Logs
 from dora_repro.sides.protocol import Emit, Request, ignore
 from dora_repro.sides.result import nothing_done, to_fields, write_result
 from dora_repro.state import rng
-from dora_repro.state.digest import digest
+from dora_repro.state.digest import digest, is_plain
+from dora_repro.state.leaves import KEPT
 from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
+from dora_repro.state.walk import walk
 
 Begin: TypeAlias = Callable[[int], None]  # called with the number of a step before it is done
 
@@ -125,12 +127,24 @@ class _Side:
             steps = 1 if job.transplant.begun else job.start
             run = build_and_step(self._factory, steps, job.load, on_load)
         else:
-            run = build_and_load(self._factory, job.load, on_load)
+            run = build_and_load(self._factory, job.load, on_load, self._note_built)
         self._lap("build")
         if job.load is not None:
+            self.result["resumes"] = callable(getattr(self._factory, "resume", None))
+            if isinstance(told := getattr(self._factory, "told", None), tuple):
+                self.result["told"] = list(told)
             Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
         self.result["libraries"] = libraries(run_roots(run))
         return run
+
+    def _note_built(self, run: Run) -> None:
+        """Note the plain values of a run that is about to load: those that differ by then were no loss."""
+        try:
+            live = walk(run_roots(run), moving_only=True)
+        except Exception:  # one that loads before it is whole
+            return
+        plain = {path: leaf.value for path, leaf in live.items() if leaf.role in KEPT and is_plain(leaf.value)}
+        self.result["built"] = {path: digest(value).hex() for path, value in plain.items()}
 
     def _do_steps(self, run: Run, recorder: Recorder, begin: Begin, logs: Logs) -> None:
         job = self._job

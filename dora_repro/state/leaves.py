@@ -13,6 +13,9 @@ from dora_repro.state.digest import digest
 # Roles of what a step works with; `memory` and `data` are what a run keeps besides.
 WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator", "gradient", "structure", "flag"})
 
+# Roles of what a run keeps as plain values; options are among what a step works with.
+KEPT = frozenset({"memory", "data", "option"})
+
 
 @dataclass(slots=True)
 class Leaf:

@@ -22,7 +22,17 @@ from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.paths import few
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = ["Advice", "advise", "closed_over", "in_function", "lost_hook", "not_saved", "of_hook", "of_suspended"]
+__all__ = [
+    "Advice",
+    "advise",
+    "closed_over",
+    "configured",
+    "in_function",
+    "lost_hook",
+    "not_saved",
+    "of_hook",
+    "of_suspended",
+]
 
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
@@ -78,6 +88,15 @@ def of_suspended(frame: str, names: Iterable[str]) -> Advice:
     return Advice(
         sentence=f"{listed}: in the suspended function `{frame}`, out of reach of save and load. Keep it on the run "
         f"(self.{first}), save it and load it, and let the function use that."
+    )
+
+
+def configured(values: Iterable[tuple[str, str]]) -> Advice:
+    """Advise on settings that the resumed run was told otherwise: (path, text of the reference's value) of each."""
+    listed = ", ".join(f"{path} = {value}" if value else f"no {path}" for path, value in dict(values).items())
+    return Advice(
+        sentence=f"Configuration, and no lost state: resume with {listed}. Where the change is meant, so is the "
+        "difference."
     )
 
 

@@ -166,8 +166,9 @@ class _Audit:
 
 def _is_one_number(value: Value) -> bool:
     """Whether it is a tensor of one number that is not zero."""
-    plain = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized
-    return plain and value.numel() == 1 and bool(value.any())
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+        return False
+    return value.numel() == 1 and bool(value.any())
 
 
 def _weight(leaf: SavedLeaf) -> torch.Tensor | None:

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dora_repro.faults.averages import WithTarget
-from dora_repro.faults.configuration import Marked
+from dora_repro.faults.configuration import Configured, Marked
 from dora_repro.faults.data import OrderedByEpoch
 from dora_repro.faults.forms import ClippedByHistory
 from dora_repro.faults.gallery import fault
@@ -198,3 +198,11 @@ class SeedOfTheClock(Training):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.noise_seed, self.draws = state["noise"]
+
+
+@fault("clean-config-overridden", verdict="EXACT")
+class ConfigOverridden(Configured):
+    """The run is resumed with another learning rate in its configuration. The optimizer's state is loaded after it was
+    made with that, and has the rate that it was trained with."""
+
+    told: ClassVar = {"rate": 1e-3}
