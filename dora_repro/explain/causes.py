@@ -30,6 +30,7 @@ from dora_repro.explain.explanation import MORE, Cause, TrialRecord
 from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
+from dora_repro.state.forms import Form
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
@@ -47,6 +48,7 @@ _BESIDE = (
     "their own beside it."
 )
 _SHOWN = 3  # leaves
+_CONTEXT_VARIABLE = Form("_contextvars.ContextVar")
 _HOOK = re.compile(r"/\w*hooks\.\d+$")
 
 
@@ -188,8 +190,12 @@ class CauseDescriber:
         """Advice on variables that a function closes over; None for all else."""
         for function in reversed(_above(part.leaves[0])):
             name = self._saved.get(f"{function}/name")
+            if part.leaves[0].removeprefix(f"{function}/").partition("/")[0].endswith("="):
+                return closed_over(function, _names_inside(part.leaves, function), "a default argument")
             if name is not None and any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
                 return closed_over(function, _names_inside(part.leaves, function))
+            if self._saved.forms.get(function) == _CONTEXT_VARIABLE:
+                return closed_over(function, ("value",), "the present value")
         return None
 
     def _of_hook(self, part: Part) -> Advice | None:

@@ -314,3 +314,27 @@ class GroupAdded(Thawing):
 
     def load_optimizer(self, state: dict) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+
+SEEN: list[float] = []
+
+
+def smoothed(value: float, seen: list[float] = SEEN) -> float:
+    """The mean of a value and those of the calls before."""
+    seen.append(value)
+    return sum(seen) / len(seen)
+
+
+@fault(
+    "kept-in-a-default",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals.smoothed/seen=",),),
+    fix="smoothed.__defaults__[0][:] = state['seen']  # better: on an object that is saved",
+)
+class KeptInADefault(Training):
+    """A default argument that is a list lives as long as its function: what a helper appends to it is there at the next
+    call. No object of the run refers to it, and a new process begins with an empty one."""
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs, targets) * (1 + smoothed(self.steps))

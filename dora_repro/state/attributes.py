@@ -4,9 +4,11 @@ No property, `__getattr__`, `__class__` or `__eq__` of a value is called: lazy p
 in training scripts, and reading must not change what it reads.
 """
 
+import contextvars
 import enum
 import functools
 import sys
+import threading
 import types
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -109,8 +111,10 @@ def _storage_of(kind: type) -> tuple[bool, tuple[tuple[str, Any], ...]]:
 
 def set_attribute(holder: Value, name: str, value: Value) -> None:
     """Set an attribute past `__setattr__` of frozen dataclasses, but by a module's own (it registers parameters)."""
-    if isinstance(holder, torch.nn.Module):
+    if isinstance(holder, (torch.nn.Module, threading.local)):
         setattr(holder, name, value)
+    elif isinstance(holder, contextvars.ContextVar):
+        holder.set(value)
     else:
         object.__setattr__(holder, name, value)
 

@@ -7,10 +7,13 @@ of what it holds (`held_code.py`), and of the functions and classes that these n
 that is only read. Libraries are not followed; of those that the code names, the generators at their top are state.
 """
 
+import contextvars
 import enum
 import functools
 import importlib.util
+import io
 import sys
+import threading
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -23,13 +26,14 @@ from dora_repro.contracts import Value
 from dora_repro.state.attributes import LIBRARIES, MUTABLE, is_users_module, module_of
 from dora_repro.state.bytecode_names import names_in_bytecode
 from dora_repro.state.codecs import codec_of
+from dora_repro.state.function_state import fills_a_default, keeps_something, may_be_changed_by_others
 from dora_repro.state.held_code import Code
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
-from dora_repro.state.source_names import IMPORTED, OF_CLASS, Names, names_in_source
+from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED, Names, names_in_source
 
 PREFIX = "globals."  # of their names among a run's objects
 
-_STATEFUL = (*PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer)
+_STATEFUL = (*PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer, threading.local, contextvars.ContextVar)
 _WELL_KNOWN = sys.stdlib_module_names | {"torch", "numpy"}  # their global generators are leaves of their own
 
 
@@ -120,12 +124,15 @@ class _Reading:
             if (one.__code__, owner) in seen:
                 continue
             seen.add((one.__code__, owner))
+            if owner is not None and owner.__dict__.get(one.__name__) is one and fills_a_default(one):
+                self._add(_Place(ClassNamespace(owner), one.__name__, module_of(owner)))
             for name, changed in names_of(one).items():
                 self._named(one, owner, name, changed)
 
     def _named(self, function: types.FunctionType, owner: type | None, name: str, changed: bool) -> None:
         """Follow one name, with its attributes, from where it is read."""
         at: _Place | None
+        passed, name = name.startswith(PASSED), name.removeprefix(PASSED)
         root, *attributes = name.split(".")
         if root == OF_CLASS:
             at = None if owner is None else _Place({OF_CLASS: owner}, OF_CLASS, "")
@@ -140,9 +147,12 @@ class _Reading:
                 self._library(at.value)  # and of the modules inside it that are named, their own
                 if not issubclass(type(at.value), types.ModuleType):
                     return
-            at = _inside(at.value, attribute)
+            inside = _inside(at.value, attribute)
+            if inside is None and changed:  # of an object or function: it is what it holds
+                self._met(at, True)
+            at = inside
         if at is not None:
-            self._met(at, changed)
+            self._met(at, changed or (passed and may_be_changed_by_others(at.value)))
 
     @staticmethod
     def _is_followed(value: Any) -> bool:
@@ -162,6 +172,8 @@ class _Reading:
         if issubclass(kind, (types.FunctionType, type)) and not changed:
             self._waiting.extend(_code_of(value))
             self._library(value)
+            if issubclass(kind, types.FunctionType) and any(map(keeps_something, _unwrapped(value))):
+                self._add(at)
             return
         if isinstance(at.namespace, ClassNamespace):
             if not changed or (issubclass(kind, MUTABLE) and issubclass(self._kind, at.namespace.kind)):
@@ -170,6 +182,9 @@ class _Reading:
             self._waiting.extend(_code_of(value))
             return
         self._waiting.extend(_code_of(value))
+        self._add(at)
+
+    def _add(self, at: "_Place") -> None:
         module = "" if at.module in ("", module_of(self._kind)) else f"{at.module}."
         owner = f"{at.namespace.kind.__qualname__}." if isinstance(at.namespace, ClassNamespace) else ""
         self.found.variables.setdefault(f"{PREFIX}{module}{owner}{at.name}", Variable(at.namespace, at.name))
@@ -263,6 +278,8 @@ def _is_stateful(value: Value) -> bool:
     kind = type(value)  # of a lazy proxy, which isinstance would wake, the proxy's own
     if issubclass(kind, _STATEFUL):
         return global_name(value) is None
+    if any("__next__" in base.__dict__ for base in kind.__mro__):  # each item that is taken changes it
+        return not issubclass(kind, io.IOBase)
     if issubclass(kind, types.ModuleType) or codec_of(kind) is not None:
         return False
     return not issubclass(kind, type) and _is_users(kind)

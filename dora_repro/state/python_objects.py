@@ -152,6 +152,25 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     for name, default in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
         if issubclass(type(default), MUTABLE):
             walker.visit(default, f"{path}/{name}=", None, role)
+    for name, default in (value.__kwdefaults__ or {}).items():
+        if issubclass(type(default), MUTABLE):
+            walker.visit(default, f"{path}/{name}=", None, role)
+
+
+def read_thread_local(walker: Walker, value: threading.local, path: str, hold: Setter, role: str) -> None:
+    """What the thread that steps has there."""
+    for name in sorted(value.__dict__):
+        walker.visit(value.__dict__[name], f"{path}/{key_text(name)}", walker.setter(setattr, value, name), role)
+
+
+def read_context_variable(
+    walker: Walker, value: contextvars.ContextVar[Value], path: str, hold: Setter, role: str
+) -> None:
+    """What it is in the context that steps; of one that has no value nothing."""
+    unset: Value = object()
+    held = value.get(unset)
+    if held is not unset:
+        walker.visit(held, f"{path}/value", walker.setter(value.set), role)
 
 
 def read_method(walker: Walker, value: types.MethodType, path: str, hold: Setter, role: str) -> None:
@@ -229,6 +248,8 @@ READERS: tuple[tuple[type, Reader], ...] = (
     (frozenset, read_set),
     (functools.partial, read_partial),
     (types.FunctionType, read_function),
+    (threading.local, read_thread_local),
+    (contextvars.ContextVar, read_context_variable),
     (types.MethodType, read_method),
     (types.BuiltinFunctionType, read_builtin),
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
@@ -243,8 +264,8 @@ PLUMBING: tuple[type, ...] = (
     types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
     threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event,
-    threading.Semaphore, threading.Barrier, threading.local, queue.Queue, queue.SimpleQueue, io.IOBase,
-    logging.Logger, logging.Handler, socket.socket, subprocess.Popen, contextvars.ContextVar, contextvars.Context,
+    threading.Semaphore, threading.Barrier, queue.Queue, queue.SimpleQueue, io.IOBase,
+    logging.Logger, logging.Handler, socket.socket, subprocess.Popen, contextvars.Context,
     weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
     weakref.WeakSet, weakref.finalize, multiprocessing.process.BaseProcess, multiprocessing.queues.Queue,
     concurrent.futures.Executor, concurrent.futures.Future,

@@ -24,7 +24,7 @@ from dora_repro.state.making import NotRestorable, remade
 from dora_repro.state.objects import Objects
 from dora_repro.state.places import with_folders
 from dora_repro.state.rebuild import Kind, Maker, copied
-from dora_repro.state.torch_objects import AbsentState
+from dora_repro.state.torch_objects import AbsentState, parameters_named
 
 Roots: TypeAlias = MutableMapping[str, Value]
 """Live objects by name; setting or deleting a name does so in the run that they are of."""
@@ -266,8 +266,14 @@ class Round:
                 if role != "parameter" and name in parameters_of(module):  # as pruning has it: the weight is computed
                     del parameters_of(module)[name]
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
-        elif parent is None or isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
+        elif isinstance(parent, torch.optim.Optimizer) and name == f"group.{len(parent.param_groups)}":
+            options = {option: held for option, held in value.items() if option != "params"}
+            stepped = parameters_named(self.live.modules, self.live.parameter_names, value.get("params", ()))
+            parent.add_param_group({"params": stepped, **options})
+        elif parent is None:
             raise NotRestorable(f"there is no object {parent_path!r} to hold it")
+        elif isinstance(parent, (tuple, set, frozenset, torch.optim.Optimizer)):
+            raise NotRestorable(f"a {type(parent).__name__} takes no {name}")
         else:
             set_attribute(parent, unescaped(name), value)
 
@@ -292,6 +298,8 @@ class Round:
             remove_hook(holder, name)
         elif isinstance(tensor, torch.Tensor):
             delattr(tensor, unescaped(name))
+        elif isinstance(parent, torch.optim.Optimizer) and name == f"group.{len(parent.param_groups) - 1}":
+            parent.param_groups.pop()
         elif isinstance(parent, torch.optim.Optimizer):
             live = self.live.objects.get(path)
             del parent.state[next(key for key, state in parent.state.items() if state is live)]

@@ -20,9 +20,10 @@ Names: TypeAlias = dict[str, bool]
 
 Attributes of names are there, too: `helpers.count`. `OF_CLASS` stands for the class that a function is in
 (`type(self).count`), and a name that a function imports for itself is `IMPORTED` and the module's (`!package.helpers`).
+What is passed to a function is there once more, after `PASSED`.
 """
 
-OF_CLASS, IMPORTED = "__class__", "!"
+OF_CLASS, IMPORTED, PASSED = "__class__", "!", ">"
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -48,7 +49,7 @@ def names_in_source(function: FunctionType) -> Names | None:
     names: Names = {}
     _function_scope(node).resolve(frozenset(code.co_freevars), names)
     known = {name for inner in _with_inner(code) for name in inner.co_names}
-    roots = {name.partition(".")[0] for name in names if not name.startswith(IMPORTED)}
+    roots = {name.partition(".")[0] for name in names if not name.startswith((IMPORTED, PASSED))}
     return names if roots - {OF_CLASS} <= known else None
 
 
@@ -142,9 +143,11 @@ class _Scope:
         of_class: whether it is the body of a class, whose names the functions in it do not see.
         outer: the scope that a `:=` binds in, where it is a comprehension.
         imports: name -> what it is imported from, with a dot in front for each level of a relative import.
+        passed: names that are arguments of a call.
     """
 
     used: list[tuple[str, bool]] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
     elsewhere: set[str] = field(default_factory=set)
@@ -171,6 +174,12 @@ class _Scope:
             elif root in imports:
                 name = f"{IMPORTED}{imports[root]}{dot}{rest}"
                 names[name] = names.get(name, False) or changed
+        for name in self.passed:
+            root, dot, rest = name.partition(".")
+            if root in self.declared or root not in local or root == OF_CLASS:
+                names.setdefault(f"{PASSED}{name}", False)
+            elif root in imports:
+                names.setdefault(f"{PASSED}{IMPORTED}{imports[root]}{dot}{rest}", False)
         for name in self.bound & self.declared:
             names[name] = True
         for scope in self.inside:
@@ -228,6 +237,22 @@ def _attribute(scope: _Scope, node: ast.Attribute) -> Iterable[Any]:
     if holder is not None and isinstance(node.ctx, ast.Load) and changes_in_place(node.attr):
         scope.used.append((holder, True))
     return (node.value,)
+
+
+# Of Python's own functions, those that are given much and write to none of it.
+_READING = frozenset(
+    {"len", "print", "sum", "min", "max", "sorted", "list", "tuple", "dict", "set", "frozenset", "str", "repr", "bool"}
+    | {"enumerate", "zip", "range", "any", "all", "isinstance", "type", "id", "hash", "reversed", "map", "filter"}
+)
+
+
+def _call(scope: _Scope, node: ast.Call) -> Iterable[Any]:
+    """`function(NAME)`, `function(out=NAME)`: the function may write to it."""
+    if not (isinstance(node.func, ast.Name) and node.func.id in _READING):
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            if isinstance(argument, (ast.Name, ast.Attribute)) and (name := _dotted(argument)) not in (None, OF_CLASS):
+                scope.passed.append(str(name))
+    return node.func, *node.args, *node.keywords
 
 
 def _subscript(scope: _Scope, node: ast.Subscript) -> Iterable[Any]:
@@ -335,7 +360,7 @@ _NOTES: dict[type, Any] = {
     **dict.fromkeys(_COMPREHENSIONS, _comprehension),
     # The most frequent, for speed: what they hold, without looking at each of their fields.
     ast.Constant: lambda scope, node: (),
-    ast.Call: lambda scope, node: (node.func, *node.args, *node.keywords),
+    ast.Call: _call,
     ast.keyword: lambda scope, node: (node.value,),
     ast.Expr: lambda scope, node: (node.value,),
     ast.Assign: lambda scope, node: (node.value, *node.targets),

@@ -203,21 +203,36 @@ def _put_params(
     names: Iterable[str],
 ) -> None:
     """Make a group step the parameters of these names, the state of each position going with it."""
-    by_name: dict[str, torch.nn.Parameter] = {}
-    for module in modules.values():
-        for parameter in module.parameters():
-            full = parameter_names[id(parameter)]
-            by_name.setdefault(_in_model(full), parameter)
-            by_name[full.replace("/", ".")] = parameter
-    wanted = list(names)
-    if len(wanted) != len(group["params"]) or any(name not in by_name for name in wanted):
-        raise ValueError("the run has no module with parameters of these names for it")
+    wanted = parameters_named(modules, parameter_names, names)
+    if len(wanted) != len(group["params"]):
+        raise ValueError("the group has another number of parameters")
     # All are taken out before any is put in: one may take the place of another.
     states = [optimizer.state.pop(old) if old in optimizer.state else None for old in group["params"]]
-    group["params"][:] = [by_name[name] for name in wanted]
+    group["params"][:] = wanted
     for parameter, state in zip(group["params"], states, strict=True):
         if state is not None:
             optimizer.state[parameter] = state
+
+
+def parameters_named(
+    modules: dict[str, Module], parameter_names: dict[int, str], names: Iterable[str]
+) -> list[torch.nn.Parameter]:
+    """The parameters that an optimizer's group has by these names.
+
+    Raises:
+        ValueError: one of them is not there.
+    """
+    by_name: dict[str, torch.nn.Parameter] = {}
+    for module in modules.values():
+        for parameter in module.parameters():
+            full = parameter_names.get(id(parameter))
+            if full is not None:
+                by_name.setdefault(_in_model(full), parameter)
+                by_name[full.replace("/", ".")] = parameter
+    try:
+        return [by_name[name] for name in names]
+    except KeyError:
+        raise ValueError("the run has no module with parameters of these names for it") from None
 
 
 def _replace_parameter(optimizer: Optimizer, group: Group, position: int, parameter: torch.Tensor) -> None:

@@ -256,3 +256,24 @@ def test_the_lines_for_a_member_of_an_enum_as_key_can_be_pasted():
     (cause,) = report.causes
     assert cause.leaves == ("weights/Color.RED",)
     assert report.explanation.lines_tried.restores
+
+
+def filled(value, held=[]):  # noqa: B006  # what the test is about
+    held.append(value)
+    return len(held)
+
+
+class FilledDefault(plain.Training):
+    def __init__(self):
+        filled.__defaults__[0].clear()
+        super().__init__()
+
+    def loss(self, inputs, targets):
+        return super().loss(inputs, targets) * filled(1)
+
+
+def test_a_default_argument_is_told_to_be_moved():
+    report = check(FilledDefault, steps=4, save_at=2, in_process=True)
+    (cause,) = report.causes
+    assert cause.leaves == ("globals.filled/held=",)
+    assert "`held`: a default argument of `globals.filled`" in cause.advice[0] and not cause.load

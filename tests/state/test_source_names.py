@@ -14,7 +14,7 @@ numbers = itertools.count()
 
 def without_attributes(names):
     """The names alone: most of these tests ask for no attributes of them."""
-    return names and {name: changed for name, changed in names.items() if "." not in name and "!" not in name}
+    return names and {name: changed for name, changed in names.items() if not set(".!>").intersection(name)}
 
 
 def names_in_source(function):
@@ -201,7 +201,7 @@ def test_attributes_of_names_are_told_with_them(body, load):
     changed, read = (set(names.split()) for names in ATTRIBUTES[body])
     expected = dict.fromkeys(changed, True) | dict.fromkeys(read, False)
     for names in (source_names.names_in_source(function), bytecode_names.names_in_bytecode(function.__code__)):
-        assert {name: kept for name, kept in names.items() if "." in name} == expected
+        assert {name: kept for name, kept in names.items() if "." in name and ">" not in name} == expected
 
 
 def test_the_class_that_a_function_is_in_has_a_name(load):
@@ -225,3 +225,18 @@ def step():
 def test_what_a_function_imports_for_itself_is_followed(load):
     names = source_names.names_in_source(load(IMPORTING).step)
     assert {"!a.b.x", "!d.y", "!e.f.g.z", "!.k.w"} <= names.keys() and names["!e.f.g"] is True
+
+
+PASSED = {  # body of a function -> what it passes to functions
+    "push(a, b.c, key=d)": "a b.c d",
+    "a.b(c); x = 1; push(x)": "c",
+    "push(a[0], a + 1, *a)": "",
+    "len(a); sorted(b); print(c); [d for d in enumerate(e)]": "",
+    "import a; push(a.b)": "!a.b",
+}
+
+
+@pytest.mark.parametrize("body", PASSED)
+def test_what_is_passed_to_a_function_may_be_changed_by_it(body, load):
+    names = source_names.names_in_source(load(f"def step():\n    {body}\n").step)
+    assert {name.removeprefix(">") for name in names if name.startswith(">")} == set(PASSED[body].split())

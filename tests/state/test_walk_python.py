@@ -407,7 +407,6 @@ def make_plumbing() -> dict:
         "condition": threading.Condition(),
         "semaphore": threading.Semaphore(),
         "thread": threading.Thread(),
-        "local": threading.local(),
         "queue": queue.Queue(),
         "simple": queue.SimpleQueue(),
         "file": io.StringIO(),

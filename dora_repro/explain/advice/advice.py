@@ -40,11 +40,17 @@ _LAST = (
 )
 
 
-def closed_over(function: str, names: Iterable[str]) -> Advice:
-    """Advise on variables that a function closes over: no line of save or load reaches them."""
+def closed_over(function: str, names: Iterable[str], what: str = "in the closure") -> Advice:
+    """Advise on variables that a function closes over: no line of save or load reaches them.
+
+    Args:
+        function: the path of what has them.
+        names: of the variables.
+        what: what they are of it.
+    """
     listed = ", ".join(f"`{name}`" for name in names)
     return Advice(
-        sentence=f"{listed}: in the closure of `{function}`, out of reach of save and load. Keep it on the run, or on "
+        sentence=f"{listed}: {what} of `{function}`, out of reach of save and load. Keep it on the run, or on "
         "an object with state_dict() and load_state_dict()."
     )
 

@@ -23,7 +23,9 @@ from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.loop import Scaled
 from dora_repro.faults.objects import (
+    SEEN,
     CacheCounts,
+    KeptInADefault,
     MadeInAStep,
     MadeUnderAMember,
     Pruned,
@@ -434,3 +436,15 @@ class PrunedAgain(Pruned):
         if mask is not None:
             prune.custom_from_mask(self.model[0], "weight", mask)
         super().load_model(state)
+
+
+@fault("clean-kept-in-a-default", verdict="EXACT")
+class RefilledDefault(KeptInADefault):
+    """What a helper has in a default argument is saved, and filled in again in the same list."""
+
+    def state(self) -> dict:
+        return {**super().state(), "seen": list(SEEN)}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        SEEN[:] = state["seen"]
