@@ -7,6 +7,7 @@ evidence for it follows (`console.py`). Pure: a report in, lines out.
 
 import re
 import textwrap
+from collections.abc import Iterator
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.difference import LeafDifference, sizes
@@ -201,10 +202,31 @@ def _fix(found: Explanation, limit: int) -> list[str]:
         advice = [f"Fix: {line}" for line in sentences(found)] or [f"Next: {line}" for line in found.look_at]
         return _wrapped(advice[0], 2, limit=limit) if advice else []
     verdict = lines_verdict(found) or "not tried"
-    room = limit - len(_wrapped(f"Fix ({len(code)} of {counted(len(code), 'line')}; {verdict}):", 2))
+
+    def titled(shown: int) -> list[str]:
+        return _wrapped(_fix_title(shown, len(code), verdict), 2)
+
+    for some in _whole_fixes(found, code):
+        lines, shown = _code(some, limit)
+        if len(titled(shown)) + len(lines) <= limit and shown == len(some):
+            return [*titled(shown), *lines]
+    lines, shown = _code(_first(code), max(1, limit - len(titled(1))))
+    return [*titled(shown), *lines]
+
+
+def _fix_title(shown: int, total: int, verdict: str) -> str:
+    """How many lines there are, how many are shown here, and whether they were tried."""
+    if shown == total:
+        return f"Fix ({counted(total, 'line')}; {verdict}):"
+    title = f"Fix ({shown} of {total}, all below; {verdict}):"
+    return title if len(title) <= COLUMNS - 2 else f"Fix ({shown} of {counted(total, 'line')}; {verdict}):"
+
+
+def _code(code: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
+    """Lines of code as they are shown, in at most `room` lines, and how many of them are."""
     lines: list[str] = []
     shown, before = 0, ""
-    for method, line in _first(code):
+    for method, line in code:
         label = f"{method}():" if method != before else ""
         text = _QUOTED.sub(_kept_whole, line)
         if len(text) > COLUMNS - 12:
@@ -213,8 +235,19 @@ def _fix(found: Explanation, limit: int) -> list[str]:
         if lines and len(lines) + len(wrapped) > room:
             break
         lines, shown, before = [*lines, *wrapped], shown + 1, method
-    part = "" if shown == len(code) else f"{shown} of "
-    return [*_wrapped(f"Fix ({part}{counted(len(code), 'line')}; {verdict}):", 2), *lines]
+    return lines, shown
+
+
+def _whole_fixes(found: Explanation, code: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """All lines; then those of fewer and fewer causes, each with what it saves and what it loads."""
+    if len(code) <= CODE:
+        yield code
+    causes = sorted(found.causes, key=lambda cause: cause.role == "generator")  # as in `Explanation.lines`
+    for count in range(len(causes), 0, -1):
+        some = {("save", line) for cause in causes[:count] for line in cause.save}
+        some |= {("load", line) for cause in causes[:count] for line in cause.load}
+        if 0 < len(some) <= CODE:
+            yield [line for line in code if line in some]
 
 
 def _first(code: list[tuple[str, str]]) -> list[tuple[str, str]]:
