@@ -184,7 +184,7 @@ class CauseDescriber:
         if part.role != OBJECT:
             return part.leaves, part.role
         roles = {self._saved[path].role for path in part.leaves if path in self._saved}
-        return (part.leaves, "moment") if roles == {"moment"} else ((part.name,), OBJECT)
+        return (part.leaves, "moment") if roles == {"moment"} else ((part.name.removesuffix("/*"),), OBJECT)
 
     def _closed_over(self, part: Part) -> Advice | None:
         """Advice on variables that a function closes over; None for all else."""
@@ -256,7 +256,9 @@ class CauseDescriber:
             return self._how_set(part)
         loaded = _counted(self._load_audit.get(path, "") for path in part.leaves)
         statuses = [self._save_audit.leaves[path] for path in part.leaves if path in self._save_audit.leaves]
-        if part.role == OBJECT:
+        if part.role == OBJECT and part.name.endswith("/*"):
+            loaded = self._how_many(part)
+        elif part.role == OBJECT:
             form = self._saved.forms.get(part.name)
             what = form.name.rpartition(".")[2] if form is not None else "generator"
             there = self._loaded.forms.get(part.name)
@@ -267,6 +269,13 @@ class CauseDescriber:
         in_file = _counted(_in_file(status, len(statuses) == 1) for status in statuses)
         return "; ".join(words for words in (loaded, in_file) if words)
 
+
+    def _how_many(self, part: Part) -> str:
+        """What became of many objects in one place."""
+        holder = part.name.removesuffix("/*")
+        forms = [self._saved.forms.get(f"{holder}/{name}") for name in _names_inside(part.leaves, holder)]
+        kinds = dict.fromkeys(form.name.rpartition(".")[2] if form is not None else "generator" for form in forms)
+        return f"{len(forms)} objects ({', '.join(kinds)}) are lost, with all that they hold"
 
     def _how_set(self, part: Part) -> str:
         """What was told or set otherwise, and where its value in the reference is in the file, if it is."""

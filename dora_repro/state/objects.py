@@ -28,6 +28,7 @@ from dora_repro.state.making import NotRestorable
 from dora_repro.state.rebuild import Kind, is_built
 from dora_repro.state.walk import walk
 
+_SMALL = 1 << 16  # bytes
 _RUN = ""  # in place of a path: the run itself
 
 
@@ -165,7 +166,7 @@ class _Pickler(cloudpickle.Pickler):
         self._path, self._known = path, known
         self._inside = (f"{path}/", f"{path}.") if is_module else (f"{path}/",)
 
-    def persistent_id(self, value: Any) -> tuple[str, str] | None:
+    def persistent_id(self, value: Any) -> tuple[str, ...] | tuple[str, str, bytes] | None:
         """What stands for a value that is not pickled."""
         if isinstance(value, type):
             name = name_of_class(value)
@@ -176,7 +177,14 @@ class _Pickler(cloudpickle.Pickler):
         at = self._known.get(id(value))
         if at is None or at == self._path or at.startswith(self._inside):
             return None
-        return "object", at
+        return ("object", at, pickle.dumps(value)) if _is_small(value) else ("object", at)
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a value is pickled as well as named: the run that gets the object may lack what it shares."""
+    if type(value) is torch.Tensor:
+        return not value.requires_grad and value.layout is torch.strided and value.nbytes <= _SMALL
+    return type(value) is np.ndarray and not value.dtype.hasobject and value.nbytes <= _SMALL
 
 
 class _Unpickler(pickle.Unpickler):
@@ -184,9 +192,9 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._object_at, self._run = object_at, run
 
-    def persistent_load(self, pid: tuple[str, str]) -> Any:
-        """What stands here for what was not pickled."""
-        kind, name = pid
+    def persistent_load(self, pid: Any) -> Any:
+        """What stands here for what was not pickled; where it is not there, what was pickled beside its name."""
+        kind, name, *by_value = pid
         if kind == "generator":
             return rng.global_of(name)
         if kind == "class":
@@ -194,4 +202,11 @@ class _Unpickler(pickle.Unpickler):
                 return class_of_name(name)
             except KeyError:
                 raise NotRestorable("its class is not known in this process") from None
-        return self._run if name == _RUN else self._object_at(name)
+        if name == _RUN:
+            return self._run
+        try:
+            return self._object_at(name)
+        except NotRestorable:
+            if not by_value:
+                raise
+            return pickle.loads(by_value[0])

@@ -150,6 +150,27 @@ def test_what_an_object_shares_with_its_run_is_that_of_the_other_run():
     assert made.inside["again"] is made and made.inside["random"] is random._inst
 
 
+def test_a_small_tensor_that_it_shares_with_what_is_lost_as_well_comes_by_value():
+    reference, resumed = Run(), Run()
+    reference.made = Norm()
+    reference.latest = [reference.made.mean]  # the shorter path: the norm's mean goes by this name
+    failed = restored_at(reference, resumed, "made")
+    assert resumed.made.mean.tolist() == reference.made.mean.tolist() and not hasattr(resumed, "latest")
+    assert set(failed) <= {"made/mean"}, "which is no longer another name of something"
+    resumed = Run()
+    resumed.latest = [torch.zeros(3)]
+    restored_at(reference, resumed, "made")
+    assert resumed.made.mean is resumed.latest[0], "but where it is there, it is that one"
+
+
+def restored_at(reference, resumed, path):
+    """What of one lost object could not be put back."""
+    saved, loaded = (Snapshot.capture(run_roots(run)) for run in (reference, resumed))
+    objects = Objects.taken(run_roots(reference), objects_lost(saved, loaded))
+    chosen = [leaf for leaf in {**saved, **loaded} if leaf == path or leaf.startswith(f"{path}/")]
+    return saved.restore(run_roots(resumed), chosen, objects)
+
+
 def test_two_that_share_an_object_share_it_again():
     reference, resumed = Run(), Run()
     shared = Norm()

@@ -26,6 +26,8 @@ BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
 EXACT = 4  # a kind with at most that many leaves is minimised leaf by leaf; a larger one is halved
 
+MANY = 3  # objects of a list are one loss
+
 OBJECT = "object"  # role of a part that is an object of a class, whole
 
 Unit = tuple[str, ...]  # leaves that are put back together, or left out together
@@ -171,7 +173,9 @@ class Search:
         self._variables = {difference.path: difference for difference in variables}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
-        self._objects = {path: at for path in self._differences if (at := around(path, objects)) is not None}
+        inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
+        together = _in_one_place(inside.values())
+        self._objects = {path: together.get(at, at) for path, at in inside.items()}
         self._done: dict[Trial, TrialResult] = {}
         self.result = SearchResult(candidates=self._components(), objects=self._objects)
 
@@ -351,6 +355,13 @@ class Search:
         extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND and name != DATA]
         extra += [self._data] if DATA in sufficient else []
         return [*extra, *(leaves for leaves in self.result.candidates.values() if leaves[0] in sufficient)]
+
+
+def _in_one_place(objects: Iterable[str]) -> dict[str, str]:
+    """Object -> `holder/*`, of those that are many in one list: one loss, as the list was not saved."""
+    found = [path.rpartition("/") for path in dict.fromkeys(objects)]
+    number = Counter(holder for holder, _, name in found if name.isdigit())
+    return {f"{holder}/{name}": f"{holder}/*" for holder, _, name in found if number[holder] >= MANY and name.isdigit()}
 
 
 def _all(units: Iterable[Unit]) -> Unit:

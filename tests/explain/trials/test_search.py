@@ -92,6 +92,25 @@ def test_where_two_sets_suffice_neither_is_called_necessary_and_the_other_is_sho
 ORDER = "optimizer/group.0/params"
 
 
+def listed(count, holder="buffer/items"):
+    return [lost(f"{holder}/{index}/{name}", kind="missing") for index in range(count) for name in ("obs", "reward")]
+
+
+def test_many_objects_of_a_list_are_one_loss():
+    differences = [*listed(40), lost("buffer/pos"), lost("epoch")]
+    rule = Rule({each.path for each in differences[:-1]})
+    found = searched(rule, differences, objects=[f"buffer/items/{index}" for index in range(40)])
+    assert {part.name for part in found.parts} == {"buffer/items/*", "buffer/pos"} and found.proved
+    assert len(found.trials) <= 12
+
+
+def test_few_objects_and_those_of_no_list_are_named_each():
+    objects = ["buffer/items/0", "buffer/items/1", "model/a", "model/b", "model/c"]
+    differences = [lost(f"{path}/n", kind="missing") for path in objects]
+    found = searched(Rule({each.path for each in differences}), differences, objects=objects)
+    assert {part.name for part in found.parts} == set(objects)
+
+
 def test_an_order_of_parameters_is_the_cause_where_it_restores_the_run_and_not_the_moments_it_misplaced():
     misplaced = moments("value", ("exp_avg",))
     differences = [lost(ORDER, "structure"), lost("epoch"), *misplaced]
