@@ -79,6 +79,8 @@ class _Audit:
             return "in evaluation mode" if was.value else "in training mode"
         if was.kept and now.kept and now.value is None:
             return "lost: None in its place"
+        if isinstance(was.value, torch.Tensor) and str(now.value).startswith("uninitialized "):
+            return "lost: a lazy tensor, which has no shape yet, in its place"
         if was.kept and now.kept and type(was.value) is not type(now.value):
             return f"recast: {_type(was)} became {_type(now)}"
         return OTHER

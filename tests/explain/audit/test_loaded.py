@@ -84,6 +84,12 @@ def test_none_where_there_was_a_value_is_no_recast_but_a_loss():
     assert told(lambda run: setattr(run, "steps", None)) == {"steps": "lost: None in its place"}
 
 
+def test_a_lazy_layer_in_the_place_of_one_with_weights_is_a_loss():
+    words = told(lambda run: run.model.__setitem__(1, nn.LazyLinear(3)))
+    lost = "lost: a lazy tensor, which has no shape yet, in its place"
+    assert words["model/1.weight"] == words["model/1.bias"] == lost
+
+
 @pytest.mark.parametrize("half, name", [(torch.bfloat16, "bf16"), (torch.float16, "f16")])
 def test_a_round_trip_through_a_half_is_recast(half, name):
     def round_off(run):
