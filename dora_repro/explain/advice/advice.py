@@ -11,7 +11,7 @@ from dataclasses import replace
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.explain.advice.lost_state import Advice, LostState, expression, saved_value, state_key
-from dora_repro.explain.advice.models import alias, by_owner, gradients, structure, weights
+from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.optimizers import moments, whole_optimizer
 from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
@@ -262,9 +262,9 @@ def _by_role(lost: LostState, role: str) -> Advice:
     if role in ("moment", "option"):
         return moments(lost)
     if role == "gradient":
-        return by_owner(gradients, lost, below=1)
+        return gradients(lost)
     if role in ("parameter", "buffer"):
-        return by_owner(lambda some: weights(some, role), lost)
+        return weights(lost, role)
     if role == "structure":
         return structure(lost)
     return value_lines(lost)

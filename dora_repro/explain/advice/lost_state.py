@@ -1,7 +1,7 @@
 """What one cause has lost, as plain data, and its paths and values as code; and what to add, as plain data."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dora_repro.contracts import Value
@@ -106,18 +106,6 @@ def owner_key(lost: LostState, owner: str) -> str:
     return lost.keys.value(owner) if owner == lost.first else lost.keys.whole(lost.first, owner)
 
 
-def together(parts: Iterable[Advice]) -> Advice:
-    """Advice on several things as one, each line and sentence once."""
-    parts = tuple(parts)
-    sentences = dict.fromkeys(part.sentence for part in parts if part.sentence)
-    return Advice(
-        tuple(dict.fromkeys(line for part in parts for line in part.save)),
-        tuple(dict.fromkeys(line for part in parts for line in part.load)),
-        " ".join(sentences),
-        tuple(dict.fromkeys(sentence for part in parts for sentence in part.further)),
-    )
-
-
 def optimizer_of(lost: LostState) -> str:
     """The path of the optimizer that the first leaf belongs to."""
     before, group, _ = lost.first.partition("/group.")
@@ -152,3 +140,22 @@ def outermost_module(lost: LostState, path: str) -> str:
     parts = path.split("/")
     above = ("/".join(parts[:index]) for index in range(1, len(parts)))
     return next((module for module in above if f"{module}/training" in lost.saved), path)
+
+
+def of_each(advise: Callable[[LostState], Advice], lost: LostState, owner_of: Callable[[str], str]) -> Advice:
+    """Advise on the leaves of each owner (a module, an optimizer, a container) by itself, where they have several."""
+    owners: dict[str, list[str]] = {}
+    for path in lost.paths:
+        owners.setdefault(owner_of(path), []).append(path)
+    return _together([advise(replace(lost, paths=tuple(paths))) for paths in owners.values()])
+
+
+def _together(parts: Sequence[Advice]) -> Advice:
+    """Advice on several things as one, each line and sentence once."""
+    return Advice(
+        tuple(dict.fromkeys(line for part in parts for line in part.save)),
+        tuple(dict.fromkeys(line for part in parts for line in part.load)),
+        " ".join(dict.fromkeys(part.sentence for part in parts if part.sentence)),
+        tuple(dict.fromkeys(sentence for part in parts for sentence in part.further)),
+        parts[0].file,
+    )

@@ -1,22 +1,20 @@
 """Lines of code that save and load a model: its weights, gradients, modes, what trains, and what is one object."""
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
-from dora_repro.explain.advice.expressions import common, dotted, quoted
+from dora_repro.explain.advice.expressions import dotted, quoted
 from dora_repro.explain.advice.lost_state import (
     Advice,
     LostState,
     dotted_expression,
     expression,
+    of_each,
     optimizer_of,
     outermost_module,
     saved_value,
     state_key,
-    together,
 )
 from dora_repro.explain.advice.values import tensor_lines, value_lines
 
@@ -26,22 +24,17 @@ _STRICT = "strict=True raises where a key is missing or has another name."
 _WINDOW = "Or save only where an accumulation window has ended, when there are no gradients to keep."
 
 
-def by_owner(advise: Callable[[LostState], Advice], lost: LostState, below: int = 0) -> Advice:
-    """Advise on the leaves of each module or container by itself, where they lie in several.
-
-    Args:
-        advise: advises on leaves of one.
-        lost: what was lost.
-        below: how many levels below their tensors the leaves lie: 1 for gradients.
-    """
-    owners: dict[str, list[str]] = {}
-    for path in lost.paths:
-        owners.setdefault(path.rsplit("/", below + 1)[0] if path.count("/") > below else "", []).append(path)
-    return together(advise(replace(lost, paths=tuple(paths))) for paths in owners.values())
+def _owner(path: str) -> str:
+    """What holds a tensor, by the path of the tensor, of its gradient or of whether it trains."""
+    return path.removesuffix("/grad").removesuffix("/requires_grad").rpartition("/")[0]
 
 
 def weights(lost: LostState, role: str) -> Advice:
-    """Advise on parameters and buffers of one module, or container."""
+    """Advise on parameters and buffers."""
+    return of_each(lambda some: _weights(some, role), lost, _owner)
+
+
+def _weights(lost: LostState, role: str) -> Advice:
     owner = lost.first.rpartition("/")[0]
     if role == "buffer" and not lost.keys:  # a state_dict may lack it
         code, key = expression(lost, owner), f"state[{quoted(f'{owner} buffers')}]"
@@ -100,7 +93,11 @@ def alias(lost: LostState) -> Advice:
 
 
 def gradients(lost: LostState) -> Advice:
-    """Advise on gradients that were there between two steps, of the parameters of one module or container."""
+    """Advise on gradients that were there between two steps."""
+    return of_each(_gradients, lost, _owner)
+
+
+def _gradients(lost: LostState) -> Advice:
     owner = lost.first.removesuffix("/grad").rpartition("/")[0]
     if not owner or owner in lost.kinds or not any(dotted(path.removesuffix("/grad")) for path in lost.paths):
         pairs = [(state_key(lost, path), f"{expression(lost, path.removesuffix('/grad'))}.grad") for path in lost.paths]
@@ -116,28 +113,11 @@ def gradients(lost: LostState) -> Advice:
 
 def structure(lost: LostState) -> Advice:
     """Advise on modes, on what trains, on what an optimizer steps, and on other settings."""
-    above, _, last = lost.first.rpartition("/")
+    last = lost.first.rpartition("/")[2]
     if last == "training":
-        whole = outermost_module(lost, common(path.rpartition("/")[0] for path in lost.paths) or above)
-        code, key = dotted_expression(lost, whole), f"state[{quoted(f'{whole} training')}]"
-        return Advice(
-            (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
-            (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
-            f"Or call {code}.train() before the loop continues, and after every evaluation.",
-        )
+        return of_each(_modes, lost, lambda path: outermost_module(lost, path.rpartition("/")[0]))
     if last == "requires_grad":
-        owner = above.rpartition("/")[0]
-        freeze = "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one."
-        if not owner or owner in lost.kinds or not dotted(above):
-            pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
-            save = tuple(f"{key} = {code}" for key, code in pairs)
-            return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
-        code, key = expression(lost, owner), f"state[{quoted(f'{owner} requires_grad')}]"
-        return Advice(
-            (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
-            (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
-            freeze,
-        )
+        return of_each(_what_trains, lost, _owner)
     if re.search(r"/group\.\d+/params$", lost.first):
         where = expression(lost, optimizer_of(lost))
         return Advice(
@@ -150,3 +130,30 @@ def structure(lost: LostState) -> Advice:
         why = "A plain attribute of a module is not in its state_dict(): save it, or register it as a buffer."
         return Advice(advice.save, advice.load, f"{why} {advice.sentence}".strip())
     return Advice(sentence=f"Build the run with the same settings: {', '.join(lost.paths[:3])} differ.")
+
+
+def _modes(lost: LostState) -> Advice:
+    """Advise on the modes of modules that lie in one."""
+    whole = outermost_module(lost, lost.first.rpartition("/")[0])
+    code, key = dotted_expression(lost, whole), f"state[{quoted(f'{whole} training')}]"
+    return Advice(
+        (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
+        (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
+        f"Or call {code}.train() before the loop continues, and after every evaluation.",
+    )
+
+
+def _what_trains(lost: LostState) -> Advice:
+    """Advise on which parameters of a module, or of a container, ask for gradients."""
+    tensor, owner = lost.first.rpartition("/")[0], _owner(lost.first)
+    freeze = "Freeze the same parameters before the optimizer is made, in a new run and in a resumed one."
+    if not owner or owner in lost.kinds or not dotted(tensor):
+        pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
+        save = tuple(f"{key} = {code}" for key, code in pairs)
+        return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
+    code, key = expression(lost, owner), f"state[{quoted(f'{owner} requires_grad')}]"
+    return Advice(
+        (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
+        (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
+        freeze,
+    )

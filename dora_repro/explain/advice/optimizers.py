@@ -1,8 +1,18 @@
 """Lines of code that save and load optimizers: their state, state that loading casts, and an optimizer lost whole."""
 
+from dataclasses import replace
+
 import torch
 
-from dora_repro.explain.advice.lost_state import Advice, LostState, expression, optimizer_of, owner_key, saved_value
+from dora_repro.explain.advice.lost_state import (
+    Advice,
+    LostState,
+    expression,
+    of_each,
+    optimizer_of,
+    owner_key,
+    saved_value,
+)
 from dora_repro.explain.advice.units import class_at
 from dora_repro.explain.advice.values import state_dict_lines
 
@@ -16,6 +26,10 @@ _WHOLE = (
 def moments(lost: LostState) -> Advice:
     """Advise on moments and options: by the optimizer's state_dict; where that was tried and did not do, by what the
     file has for each parameter."""
+    return of_each(_moments, lost, lambda path: optimizer_of(replace(lost, paths=(path,))))
+
+
+def _moments(lost: LostState) -> Advice:
     path = optimizer_of(lost)
     advice = state_dict_lines(lost, path, _STATE)
     if not lost.plain or f"{path}/group.0/params" not in lost.saved:

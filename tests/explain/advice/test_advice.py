@@ -284,6 +284,7 @@ NESTED = [
     ("nets/0/weight/grad",),
     ("alone/group.0.params.0/parameter",),
     ("linear/weight", "linear/bias", "nets/0/weight", "plain/w"),  # of several modules, and of none
+    ("trainer/optimizers/heads/group.0/momentum", "trainer/optimizers/main/group.0/lr"),
     ("linear/weight/grad", "nets/0/weight/grad", "plain/w/grad", "trainer/net/head.bias/grad"),
 ]
 
@@ -306,6 +307,8 @@ def test_objects_are_addressed_wherever_they_hang(healed, leaves):
         ("trainer/net/head.bias/requires_grad", "trainer/net/body.0.bias/requires_grad"),
         ("linear/training",),
         ("linear/bias/requires_grad",),
+        ("linear/training", "trainer/net/body/training", "nets/0/training"),
+        ("linear/bias/requires_grad", "nets/0/bias/requires_grad", "trainer/net/head.bias/requires_grad"),
     ],
     ids=lambda leaves: leaves[0],
 )
