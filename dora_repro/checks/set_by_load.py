@@ -34,7 +34,9 @@ class Constant:
 
     def __call__(self, path: str) -> bool:
         leaf = self.loaded.get(path)
-        if leaf is None or leaf.role in WORKED_WITH or not _stays(leaf.digest, path, self.resumed_end):
+        if leaf is None or not _stays(leaf.digest, path, self.resumed_end):
+            return False
+        if leaf.role in WORKED_WITH and not self._note_on_module(path):
             return False  # a difference of what a step works with is one, constant or not
         if path not in self.saved:
             return path not in self.start and path not in self.end and not self._renamed(path)
@@ -44,6 +46,13 @@ class Constant:
         if self.start.get(path) != theirs or not _stays(theirs, path, self.end):
             return False
         return leaf.kept and type(leaf.value) in PLAIN_SCALARS
+
+    def _note_on_module(self, path: str) -> bool:
+        """Whether it is a plain attribute that a module has and the reference's, which is there, never had: in a module
+        with hooks for loading, as Lightning's, these note there what they read."""
+        leaf, module = self.loaded[path], path.rpartition("/")[0]
+        there = path not in self.saved and f"{module}/training" in self.saved
+        return there and leaf.role == "structure" and leaf.kept and type(leaf.value) in PLAIN_SCALARS
 
     def _renamed(self, path: str) -> bool:
         """Whether it is an entry of the saved state under another key, as a file without numbers for keys gives it."""

@@ -218,7 +218,8 @@ class CauseDescriber:
         return None
 
     def _function_of(self, path: str) -> str:
-        """The function that a leaf is a variable of, in a greenlet that waits; empty for all else."""
+        """The function whose lines restore a leaf: that of a variable, in a greenlet that waits; for all else, the one
+        that is the whole run. Empty for a run that is none."""
         parts = path.split("/")
         for count in range(len(parts) - 1, 0, -1):
             holder = "/".join(parts[:count])
@@ -228,7 +229,14 @@ class CauseDescriber:
                 if place is None or f"{last}, line " in str(place.value):
                     return last.removesuffix("()")
                 return str(place.value).partition(",")[0]
-        return ""
+        return self._driven
+
+    @property
+    def _driven(self) -> str:
+        """The function that is the whole run, which saves and loads by itself; empty where a run has these methods."""
+        roots = {path.partition("/")[0] for path, kind in self._saved.kinds.items() if kind.name == VARIABLES}
+        driven = (root for root in sorted(roots) if f"{root}/position" in self._saved)
+        return next(driven, "")
 
     def _beyond(self, name: str) -> str:
         """What is behind a cause that is no leaf; empty for one that is."""

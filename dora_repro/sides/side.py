@@ -24,7 +24,7 @@ from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step, transplant
 from dora_repro.sides.environment import environment
 from dora_repro.sides.job import CHECKPOINT, OBJECTS, Job
-from dora_repro.sides.libraries import libraries
+from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.logs import Logs
 from dora_repro.sides.protocol import Emit, Request, ignore
 from dora_repro.sides.result import nothing_done, to_fields, write_result
@@ -134,7 +134,7 @@ class _Side:
             if isinstance(told := getattr(self._factory, "told", None), tuple):
                 self.result["told"] = list(told)
             Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
-        self.result["libraries"] = libraries(run_roots(run))
+        self.result["libraries"] = libraries_of(run)
         return run
 
     def _note_built(self, run: Run) -> None:

@@ -17,6 +17,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
 from dora_repro.state.assign import Setter
+from dora_repro.state.attributes import is_users_module
 from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
@@ -123,7 +124,9 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
             at = next(p for n in range(1, len(names) + 2) if (p := first if n == 1 else f"{first}#{n}") not in taken)
             taken.add(at)
         places.append(f"{name}, line {function.f_lineno - function.f_code.co_firstlineno}")
-        _read_variables(walker, function, at, role, inside)
+        read = partial(_read_variables, walker, function, at, role, inside)
+        # What the variables of a library's functions refer to has the name that the user's own give it.
+        walker.later(read) if _is_of_library(function) and number != main else read()
     walker.leaf(f"{path}/position", "; ".join(places), role, _refuse_to_move)
 
 
@@ -144,6 +147,10 @@ def _functions(frame: types.FrameType | None) -> list[types.FrameType]:
             found.append(frame)
         frame = frame.f_back
     return found[::-1]
+
+
+def _is_of_library(frame: types.FrameType) -> bool:
+    return not is_users_module(str(frame.f_globals.get("__name__", "")))
 
 
 def _functions_in(frame: types.FrameType) -> list[types.FunctionType]:

@@ -120,8 +120,8 @@ def in_function(advice: Advice, function: str) -> Advice:
         function: its name.
     """
     where = (
-        f"Variables of {function}(): the lines of save belong where it fills its checkpoint, those of load where it "
-        "has read one."
+        f"In {function}(): the lines of save belong where the checkpoint is filled, those of load where one has been "
+        "read."
     )
     return replace(advice, further=(*advice.further, where))
 

@@ -1,7 +1,7 @@
 """How the library that a run uses would have saved what was lost: a sentence, beside the lines in plain torch.
 
 From the libraries' documentation and code: Accelerate 1.15 (`checkpointing.py`), peft 0.21 (`utils/save_and_load.py`),
-the Trainer of transformers 5 (`training_args.py`), Lightning 2.6 (`Trainer`, `Fabric`).
+the Trainer of transformers 5 (`training_args.py`), Lightning 2.6 (`Trainer`, `Fabric`), Ignite 0.5 (`Checkpoint`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,6 +26,14 @@ _FIT = (
 _STATE = (
     "With Fabric, {at}.save(path, state) and {at}.load(path, state) keep whatever the dict `state` names: modules and "
     "optimizers, anything else with state_dict() and load_state_dict(), and plain values."
+)
+_TO_SAVE = (
+    "With Ignite, Checkpoint(to_save, …) and Checkpoint.load_objects(to_load, checkpoint) keep whatever the dict names: "
+    "any object with state_dict() and load_state_dict()."
+)
+_SEEDED = (
+    "With Ignite, a DeterministicEngine in place of an Engine seeds each epoch anew, so that a run that was saved at the "
+    "end of an epoch goes on with the same batches and draws; in the middle of one it does not where the model draws."
 )
 _SENTENCES: dict[str, dict[str, str]] = {
     "accelerate": {
@@ -58,6 +66,12 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "generators": "Fabric saves no generators: put their states into the dict that {at}.save is given.",
         "own": _STATE,
     },
+    "ignite": {
+        "trained": _TO_SAVE,
+        "generators": _SEEDED,
+        "own": _TO_SAVE,
+        "data": _SEEDED,
+    },
 }  # fmt: skip
 _ADAPTER = (
     "With peft, get_peft_model_state_dict({at}) has the adapter's tensors under the names that "
@@ -76,9 +90,9 @@ def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: t
     """
     what = _what(name, role, leaves)
     for library, attribute in libraries.items():
-        at = f"self.{attribute.removeprefix('run.')}"
+        at = _code(attribute)
         if library == "peft":
-            of_adapter = any(leaf.partition("/")[0] == attribute for leaf in leaves)
+            of_adapter = any(leaf.startswith(f"{attribute}/") for leaf in leaves)
             sentence = _ADAPTER if role in ("parameter", "structure") and of_adapter else ""
         else:
             sentence = _SENTENCES[library].get(what, "")
@@ -86,12 +100,18 @@ def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: t
             yield sentence.format(at=at)
 
 
+def _code(path: str) -> str:
+    """An attribute of the run, or a variable of the function that it is; a library's own function has it as `self`."""
+    *function, name = path.removeprefix("run.").split("/")
+    return name.replace("self", "trainer") if function else f"self.{name}"
+
+
 def _what(name: str, role: str, leaves: tuple[str, ...]) -> str:
     if name in (DATA, ITERATORS):
         return "data"
     if name == DRAWS or (leaves and all(leaf.startswith("rng/") for leaf in leaves)):
         return "generators"
-    first = leaves[0].partition("/")[0].lower() if leaves else ""
-    if role in _TRAINED or "sched" in first or "scaler" in first:
+    names = leaves[0].lower().split("/")[:-1] if leaves else []
+    if role in _TRAINED or any("sched" in name or "scaler" in name for name in names):
         return "trained"
     return "own" if role in ("memory", "generator") else ""

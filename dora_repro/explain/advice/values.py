@@ -53,10 +53,12 @@ def whole_object(lost: LostState) -> Advice:
 def tensor_lines(lost: LostState) -> Advice:
     """Advise on tensors of the run itself: their values are copied, so that an optimizer goes on stepping them."""
     pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
+    trained = any(path in lost.saved and lost.saved[path].role == "parameter" for path in lost.paths)
+    holder = "an optimizer holds that very tensor" if trained else "something else may hold that very tensor"
     return Advice(
         tuple(f"{key} = {code}.detach().clone()" for key, code in pairs),
         tuple(f"{code}.data.copy_({key})" for key, code in pairs),
-        "Copy into the tensor that is there: an optimizer holds that very tensor.",
+        f"Copy into the tensor that is there: {holder}.",
     )
 
 
