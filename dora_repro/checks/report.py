@@ -73,6 +73,7 @@ class SetAside:
         healed: they differed right after loading, and are equal at the end.
         set_by_load: the resumed side alone set them, while loading, and no step changed them on either side: where it
             resumed from, and that it did.
+        logs: a library keeps them for its logs or for the names of its files, and saves them nowhere.
     """
 
     ignored: tuple[str, ...] = ()
@@ -81,6 +82,12 @@ class SetAside:
     bookkeeping: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()
     set_by_load: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+
+    @property
+    def beside_the_point(self) -> tuple[str, ...]:
+        """What says nothing of a loss that has no effect."""
+        return (*self.noise, *self.bookkeeping, *self.set_by_load, *self.logs)
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,6 +22,7 @@ from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads
+from dora_repro.state.leaves import LOG
 from dora_repro.state.paths import matching, select
 from dora_repro.trace import Divergence
 
@@ -175,7 +176,7 @@ def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Disc
         changed=report.changed_by_save if found is not None and found.phase == "save" else (),
         at_end=at_end,
         # A list that kept its entries may be a history, or an order of samples: where steps differ, trials tell.
-        noise=aside.noise if effects is not None else (*aside.noise, *aside.bookkeeping, *aside.set_by_load),
+        noise=aside.noise if effects is not None else aside.beside_the_point,
         set_by_load=aside.set_by_load,
         settings=tuple(setting for setting in findings.settings if setting.path not in aside.noise),
         raised=sides.resumed.failure is not None,
@@ -194,8 +195,11 @@ def _report(
     at_end = [difference.path for difference in findings.end]
     ignored = tuple(select(request.ignore, at_end))
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
-    aside = SetAside(ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed, findings.set_by_load)
-    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load}
+    logs = tuple(difference.path for difference in findings.end if difference.role == LOG)
+    aside = SetAside(
+        ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed, findings.set_by_load, logs
+    )
+    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load, *logs}
     latent: tuple[str, ...] = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)

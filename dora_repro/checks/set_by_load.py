@@ -34,7 +34,9 @@ class Constant:
 
     def __call__(self, path: str) -> bool:
         leaf = self.loaded.get(path)
-        if leaf is None or not _stays(leaf.digest, path, self.resumed_end):
+        if leaf is None:
+            return self._filled(path)
+        if not _stays(leaf.digest, path, self.resumed_end):
             return False
         if leaf.role in WORKED_WITH and not self._note_on_module(path):
             return False  # a difference of what a step works with is one, constant or not
@@ -46,6 +48,16 @@ class Constant:
         if self.start.get(path) != theirs or not _stays(theirs, path, self.end):
             return False
         return leaf.kept and type(leaf.value) in PLAIN_SCALARS
+
+    def _filled(self, path: str) -> bool:
+        """Whether there was None throughout, where the resumed run has something that is all set by loading."""
+        none = self.saved.get(path)
+        if none is None or not none.kept or none.value is not None or none.role in WORKED_WITH:
+            return False
+        if self.start.get(path) != none.digest or not _stays(none.digest, path, self.end):
+            return False
+        inside = [at for at in self.loaded if at.startswith(f"{path}/")]
+        return bool(inside) and all(map(self, inside))
 
     def _note_on_module(self, path: str) -> bool:
         """Whether it is a plain attribute that a module has and the reference's, which is there, never had: in a module

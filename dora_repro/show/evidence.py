@@ -150,6 +150,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         ("Noise: also differs between two identical runs; not counted", aside.noise, True),
         ("Histories only; not counted", aside.bookkeeping, wording.verbose),
         ("Set by load(), and by no step; not counted", _set_by_load(report), alone or wording.verbose),
+        ("Lost, but a library's logs alone are made of it", aside.logs, alone or wording.verbose),
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]
     return [

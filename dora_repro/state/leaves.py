@@ -15,6 +15,7 @@ WORKED_WITH = frozenset({"parameter", "buffer", "moment", "option", "generator",
 
 # Roles of what a run keeps as plain values; options are among what a step works with.
 KEPT = frozenset({"memory", "data", "option"})
+LOG = "log"  # the role of what a library keeps for its logs, or for the names of its files
 
 
 @dataclass(slots=True)
@@ -26,7 +27,8 @@ class Leaf:
         value: the live tensor, array or plain value; for a generator its state; for an alias the path it stands for.
         role: what part it plays: `parameter`, `gradient`, `buffer`, `moment` (optimizer state), `option` (of an
             optimizer's group), `generator`, `flag`, `data` (inside a dataset), `structure` (modes, constants and
-            settings of modules, `requires_grad`), `alias`, or `memory` (everything else).
+            settings of modules, `requires_grad`), `alias`, `log` (for a library's logs alone), or `memory` (everything
+            else).
         put: sets a new value, in place where that can be; None where it cannot be set (inside a frame, a set).
         hold: makes the holder hold another object in this place; None where the holder takes none.
     """

@@ -82,6 +82,47 @@ class Recast(Run):
         self.table = {1.5: 0.5, 2: 0.25}
 
 
+class Loop(torch.nn.Module):
+    """A module that is its own loop, and notes on itself what it has loaded."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(3, 1)
+
+    def forward(self, inputs):
+        return self.model(inputs)
+
+
+class Notes(Run):
+    """What is loaded is noted on a module, and a dict stands where there is None in a run that goes on."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop, self.read = Loop(), None
+
+    def load(self, path):
+        super().load(path)
+        self.loop.resumed, self.read = None, {"path": path, "words": torch.ones(2)}
+
+
+class NotesMore(Notes):
+    """A part of what is loaded in place of None is changed by a step."""
+
+    def step(self):
+        if self.read is not None:
+            self.read["words"] += 1
+        return super().step()
+
+
+class Replaces(Notes):
+    """The reference makes something in place of None itself, and load() makes something else."""
+
+    def step(self):
+        self.read = self.read or {"path": "none"}
+        return super().step()
+
+
 def check(kind):
     return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
 
@@ -119,3 +160,14 @@ def test_a_constant_of_another_type_and_a_key_of_another_are_no_marks():
 def test_a_buffer_that_only_the_resumed_model_has_is_no_mark():
     report = check(Masks)
     assert report.verdict is Verdict.LATENT and report.latent == ("model/mask",)
+
+
+def test_what_is_noted_on_a_module_or_in_place_of_none_is_no_loss():
+    report = check(Notes)
+    assert report.verdict is Verdict.EXACT, report
+    assert {"loop/resumed", "read", "read/path", "read/words"} <= {*report.set_aside.set_by_load}
+
+
+def test_what_a_step_changes_of_it_or_the_reference_had_is_one():
+    assert check(NotesMore).verdict is Verdict.LATENT
+    assert check(Replaces).verdict is Verdict.LATENT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.sides.libraries import libraries
+from dora_repro.sides.libraries import libraries, libraries_of
 
 
 def of(package: str, name: str) -> object:
@@ -13,6 +13,7 @@ def of(package: str, name: str) -> object:
 KNOWN = {
     "accelerate": of("accelerate", "Accelerator"),
     "fabric": of("lightning", "Fabric"),
+    "ignite": of("ignite", "Engine"),
     "lightning": of("pytorch_lightning", "Trainer"),
     "peft": of("peft", "PeftModel"),
     "trainer": of("transformers", "Trainer"),
@@ -28,3 +29,14 @@ def test_a_library_is_known_by_a_class_of_its_own_or_one_derived_from_it(library
 
 def test_a_name_alone_tells_no_library():
     assert libraries({"trainer": of("train", "Trainer"), "model": of("transformers.models.clip", "CLIPModel")}) == {}
+
+
+def test_a_library_is_known_by_a_variable_of_a_function_that_is_half_done():
+    def loop(thing):
+        accelerator = thing
+        yield accelerator
+
+    run = type("Run", (), {})()
+    run.loop = loop(KNOWN["accelerate"])
+    next(run.loop)
+    assert libraries_of(run) == {"accelerate": "loop/thing"}

@@ -28,12 +28,12 @@ _STATE = (
     "optimizers, anything else with state_dict() and load_state_dict(), and plain values."
 )
 _TO_SAVE = (
-    "With Ignite, Checkpoint(to_save, …) and Checkpoint.load_objects(to_load, checkpoint) keep whatever the dict names: "
-    "any object with state_dict() and load_state_dict()."
+    "With Ignite, Checkpoint(to_save, …) and Checkpoint.load_objects(to_load, checkpoint) keep whatever the dict "
+    "names: any object with state_dict() and load_state_dict()."
 )
 _SEEDED = (
-    "With Ignite, a DeterministicEngine in place of an Engine seeds each epoch anew, so that a run that was saved at the "
-    "end of an epoch goes on with the same batches and draws; in the middle of one it does not where the model draws."
+    "With Ignite, a DeterministicEngine in place of an Engine seeds each epoch anew, so that a run that was saved at "
+    "the end of an epoch goes on with the same batches and draws; in the middle of one it goes on with others."
 )
 _SENTENCES: dict[str, dict[str, str]] = {
     "accelerate": {

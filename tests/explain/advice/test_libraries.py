@@ -21,11 +21,26 @@ from tests import runs
         ("lightning", (DRAWS, "", ()), "on_save_checkpoint(self, checkpoint)"),
         ("lightning", ("optimizer/*/step", "moment", ("optimizer/w/step",)), "self.it.fit(model, ckpt_path=path)"),
         ("fabric", ("steps", "memory", ("steps",)), "self.it.save(path, state)"),
+        ("ignite", ("optimizer/*/step", "moment", ("optimizer/w/step",)), "load_objects(to_load, checkpoint)"),
+        ("ignite", (DATA, "", ()), "DeterministicEngine"),
         ("peft", ("it/*.weight", "parameter", ("it/a.weight",)), "set_peft_model_state_dict(self.it, state)"),
     ],
 )
 def test_what_a_library_keeps_is_told_by_what_was_lost(library, cause, words):
     (sentence,) = library_advice({library: "it"}, *cause)
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("train/wrapped", "wrapped.register_for_checkpointing"),
+        ("train/run()/self", "trainer.register_for_checkpointing"),
+        ("wrapped", "self.wrapped.register_for_checkpointing"),
+    ],
+)
+def test_it_is_called_what_the_function_calls_it(at, words):
+    (sentence,) = library_advice({"accelerate": at}, "seen", "memory", ("train/seen",))
     assert words in sentence
 
 

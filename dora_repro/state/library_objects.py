@@ -1,0 +1,43 @@
+"""Objects of training libraries, which keep among their state what only their logs and the names of files are made of.
+
+No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`) and accelerate 1.15
+(`accelerator.py`); none of the two is imported.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from dora_repro.state.assign import Setter
+from dora_repro.state.attributes import attributes_of, set_attribute
+from dora_repro.state.keys import key_text
+from dora_repro.state.leaves import LOG
+from dora_repro.state.walker import Reader, Walker
+
+
+def _of_trainer(trainer: Any) -> frozenset[str]:
+    """The losses summed since the last line of the log and since the beginning."""
+    return frozenset({"_tr_loss", "_total_loss_scalar"})
+
+
+def _of_project(project: Any) -> frozenset[str]:
+    """How often it has saved; where folders are named by that, the next save depends on it."""
+    named_by_it = (attributes_of(project) or {}).get("automatic_checkpoint_naming")
+    return frozenset() if named_by_it else frozenset({"iteration"})
+
+
+def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
+    def read(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+        names = names_of(value)
+        walker.attributes(value, path, role, skip=names)
+        attributes = attributes_of(value) or {}
+        for name in sorted(names & attributes.keys()):
+            put = walker.setter(set_attribute, value, name)
+            walker.visit(attributes[name], f"{path}/{key_text(name)}", put, LOG)
+
+    return read
+
+
+READERS_BY_NAME: dict[str, Reader] = {
+    "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
+    "transformers.trainer.Trainer": _reading(_of_trainer),
+}

@@ -1,0 +1,71 @@
+"""What training libraries keep for their logs is told apart, and is state like any other where more depends on it."""
+
+import pytest
+import torch
+
+import dora_repro
+from dora_repro import Verdict
+from dora_repro.state.leaves import LOG
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.walk import walk
+from tests import runs
+
+
+def of(name, **attributes):
+    """An object of a class that a library would have."""
+    module, _, last = name.rpartition(".")
+    made = type(last, (), {"__module__": module})()
+    vars(made).update(attributes)
+    return made
+
+
+def trainer(**attributes):
+    return of("transformers.trainer.Trainer", **attributes)
+
+
+def project(automatic):
+    name = "accelerate.utils.dataclasses.ProjectConfiguration"
+    return of(name, iteration=3, automatic_checkpoint_naming=automatic)
+
+
+def test_what_a_log_is_made_of_has_a_role_of_its_own_and_what_else_there_is_has_not():
+    mine = type("Mine", (type(trainer()),), {"__module__": "train"})()
+    mine._tr_loss, mine.count = torch.ones(()), 2
+    leaves = walk({"it": mine})
+    assert leaves["it/_tr_loss"].role == LOG and leaves["it/count"].role == "memory"
+    assert walk({"it": project(automatic=False)})["it/iteration"].role == LOG
+    assert walk({"it": project(automatic=True)})["it/iteration"].role == "memory"
+
+
+def test_it_can_be_put_back():
+    one, two = trainer(_tr_loss=torch.ones(())), trainer(_tr_loss=torch.zeros(()))
+    assert Snapshot.capture({"it": one}).restore({"it": two}) == {}
+    assert two._tr_loss.item() == 1.0
+
+
+class Logged(runs.Plain):
+    """Right, but for the loss that is summed for the log, and for a counter of its own where `loses` says so."""
+
+    loses = False
+
+    def __init__(self):
+        super().__init__()
+        self.trainer = trainer(_tr_loss=torch.zeros(()), count=0)
+
+    def step(self):
+        loss = super().step()
+        self.trainer._tr_loss += loss
+        self.trainer.count += 1 if self.loses else 0
+        return loss
+
+
+class Loses(Logged):
+    loses = True
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [(Logged, Verdict.EXACT), (Loses, Verdict.LATENT)])
+def test_a_loss_of_what_the_log_alone_is_made_of_is_told_and_does_not_count(kind, verdict):
+    report = dora_repro.check(kind, steps=6, save_at=3, in_process=True)
+    assert report.verdict is verdict, report
+    assert report.set_aside.logs == ("trainer/_tr_loss",)
+    assert "Lost, but a library's logs alone are made of it: trainer/_tr_loss" in str(report)
