@@ -59,7 +59,7 @@ class Walker:
         self.result = Leaves()
         self.way = table.way
         self._queue: deque[tuple[Value, str, Setter, str, int, Reader]] = deque()
-        self._last: list[Callable[[], None]] = []  # work put off until all parameters have their names
+        self._last: list[Callable[[], object]] = []  # work put off until all parameters have their names
         self._names: dict[int, str] = {}  # id -> path of the first way to an object
         self._storages: dict[int, list[tuple[torch.Tensor, str]]] = {}  # address -> tensors that begin there
         self._alive: list[Value] = []  # so that no id is given twice during a walk
@@ -102,7 +102,7 @@ class Walker:
     def _list(self, path: str, value: Value, error: Exception) -> None:
         self.result.uncaptured[path] = f"{type_name(value)}: {type(error).__name__}"
 
-    def later(self, work: Callable[[], None]) -> None:
+    def later(self, work: Callable[[], object]) -> None:
         """Do `work` when every module has been met, so that parameters have names."""
         self._last.append(work)
 
