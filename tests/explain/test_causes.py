@@ -235,6 +235,31 @@ def test_a_hook_that_is_lost_is_named_with_its_function_and_told_to_be_registere
     assert cause.advice[0].startswith("The hook `model/0.weight/backward_hooks.0` (halved) is registered")
 
 
+class TextForKeys(plain.Training):
+    """Scales by a table of steps, whose keys come back as text: what the file has cannot mend that."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = {step: 1 + step / 10 for step in range(6)}
+
+    def loss(self, inputs, targets):
+        return super().loss(inputs, targets) * self.table.get(self.steps, 1.0)
+
+    def state(self):
+        return {**super().state(), "table": {str(step): scale for step, scale in self.table.items()}}
+
+    def load_model(self, state):
+        super().load_model(state)
+        self.table = state["table"]
+
+
+def test_where_what_the_file_has_does_not_do_it_is_saved_anew():
+    report = check(TextForKeys, steps=6, save_at=3, in_process=True)
+    (cause,) = report.causes
+    assert cause.name == "table" and cause.save and cause.load
+    assert report.explanation.lines_tried.restores
+
+
 class Color(enum.Enum):
     RED = 1
 

@@ -1,5 +1,6 @@
 """The gallery: each fault is told whole, found where it was declared to be, and no clean run is accused."""
 
+import collections
 import copy
 import importlib
 import random
@@ -155,11 +156,11 @@ def test_a_fault_of_a_package_that_is_not_there_is_skipped_and_says_how_to_get_i
     assert try_fault(find("clean-schedule-free")).skipped
 
 
-LIBRARIES = {"copy": copy, "np": np, "random": random, "torch": torch}
+LIBRARIES = {"collections": collections, "copy": copy, "np": np, "random": random, "torch": torch}
 MENDED = (
     "opt-missing", "sched-missing", "ema-missing", "rng-missing-numpy", "order-in-place", "accum-grads-lost",
     "buffer-not-persistent", "strict-false", "peft-keys", "aux-state", "modules-in-a-list", "opt-made-in-step",
-    "opt-state-cast",
+    "opt-state-cast", "deque-bound-lost",
 )  # fmt: skip
 
 

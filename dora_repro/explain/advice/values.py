@@ -88,11 +88,20 @@ def value_lines(lost: LostState) -> Advice:
         entries = lost_entries(lost, at)
         if entries and (lost.keys is None or all(entry in lost.paths for entry in entries)):
             return _entries(lost, entries)
+    if at in lost.kinds and lost.kinds[at].name == "deque":
+        made = f"collections.deque({key}{_bound(lost, at)})"  # torch.load refuses a deque by default: as a list
+        return Advice((f"{key} = list({code})",), (f"{code} = {made}",), sentence)
     if at not in lost.paths or isinstance(saved_value(lost, lost.first), (list, dict, set)):
         return Advice((f"{key} = copy.deepcopy({code})",), _refilled(lost, at, code, key), sentence)
     if fixed := not_assignable(lost, lost.paths):
         return _not_assigned(lost, fixed)
     return _assigned(lost, sentence)
+
+
+def _bound(lost: LostState, path: str) -> str:
+    """The bound of a deque as the argument that makes it; empty where it has none."""
+    form = lost.forms.get(path)
+    return "" if form is None or "maxlen" not in form.name else f", {form.name.partition('(')[2].rstrip(')')}"
 
 
 def _entries(lost: LostState, entries: list[str]) -> Advice:

@@ -1,5 +1,6 @@
 """The lines of an advice are run on a small run, and then what was lost is as it was."""
 
+import collections
 import copy
 import functools
 import random
@@ -58,6 +59,9 @@ def healed(tmp_path):
     return functools.partial(_healed, tmp_path / "state.pt")
 
 
+LIBRARIES = {"collections": collections, "copy": copy, "np": np, "random": random, "torch": torch}
+
+
 def _healed(file, leaves, advice, first, other):
     """Run the lines of save on one run, and those of load on another with what torch.load makes of the file by
     default: which leaves are then equal?"""
@@ -68,7 +72,7 @@ def _healed(file, leaves, advice, first, other):
             torch.save(state, file)
             state = torch.load(file, weights_only=True)
         for line in lines:
-            exec(line, {"torch": torch, "np": np, "random": random, "copy": copy, "self": run, "state": state})
+            exec(line, {**LIBRARIES, "self": run, "state": state})
         if run is first:
             assert all(before[path].digest == leaf.digest for path, leaf in taken(first).items()), "saving changed it"
     after = taken(other)
@@ -287,6 +291,17 @@ NESTED = [
     ("trainer/optimizers/heads/group.0/momentum", "trainer/optimizers/main/group.0/lr"),
     ("linear/weight/grad", "nets/0/weight/grad", "plain/w/grad", "trainer/net/head.bias/grad"),
 ]
+
+
+def test_a_deque_is_saved_as_a_list_and_made_again_with_its_bound(healed):
+    deque = collections.deque
+    first, other = (Holder(recent=deque([torch.ones(2) * n, n], maxlen=3), last=deque([n])) for n in (1, 2))
+    saved = taken(first)
+    other.recent = deque(other.recent)
+    for name in ("recent", "last"):
+        leaves = tuple(path for path in saved if path.partition("/")[0] == name)
+        assert healed(leaves, advise(name, leaves, "memory", saved), first, other) == set(leaves)
+    assert (other.recent.maxlen, other.last.maxlen) == (3, None)
 
 
 @pytest.mark.parametrize("leaves", NESTED, ids=lambda leaves: leaves[0])
