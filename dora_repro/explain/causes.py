@@ -21,7 +21,7 @@ from dora_repro.explain.advice.advice import (
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
-from dora_repro.explain.advice.position import living_workers, loaders_of, other_data
+from dora_repro.explain.advice.position import epoch_of_sampler, living_workers, loaders_of, other_data
 from dora_repro.explain.audit.loaded import audit_load, in_place_of
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
@@ -136,6 +136,8 @@ class CauseDescriber:
             made_of = [path for path in self._data_sources if path in saved and saved[path].role == "data"]
             if made_of:
                 return other_data(made_of, saved.kinds), ()
+            if told := epoch_of_sampler(self._data_sources, saved, saved.kinds):
+                return told, ()
             workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if not plain else None
             if workers is not None:
                 return workers[0], workers[1:]
@@ -298,9 +300,12 @@ def _data_sources(saved: Snapshot, differences: Iterable[LeafDifference]) -> Ite
     inside = tuple(f"{path}/" for path in loaders_of(saved))
     tied = (leaf for path, leaf in saved.items() if leaf.role == "alias" and path.startswith(inside))
     elsewhere = {str(leaf.value).removeprefix("= ") for leaf in tied}
+    within = tuple(f"{path}/" for path in elsewhere)  # a sampler that the run holds as well
     for difference in differences:
-        path = difference.path
+        path, kept = difference.path, difference.role in ("memory", "generator")
         if path.startswith(inside) or difference.role == "data" or path in elsewhere:
+            yield path
+        elif kept and path.startswith(within):
             yield path
 
 

@@ -150,19 +150,17 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 variables=(variable for variable in variables if variable.path not in no_cause),
                 budget=BUDGET - len(tried),
                 orders=reordered(saved, loaded),
+                surplus=(difference for difference in only_there if difference.path not in no_cause),
             ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)
-            if not found.parts and only_there and found.reproduced and not found.stopped:
-                candidates, only_there = (*candidates, *only_there), ()
-                continue
             if not found.parts:
                 explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
                 break
             confirmation = confirm(session, sides, setup, found.trial_names, discrepancy.at_end)
             if confirmation.same:
                 explanation = _explained(
-                    session, sides, run_trial, found, (*candidates, *variables), confirmation, discrepancy
+                    session, sides, run_trial, found, (*candidates, *only_there, *variables), confirmation, discrepancy
                 )
                 break
             refuted.append(Refuted(found.names, confirmation))

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
+from dora_repro.faults.data import OrderedByEpoch
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, SAMPLES, Training, samples
 
@@ -323,3 +324,35 @@ class AccumulationCountLost(Training):
         super().load_model(state)
         for parameter, gradient in zip(self.model.parameters(), state["gradients"], strict=True):
             parameter.grad = gradient
+
+
+class InnerSampler(OrderedByEpoch):
+    """The order of an epoch is made from its number by a sampler inside the one that makes batches of it."""
+
+    def make_loader(self) -> DataLoader:
+        dataset = samples()
+        order: DistributedSampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=self.seed)
+        return DataLoader(dataset, batch_sampler=BatchSampler(order, BATCH, drop_last=False), generator=self.generator)
+
+    def set_epoch(self) -> None:
+        self.loader.batch_sampler.sampler.set_epoch(self.epoch)
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        if self.batches is None:
+            self.set_epoch()
+        return Training.next_batch(self)
+
+
+@fault(
+    "order-epoch-not-set",
+    verdict="DIFFERENT",
+    step=7,
+    phase="batch",
+    causes=(("data/batches",),),
+    steps=10,
+    save_at=6,
+    fix="self.set_epoch()  # before super().load_data(state)",
+)
+class EpochNotSet(InnerSampler):
+    """An epoch's number is told to the sampler where an epoch begins, and a resumed one begins in `load`. There it is
+    forgotten: the rest of the epoch has the order of the very first."""

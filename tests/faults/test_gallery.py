@@ -121,7 +121,8 @@ def on_a_gpu(fault: Fault):
 NO_LINES = {
     "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
     "order-of-transformed", "opt-set-of-parameters",
-    "partial-as-complete", "skip-one-too-many", "second-resume", "iter-before-load", "loader-edge", "reads-ahead",
+    "partial-as-complete", "skip-one-too-many", "second-resume",
+    "order-epoch-not-set", "iter-before-load", "loader-edge", "reads-ahead",
     "opt-trainable-shift", "opt-orphaned", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap",
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "environment-variable",
     "loop-patience-lost", "loop-fade-in-lost", "opt-group-added", "stateful-loader-late", "schedulefree-eval-to-save",

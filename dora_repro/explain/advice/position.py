@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
-from dora_repro.explain.advice.lost_state import Advice
+from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.rng_and_flags import generator_lines
+from dora_repro.explain.advice.units import class_at
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.state.torch_objects import LOADER_ITERATOR
@@ -96,6 +97,22 @@ def other_data(paths: Iterable[str], kinds: Kinds) -> Advice:
         sentence=f"The batches are made of other data: make {names} the same when the run is built, or save it, "
         "and put it back before an iterator is made."
     )
+
+
+def epoch_of_sampler(paths: Iterable[str], saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice | None:
+    """Advise on an order that is made from an epoch's number, which the resumed run's sampler was not told; None where
+    no sampler among these paths takes one."""
+    for path in paths:
+        sampler, _, name = path.rpartition("/")
+        kind = class_at(LostState((path,), saved, kinds), sampler) if name == "epoch" else None
+        if callable(getattr(kind, "set_epoch", None)):
+            code = expressions.code(sampler, kinds)
+            return Advice(
+                sentence=f"The order is made from the epoch's number: call {code}.set_epoch(epoch), with the epoch "
+                "that the run goes on in, before the loader's iterator is made. In the middle of an epoch, take the "
+                "used batches from that iterator."
+            )
+    return None
 
 
 def _generator_of(loader: str, saved: Mapping[str, SavedLeaf]) -> str:

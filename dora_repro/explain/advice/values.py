@@ -82,7 +82,7 @@ def value_lines(lost: LostState) -> Advice:
         return _by_parameter(lost, at)
     code, key = expression(lost, at), owner_key(lost, at)
     sentence = ""
-    if "sampler" in at and names & {"epoch"}:
+    if names & {"epoch"} and ("sampler" in at or _takes_epochs(lost)):
         sentence = _epoch_of_sampler(lost)
     if at not in lost.paths:
         entries = lost_entries(lost, at)
@@ -127,12 +127,16 @@ def _not_assigned(lost: LostState, fixed: Mapping[str, str]) -> Advice:
 
 def _epoch_of_sampler(lost: LostState) -> str:
     """A sentence on a sampler's epoch, with its own way to set it where it has one."""
-    sampler, _, last = lost.first.rpartition("/")
-    kind = class_at(lost, sampler)
     sentence = "Set the epoch before the loader's iterator is made: an iterator's order is fixed then."
-    if last == "epoch" and callable(getattr(kind, "set_epoch", None)):
-        return f"{sentence} {expression(lost, sampler)}.set_epoch(epoch) does it."
+    if _takes_epochs(lost):
+        return f"{sentence} {expression(lost, lost.first.rpartition('/')[0])}.set_epoch(epoch) does it."
     return sentence
+
+
+def _takes_epochs(lost: LostState) -> bool:
+    """Whether the first leaf is the epoch of an object that is told it by `set_epoch`."""
+    holder, _, last = lost.first.rpartition("/")
+    return last == "epoch" and callable(getattr(class_at(lost, holder), "set_epoch", None))
 
 
 def _assigned(lost: LostState, sentence: str) -> Advice:

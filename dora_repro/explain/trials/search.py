@@ -143,6 +143,8 @@ class Search:
         variables: those of the differences' kind that are variables of a loop which begins with the first step after
             loading.
         budget: largest number of trials.
+        surplus: differences of what the resumed run alone has, as a mark of its resume: removed where the rest does not
+            restore exact resume by itself.
         orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
             order alone restores exact resume, it is the cause, and not the moments.
     """
@@ -162,6 +164,7 @@ class Search:
         variables: Iterable[LeafDifference] = (),
         budget: int = BUDGET,
         orders: Unit = (),
+        surplus: Iterable[LeafDifference] = (),
     ):
         self._orders = orders
         self._iterators, self._resettable = iterators, resettable
@@ -171,6 +174,7 @@ class Search:
         self._loop = (LOOP, DATA) if same_batches and streams else (LOOP,)
         self._differences = {difference.path: difference for difference in differences}
         self._variables = {difference.path: difference for difference in variables}
+        self._surplus = {difference.path: difference for difference in surplus}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
         inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
@@ -269,13 +273,19 @@ class Search:
         more: tuple[tuple[Unit, ...], ...] = ((),)
         if self._streams:
             more += (outside[:1], outside[1:], outside)
-        found = self._first_of(more, everything)
+        found = self._first_of(more[:1], everything)
+        if found is None and self._surplus:
+            found = self._first_with_surplus(more[:1], everything)
+        if found is None:
+            found = self._first_of(more[1:], everything)
         if found is None and self._variables:
             found = self._first_with_variables(everything, more)
         if found is None and self._iterators:  # such a trial does all steps up to the save
             more += (((ITERATORS,),),)
             found = self._first_of(more[-1:], everything)
-        return self._first_of(more, useful) if found is None and useful != everything else found
+        if found is None and useful != everything:
+            found = self._first_of(more, useful)
+        return self._first_with_surplus(more[1:], everything) if found is None and self._surplus else found
 
     def _first_of(self, more: Iterable[tuple[Unit, ...]], base: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
         """Components with the first of batches, draws or iterators that restores exact resume beside them."""
@@ -298,6 +308,17 @@ class Search:
                 return (*extra, *everything, variables)
         self.result.base = ()
         return None
+
+    def _first_with_surplus(
+        self, more: Iterable[tuple[Unit, ...]], everything: tuple[Unit, ...]
+    ) -> tuple[Unit, ...] | None:
+        """Components that restore exact resume with what the resumed run alone has removed; None where none do."""
+        surplus = tuple((path,) for path in self._surplus)
+        found = self._first_of(more, (*everything, *surplus))
+        if found is not None:
+            self._differences |= self._surplus
+            self.result.candidates.update({f"{path}, surplus": (path,) for path in self._surplus})
+        return found
 
     def _controlled(self, extra: Iterable[Unit]) -> bool:
         """Whether the iterators make the difference, and not that the trial's objects were never loaded into."""

@@ -18,6 +18,7 @@ from dora_repro.faults.model import Clipped as WeightsClipped
 from dora_repro.faults.objects import OptimizerInStep as MadeInStep
 from dora_repro.faults.objects import Thawing
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, ConstantRate, Training, samples
+from dora_repro.faults.position import InnerSampler
 
 
 @fault("clean-sharpness-aware", verdict="EXACT")
@@ -175,6 +176,16 @@ class SetEpoch(OrderedByEpoch):
 
     def load_data(self, state: dict) -> None:
         self.sampler.set_epoch(state["steps"] // PER_EPOCH)
+        super().load_data(state)
+
+
+@fault("clean-set-epoch-inside", verdict="EXACT", steps=10, save_at=6)
+class SetEpochInside(InnerSampler):
+    """The same for a sampler inside another one."""
+
+    def load_data(self, state: dict) -> None:
+        self.steps = state["steps"]
+        self.set_epoch()
         super().load_data(state)
 
 

@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
+from dora_repro.explain.advice.position import epoch_of_sampler
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -120,3 +121,29 @@ def test_workers_that_live_on_are_named_and_the_lines_for_them_are_run(factory):
 
 def test_what_is_advised_for_them_resumes_exactly():
     assert check(Mended, 9, 6, in_process=True).verdict.name == "EXACT"
+
+
+class Epochs:
+    """A sampler whose order is made from an epoch's number, inside the one that makes batches."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        return iter(torch.randperm(12, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def __len__(self):
+        return 12
+
+
+@pytest.mark.parametrize("differs, told", [("loader/batch_sampler/sampler/epoch", True), ("loader/generator", False)])
+def test_a_sampler_that_was_not_told_its_epoch_is_to_be_told(differs, told):
+    sampler = torch.utils.data.BatchSampler(Epochs(), 4, drop_last=False)
+    saved = Snapshot.capture(run_roots(Holder(loader=DataLoader(torch.zeros(12, 1), batch_sampler=sampler))))
+    advice = epoch_of_sampler([differs], saved, saved.kinds)
+    assert (advice is not None) is told
+    if told:
+        assert "call self.loader.batch_sampler.sampler.set_epoch(epoch)" in advice.sentence and not advice.load

@@ -89,6 +89,20 @@ def test_where_two_sets_suffice_neither_is_called_necessary_and_the_other_is_sho
     assert found.harmless == ("epoch",)  # what restores exact resume as well is not harmless
 
 
+def test_what_the_resumed_run_alone_has_is_removed_where_the_rest_does_not_do():
+    """Before batches are handed over: a mark that the steps read is nearer to the cause."""
+    mark, epoch = lost("resumed", kind="unexpected"), lost("epoch")
+
+    def found(*sets):
+        return searched(Rule(*sets), [epoch], "batch", streams=True, surplus=[mark])
+
+    assert found({"resumed"}, {DATA}).names == {"resumed"}
+    assert found({"epoch"}).names == {"epoch"}
+    assert all("resumed" not in trial.names for trial, _ in found({"epoch"}).trials), "not needed, so left alone"
+    assert found({"resumed", DATA}).names == {"resumed", DATA}
+    assert found({"nothing"}).names == frozenset()
+
+
 ORDER = "optimizer/group.0/params"
 
 
