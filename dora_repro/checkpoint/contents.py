@@ -218,7 +218,8 @@ def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[st
         hint: the component that the file's name speaks of, for what neither form nor keys tell.
         stubs: filled with the names of what would have been objects.
     """
-    found = []
+    found: list[Entry] = []
+    misnamed: list[int] = []
     for node in walk(root, Role(), _judge_in(layout)):
         if isinstance(node.value, Stub):
             stubs.append(key_text(node.value))
@@ -226,7 +227,13 @@ def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[st
             component = _component(node.tag, hint)
             path = above + node.path if node.path else above.rstrip("/")
             kind, dtype, shape, nbytes, text = _described(leaf_value(node.value))
+            if component == "optimizer" and node.tag.form is Form.TENSORS:
+                misnamed.append(len(found))
             found.append(Entry(path, component, kind, dtype, shape, nbytes, text, _form_in_words(node.tag)))
+    held = {entry.component for entry in found}
+    if any(entry.form == Form.OPTIMIZER for entry in found) and not held & {"model", "adapter"}:
+        for index in misnamed:  # an optimizer's state lies elsewhere: these are the weights, under its key
+            found[index] = replace(found[index], component="model")
     return found
 
 

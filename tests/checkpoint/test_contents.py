@@ -394,6 +394,14 @@ def test_pickled_objects_are_known_by_their_state(trained, tmp_path):
     assert missing(tmp_path / "file.pt") == ALL[3:]
 
 
+def test_keys_the_wrong_way_round_are_told_by_what_lies_under_them(trained, tmp_path):
+    model, optimizer = trained[0].state_dict(), trained[1].state_dict()
+    torch.save({"optimizer": model, "model": optimizer}, tmp_path / "swapped.pt")
+    assert counts(tmp_path / "swapped.pt")["model"] == len(model) and "model" not in missing(tmp_path / "swapped.pt")
+    torch.save({"optimizer": model, "net": model, "more": optimizer}, tmp_path / "by_name.pt")
+    assert counts(tmp_path / "by_name.pt")["model"] == len(model), "but where there are weights, it keeps its name"
+
+
 def test_an_average_is_no_model(trained, tmp_path):
     torch.save({"ema": {"model": trained[0].state_dict()}}, tmp_path / "file.pt")
     assert "model" in missing(tmp_path / "file.pt") and set(counts(tmp_path / "file.pt")) == {"ema"}
