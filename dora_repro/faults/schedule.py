@@ -279,3 +279,42 @@ class SequentialRebuilt(Training):
     def load_optimizer(self, state: dict) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler = self.make_scheduler(state["steps"] - 1)
+
+
+class ScaledByHand(Training):
+    """The clean run that scales its loss by hand, by a power of two that grows with time, and divides the gradients by
+    it before the update; the scale is saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.good = 2.0**4, 0
+
+    def step(self) -> float:
+        inputs, targets = self.next_batch()
+        self.optimizer.zero_grad()
+        loss = self.loss(inputs, targets)
+        (loss * self.scale).backward()
+        for parameter in self.model.parameters():
+            parameter.grad /= self.scale
+        self.optimizer.step()
+        self.after_update()
+        self.good += 1
+        if self.good % 2 == 0:
+            self.scale *= 2
+        return self.count_step(loss)
+
+    def state(self) -> dict:
+        return {**super().state(), "scale": (self.scale, self.good)}
+
+    def load_optimizer(self, state: dict) -> None:
+        super().load_optimizer(state)
+        self.scale, self.good = state["scale"]
+
+
+@fault("scale-by-hand-missing", verdict="LATENT", causes=(("scale", "good"), ("scale",)), fix='"scale": self.scale')
+class ScaleByHandMissing(ScaledByHand):
+    """The scale of a loss that is scaled by hand is not saved. What backward is called on is another number, and the
+    updates are the same: gradients are divided by the scale again, which loses no bit as long as none overflows."""
+
+    def load_optimizer(self, state: dict) -> None:
+        super().load_optimizer({**state, "scale": (self.scale, self.good)})

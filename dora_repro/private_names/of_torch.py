@@ -21,6 +21,7 @@ NAMES = listed(
         "torch._C._current_autograd_node": "whether an operator runs in backward, and for which node",
         "torch.autograd._get_sequence_nr": "number nodes as they are made, to tell which module made one",
         "torch.autograd.graph.Node._sequence_nr": "the number that a node got",
+        "torch.autograd.graph.Node._saved_other": "the number that a loss was multiplied by",
         "torch.utils._python_dispatch": "`TorchDispatchMode`: see every operator of a thread",
         "torch._ops.OpOverload._schema": "which arguments an operator changes",
         "torch.Tensor._version": "whether a large buffer was written to",
@@ -193,6 +194,21 @@ def schema_of(operator: object) -> torch.FunctionSchema | None:
     """The schema of an operator; None of a function that has none."""
     schema: torch.FunctionSchema | None = getattr(operator, "_schema", None)
     return schema
+
+
+def scalar_factor(tensor: torch.Tensor) -> float | None:
+    """The number by which a tensor was multiplied last, where it was, and divided by its reciprocal; else None."""
+    node: Any = tensor.grad_fn
+    name = node.name() if node is not None else ""
+    if name not in ("MulBackward0", "DivBackward0"):
+        return None
+    other = node._saved_other
+    if other is None or other.requires_grad or other.numel() != 1 or other.is_cuda:
+        return None
+    number = float(other)
+    if name == "MulBackward0":
+        return number
+    return 1 / number if number else None
 
 
 def node_number(node: torch.autograd.graph.Node) -> int:

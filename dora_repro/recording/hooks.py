@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from dora_repro.contracts import Value
@@ -32,6 +32,7 @@ class Listeners:
         gradients: gets, after it, the ids of the parameters whose gradients arrived, in order of accumulation, and the
             scale that a `GradScaler` gave them (1 without).
         update: gets an optimizer that has stepped.
+        stepping: gets an optimizer that is about to step.
     """
 
     batch: Callable[[Value], None]
@@ -39,6 +40,7 @@ class Listeners:
     loss: Callable[[Value], None]
     gradients: Callable[[list[int], float], None]
     update: Callable[[torch.optim.Optimizer], None]
+    stepping: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
 
 
 class Hooks(AbstractContextManager["Hooks"]):
@@ -64,7 +66,10 @@ class Hooks(AbstractContextManager["Hooks"]):
         torch.autograd.grad = self._around_grad()
         _set_scale(self._around_scale())
         set_loader_next(self._around_next())
-        self._optimizers = register_optimizer_step_post_hook(self._after_optimizer)
+        self._optimizers = (
+            register_optimizer_step_post_hook(self._after_optimizer),
+            register_optimizer_step_pre_hook(self._before_optimizer),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +78,8 @@ class Hooks(AbstractContextManager["Hooks"]):
         torch.autograd.grad = self._real_grad
         _set_scale(self._real_scale)
         set_loader_next(self._real_next)
-        self._optimizers.remove()
+        for handle in self._optimizers:
+            handle.remove()
         self.watch_gradients(())
 
     @property
@@ -127,6 +133,10 @@ class Hooks(AbstractContextManager["Hooks"]):
         self._call.remove()
         self._watch_modules(True)
         self._listeners.output(module, (args, kwargs), output)
+
+    def _before_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
+        if self._mine():
+            self._listeners.stepping(optimizer)
 
     def _after_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if self._mine():

@@ -15,6 +15,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.recording.after_update import AfterUpdate
+from dora_repro.recording.by_hand import HandScaling, factor_of
 from dora_repro.recording.events import Event, Events
 from dora_repro.recording.group_options import GroupOptions
 from dora_repro.recording.hooks import Hooks, Listeners
@@ -103,8 +104,16 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._kept_bytes = 0
         self._done = done
         self._keep = keep
+        self._by_hand, self._factor = HandScaling(), 1.0
         self._hooks = Hooks(
-            Listeners(self._on_batch, self._on_output, self._on_loss, self._on_gradients, self._on_update)
+            Listeners(
+                self._on_batch,
+                self._on_output,
+                self._on_loss,
+                self._on_gradients,
+                self._on_update,
+                self._by_hand.stepping,
+            )
         )
         self._events = Events()
         self._memory: Memory | None = None
@@ -196,6 +205,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._number = self._done + 1
         self._events = Events()
         self._preparing.begin_step()
+        self._by_hand.begin()
         self._reached.clear()
         self._hooks.asked.clear()
 
@@ -278,12 +288,16 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _on_loss(self, loss: Value) -> None:
         self._note_options()
         event = self._event("forward")
+        self._factor = factor_of(loss)
         for path, value in flatten(loss):
-            self._note(event, f"loss{path}", value)
+            leaf = event.free_name(f"loss{path}")
+            self._note(event, leaf, value)
+            self._by_hand.loss(event, leaf, value, self._factor)
 
     def _on_gradients(self, arrived: list[int], scale: float) -> None:
         event = self._event("backward")
         by_id = self._made_of.by_id
+        recorded: dict[str, torch.Tensor] = {}
         # The gradient of a watched parameter that did not arrive is left over from an earlier backward.
         unwatched = [key for key in by_id if key not in self._hooks.watched] if arrived else by_id
         for key in dict.fromkeys((*arrived, *unwatched)):
@@ -293,7 +307,10 @@ class Recorder(AbstractContextManager["Recorder"]):
                 if not self._gradients:
                     self._gradients = bool(gradient.any())
                 unscaled = gradient if scale == 1.0 else gradient.detach() / scale  # exact: scales are powers of two
-                self._note(event, f"{self._made_of.paths[key]}/grad", unscaled)
+                leaf = event.free_name(f"{self._made_of.paths[key]}/grad")
+                self._note(event, leaf, unscaled)
+                recorded[leaf] = by_id[key]
+        self._by_hand.gradients(event, recorded, self._factor)
 
     def _on_update(self, optimizer: torch.optim.Optimizer) -> None:
         if self._made_of.adopt(optimizer):

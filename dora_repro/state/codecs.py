@@ -70,6 +70,15 @@ def _count(kind: type[itertools.count], text: str) -> object:
     return kind(*ast.literal_eval(f"({text.removeprefix('count(').removesuffix(')')},)"))
 
 
+def _seeds(kind: type[np.random.SeedSequence], text: str) -> object:
+    """From the text of a call with numbers and tuples of them alone: how many it has spawned is among them."""
+    call = ast.parse(text.partition(" ")[2], mode="eval").body
+    if not isinstance(call, ast.Call):
+        raise ValueError("no text of a SeedSequence")
+    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
+    return kind(**options)
+
+
 def _member(value: enum.Enum) -> str:
     kind, name = type(value), object.__getattribute__(value, "_name_")
     return f"{kind.__qualname__}.{name}" if name else f"{kind.__qualname__} {value._value_!r}"
@@ -105,7 +114,7 @@ _CODECS: tuple[tuple[type, Codec], ...] = (
     (itertools.count, _as_text(_count)),
     (array.array, Codec(lambda value: ("array", value.typecode, value.tobytes()),
                         lambda kind, encoded: array.array(encoded[1], encoded[2]))),
-    (np.random.SeedSequence, Codec(lambda value: f"SeedSequence {value!r}", None)),
+    (np.random.SeedSequence, Codec(lambda value: f"SeedSequence {value!r}", lambda kind, text: _seeds(kind, text))),
     (type(Ellipsis), _as_text()),
     (type(NotImplemented), _as_text()),
     # Classes of one's own over plain ones: the plain value, by the base's own method, whatever the class overrides.

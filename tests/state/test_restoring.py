@@ -249,6 +249,12 @@ def advanced(count, over=(4, 5, 6)):
     return iterator
 
 
+def spawned(count):
+    seeds = np.random.SeedSequence([4, 5]).spawn(2)[1]
+    seeds.spawn(count)
+    return seeds
+
+
 def shared():
     both = [ones.clone()]
     return {"x": both, "y": both}
@@ -335,6 +341,7 @@ SETS = {  # (what was captured, what is there)
     "an object's attribute": (lambda: {"o": Holder(a=1, b=[ones.clone()])}, lambda: {"o": Holder(a=2, b=None, c=3)}),
     "a closure": (lambda: {"f": closure(1)}, lambda: {"f": closure(2)}),
     "private generators": (lambda: {"g": generators(1)}, lambda: {"g": generators(2)}),
+    "a seed sequence that has spawned": (lambda: {"s": spawned(3)}, lambda: {"s": spawned(1)}),
     "an iterator's position": (lambda: {"i": advanced(2)}, lambda: {"i": advanced(1)}),
     "a range's position": (lambda: {"i": advanced(2, range(5))}, lambda: {"i": advanced(1, range(5))}),
     "two names of one object": (lambda: shared(), lambda: {"x": [ones.clone()], "y": [ones.clone()]}),

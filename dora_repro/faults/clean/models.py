@@ -12,6 +12,7 @@ from dora_repro.faults.buffers import validate
 from dora_repro.faults.forms import Wide
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import ConstantRate, Training
+from dora_repro.faults.schedule import ScaledByHand
 
 
 @fault("clean-onecycle", verdict="EXACT")
@@ -88,6 +89,11 @@ class Scaler(Training):
     def load_optimizer(self, state: dict) -> None:
         super().load_optimizer(state)
         self.scaler.load_state_dict(state["scaler"])
+
+
+@fault("clean-scaled-by-hand", verdict="EXACT")
+class ByHand(ScaledByHand):
+    """The loss is multiplied by a scale that grows, and the gradients are divided by it; the scale is in the file."""
 
 
 @fault("clean-lbfgs", verdict="EXACT")
