@@ -9,6 +9,7 @@ from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.session import Session
 from dora_repro.state.parameter_order import reordered
+from dora_repro.state.stale_keys import stale_keys
 from dora_repro.state.suspended import objects_lost
 from dora_repro.trace import Divergence
 
@@ -69,19 +70,21 @@ def controlled(
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)
     orders: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
         job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides))
         resumed = session.repeat("resumed, repeated", job)
         pairs.append(("resumed", sides.resumed, resumed))
         orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()
-        if not orders:  # else what differs between the resumed runs is what their orders make of the file
+        stale = _stale(sides) if findings.divergence is not None else ()
+        if not orders and not stale:  # else what differs between the resumed runs is what these make of the file
             noise = tuple(dict.fromkeys((*noise, *judge.noise_of(sides.resumed, resumed))))
         findings = _measured(findings, reference, resumed)
     first_found: Divergence | None = None
     nondeterministic = ""
     for side, first, again in pairs:
         found = judge.repeat_divergence(first, again)
-        if found is None or (side == "resumed" and orders):
+        if found is None or (side == "resumed" and (orders or stale)):
             continue
         if judge.no_later(found, findings.divergence, sides.reference.trace, sides.save_at):
             nondeterministic = nondeterministic or side
@@ -91,7 +94,7 @@ def controlled(
     if findings.divergence is not None:  # an order that is another one in each process, and does matter
         differing = _orders_of_sides(sides)
         noise = tuple(path for path in noise if path not in differing)
-    control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise, orders)
+    control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise, orders, stale)
     return Controlled(findings, control, tuple(notes), reference, nondeterministic)
 
 
@@ -99,6 +102,12 @@ def _orders(resumed: Evidence, again: Evidence) -> tuple[str, ...]:
     """The groups whose parameters a resumed run held in another order when it was repeated."""
     one, other = resumed.loaded_or_none, again.loaded_or_none
     return () if one is None or other is None else reordered(one, other)
+
+
+def _stale(sides: Sides) -> tuple[str, ...]:
+    """Dicts whose keys are ids of objects of another process in the resumed side."""
+    loaded = sides.resumed.loaded_or_none
+    return () if loaded is None else stale_keys(sides.reference.at_save(sides.save_at).kinds, loaded.kinds)
 
 
 def _orders_of_sides(sides: Sides) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ class Control:
         noise: leaves that also differ between two identical runs, and do not count.
         orders: groups of optimizers whose parameters the resumed side, repeated, held in another order: that it then
             did other steps counts as a difference from the reference, not as noise.
+        stale: dicts whose keys were ids of objects, and are numbers of another process in the resumed side: that it did
+            other steps when it was repeated counts likewise.
     """
 
     runs: tuple[str, ...] = ()
@@ -49,12 +51,15 @@ class Control:
     divergence: Divergence | None = None
     noise: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.runs:
             return "not run"
         if self.orders and self.deterministic:
             return f"reference repeated, deterministic; resumed repeated, {' and '.join(self.orders)} in another order"
+        if self.stale and self.deterministic:
+            return f"reference repeated, deterministic; resumed: {', '.join(self.stale)} has ids of no object for keys"
         sides = f"{' and '.join(self.runs)} repeated"
         if self.deterministic:
             return f"{sides}, deterministic"

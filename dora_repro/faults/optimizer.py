@@ -307,6 +307,46 @@ class OwnMomentum(ConstantRate):
         return HeavyBall(self.model.parameters())
 
 
+class KeyedById:
+    """Momentum by hand; the velocity of each parameter is kept under its id."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 0.05) -> None:
+        self.parameters, self.lr = list(parameters), lr
+        self.velocity: dict[int, torch.Tensor] = {}
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for parameter in self.parameters:
+            moved = self.velocity.setdefault(id(parameter), torch.zeros_like(parameter))
+            parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)  # type: ignore[arg-type]  # after backward
+
+    def state_dict(self) -> dict:
+        return {"velocity": self.velocity}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.velocity = state["velocity"]
+
+
+@fault(
+    "opt-keyed-by-id",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("optimizer/velocity/*",),),
+    fix='return {"velocity": [self.velocity[id(parameter)] for parameter in self.parameters]}',
+)
+class MomentumById(ConstantRate):
+    """Momentum is kept under the ids of parameters, and saved as it is. An id is an address: in the next process it is
+    that of nothing, or by chance of some object, so that a resume may even work once."""
+
+    def make_optimizer(self) -> Any:  # no optimizer of torch
+        return KeyedById(self.model.parameters())
+
+
 class Unordered(ConstantRate):
     """A run of many layers, whose parameters come in another order each time, as those of a set do in each process."""
 

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.forms import Wide
 from dora_repro.faults.gallery import fault
+from dora_repro.faults.optimizer import KeyedById
 from dora_repro.faults.plain import ConstantRate, Training
 from dora_repro.faults.schedule import ScaledByHand
 
@@ -313,3 +314,22 @@ class LazyLinear(ConstantRate):
 
     def make_model(self) -> nn.Module:
         return nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(16, 3))
+
+
+class SavedInOrder(KeyedById):
+    """What is kept under ids is saved in the order of the parameters."""
+
+    def state_dict(self) -> dict:
+        return {"velocity": [self.velocity[id(parameter)] for parameter in self.parameters]}
+
+    def load_state_dict(self, state: dict) -> None:
+        kept = zip(self.parameters, state["velocity"], strict=True)
+        self.velocity = {id(parameter): velocity for parameter, velocity in kept}
+
+
+@fault("clean-keyed-by-id", verdict="EXACT")
+class ById(ConstantRate):
+    """Momentum is kept under the ids of parameters, saved in their order, and put under the ids of the new ones."""
+
+    def make_optimizer(self) -> Any:  # no optimizer of torch
+        return SavedInOrder(self.model.parameters())
