@@ -336,5 +336,9 @@ class KeptInADefault(Training):
     """A default argument that is a list lives as long as its function: what a helper appends to it is there at the next
     call. No object of the run refers to it, and a new process begins with an empty one."""
 
+    def __init__(self) -> None:
+        (smoothed.__defaults__ or ([],))[0].clear()  # of another run in the same process
+        super().__init__()
+
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return super().loss(inputs, targets) * (1 + smoothed(self.steps))
