@@ -149,7 +149,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         (f"Lost, but never read in {steps}", aside.expected_loss, alone),
         ("Noise: also differs between two identical runs; not counted", aside.noise, True),
         ("Histories only; not counted", aside.bookkeeping, wording.verbose),
-        ("Set by load(), and by no step; not counted", _set_by_load(report), alone or wording.verbose),
+        (f"Set by load(), and by no step{'; not counted' if alone else ''}", _set_by_load(report), True),
         ("Lost, but a library's logs alone are made of it", aside.logs, alone or wording.verbose),
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]
@@ -161,9 +161,11 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
 
 
 def _set_by_load(report: Report) -> tuple[str, ...]:
-    """What marks a resume; not what the resumed run was told, which has a paragraph of its own."""
-    told = {setting.path for setting in report.configuration}
-    return tuple(path for path in report.set_aside.set_by_load if path not in told)
+    """What marks a resume; not what the resumed run was told, nor a cause, which have paragraphs of their own."""
+    elsewhere = {setting.path for setting in report.configuration}
+    if report.explanation is not None:
+        elsewhere.update(report.explanation.leaves)
+    return tuple(path for path in report.set_aside.set_by_load if path not in elsewhere)
 
 
 def _control(report: Report) -> str:

@@ -15,11 +15,12 @@ def significant(report: Report) -> list[LeafDifference]:
     """What differs right after loading, less what says nothing.
 
     Gradients left over from the last step are missing in any new run: they are listed only where gradients differ
-    first. A list that only grows is a history, until it is a cause; noise is never listed, and what the resumed run was
-    told otherwise is listed apart.
+    first. A list that only grows is a history, until it is a cause; noise is never listed; what load() set to mark
+    the resume, and what the resumed run was told otherwise, are listed apart.
     """
     causes = report.explanation.leaves if report.explanation is not None else ()
-    left_out = {*report.set_aside.bookkeeping, *report.set_aside.noise}
+    aside = report.set_aside
+    left_out = {*aside.bookkeeping, *aside.noise, *aside.set_by_load}
     told = {setting.path for setting in report.configuration}
     phase = report.divergence.phase if report.divergence is not None else ""
     if not (phase.startswith("backward") or "backward" in report.unseen):
