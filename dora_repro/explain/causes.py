@@ -141,7 +141,7 @@ class CauseDescriber:
             workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if not plain else None
             if workers is not None:
                 return workers[0], workers[1:]
-        in_file = all(audit.in_file(path) for path in part.leaves)
+        in_file = all(audit.in_file(path) and self._keys.reaches(path) for path in part.leaves)
         # What the file has was tried: then it is saved anew, but for moments, which loading by itself may have cast.
         anew = plain and part.role not in ("moment", "option")
         keys = self._keys if in_file and not anew else None

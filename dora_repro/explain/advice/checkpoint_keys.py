@@ -73,6 +73,10 @@ class CheckpointKeys:
         """Code for the path of a file of one's own beside the checkpoint."""
         return 'f"{path}/more.pt"' if self._load.is_dir() else 'f"{path}.more"'
 
+    def reaches(self, path: str) -> bool:
+        """Whether code can follow the keys of the file down to a leaf: not through a pickled object."""
+        return self._keys(path) is not None
+
     def value(self, path: str) -> str:
         """Code for a leaf's own value."""
         found = self._keys(path)

@@ -103,7 +103,15 @@ def owner_key(lost: LostState, owner: str) -> str:
     """Code for the saved value of an object that the first leaf lies in, as a whole."""
     if lost.keys is None:
         return f"state[{quoted(without_functions(owner, lost.kinds))}]"
-    return lost.keys.value(owner) if owner == lost.first else lost.keys.whole(lost.first, owner)
+    return lost.keys.value(owner) if owner == lost.first else lost.keys.whole(_most_telling(lost, owner), owner)
+
+
+def _most_telling(lost: LostState, owner: str) -> str:
+    """Of the leaves in an object the one with the most elements: a count of steps is the same in many places of a
+    file. Of several such, the first."""
+    inside = [path for path in lost.paths if path.startswith(f"{owner}/")] or [lost.first]
+    sizes = {path: getattr(saved_value(lost, path), "nbytes", 0) for path in inside}
+    return max(inside, key=sizes.__getitem__)
 
 
 def optimizer_of(lost: LostState) -> str:

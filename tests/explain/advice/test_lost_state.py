@@ -1,6 +1,8 @@
 """Lines fit the form of what `save` writes: where no key can be added, they write a file of their own beside it."""
 
+import copy
 import os
+import random
 
 import pytest
 import safetensors.torch
@@ -99,3 +101,69 @@ def test_a_key_is_added_to_a_dict():
     found = check(Keyed, 6, 3, in_process=True).explanation
     assert any(line.startswith('state["seen"] = ') for line in found.lines.save)
     assert not any("more" in line for line in found.lines.save) and found.lines_tried.restores
+
+
+class ManyOptimizers:
+    """An optimizer for each parameter; all are saved, in a list, and none is loaded."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(3, 2)
+        self.inputs = torch.randn(4, 3)
+        self.each = [torch.optim.Adam([parameter], lr=0.1) for parameter in self.model.parameters()]
+
+    def step(self):
+        loss = self.model(self.inputs).square().mean()
+        loss.backward()
+        for optimizer in self.each:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss.item()
+
+    def save(self, path):
+        torch.save({"model": self.model.state_dict(), "each": [each.state_dict() for each in self.each]}, path)
+
+    def load(self, path):
+        self.model.load_state_dict(torch.load(path)["model"])
+
+
+def test_each_of_many_optimizers_is_read_from_its_own_place():
+    report = check(ManyOptimizers, steps=4, save_at=2, in_process=True)
+    lines = [line for cause in report.causes for line in cause.load]
+    assert lines == [f'self.each[{index}].load_state_dict(state["each"][{index}])' for index in range(2)]
+    assert report.explanation.lines_tried.restores
+
+
+class InAnObject(ManyOptimizers):
+    """A generator is saved inside a pickled object, and not taken out of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws = random.Random(3)
+
+    def step(self):
+        self.inputs = self.inputs * self.draws.random()
+        return super().step()
+
+    def save(self, path):
+        super().save(path)
+        torch.save(Pocket(copy.deepcopy(self.draws), self.inputs), f"{path}.pocket")
+
+    def load(self, path):
+        saved = torch.load(path)
+        self.model.load_state_dict(saved["model"])
+        for optimizer, state in zip(self.each, saved["each"], strict=True):
+            optimizer.load_state_dict(state)
+        self.inputs = torch.load(f"{path}.pocket", weights_only=False).inputs
+
+
+class Pocket:
+    def __init__(self, draws, inputs):
+        self.draws, self.inputs = draws, inputs
+
+
+def test_what_lies_in_a_pickled_object_is_saved_by_a_line_of_its_own():
+    report = check(InAnObject, steps=4, save_at=2, in_process=True)
+    (cause,) = report.causes
+    assert cause.leaves == ("draws",) and cause.save and cause.load
+    assert report.explanation.lines_tried.restores
