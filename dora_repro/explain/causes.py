@@ -31,6 +31,7 @@ from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.forms import Form
+from dora_repro.state.frames import POSITION
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
@@ -227,7 +228,7 @@ class CauseDescriber:
             holder = "/".join(parts[:count])
             if self._saved.kinds.get(holder, NO_KIND).name == VARIABLES:
                 last = parts[count - 1]
-                place = self._saved.get(f"{holder}/position")
+                place = self._saved.get(f"{holder}/{POSITION}")
                 if place is None or f"{last}, line " in str(place.value):
                     return last.removesuffix("()")
                 return str(place.value).partition(",")[0]
@@ -237,7 +238,7 @@ class CauseDescriber:
     def _driven(self) -> str:
         """The function that is the whole run, which saves and loads by itself; empty where a run has these methods."""
         roots = {path.partition("/")[0] for path, kind in self._saved.kinds.items() if kind.name == VARIABLES}
-        driven = (root for root in sorted(roots) if f"{root}/position" in self._saved)
+        driven = (root for root in sorted(roots) if f"{root}/{POSITION}" in self._saved)
         return next(driven, "")
 
     def _beyond(self, name: str) -> str:

@@ -8,7 +8,7 @@ import dis
 import gc
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,16 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
+from dora_repro.private_names.of_torch import buffers_of, modules_of
 from dora_repro.state.assign import Setter
 from dora_repro.state.attributes import is_users_module
 from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
 from dora_repro.state.walker import Reader, Walker
+
+# Where a function stands, beside its variables: no variable can have such a name.
+LINE, INSTRUCTION, POSITION = "(line)", "(instruction)", "(position)"
 
 # Frames of these are no part of a training loop: what calls the user's functions, and what they call.
 _MACHINERY = (
@@ -91,8 +95,8 @@ def read_generator(walker: Walker, value: Any, path: str, hold: Setter, role: st
     if frame is None:
         _not_running(walker, path, f"finished {_word(value)}", role)
         return
-    walker.leaf(f"{path}/line", frame.f_lineno - frame.f_code.co_firstlineno, role, _refuse_to_move)
-    walker.leaf(f"{path}/instruction", frame.f_lasti, role, _refuse_to_move)
+    walker.leaf(f"{path}/{LINE}", frame.f_lineno - frame.f_code.co_firstlineno, role, _refuse_to_move)
+    walker.leaf(f"{path}/{INSTRUCTION}", frame.f_lasti, role, _refuse_to_move)
     local = _read_variables(walker, frame, path, role, (value, *_functions_in(frame)), _has_begun(value, frame))
     known = set(map(id, local.values()))
     if _frame_of(inner) is not None:
@@ -127,7 +131,7 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
         read = partial(_read_variables, walker, function, at, role, inside)
         # What the variables of a library's functions refer to has the name that the user's own give it.
         walker.later(read) if _is_of_library(function) and number != main else read()
-    walker.leaf(f"{path}/position", "; ".join(places), role, _refuse_to_move)
+    walker.leaf(f"{path}/{POSITION}", "; ".join(places), role, _refuse_to_move)
 
 
 def _refuse_to_move(place: object) -> None:
@@ -163,15 +167,47 @@ def _read_variables(
 ) -> dict[str, Value]:
     """Visit the variables of a frame; `sharing`: what may share some with it (see `cells_of`)."""
     walker.result.objects[path] = holder = Variables(frame, begun)
-    local = dict(frame.f_locals)
+    local = _variables_in_order(frame)
+    later = _named_elsewhere(local)
     cells = cells_of(frame, local, sharing)
     # As with a run's attributes: a parameter has the name that its module gives it, a group that of its optimizer,
     # whatever else refers to it.
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
         meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
         visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
-        walker.later(visit) if issubclass(type(item), torch.Tensor) or _is_group(item) else visit()
+        walker.later(visit) if id(item) in later or _is_group(item) else visit()
     return local
+
+
+def _variables_in_order(frame: types.FrameType) -> dict[str, Value]:
+    """The variables in the order of the code: that of `f_locals` tells when each got a value, and when one looked."""
+    code, local = frame.f_code, frame.f_locals
+    known = dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars))
+    return {name: local[name] for name in (*known, *(name for name in local if name not in known)) if name in local}
+
+
+def _named_elsewhere(local: Mapping[str, Value]) -> set[int]:
+    """The ids of tensors among some variables that modules and optimizers give their names; a tensor of the function's
+    own has the variable's name, wherever else it is held, as in the checkpoint that it was read from."""
+    own: set[int] = set()
+    for item in local.values():
+        if issubclass(type(item), torch.nn.Module):
+            own.update(id(held) for inner in _modules_in(item) for held in buffers_of(inner).values())
+        elif issubclass(type(item), torch.optim.Optimizer):
+            own.update(id(held) for state in item.state.values() if type(state) is dict for held in state.values())
+    tensors = (item for item in local.values() if issubclass(type(item), torch.Tensor))
+    return {id(item) for item in tensors if id(item) in own or item.requires_grad or not item.is_leaf}
+
+
+def _modules_in(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    seen: dict[int, torch.nn.Module] = {}
+    waiting: list[torch.nn.Module] = [module]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen and "_modules" in one.__dict__:
+            seen[id(one)] = one
+            waiting += [inner for inner in modules_of(one).values() if inner is not None]
+    yield from seen.values()
 
 
 def _is_group(value: Any) -> bool:

@@ -6,6 +6,7 @@ its beginning, brings it there; all state around it can then be put back from a 
 
 from collections.abc import Collection, Mapping
 
+from dora_repro.state.frames import INSTRUCTION, LINE
 from dora_repro.state.objects import Objects, lost_objects
 from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import world
@@ -35,15 +36,15 @@ def stand_alike(one: Snapshot, other: Snapshot) -> bool:
 
 def _places(snapshot: Snapshot) -> dict[str, str | bytes]:
     iterators = _half_done(snapshot, snapshot.uncaptured)
-    frames = (path for path in iterators if f"{path}/instruction" in snapshot)
-    return {**iterators, **{path: snapshot[f"{path}/instruction"].digest for path in frames}}
+    frames = (path for path in iterators if f"{path}/{INSTRUCTION}" in snapshot)
+    return {**iterators, **{path: snapshot[f"{path}/{INSTRUCTION}"].digest for path in frames}}
 
 
 def _half_done(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[str, str]:
     every = {path: what for path, what in uncaptured.items() if what.startswith(LOADER_ITERATOR)}
     for path in leaves:
         frame, _, last = path.rpartition("/")
-        if last == "instruction" and f"{frame}/line" in leaves:
+        if last == INSTRUCTION and f"{frame}/{LINE}" in leaves:
             every[frame] = GENERATOR
     return every
 
@@ -51,7 +52,7 @@ def _half_done(leaves: Collection[str], uncaptured: Mapping[str, str]) -> dict[s
 def position_of(leaves: Collection[str]) -> frozenset[str]:
     """The leaves that say where suspended generators stand, among the paths of a snapshot or walk."""
     frames = [path for path, what in _half_done(leaves, {}).items() if what == GENERATOR]
-    return frozenset(f"{frame}/{name}" for frame in frames for name in ("line", "instruction"))
+    return frozenset(f"{frame}/{name}" for frame in frames for name in (LINE, INSTRUCTION))
 
 
 def restore_around(

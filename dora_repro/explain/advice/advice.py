@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
-from dora_repro.explain.advice.expressions import Kinds, quoted
+from dora_repro.explain.advice.expressions import Kinds
 from dora_repro.explain.advice.lost_state import Advice, LostState, expression, saved_value, state_key
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.optimizers import moments, whole_optimizer
@@ -275,7 +275,7 @@ def _generators(lost: LostState) -> Advice:
     load: list[str] = []
     wide = False
     for path in lost.paths:
-        key = lost.keys.generator(path) if lost.keys else f"state[{quoted(path)}]"
+        key = lost.keys.generator(path) if lost.keys else state_key(lost, path)
         get, put = generator_lines(path, saved_value(lost, path), expression(lost, path), key)
         save.append(f"{key} = {get}")
         load.append(put)

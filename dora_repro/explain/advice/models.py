@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from dora_repro.explain.advice.expressions import dotted, quoted
+from dora_repro.explain.advice.expressions import dotted, quoted, without_functions
 from dora_repro.explain.advice.lost_state import (
     Advice,
     LostState,
@@ -37,7 +37,7 @@ def weights(lost: LostState, role: str) -> Advice:
 def _weights(lost: LostState, role: str) -> Advice:
     owner = lost.first.rpartition("/")[0]
     if role == "buffer" and not lost.keys:  # a state_dict may lack it
-        code, key = expression(lost, owner), f"state[{quoted(f'{owner} buffers')}]"
+        code, key = expression(lost, owner), f"state[{quoted(f'{without_functions(owner, lost.kinds)} buffers')}]"
         return Advice(
             (f"{key} = {{name: b.clone() for name, b in {code}.named_buffers()}}",),
             (f"for name, b in {code}.named_buffers(): b.copy_({key}[name])",),
@@ -52,7 +52,7 @@ def _weights(lost: LostState, role: str) -> Advice:
 def _module(lost: LostState, owner: str) -> Advice:
     code = expression(lost, owner)
     if lost.keys is None:
-        key = f"state[{quoted(owner)}]"
+        key = f"state[{quoted(without_functions(owner, lost.kinds))}]"
         return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key}, strict=True)",), _STRICT)
     stored = lost.keys.module(lost.first, owner)
     if not stored.named_alike and len(lost.paths) > MANY:

@@ -10,6 +10,7 @@ from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference, generator_distance
 from dora_repro.explain.audit.lookup import says_nothing
 from dora_repro.state.digest import digest
+from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 OTHER = "other values"
@@ -113,11 +114,21 @@ class _Audit:
         if before.ndim == 2 and torch.equal(before.T, after):
             return "reshaped: transposed"
         if other := self._owner(path, new_digest):
-            same = other.partition("/")[0] == path.partition("/")[0]  # else a copy that was made anew, perhaps
+            same = self._object_of(other) == self._object_of(path)  # else a copy that was made anew, perhaps
             return f"misplaced: it holds what `{other}` had" if same else f"{OTHER}: those that `{other}` had"
         if role == "moment" and not after.any() and before.any():
             return "reset to zeros"
         return OTHER
+
+    def _object_of(self, path: str) -> str:
+        """The run's object that a leaf lies in: an attribute, or a variable of a function that is half done."""
+        parts = path.split("/")
+        depth = max((n for n in range(1, len(parts)) if self._is_function("/".join(parts[:n]))), default=0)
+        return "/".join(parts[: depth + 1])
+
+    def _is_function(self, path: str) -> bool:
+        kind = self._saved.kinds.get(path) if isinstance(self._saved, Snapshot) else None
+        return kind is not None and kind.name == VARIABLES
 
     def _owner(self, path: str, digest_now: bytes) -> str:
         """The reference's leaf that had the bytes which another has now: one of the same name in its place, if any."""
