@@ -186,7 +186,7 @@ def _variables_in_order(frame: types.FrameType) -> dict[str, Value]:
     return {name: local[name] for name in (*known, *(name for name in local if name not in known)) if name in local}
 
 
-def _named_elsewhere(local: Mapping[str, Value]) -> set[int]:
+def _named_elsewhere(local: Mapping[str, Any]) -> set[int]:
     """The ids of tensors among some variables that modules and optimizers give their names; a tensor of the function's
     own has the variable's name, wherever else it is held, as in the checkpoint that it was read from."""
     own: set[int] = set()
