@@ -1,5 +1,7 @@
 """From a factory to a run that is ready for its next step: built, loaded, given another run's state."""
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,12 +50,14 @@ def build_and_load(
 def _watched_load(factory: Factory, on_built: Callable[[Run], None]) -> Iterator[None]:
     """Notes when a run of the factory's class is loaded first, where the factory is a class."""
     kind: Any = factory
-    if not isinstance(factory, type) or not callable(real := getattr(factory, "load", None)):
+    real = getattr(factory, "load", None) if isinstance(factory, type) else None
+    own = vars(kind).get("load") if real is not None else None
+    seen = False
+    if not inspect.isfunction(real) or isinstance(own, staticmethod):
         yield
         return
-    own = vars(kind).get("load")
-    seen = False
 
+    @functools.wraps(real)
     def load(run: Run, *args: Any, **kwargs: Any) -> Any:
         nonlocal seen
         if not seen:
@@ -61,10 +65,11 @@ def _watched_load(factory: Factory, on_built: Callable[[Run], None]) -> Iterator
             on_built(run)
         return real(run, *args, **kwargs)
 
-    if isinstance(own, (staticmethod, classmethod)):
+    try:
+        kind.load = load
+    except (AttributeError, TypeError):  # a class that takes no attributes
         yield
         return
-    kind.load = load
     try:
         yield
     finally:

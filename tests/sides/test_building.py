@@ -56,6 +56,37 @@ def test_a_factory_that_resumes_builds_and_loads_at_once(said):
     assert said == ["loading", "built", "resumed step2.pt"]
 
 
+class ResumingByLoad(Logged):
+    @classmethod
+    def resume(cls, path):
+        run = cls()
+        run.load(path)
+        run.load("once more")
+        return run
+
+
+class Fixed(type):
+    """Takes no attributes."""
+
+    def __setattr__(cls, name, value):
+        raise AttributeError(name)
+
+
+class ResumingFixed(Logged, metaclass=Fixed):
+    resume = classmethod(ResumingByLoad.resume.__func__)
+
+
+@pytest.mark.parametrize(
+    "factory, seen",
+    [(Logged, True), (lambda: Logged(), True), (ResumingByLoad, True), (Resuming, False), (ResumingFixed, False)],
+)
+def test_a_run_is_looked_at_before_it_loads_where_that_moment_is_seen(factory, seen, said):
+    run = build_and_load(factory, "file", on_built=lambda run: said.append(f"is a {type(run).__name__}"))
+    at = f"is a {type(run).__name__}"
+    assert said.count(at) == seen and type(run).load is vars(Logged)["load"]
+    assert not seen or said.index(at) == said.index("loaded file") - 1
+
+
 def test_a_run_is_built_and_stepped_and_a_second_one_loaded_after_it(said):
     build_and_step(Logged, 2, "step2.pt", lambda: said.append("loading"))
     assert said == ["built", "step", "step", "built", "loading", "loaded step2.pt"]
