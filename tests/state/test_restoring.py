@@ -149,7 +149,7 @@ def test_what_cannot_be_put_back_is_told_and_the_rest_is_put_back():
     snapshot = capture(run)
     fresh = runs.Generating()
     failed = snapshot.restore(run_roots(fresh))
-    assert {"loop/line", "loop/loss"} <= failed.keys() and all(p.startswith("loop/") for p in failed)
+    assert {"loop/(line)", "loop/loss"} <= failed.keys() and all(p.startswith("loop/") for p in failed)
     assert differing(capture(fresh), snapshot) == failed.keys()
     again = snapshot.restore(run_roots(run))
     assert again == {}, "nothing differs, so nothing has to be set"
