@@ -146,7 +146,8 @@ class CauseDescriber:
         # What the file has was tried: then it is saved anew, but for moments, which loading by itself may have cast.
         anew = plain and part.role not in ("moment", "option")
         keys = self._keys if in_file and not anew else None
-        out_of_reach = self._closed_over(part) or self._of_suspended(part) or self._of_hook(part)
+        whole = self._of_hook(part) if part.role == OBJECT else None
+        out_of_reach = whole or self._closed_over(part) or self._of_suspended(part) or self._of_hook(part)
         if out_of_reach is not None:
             return out_of_reach, ()
         given = self._given(part)
@@ -205,7 +206,7 @@ class CauseDescriber:
         """Advice on a hook that is lost, or on what an object keeps that is nothing but one; None for all else."""
         if part.role == OBJECT and _HOOK.search(part.name):
             name = self._saved.get(f"{part.name}/name")
-            return lost_hook(part.name, "" if name is None else str(name.value).rpartition(".")[2])
+            return lost_hook(part.name, "" if name is None else str(name.value).rpartition(".")[2].partition(" ")[0])
         for at in _above(part.leaves[0]):
             if _HOOK.search(at):
                 object_at = f"{at}/self" if f"{at}/self" in _above(part.leaves[0]) else at

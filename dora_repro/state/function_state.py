@@ -1,4 +1,4 @@
-"""What a function keeps from one call to the next: in its closure, in a default argument that it fills.
+"""What a function is, and what it keeps from one call to the next: in its closure, in a default argument that it fills.
 
 Told by its code alone, not by what it holds at the moment: a variable of a module is state from the first step on or
 never.
@@ -12,11 +12,39 @@ from typing import Any
 
 from dora_repro.contracts import Value
 from dora_repro.state.attributes import MUTABLE
+from dora_repro.state.digest import digest
 from dora_repro.state.source_names import changes_in_place
 
 _CONTAINERS = (list, dict, set, deque)
 _MANY = 10_000
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+def name_of_function(function: types.FunctionType) -> str:
+    """What a function is: its name; of one that was made inside another its code, wherever that was."""
+    module, name = function.__module__, function.__qualname__
+    if "<locals>" not in name and "<lambda>" not in name:
+        return f"{module}.{name}"
+    return f"{module}.<locals>.{function.__name__} {digest(_code_text(function.__code__)).hex()[:8]}"
+
+
+def _code_text(code: types.CodeType) -> str:
+    """What code does, without where it is written."""
+    constants = ", ".join(map(_constant_text, code.co_consts))
+    names = (code.co_names, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], code.co_freevars)
+    return f"{code.co_code.hex()} {names} ({constants})"
+
+
+def _constant_text(constant: Any) -> str:
+    if isinstance(constant, types.CodeType):
+        return _code_text(constant)
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(_constant_text, constant))})"
+    if isinstance(constant, frozenset):  # whose order is that of the hash seed
+        return f"{{{', '.join(sorted(map(_constant_text, constant)))}}}"
+    if isinstance(constant, str) and "<locals>" in constant:  # of a function inside: where it is
+        return repr(constant.rpartition(".")[2])
+    return repr(constant)
 
 
 def keeps_something(function: types.FunctionType) -> bool:

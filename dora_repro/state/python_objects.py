@@ -33,6 +33,7 @@ from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
 from dora_repro.state.attributes import MUTABLE, type_name
 from dora_repro.state.digest import is_plain
+from dora_repro.state.function_state import name_of_function
 from dora_repro.state.keys import key_text, key_type
 from dora_repro.state.type_dispatch import Way
 from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
@@ -134,7 +135,7 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     """A function is the same by its name; what is in its closure, attributes and mutable defaults may differ."""
     if (value.__closure__ or value.__dict__) and walker.alias(value, path, hold):
         return  # its closure may hold itself
-    walker.leaf(f"{path}/name", f"{value.__module__}.{value.__qualname__}", "structure")
+    walker.leaf(f"{path}/name", name_of_function(value), "structure")
     if COMPILED_FUNCTION in value.__dict__:  # around it lies the compiler
         walker.visit(value.__dict__[COMPILED_FUNCTION], f"{path}/compiled", None, role)
         return

@@ -8,9 +8,15 @@ import threading
 import pytest
 import torch
 
-from dora_repro.state.function_state import fills_a_default, keeps_something, may_be_changed_by_others
+from dora_repro.state.function_state import (
+    fills_a_default,
+    keeps_something,
+    may_be_changed_by_others,
+    name_of_function,
+)
 from dora_repro.state.module_variables import variables_of
 from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
 
 
 def counting():
@@ -157,3 +163,27 @@ def _begun_anew(run, saved):
     chosen = ["globals.variable/value", "globals.local/n", "globals.called/times"]
     assert saved.restore(run_roots(run), chosen) == {}
     assert (variable.get(), local.n, called.times) == tuple(saved[path].value for path in chosen)
+
+
+def one_place(factor):
+    return lambda x: x * factor if x in {"a", "b"} else [2 * y for y in x]
+
+
+def another_place(factor):
+    return lambda x: x * factor if x in {"a", "b"} else [2 * y for y in x]
+
+
+def a_third_place(factor):
+    return lambda x: x + factor if x in {"a", "b"} else [2 * y for y in x]
+
+
+def test_a_function_made_in_another_is_the_same_by_its_code_wherever_it_was_made():
+    assert name_of_function(one_place(2)) == name_of_function(another_place(2))
+    assert name_of_function(one_place(2)) != name_of_function(a_third_place(2))
+    assert name_of_function(filled) == "tests.state.test_function_state.filled"
+
+
+@pytest.mark.parametrize(("made", "same"), [(another_place(2), True), (a_third_place(2), False), (one_place(3), False)])
+def test_a_function_in_place_of_another_differs_by_its_code_and_by_what_it_closes_over(made, same):
+    one, other = (walk({"f": function}).leaves for function in (one_place(2), made))
+    assert ({path: leaf.digest for path, leaf in one.items()} == {p: leaf.digest for p, leaf in other.items()}) is same
