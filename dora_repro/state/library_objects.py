@@ -1,7 +1,7 @@
 """Objects of training libraries, which keep among their state what only their logs and the names of files are made of.
 
-No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`) and accelerate 1.15
-(`accelerator.py`); none of the two is imported.
+No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`), accelerate 1.15
+(`accelerator.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,12 @@ def _of_project(project: Any) -> frozenset[str]:
     return frozenset() if named_by_it else frozenset({"iteration"})
 
 
+def _of_checkpoint(handler: Any) -> frozenset[str]:
+    """The files that it has written: those beyond a number of them are removed."""
+    removes = (attributes_of(handler) or {}).get("n_saved") is not None
+    return frozenset() if removes else frozenset({"_saved"})
+
+
 def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
     def read(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
         names = names_of(value)
@@ -39,5 +45,6 @@ def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
 
 READERS_BY_NAME: dict[str, Reader] = {
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
+    "ignite.handlers.checkpoint.Checkpoint": _reading(_of_checkpoint),
     "transformers.trainer.Trainer": _reading(_of_trainer),
 }

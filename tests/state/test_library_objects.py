@@ -35,6 +35,10 @@ def test_what_a_log_is_made_of_has_a_role_of_its_own_and_what_else_there_is_has_
     assert leaves["it/_tr_loss"].role == LOG and leaves["it/count"].role == "memory"
     assert walk({"it": project(automatic=False)})["it/iteration"].role == LOG
     assert walk({"it": project(automatic=True)})["it/iteration"].role == "memory"
+    for n_saved, role in ((None, LOG), (3, "memory")):
+        handler = of("ignite.handlers.checkpoint.Checkpoint", _saved=["a.pt"], n_saved=n_saved)
+        leaves = walk({"it": handler})
+        assert {leaf.role for path, leaf in leaves.items() if path.startswith("it/_saved")} == {role}
 
 
 def test_it_can_be_put_back():
