@@ -1,7 +1,7 @@
 """Objects of training libraries, which keep among their state what only their logs and the names of files are made of.
 
 No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`), accelerate 1.15
-(`accelerator.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
+(`accelerator.py`, `state.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from dora_repro.state.attributes import attributes_of, set_attribute
 from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import LOG
 from dora_repro.state.walker import Reader, Walker
+
+_LOADERS = "_dataloader_references_ref"
 
 
 def _of_trainer(trainer: Any) -> frozenset[str]:
@@ -43,7 +45,14 @@ def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
     return read
 
 
+def _read_gradient_state(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """Accelerate's, but for its weak references to loaders: which of them are dead, garbage collection decides."""
+    walker.attributes(value, path, role, skip={_LOADERS})
+    walker.result.uncaptured[f"{path}/{_LOADERS}"] = "weak references"
+
+
 READERS_BY_NAME: dict[str, Reader] = {
+    "accelerate.state.GradientState": _read_gradient_state,
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
     "ignite.handlers.checkpoint.Checkpoint": _reading(_of_checkpoint),
     "transformers.trainer.Trainer": _reading(_of_trainer),

@@ -1,5 +1,7 @@
 """What training libraries keep for their logs is told apart, and is state like any other where more depends on it."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -39,6 +41,14 @@ def test_what_a_log_is_made_of_has_a_role_of_its_own_and_what_else_there_is_has_
         handler = of("ignite.handlers.checkpoint.Checkpoint", _saved=["a.pt"], n_saved=n_saved)
         leaves = walk({"it": handler})
         assert {leaf.role for path, leaf in leaves.items() if path.startswith("it/_saved")} == {role}
+
+
+def test_weak_references_to_loaders_are_named_as_not_captured_and_what_is_beside_them_counts():
+    loader = runs.Loader()
+    state = of("accelerate.state.GradientState", sync=True, _dataloader_references_ref=[None, weakref.ref(loader)])
+    found = walk({"it": state})
+    assert "it/sync" in found.leaves and not any("references" in path for path in found.leaves)
+    assert found.uncaptured == {"it/_dataloader_references_ref": "weak references"}
 
 
 def test_it_can_be_put_back():
