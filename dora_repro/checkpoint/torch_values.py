@@ -6,6 +6,7 @@ Source: `torch._utils._rebuild_*` and `torch.storage`, as of torch 2.13. Nothing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pickle import UnpicklingError
+from types import MappingProxyType
 
 import numpy
 import torch
@@ -34,7 +35,7 @@ STORAGE_DTYPES = {
     "QUInt4x2": torch.quint4x2,
     "QUInt2x4": torch.quint2x4,
 }
-DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+DTYPES = MappingProxyType({str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)})
 _TENSOR_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
 _LAYOUTS = {str(value): value for value in vars(torch).values() if isinstance(value, torch.layout)}
 

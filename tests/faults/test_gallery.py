@@ -127,6 +127,7 @@ NO_LINES = {
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "environment-variable",
     "loop-patience-lost", "loop-fade-in-lost", "opt-group-added", "stateful-loader-late", "schedulefree-eval-to-save",
     "closure-count-lost", "hook-lost", "ema-in-a-hook", "pruning-not-remade", "kept-in-a-default", "config-changed",
+    "opt-keyed-by-id",
 }  # fmt: skip
 # The model must be built otherwise before it is loaded: load_state_dict keeps dtypes, and refuses other shapes.
 NOT_LINES_ALONE = {"peft-dtype", "dora-mag-bf16", "dora-mag-axis"}
