@@ -272,7 +272,10 @@ class HeavyBall:
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-2) -> None:
         self.parameters, self.lr = list(parameters), lr
-        self.velocity: dict[nn.Parameter, torch.Tensor] = {}
+        self.velocity: dict[Any, torch.Tensor] = {}
+
+    def key(self, parameter: nn.Parameter) -> Any:
+        return parameter
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
@@ -281,7 +284,7 @@ class HeavyBall:
     @torch.no_grad()
     def step(self) -> None:
         for parameter in self.parameters:
-            moved = self.velocity.setdefault(parameter, torch.zeros_like(parameter))
+            moved = self.velocity.setdefault(self.key(parameter), torch.zeros_like(parameter))
             parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)  # type: ignore[arg-type]  # after backward
 
     def state_dict(self) -> dict:
@@ -307,27 +310,17 @@ class OwnMomentum(ConstantRate):
         return HeavyBall(self.model.parameters())
 
 
-class KeyedById:
-    """Momentum by hand; the velocity of each parameter is kept under its id."""
+class KeyedById(HeavyBall):
+    """The velocity of each parameter is kept under its id."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 0.05) -> None:
-        self.parameters, self.lr = list(parameters), lr
-        self.velocity: dict[int, torch.Tensor] = {}
-
-    def zero_grad(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for parameter in self.parameters:
-            moved = self.velocity.setdefault(id(parameter), torch.zeros_like(parameter))
-            parameter.sub_(moved.mul_(0.9).add_(parameter.grad), alpha=self.lr)  # type: ignore[arg-type]  # after backward
+    def key(self, parameter: nn.Parameter) -> int:
+        return id(parameter)
 
     def state_dict(self) -> dict:
-        return {"velocity": self.velocity}
+        return {**super().state_dict(), "velocity": self.velocity}
 
     def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
         self.velocity = state["velocity"]
 
 

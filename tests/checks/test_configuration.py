@@ -88,7 +88,7 @@ def test_one_that_load_overrides_has_no_effect():
     assert report.verdict is Verdict.EXACT and changes(report) == {"config/lr": "0.1 → 0.01"}
     assert "  Changed configuration, without effect: config/lr (0.1 → 0.01)" in answer(report)
     assert "  config/lr  0.1 → 0.01: no effect in 2 steps\n" in str(report)
-    assert "Set by load()" not in str(report)
+    assert "Set while loading" not in str(report)
 
 
 def test_lists_and_entries_that_one_side_alone_has_are_configuration_too():

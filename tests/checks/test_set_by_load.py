@@ -131,7 +131,7 @@ def test_what_marks_a_resume_is_no_loss():
     report = check(Run)
     assert report.verdict is Verdict.EXACT
     assert {*report.set_aside.set_by_load} == {"config/resume_from", "resumed", "first_step"}
-    assert "Set by load(), and by no step; not counted: " in str(report)
+    assert "Set while loading, and by no step; not counted: " in str(report)
 
 
 def test_a_counter_that_training_changes_is_lost():

@@ -50,7 +50,7 @@ def test_a_right_resume_is_exact_and_what_marks_it_is_told_apart():
     report = check(training())
     assert report.verdict is Verdict.EXACT, report
     assert {"train_model/start_epoch", "train_model/resume_from"} <= {*report.set_aside.set_by_load}
-    assert "Set by load(), and by no step" in str(report)
+    assert "Set while loading, and by no step" in str(report)
 
 
 def test_a_lost_local_variable_is_the_cause_and_its_line_works():

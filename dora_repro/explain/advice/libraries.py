@@ -16,12 +16,13 @@ _PREPARED = (
     "scaler that went through prepare(), and the global generators."
 )
 _FOLDER = (
-    "With the Trainer, {at}.train(resume_from_checkpoint=folder) brings model, optimizer, scheduler and global "
-    "generators back, from a folder that was written with save_only_model=False."
+    "With the Trainer, {at}.train(resume_from_checkpoint=folder) brings its own model, optimizer and scheduler and the "
+    "global generators back, from a folder that was written with save_only_model=False; not what a callback keeps."
 )
 _FIT = (
-    "With Lightning, {at}.fit(model, ckpt_path=path) brings model, optimizers and schedulers back, from a file that "
-    "was written without save_weights_only."
+    "With Lightning, {at}.fit(model, ckpt_path=path) brings that model, its optimizers and its schedulers back, from a "
+    "file that was written without save_weights_only; what a callback keeps, by its own state_dict() and "
+    "load_state_dict() alone."
 )
 _STATE = (
     "With Fabric, {at}.save(path, state) and {at}.load(path, state) keep whatever the dict `state` names: modules and "

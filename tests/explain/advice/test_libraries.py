@@ -31,6 +31,13 @@ def test_what_a_library_keeps_is_told_by_what_was_lost(library, cause, words):
     assert words in sentence
 
 
+@pytest.mark.parametrize("library", ["trainer", "lightning"])
+def test_a_copy_of_the_model_that_a_callback_keeps_is_not_said_to_come_back_by_itself(library):
+    lost = ("callbacks/0/average/*.weight", "parameter", ("callbacks/0/average/a.weight",))
+    (sentence,) = library_advice({library: "it"}, *lost)
+    assert "what a callback keeps" in sentence
+
+
 @pytest.mark.parametrize(
     ("at", "words"),
     [
