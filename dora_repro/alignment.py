@@ -7,12 +7,35 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby, takewhile
 from operator import attrgetter
 
 from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Step, Trace
 
 _NUMBER = re.compile(r"\[\d+\]$")
+
+
+class _Both:
+    """Two traces, and what is told by all of their steps: looked for once, where it is asked for.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+    """
+
+    def __init__(self, expected: Trace, actual: Trace):
+        self.expected, self.actual = expected, actual
+
+    @cached_property
+    def prepared(self) -> frozenset[str]:
+        """Leaves of the modules that only prepare data, in any step."""
+        return _prepared(self.expected, self.actual)
+
+    @cached_property
+    def same_data(self) -> bool:
+        """Whether one of the runs was handed all that the other was, whenever that was."""
+        return _same_data(self.expected, self.actual)
 
 
 def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergence | None:
@@ -32,12 +55,13 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
     """
     if actual.steps:
         after = max(after, actual.steps[0].number - 1)
+    both = _Both(expected, actual)
     for step in expected.steps:
         if step.number <= after:
             continue
         if actual.step(step.number) is None:
             return Divergence(step.number, "epoch_end", FINISHED, "missing") if actual.finished else None
-        found = first_of_step(expected, actual, step.number)
+        found = _first_of_step(both, step.number, unfinished=False)
         if found is not None:
             return found
     last = max(after, expected.steps[-1].number if expected.steps else 0)
@@ -171,19 +195,22 @@ def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bo
         number: the number of the step.
         unfinished: the second run goes on: what it was not handed may still come.
     """
-    one, other = expected.step(number), actual.step(number)
+    return _first_of_step(_Both(expected, actual), number, unfinished)
+
+
+def _first_of_step(both: _Both, number: int, unfinished: bool) -> Divergence | None:
+    one, other = both.expected.step(number), both.actual.step(number)
     if one is None or other is None:
         return None
-    theirs, ours = one.effects, without_late_loading(expected, actual, other)
+    theirs, ours = one.effects, without_late_loading(both.expected, both.actual, other)
     found = first_in_step(number, theirs, ours)
     if found is None or not one.inputs or one.inputs != other.inputs:
         return found
-    prepared = _prepared(expected, actual)
-    if not _is_read(found.leaf, prepared):
+    if not _is_read(found.leaf, both.prepared):
         return found
-    if not unfinished and not _same_data(expected, actual):
+    if not unfinished and not both.same_data:
         return found
-    return first_in_step(number, _without_read(theirs, prepared), _without_read(ours, prepared))
+    return first_in_step(number, _without_read(theirs, both.prepared), _without_read(ours, both.prepared))
 
 
 def _of_loader(leaf: str) -> bool:
