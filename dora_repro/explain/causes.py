@@ -81,7 +81,7 @@ class CauseDescriber:
             raise ValueError("the resumed side has no checkpoint")
         alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._save_audit = audit_save(saved, load if alone else load.parent)
-        self._keys = CheckpointKeys(self._save_audit, saved, load, alone)
+        self._keys = CheckpointKeys(self._save_audit, saved, load, alone, bool(self._driven))
         self._takes_keys = self._keys.takes_keys
         self._load_audit = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
@@ -278,9 +278,13 @@ class CauseDescriber:
             if form is not None and there is not None and there.name != form.name:
                 keys = there.with_keys.removeprefix(there.name) != form.with_keys.removeprefix(form.name)
                 loaded = in_place_of(*((there.with_keys, form.with_keys) if keys else (there.name, form.name)))
-        in_file = _counted(_in_file(status, len(statuses) == 1) for status in statuses)
+        in_file = _counted(_in_file(self._shown(status), len(statuses) == 1) for status in statuses)
         return "; ".join(words for words in (loaded, in_file) if words)
 
+    def _shown(self, status: SaveStatus) -> SaveStatus:
+        """The same, with keys as the user knows them."""
+        near = status.near and self._keys.shown(status.near)
+        return replace(status, keys=tuple(map(self._keys.shown, status.keys)), near=near)
 
     def _how_many(self, part: Part) -> str:
         """What became of many objects in one place."""
@@ -293,7 +297,8 @@ class CauseDescriber:
         """What was told or set otherwise, and where its value in the reference is in the file, if it is."""
         settings = [self._settings[path] for path in part.leaves]
         words = ", ".join(dict.fromkeys(setting.words for setting in settings))
-        keys = [str(self._save_audit.leaves[path]) for path in part.leaves if self._save_audit.in_file(path)]
+        in_file = (path for path in part.leaves if self._save_audit.in_file(path))
+        keys = [str(self._shown(self._save_audit.leaves[path])) for path in in_file]
         return words + (f"; {keys[0]}" if len(keys) == len(part.leaves) == 1 else "")
 
 

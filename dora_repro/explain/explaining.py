@@ -155,7 +155,10 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)
             if not found.parts:
-                explanation = unexplained(session, sides, setup, found, discrepancy.divergence, discrepancy.lost)
+                beside = {"noise": discrepancy.noise, "set while loading": discrepancy.set_by_load}
+                explanation = unexplained(
+                    session, sides, setup, found, discrepancy.divergence, discrepancy.lost, beside
+                )
                 break
             confirmation = confirm(session, sides, setup, found.trial_names, discrepancy.at_end)
             if confirmation.same:

@@ -1,6 +1,7 @@
 """Where no lost state restores exact resume: what was ruled out, who drew, and which operator differs."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dora_repro.difference import LeafDifference
@@ -30,6 +31,7 @@ def unexplained(
     found: SearchResult,
     divergence: Divergence,
     lost: Sequence[LeafDifference],
+    beside: Mapping[str, Iterable[str]],
 ) -> Explanation:
     """Say why nothing was found, and look beyond the state: at draws and operators.
 
@@ -40,6 +42,7 @@ def unexplained(
         found: what the search found: no set.
         divergence: the first difference that the report names.
         lost: what differs right after loading.
+        beside: what may be among it that is no loss, in words -> paths.
     """
     if found.stopped:
         return Explanation(
@@ -53,7 +56,7 @@ def unexplained(
         )
     reached = [result.divergence.step for _, result in found.trials if result.divergence]
     step = max(divergence.step, *reached) if reached else divergence.step
-    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost)]
+    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
@@ -67,9 +70,11 @@ def unexplained(
     )
 
 
-def ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> list[str]:
+def ruled_out(
+    found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]
+) -> list[str]:
     """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result."""
-    sentences = _state_ruled_out(found, lost)
+    sentences = _state_ruled_out(found, lost, beside)
     different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
     if any({DATA, DRAWS} <= names for names in different):
         sentences.append("ruled out: the reference's batches, and its generators at the beginning of each step")
@@ -83,7 +88,9 @@ def ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> list[str]:
     return sentences
 
 
-def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> list[str]:
+def _state_ruled_out(
+    found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]
+) -> list[str]:
     """Which of the lost leaves were put back without effect, and which could not be put back."""
     everything = _candidates(found)
     results = [result for trial, result in found.trials if everything <= trial.names]
@@ -97,12 +104,23 @@ def _state_ruled_out(found: SearchResult, lost: Sequence[LeafDifference]) -> lis
     if len(lost) == 1:
         leaves, put_back = "the one leaf that differs after loading", "put back"
     if any(result.outcome is Outcome.DIFFERENT for result in results):
-        sentences = [f"ruled out: {leaves}, {put_back}"] if len(failed) < len(everything) else []
+        others = _others((each.path for each in lost if each.path not in everything), beside)
+        sentences = [f"ruled out: {leaves}, {put_back}{others}"] if len(failed) < len(everything) else []
     else:
         sentences = [f"not ruled out: with {leaves} {put_back}, the trial did not finish: {results[0].error}"]
     if failed:
         sentences.append(f"not ruled out, since it is lost and could not be put back: {_named(failed, found)}")
     return sentences
+
+
+def _others(paths: Iterable[str], beside: Mapping[str, Iterable[str]]) -> str:
+    """What the leaves are that differ and were not put back; those that could not be are named in a sentence."""
+    by_reason = {words: frozenset(given) for words, given in beside.items()}
+    kinds = Counter(
+        next((words for words, given in by_reason.items() if path in given), "others") for path in paths
+    )
+    listed = ", ".join(f"{words} ({count:,})" for words, count in kinds.items())
+    return f"; not put back: {listed}" if listed else ""
 
 
 def _not_put_back(found: SearchResult) -> dict[str, str]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from dora_repro.checks.report import Report, Verdict
-from dora_repro.difference import Setting
-from dora_repro.show.groups import grouped, grouped_paths
-from dora_repro.show.lost import what_was_lost
+from dora_repro.difference import LeafDifference, Setting
+from dora_repro.show.groups import Group, groups_of, groups_of_paths, left_over
+from dora_repro.show.lost import left_out, what_was_lost
 from dora_repro.show.sections import Block, Wording, resumed_steps, section
 from dora_repro.show.why import why_blocks
 from dora_repro.wording import counted, differ
@@ -81,17 +81,27 @@ def _lost_blocks(report: Report, wording: Wording) -> list[Block]:
     blocks = []
     if changed := report.changed_by_save:
         title = f"Changed by save() itself ({counted(len(changed), 'leaf')}):"
-        blocks.append(Block(title, _listed(grouped(changed, wording.names), wording)))
+        blocks.append(Block(title, _leaves(groups_of(changed, wording.names), wording)))
     if lost := what_was_lost(report):
-        title = f"What was lost ({counted(len(lost), 'leaf')} {differ(len(lost), len(lost))} right after loading):"
-        blocks.append(Block(title, _listed(grouped(lost, wording.names), wording)))
+        blocks.append(_what_was_lost(report, lost, wording))
     if report.latent:
         by_path = {difference.path: difference for difference in report.lost}
-        known = grouped((by_path[path] for path in report.latent if path in by_path), wording.names)
-        unknown = grouped_paths((path for path in report.latent if path not in by_path), wording.names)
+        known = groups_of((by_path[path] for path in report.latent if path in by_path), wording.names)
+        unknown = groups_of_paths((path for path in report.latent if path not in by_path), wording.names)
         title = f"Lost at the end, with no effect in {counted(resumed_steps(report), 'step')}:"
-        blocks.append(Block(title, _listed([*known, *unknown], wording)))
+        blocks.append(Block(title, _leaves([*known, *unknown], wording)))
     return blocks
+
+
+def _what_was_lost(report: Report, lost: list[LeafDifference], wording: Wording) -> Block:
+    """What is listed as lost, of all that differs right after loading, and what the rest of that is."""
+    lines = _leaves(groups_of(lost, wording.names), wording)
+    rest = ", ".join(f"{reason} ({len(paths):,})" for reason, paths in left_out(report).items())
+    if not rest:
+        count = f"{counted(len(lost), 'leaf')} {differ(len(lost), len(lost))} right after loading"
+        return Block(f"What was lost ({count}):", lines)
+    count = f"{len(lost):,} of {counted(len(report.lost), 'leaf')} that differ right after loading"
+    return Block(f"What was lost ({count}):", (*lines, f"  Not listed: {rest}"))
 
 
 def _configuration(report: Report, wording: Wording) -> list[Block]:
@@ -154,7 +164,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]
     return [
-        f"{title}: {_some(grouped_paths(paths, wording.names), wording)}"
+        f"{title}: {_some_leaves(groups_of_paths(paths, wording.names), wording)}"
         for title, paths, listed in reasons
         if listed and paths
     ]
@@ -174,10 +184,21 @@ def _control(report: Report) -> str:
     return str(report.control)
 
 
+def _some_leaves(groups: list[Group], wording: Wording) -> str:
+    shown = groups if wording.verbose else groups[:NAMED]
+    return ", ".join(filter(None, (*(group.text for group in shown), left_over(groups, len(shown)))))
+
+
 def _some(words: list[str], wording: Wording) -> str:
     shown = words if wording.verbose else words[:NAMED]
     more = f", … and {len(words) - len(shown)} more" if len(shown) < len(words) else ""
     return ", ".join(shown) + more
+
+
+def _leaves(groups: list[Group], wording: Wording) -> tuple[str, ...]:
+    """A line for each group of leaves; those that are left out are counted as leaves, as in the title."""
+    shown = groups if wording.verbose else groups[:FEW]
+    return _indented(filter(None, (*(group.text for group in shown), left_over(groups, len(shown)))))
 
 
 def _listed(lines: list[str], wording: Wording) -> tuple[str, ...]:

@@ -4,16 +4,41 @@ Leaves with the same first and last name that differ in the same way form a grou
 its measurements.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from dora_repro.difference import LeafDifference, generator_distance, sizes
 from dora_repro.state.paths import ends, pattern
+from dora_repro.wording import counted
 
 Names = Callable[[str], str]
 
 
+class Group(NamedTuple):
+    """Leaves that are shown as one.
+
+    Attributes:
+        text: their line, or their name.
+        leaves: how many there are.
+    """
+
+    text: str
+    leaves: int
+
+
+def left_over(groups: Sequence[Group], shown: int) -> str:
+    """How many leaves the groups after the first `shown` have: "… and 7 more leaves"; empty where there are none."""
+    left = sum(group.leaves for group in groups[shown:])
+    return f"… and {counted(left, 'more leaf')}" if left else ""
+
+
 def grouped(differences: Iterable[LeafDifference], names: Names = str) -> list[str]:
-    """A line for each group of differences, in the order in which the groups begin.
+    """A line for each group of differences, as `groups_of` orders them."""
+    return [group.text for group in groups_of(differences, names)]
+
+
+def groups_of(differences: Iterable[LeafDifference], names: Names = str) -> list[Group]:
+    """The groups of differences, in the order in which they begin.
 
     Args:
         differences: of leaves.
@@ -23,11 +48,16 @@ def grouped(differences: Iterable[LeafDifference], names: Names = str) -> list[s
     for difference in differences:
         key = (*ends(difference.path), difference.kind, difference.role)
         groups.setdefault(key, []).append(difference)
-    return [_line(group, names) for group in groups.values()]
+    return [Group(_line(group, names), len(group)) for group in groups.values()]
 
 
 def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
-    """The name of each group of paths, in the order in which the groups begin: `9 × optimizer/*/exp_avg`.
+    """The name of each group of paths: `9 × optimizer/*/exp_avg`."""
+    return [group.text for group in groups_of_paths(paths, names)]
+
+
+def groups_of_paths(paths: Iterable[str], names: Names = str) -> list[Group]:
+    """The groups of paths, in the order in which they begin.
 
     Args:
         paths: of leaves.
@@ -36,7 +66,7 @@ def grouped_paths(paths: Iterable[str], names: Names = str) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         groups.setdefault(ends(path), []).append(path)
-    return [f"{_count(group)}{_name(group, names)}" for group in groups.values()]
+    return [Group(f"{_count(group)}{_name(group, names)}", len(group)) for group in groups.values()]
 
 
 def _line(group: list[LeafDifference], names: Names) -> str:

@@ -6,7 +6,7 @@ from dora_repro.checks.report import Report
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.fixes import fix_block
-from dora_repro.show.groups import Names, grouped_paths
+from dora_repro.show.groups import Names, groups_of_paths, left_over
 from dora_repro.show.lost import significant
 from dora_repro.show.sections import Block, Wording
 from dora_repro.wording import counted
@@ -28,7 +28,7 @@ def why_blocks(report: Report, wording: Wording) -> list[Block]:
         how = f": {cause.how}" if cause.how else ""
         lines += [f"  ✗ {named(cause, wording.names)}{how}", *_effect(cause, report)]
     if len(causes) < len(found.causes):
-        lines.append(f"  … and {len(found.causes) - len(causes)} more")
+        lines.append(f"  … and {counted(len(found.causes) - len(causes), 'more part')}")
     lines += _indented([found.proof, *_not_restored(found, wording)])
     if found.other:
         lines.append(f"  Also sufficient: {', '.join(found.other)}")
@@ -53,10 +53,10 @@ def named(cause: Cause, names: Names) -> str:
 def harmless_line(report: Report, found: Explanation, wording: Wording) -> str:
     """What was lost as well, and has no effect once the causes are restored; empty where that is nothing."""
     lost = {each.path for each in significant(report)}
-    groups = grouped_paths((path for path in found.harmless if path in lost), wording.names)
+    groups = groups_of_paths((path for path in found.harmless if path in lost), wording.names)
     shown = groups if wording.verbose else groups[:FEW]
-    more = f", … and {len(groups) - len(shown)} more" if len(shown) < len(groups) else ""
-    return f"Also lost, without effect once the above is restored: {', '.join(shown)}{more}" if groups else ""
+    words = ", ".join(filter(None, (*(group.text for group in shown), left_over(groups, len(shown)))))
+    return f"Also lost, without effect once the above is restored: {words}" if words else ""
 
 
 def how_far(result: TrialResult) -> str:

@@ -16,9 +16,9 @@ DIED = TrialResult(Outcome.UNRESOLVED, error="ValueError: no such epoch")
 STATE = "ruled out: all 3 leaves that differ after loading, put back together"
 
 
-def sentences(*trials, candidates=CANDIDATES, lost=LOST):
+def sentences(*trials, candidates=CANDIDATES, lost=LOST, beside=None):
     found = SearchResult(candidates=candidates, trials=[(Trial(frozenset(names)), result) for names, result in trials])
-    return ruled_out(found, lost)
+    return ruled_out(found, lost, beside or {})
 
 
 def test_what_was_put_back_without_effect_is_ruled_out():
@@ -56,7 +56,10 @@ def test_a_leaf_that_could_not_be_put_back_is_named_and_not_counted():
 def test_leaves_that_no_trial_put_back_are_not_counted():
     names = {"epoch, memory": ("epoch",)}
     assert sentences((("epoch",), DIFFERENT), candidates=names) == [
-        "ruled out: 1 of 3 leaves that differ after loading, put back together"
+        "ruled out: 1 of 3 leaves that differ after loading, put back together; not put back: others (2)"
+    ]
+    assert sentences((("epoch",), DIFFERENT), candidates=names, beside={"noise": ["best"]}) == [
+        "ruled out: 1 of 3 leaves that differ after loading, put back together; not put back: noise (1), others (1)"
     ]
 
 

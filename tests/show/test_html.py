@@ -157,7 +157,7 @@ def test_a_page_holds_all_of_the_evidence_and_a_notebook_the_first_of_it():
     lost = tuple(made.missing(f"part{number}/x{number}") for number in range(20))
     report = made.explained(lost=lost)
     assert "part19/x19" in page(report) and "Trials: " in page(report)
-    assert "part19/x19" not in report._repr_html_() and "… and 8 more" in report._repr_html_()
+    assert "part19/x19" not in report._repr_html_() and "… and 8 more leaves" in report._repr_html_()
 
 
 def test_figures_have_a_title_and_a_caption_that_says_what_is_seen():

@@ -56,7 +56,7 @@ def test_many_causes_are_cut_and_counted():
     one = explained().explanation
     many = replace(one, causes=tuple(replace(one.causes[0], name=f"x{n}", leaves=(f"x{n}",)) for n in range(9)))
     text = report_text(explained(explanation=many))
-    assert "✗ x5: " in text and "✗ x6: " not in text and "  … and 3 more\n" in text
+    assert "✗ x5: " in text and "✗ x6: " not in text and "  … and 3 more parts\n" in text
     assert "✗ x8: " in report_text(explained(explanation=many), verbose=True)
 
 
@@ -88,7 +88,7 @@ def test_much_that_was_lost_without_effect_is_counted():
     paths = tuple(f"helper/of{number}/x{number}" for number in range(9))
     one = replace(explained().explanation, harmless=paths)
     report = explained(explanation=one, lost=tuple(map(missing, paths)))
-    assert "helper/of5/x5, … and 3 more\n" in report_text(report)
+    assert "helper/of5/x5, … and 3 more leaves\n" in report_text(report)
     assert "helper/of8/x8\n" in report_text(report, verbose=True)
 
 

@@ -47,10 +47,13 @@ class CheckpointKeys:
         saved: the reference's leaves at the save.
         load: the file or folder that `save(path)` wrote at its path.
         alone: whether it wrote this one file only, so that keys do not begin with the name of a file.
+        in_folder: whether the user's own code names the files in the folder at `path`, and knows no `path`.
     """
 
-    def __init__(self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool) -> None:
-        self._audit, self._saved, self._load, self._alone = audit, saved, load, alone
+    def __init__(
+        self, audit: SaveAudit, saved: Mapping[str, SavedLeaf], load: Path, alone: bool, in_folder: bool = False
+    ) -> None:
+        self._audit, self._saved, self._load, self._alone, self._in_folder = audit, saved, load, alone, in_folder
         self._trees: dict[Path, Value] = {}
 
     @property
@@ -128,10 +131,22 @@ class CheckpointKeys:
         return "" if file is None or file == self._load else file.relative_to(self._load.parent).as_posix()
 
     def source(self, path: str) -> str:
-        """The same in words, with `path` for what save() was given: "what f"{path}.more" holds"."""
+        """The same in words, as the user knows the file: "what f"{path}.more" holds"."""
         name = self.file(path)
+        if not name or not name.startswith(self._load.name):
+            return name and f"what {name} holds"
         beside = name.removeprefix(self._load.name)
-        return name and (f'what f"{{path}}{beside}" holds' if beside != name else f"what {name} holds")
+        return f"what {beside.removeprefix('/')} holds" if self._in_folder else f'what f"{{path}}{beside}" holds'
+
+    def shown(self, key: str) -> str:
+        """A key of the audit as the user knows it: without the name that this kit gave to what is at `path`."""
+        own = self._load.name
+        if self._alone or not key.startswith(own):
+            return key
+        beside = key.removeprefix(own)
+        if beside.startswith("/"):  # in the folder at `path`, or a key of the file there
+            return beside[1:]
+        return f"{{path}}{beside}" if beside else key
 
     def _parameters(self, owner: str) -> set[str]:
         """The names of the parameters of a module; not those of buffers, which a state_dict may lack."""

@@ -13,7 +13,8 @@ from torch import nn
 from dora_repro.explain.advice import models
 from dora_repro.explain.advice.advice import advise
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
-from dora_repro.explain.audit.saved import audit_save
+from dora_repro.explain.audit.lookup import SaveStatus
+from dora_repro.explain.audit.saved import SaveAudit, audit_save
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -222,3 +223,27 @@ def test_the_line_names_the_file_that_has_it(tmp_path, folder):
         assert (named and named[1]) == beside
     if folder:
         assert line_of(run, ("steps",), load, alone=False).load[0].startswith('self.steps = state["steps"]')
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("step8.pt/last.pt/epoch", "last.pt/epoch"),  # a folder
+        ("step8.pt/epoch", "epoch"),  # the file, with others beside it
+        ("step8.pt.more/epoch", "{path}.more/epoch"),
+        ("log.json/epoch", "log.json/epoch"),
+    ],
+)
+def test_a_key_is_shown_without_the_name_that_the_kit_gave_to_the_checkpoint(key, words, tmp_path):
+    load = tmp_path / "step8.pt"
+    assert CheckpointKeys(SaveAudit(), {}, load, False).shown(key) == words
+    assert CheckpointKeys(SaveAudit(), {}, load, True).shown(key) == key
+
+
+def test_the_file_of_a_line_is_named_as_the_users_code_names_it(tmp_path):
+    load = tmp_path / "step8.pt"
+    load.mkdir()
+    torch.save({"epoch": 3}, load / "last.pt")
+    audit = SaveAudit({"epoch": SaveStatus("saved", ("step8.pt/last.pt/epoch",))})
+    assert CheckpointKeys(audit, {}, load, False).source("epoch") == 'what f"{path}/last.pt" holds'
+    assert CheckpointKeys(audit, {}, load, False, in_folder=True).source("epoch") == "what last.pt holds"
