@@ -27,7 +27,7 @@ from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import MORE, Cause, TrialRecord
-from dora_repro.explain.trials.search import OBJECT, Part, SearchResult
+from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.forms import Form

@@ -13,7 +13,8 @@ from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
-from dora_repro.explain.trials.search import BUDGET, Search, SearchResult
+from dora_repro.explain.trials.search import BUDGET, Search
+from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.explain.unexplained import OUTSIDE, unexplained

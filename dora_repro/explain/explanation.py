@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dora_repro.explain.trials.search import OBJECT
+from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
 
 MORE = "more"  # what the lines fill in place of `state`, where it takes no keys

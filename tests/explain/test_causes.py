@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 from dora_repro import check
 from dora_repro.explain.causes import describe_trial, proof
 from dora_repro.explain.confirmation import Confirmation
-from dora_repro.explain.trials.search import Part, SearchResult
+from dora_repro.explain.trials.search_result import Part, SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.faults import plain
 from tests import runs

@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.trials.search import SearchResult
+from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.trace import Divergence

@@ -16,7 +16,7 @@ from dora_repro.explain.advice.optimizers import moments, whole_optimizer
 from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
 from dora_repro.explain.advice.values import value_lines, whole_object
-from dora_repro.explain.trials.search import OBJECT
+from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.paths import few

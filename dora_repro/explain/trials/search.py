@@ -12,26 +12,20 @@ to the save, and then gets the resumed run's state around them.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.minimal import halved, minimal
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult, Unit, all_of, name_of
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Trial, TrialResult
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.objects import around
 from dora_repro.state.parameter_order import optimizer_of
-from dora_repro.state.paths import ends, pattern
+from dora_repro.state.paths import ends
 
 BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
 EXACT = 4  # a kind with at most that many leaves is minimised leaf by leaf; a larger one is halved
-
 MANY = 3  # objects of a list are one loss
-
-OBJECT = "object"  # role of a part that is an object of a class, whole
-
-Unit = tuple[str, ...]  # leaves that are put back together, or left out together
-
 # Roles that are likely behind a first difference in a phase come first, so that the cause is found soon.
 _LIKELY = {
     "batch": ("generator", "memory", "data"),
@@ -47,81 +41,6 @@ _BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient"})
 
 class OutOfBudget(Exception):
     """No further trial may be done: the best set so far is the answer."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a cause: leaves of one kind.
-
-    Attributes:
-        name: pattern of the leaves' paths, as `optimizer/*/exp_avg`.
-        leaves: paths of the leaves.
-        role: role of the leaves; `object` for all of an object, empty for batches and draws.
-        without: result of putting all candidates back but these: how much they matter by themselves; None where it was
-            not tried.
-        alone: result of putting these alone back; None where it was not tried.
-    """
-
-    name: str
-    leaves: Unit
-    role: str = ""
-    without: TrialResult | None = None
-    alone: TrialResult | None = None
-
-    @property
-    def necessary(self) -> bool | None:
-        """Whether nothing restores exact resume without it; None where that was not tried, or is unresolved."""
-        if self.without is None or self.without.outcome is Outcome.UNRESOLVED:
-            return None
-        return not self.without.restores
-
-
-@dataclass
-class SearchResult:
-    """What a search found; filled while it goes on, so that an interrupted one still has the best set so far.
-
-    Attributes:
-        parts: parts of the set that restores exact resume; empty where none was found.
-        candidates: components that differ after loading (`optimizer/*, moment`), with their leaves.
-        objects: path of a leaf -> path of the object that it is in, where the resumed run lacks all of that.
-        reproduced: whether the trial with nothing put back did what the resumed run did.
-        proved: whether the set is known to be 1-minimal.
-        base: what every trial of the set went through besides: `LOOP`, where variables of a loop are among it.
-        others: units of another set that restores exact resume, where some part is not necessary.
-        trials: every trial done, in order, with its result.
-        stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.
-    """
-
-    parts: tuple[Part, ...] = ()
-    candidates: dict[str, Unit] = field(default_factory=dict)
-    objects: dict[str, str] = field(default_factory=dict)
-    reproduced: bool = True
-    proved: bool = False
-    base: Unit = ()
-    others: tuple[Unit, ...] = ()
-    trials: list[tuple[Trial, TrialResult]] = field(default_factory=list)
-    stopped: str = ""
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All that the set puts back."""
-        return frozenset(leaf for part in self.parts for leaf in part.leaves)
-
-    @property
-    def trial_names(self) -> frozenset[str]:
-        """All that a trial of the set is given, as of `Trial.names`."""
-        return self.names.union(self.base)
-
-    @property
-    def other(self) -> tuple[str, ...]:
-        """The parts of the other set, as patterns."""
-        return tuple(map(_name, self.others))
-
-    @property
-    def harmless(self) -> tuple[str, ...]:
-        """Candidates that neither the set nor the other set needs: lost as well, without effect."""
-        needed = self.names.union(*self.others)
-        return tuple(path for leaves in self.candidates.values() for path in leaves if path not in needed)
 
 
 class Search:
@@ -238,26 +157,28 @@ class Search:
         if sufficient is None:
             return
         self._set_parts(sufficient)  # the best so far
-        coarse = minimal(self._without_misplaced(sufficient), lambda some: self._restores(_all(some)))
+        coarse = minimal(self._without_misplaced(sufficient), lambda some: self._restores(all_of(some)))
         self._set_parts(coarse)
         self._set_parts(self._refined(coarse))
         self.result.proved = True
-        self._try_parts(_all(sufficient))
+        self._try_parts(all_of(sufficient))
 
     def _without_misplaced(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """The units without moments that an order of parameters has misplaced, where putting the order back does."""
-        optimizers = tuple(f"{optimizer_of(path)}/" for path in self._orders if path in _all(units))
+        optimizers = tuple(f"{optimizer_of(path)}/" for path in self._orders if path in all_of(units))
         fewer = tuple(
             unit for unit in units if not (self._role(unit[0]) == "moment" and unit[0].startswith(optimizers))
         )
-        return fewer if optimizers and len(fewer) < len(units) and self._restores(_all(fewer)) else units
+        return fewer if optimizers and len(fewer) < len(units) and self._restores(all_of(fewer)) else units
 
     def _set_parts(self, units: Iterable[Unit]) -> None:
         self.result.parts = tuple(self._part(leaves) for leaves in units)
 
     def _part(self, leaves: Unit) -> Part:
         whole = self._objects.get(leaves[0])
-        return Part(whole, leaves, OBJECT) if whole is not None else Part(_name(leaves), leaves, self._role(leaves[0]))
+        if whole is not None:
+            return Part(whole, leaves, OBJECT)
+        return Part(name_of(leaves), leaves, self._role(leaves[0]))
 
     def _first_sufficient(self) -> tuple[Unit, ...] | None:
         """Components that restore exact resume when all are put back; None where no tried set does.
@@ -290,7 +211,7 @@ class Search:
     def _first_of(self, more: Iterable[tuple[Unit, ...]], base: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
         """Components with the first of batches, draws or iterators that restores exact resume beside them."""
         for extra in more:
-            if (base or extra) and self._restores(_all((*extra, *base))) and self._controlled(extra):
+            if (base or extra) and self._restores(all_of((*extra, *base))) and self._controlled(extra):
                 return (*extra, *base)
         return None
 
@@ -302,7 +223,7 @@ class Search:
         self.result.base = self._loop
         variables = tuple(self._variables)
         for extra in more:
-            if self._restores(_all((*extra, *everything, variables))) and not self._restores(_all(extra)):
+            if self._restores(all_of((*extra, *everything, variables))) and not self._restores(all_of(extra)):
                 self._differences |= self._variables
                 self.result.candidates[f"{variables[0].partition('/')[0]}, variables"] = variables
                 return (*extra, *everything, variables)
@@ -329,7 +250,7 @@ class Search:
         for divide in (self._kinds_of, self._leaves_of):
             done: list[Unit] = []
             for index, unit in enumerate(units):
-                rest = _all((*done, *units[index + 1 :]))
+                rest = all_of((*done, *units[index + 1 :]))
                 done += divide(unit, rest)
             units = done
         return list(units)
@@ -341,7 +262,7 @@ class Search:
         whole = unit == self._data or self._whole_optimizer(unit) or unit[0] in self._objects
         if len(kinds) == 1 or whole:
             return [unit]
-        return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *_all(some))))
+        return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *all_of(some))))
 
     def _whole_optimizer(self, unit: Unit) -> bool:
         """Whether all the moments of an optimizer are lost: one loss, and with a part of them it could not step."""
@@ -370,7 +291,7 @@ class Search:
         spare = next((part for part in parts if part.necessary is False), None)
         if spare is not None:
             left = [tuple(leaf for leaf in unit if leaf not in spare.leaves) for unit in self._units(sufficient)]
-            self.result.others = minimal([unit for unit in left if unit], lambda some: self._restores(_all(some)))
+            self.result.others = minimal([unit for unit in left if unit], lambda some: self._restores(all_of(some)))
 
     def _units(self, sufficient: Unit) -> list[Unit]:
         extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND and name != DATA]
@@ -383,22 +304,3 @@ def _in_one_place(objects: Iterable[str]) -> dict[str, str]:
     found = [path.rpartition("/") for path in dict.fromkeys(objects)]
     number = Counter(holder for holder, _, name in found if name.isdigit())
     return {f"{holder}/{name}": f"{holder}/*" for holder, _, name in found if number[holder] >= MANY and name.isdigit()}
-
-
-def _all(units: Iterable[Unit]) -> Unit:
-    return tuple(leaf for unit in units for leaf in unit)
-
-
-def _name(leaves: Unit) -> str:
-    """What paths have in common; the last names of several kinds in braces."""
-    if leaves[0] == DATA:
-        return DATA
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for path in leaves:
-        kinds.setdefault(ends(path), []).append(path)
-    if len(kinds) == 1:
-        return pattern(leaves)
-    firsts, lasts = {first for first, _ in kinds}, ", ".join(dict.fromkeys(last for _, last in kinds))
-    if len(firsts) == 1:
-        return f"{firsts.pop()}/*/{{{lasts}}}"
-    return ", ".join(pattern(paths) for paths in kinds.values())

@@ -7,7 +7,7 @@ from torch import nn
 from dora_repro.explain.advice.advice import advise
 from dora_repro.explain.advice.lost_state import LostState
 from dora_repro.explain.advice.optimizers import whole_optimizer
-from dora_repro.explain.trials.search import OBJECT
+from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.faults.forms import WideMomentum
 from dora_repro.state.snapshot import Snapshot, run_roots
 
