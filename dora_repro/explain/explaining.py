@@ -1,18 +1,27 @@
 """From two sides that differ to the reason: a search over trials, its result confirmed and described."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from dora_repro.alignment import first_divergence
-from dora_repro.difference import LeafDifference, Setting
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
-from dora_repro.explain.causes import CauseDescriber, describe_trial, proof
+from dora_repro.explain.candidates import (
+    Discrepancy,
+    batch_in_hand,
+    candidates_of,
+    had_same_batches,
+    only_resumed,
+    phase_of,
+    variables_of,
+)
+from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
+from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.search import BUDGET, Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
@@ -26,39 +35,13 @@ from dora_repro.sides.session import Session
 from dora_repro.state.overlay import overlaid
 from dora_repro.state.parameter_order import reordered
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.state.suspended import objects_lost, position_of, stand_alike, suspended
-from dora_repro.trace import Divergence
+from dora_repro.state.suspended import objects_lost, stand_alike, suspended
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
 OVERDUE = 2  # trials that may reach their time limit before no more are run
 
 REFUTED = 3  # sets that a fresh process does not confirm before the search is given up
 UNCONFIRMED = "what restores exact resume in a trial does not do so once more"
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """What is to be explained.
-
-    Attributes:
-        divergence: where the runs first differ; where all effects are equal, a leaf that differs at the end.
-        lost: what differs right after loading.
-        changed: what `save()` changed, where that is the first difference.
-        at_end: leaves that are lost at the end, where the steps alone do not tell.
-        noise: leaves that differ between any two runs.
-        set_by_load: leaves that mark a resume: no loss, though they may have an effect.
-        settings: plain values that no step changes, and that the resumed run was told or set otherwise.
-        raised: whether the resumed side raised.
-    """
-
-    divergence: Divergence
-    lost: tuple[LeafDifference, ...] = ()
-    changed: tuple[LeafDifference, ...] = ()
-    at_end: tuple[str, ...] = ()
-    noise: tuple[str, ...] = ()
-    set_by_load: tuple[str, ...] = ()
-    settings: tuple[Setting, ...] = ()
-    raised: bool = False
 
 
 def explain(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> Explanation:
@@ -125,9 +108,9 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     goes on without it."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     iterators = tuple(suspended(saved, saved.uncaptured))
-    candidates = tuple(_candidates(discrepancy, saved, iterators))
-    only_there = tuple(_only_there(discrepancy))
-    variables = tuple(_variables(discrepancy, saved, iterators))
+    candidates = tuple(candidates_of(discrepancy, saved, iterators))
+    only_there = tuple(only_resumed(discrepancy))
+    variables = tuple(variables_of(discrepancy, saved, iterators))
     setup = _setup(sides, repeat, discrepancy)
     roles = {path: leaf.role for path, leaf in saved.items()}
     tried: list[TrialRecord] = []
@@ -141,13 +124,13 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 run_trial,
                 (difference for difference in candidates if difference.path not in no_cause),
                 roles,
-                _phase(sides, discrepancy),
+                phase_of(sides, discrepancy),
                 streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
                 iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
                 resettable=not suspended(loaded, loaded.uncaptured),
                 objects=objects_lost(saved, loaded),
-                in_hand=_in_hand(sides, candidates, saved),
-                same_batches=_same_batches(sides, discrepancy.divergence),
+                in_hand=batch_in_hand(sides, candidates, saved),
+                same_batches=had_same_batches(sides, discrepancy.divergence),
                 variables=(variable for variable in variables if variable.path not in no_cause),
                 budget=BUDGET - len(tried),
                 orders=reordered(saved, loaded),
@@ -208,64 +191,6 @@ def _saved_state(sides: Sides, repeat: Evidence) -> Path:
     ordered = path.with_name("in-order.pt")
     overlaid(again, first, frozenset(orders)).write(ordered)
     return ordered
-
-
-def _phase(sides: Sides, discrepancy: Discrepancy) -> str:
-    """The phase of the first differing effect, which tells the likely candidates."""
-    effect = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
-    return (effect or discrepancy.divergence).phase
-
-
-def _candidates(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str, ...]) -> Iterator[LeafDifference]:
-    """What differs after loading, but for noise, and for leaves in whose place the reference has iterators: these
-    cannot be put back by path."""
-    inside = tuple(f"{path}/" for path in iterators)
-    for difference in discrepancy.lost:
-        path = difference.path
-        suspended_there = path in iterators or (difference.kind == "missing" and path.startswith(inside))
-        if difference.kind == "unexpected" and path in discrepancy.set_by_load:
-            continue  # the file that it read, and the like: what the reference never had is not put back as missing
-        if path not in discrepancy.noise and not suspended_there and path not in saved.uncaptured:
-            yield difference
-
-
-def _only_there(discrepancy: Discrepancy) -> Iterator[LeafDifference]:
-    """What the resumed run alone has, as a mark of its resume or a setting: removed where nothing else restores it."""
-    for difference in discrepancy.lost:
-        marks = difference.kind == "unexpected" and difference.path in discrepancy.set_by_load
-        if marks and difference.path not in discrepancy.noise:
-            yield difference
-
-
-def _variables(discrepancy: Discrepancy, saved: Snapshot, iterators: tuple[str, ...]) -> Iterator[LeafDifference]:
-    """Variables of suspended functions that the resumed run does not have yet: its own have not begun."""
-    inside, positions = tuple(f"{path}/" for path in iterators), position_of(saved)
-    for difference in discrepancy.lost:
-        path = difference.path
-        if path.startswith(inside) and path not in positions and difference.kind == "missing":
-            if path not in discrepancy.noise and path in saved and saved[path].kept and saved[path].role != "alias":
-                yield difference
-
-
-def _same_batches(sides: Sides, until: Divergence) -> bool:
-    """Whether both sides had the same batches, and had any, up to where they first differ."""
-    seen = False
-    for step in sides.resumed.trace.steps:
-        theirs = sides.reference.trace.step(step.number)
-        if theirs is None or step.number > until.step:
-            continue
-        one, other = ([e.digest for e in each.effects if e.phase.startswith("batch")] for each in (theirs, step))
-        if one != other:
-            return False
-        seen = seen or bool(one)
-    return seen
-
-
-def _in_hand(sides: Sides, candidates: tuple[LeafDifference, ...], saved: Snapshot) -> tuple[str, ...]:
-    """The candidates that are the batch which the reference had drawn for its next step."""
-    drawn = sides.reference.result["in_hand"].get(str(sides.save_at), [])
-    paths = (difference.path for difference in candidates)
-    return tuple(path for path in paths if path in saved and saved[path].digest.hex() in drawn)
 
 
 class _Trials:

@@ -52,6 +52,7 @@ ELSEWHERE = {
     "explain/advice/values.py": "tests/explain/advice/test_advice.py",
     "explain/audit/checkpoint_index.py": "tests/explain/audit/test_saved.py",
     "explain/audit/lookup.py": "tests/explain/audit/test_saved.py",
+    "explain/candidates.py": "tests/explain/test_explaining.py",
     "explain/explanation.py": "tests/explain/test_explaining.py",
     "sides/forking.py": "tests/sides/test_interpreters.py",
     "sides/late_imports.py": "tests/sides/test_interpreters.py",
