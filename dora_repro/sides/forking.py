@@ -11,28 +11,32 @@ import random
 import signal
 import socket
 import sys
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 _ACCELERATORS = ("/dev/nvidia", "/dev/kfd", "/dev/dri")  # open where a driver was asked for devices
 _LONGEST = 1 << 20  # bytes of a request
+_STREAMS = 2  # descriptors that a fork gets; one that is forked in its turn gets one more
+_PATIENCE = 5.0  # seconds in which forks that were forked themselves end theirs
 
 
-def serve_forks(control: int) -> Mapping[str, Any] | None:
+def serve_forks(control: int, refused: Mapping[str, str] | None = None) -> Mapping[str, Any] | None:
     """Fork this process each time the parent asks for it; ends with the parent, and ends all forks then.
 
     Args:
         control: file descriptor of the socket to the parent.
+        refused: why it must not be forked (`obstacle`), and what was imported then (`package`); None where it may be.
 
     Returns:
         in each fork, what the parent has to say to it; its standard streams are the parent's. In the process itself
         None, where it may not be forked.
     """
     connection = socket.socket(fileno=control)
-    obstacle = obstacle_to_forks()
-    connection.send(json.dumps({"obstacle": obstacle}).encode())
-    if obstacle:
+    said = refused or {"obstacle": obstacle_to_forks()}
+    connection.send(json.dumps(said).encode())
+    if said["obstacle"]:
         connection.close()
         return None
     return _forked(connection)
@@ -65,14 +69,17 @@ def _fork() -> int:
 def _forked(connection: socket.socket) -> Mapping[str, Any]:
     """Answer requests for forks; returns in the forks only."""
     forks: set[int] = set()
+    successors: set[int] = set()
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, 3)
         if not message:
+            _await(successors)
             _end_all(forks)
         request = json.loads(message)
         if "end" in request:
             pid = request["end"]
             forks.discard(pid)
+            successors.discard(pid)
             answer = {"code": _end(pid, wait=request["wait"])}
         else:
             pid = _fork()
@@ -81,6 +88,8 @@ def _forked(connection: socket.socket) -> Mapping[str, Any]:
             for descriptor in descriptors:
                 os.close(descriptor)
             forks.add(pid)
+            if len(descriptors) > _STREAMS:
+                successors.add(pid)
             answer = {"pid": pid}
         connection.send(json.dumps({**answer, "number": request["number"]}).encode())
 
@@ -89,7 +98,7 @@ def _begin_anew(connection: socket.socket, descriptors: list[int], boot: Mapping
     """Make a fork what a new interpreter is: in a session of its own, with streams and seeds of its own."""
     connection.close()
     os.setsid()
-    for place, descriptor in enumerate(descriptors[:2]):
+    for place, descriptor in enumerate(descriptors[:_STREAMS]):
         os.dup2(descriptor, place)
         os.close(descriptor)
     sys.path[:], sys.argv[:] = boot["path"], boot["argv"]
@@ -98,7 +107,15 @@ def _begin_anew(connection: socket.socket, descriptors: list[int], boot: Mapping
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
-    return {**boot, "control": descriptors[2] if len(descriptors) > 2 else None}
+    return {**boot, "control": descriptors[_STREAMS] if len(descriptors) > _STREAMS else None}
+
+
+def _await(forks: Iterable[int]) -> None:
+    """Wait until forks have heard, as this process has, that the parent is gone, and have ended what they forked."""
+    limit = time.monotonic() + _PATIENCE
+    for pid in forks:
+        while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) and time.monotonic() < limit:
+            time.sleep(0.01)
 
 
 def _end_all(forks: set[int]) -> NoReturn:

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
+from dora_repro.sides.late_libraries import THERE
 from dora_repro.state.attributes import is_users_module, module_of
-
-_THERE = {*sys.stdlib_module_names, "dora_repro", "torch", "numpy"}  # cheap, or imported in any case
 
 
 def imported_libraries(factory: bytes) -> tuple[str, ...]:
@@ -24,7 +23,7 @@ def imported_libraries(factory: bytes) -> tuple[str, ...]:
     seen = set(waiting)
     while waiting:
         name = waiting.pop()
-        if name.partition(".")[0] in _THERE:
+        if name.partition(".")[0] in THERE:
             continue
         if not is_users_module(name):
             found[name] = None

@@ -10,17 +10,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from dora_repro.private_names.of_cpython import interpreter_flags
-from dora_repro.sides.processes import LOG, SideProcess, SideStopped, close_quietly, paths, send
+from dora_repro.sides.forks import Forks, control
+from dora_repro.sides.late_libraries import LateLibraries
+from dora_repro.sides.processes import LOG, SideProcess, close_quietly, paths, send
 
 _BOOT = (
     # Byte by byte: what follows the line is for another reader.
@@ -28,8 +28,7 @@ _BOOT = (
     "sys.path[:] = boot['path']; sys.argv[:] = boot['argv']; "
     "from dora_repro.sides.worker_main import main; main(boot)"
 )
-GET_READY = 600.0  # seconds that an interpreter may take to import what a run needs
-MAY_FORK = sys.platform.startswith("linux")
+_TRIES = 4  # to import what a run needs: each time a library is left out that is not to be forked
 
 
 class Interpreter:
@@ -50,7 +49,7 @@ class Interpreter:
 
     def __init__(self, number: int, folder: Path, preload: tuple[str, ...], environment: Mapping[str, str]):
         self.number, self.folder = number, folder
-        ours, theirs = _control()
+        ours, theirs = control()
         passed = () if theirs is None else (theirs.fileno(),)
         # Threads that wait for each other leave their core alone: on it, the next side is importing.
         self._process = subprocess.Popen(
@@ -63,19 +62,45 @@ class Interpreter:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None  # both are pipes
         self.stdin, self.stdout = stdin, stdout
-        control = theirs.fileno() if theirs is not None else None
-        send(self.stdin, {**paths(), "log": str(folder / LOG), "preload": preload, "control": control})
+        asked = {"preload": preload, "late": None, "control": theirs.fileno() if theirs is not None else None}
+        send(self.stdin, {**paths(), "log": str(folder / LOG), **asked})
         if theirs is not None:
             theirs.close()
         self._forks = Forks(ours) if ours is not None else None
+        self._successors: list[_Successor] = []  # each a fork of the one before it
+        self._learned = 0
 
-    def forks(self) -> "Forks | None":
-        """What forks it, once it is ready; None where it is a side itself.
+    def forks(self, late: LateLibraries) -> Forks | None:
+        """What forks it, or a fork of it that has imported more, once that is ready; None where it is a side itself.
+
+        Args:
+            late: what is to be imported beforehand by now.
 
         Raises:
             SideStopped: it did not get ready in time.
         """
-        return self._forks if self._forks is not None and self._forks.are_sound() else None
+        if self._forks is None or not self._forks.are_sound():
+            return None
+        while self._learned < len(late.learned):
+            self._succeed(late)
+            self._learned += 1
+        return self._successors[-1].forks if self._successors else self._forks
+
+    def _succeed(self, late: LateLibraries) -> None:
+        """Have it followed by a fork of it that has imported what was learned next, as far as that may be forked."""
+        assert self._forks is not None  # it is forked
+        forks = self._successors[-1].forks if self._successors else self._forks
+        for _ in range(_TRIES):
+            listed = self.folder / f"late-{self._learned}.json"
+            listed.write_text(json.dumps(late.modules(self._learned)), encoding="utf-8")
+            successor = _Successor(forks, self.folder, listed)
+            if successor.forks.are_sound():
+                self._successors.append(successor)
+                return
+            successor.end()
+            if not successor.forks.refused:
+                return
+            late.leave_out(successor.forks.refused)
 
     def wait(self) -> int:
         """Wait until it has ended by itself."""
@@ -83,6 +108,8 @@ class Interpreter:
 
     def end(self) -> None:
         """End it and everything that it started; its forks, too."""
+        for successor in reversed(self._successors):
+            successor.end()
         if self._forks is not None:
             self._forks.close()
             if self._forks.sound:
@@ -102,112 +129,30 @@ class Interpreter:
         close_quietly(self.stdin, self.stdout)
 
 
-def _control() -> tuple[socket.socket | None, socket.socket | None]:
-    """The two ends over which forks are asked for; None where there are none."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if MAY_FORK else (None, None)
-
-
-class Forks:
-    """Asks an interpreter for forks of itself.
+class _Successor:
+    """A fork of an interpreter that is forked in its place, since it has imported more.
 
     Args:
-        connection: the socket to it.
+        forks: what forks that interpreter.
+        folder: where it writes its log.
+        late: file of the modules that it imports.
 
     Attributes:
-        sound: whether it may be forked; None as long as it has not said so.
+        forks: what forks it.
     """
 
-    def __init__(self, connection: socket.socket):
-        self._connection, self._asked = connection, 0
-        self.sound: bool | None = None
-
-    def are_sound(self) -> bool:
-        """Whether its forks are as new interpreters; waits until it is ready.
-
-        Raises:
-            SideStopped: it did not get ready in time.
-        """
-        if self.sound is None:
-            self._connection.settimeout(GET_READY)
-            try:
-                said = self._connection.recv(1 << 16)
-            except TimeoutError:
-                raise SideStopped(f"an interpreter did not get ready in {GET_READY:g} s") from None
-            except OSError:
-                said = b""
-            self._connection.settimeout(None)
-            self.sound = bool(said) and not json.loads(said)["obstacle"]
-        return self.sound
-
-    def fork(self, folder: Path, **boot: object) -> "Fork":
-        """A new fork, which writes its log into `folder` and is told the rest.
-
-        Raises:
-            SideStopped: the interpreter is gone.
-        """
-        its_stdin, stdin = os.pipe()
-        stdout, its_stdout = os.pipe()
-        try:
-            asked = {"fork": {**paths(), "log": str(folder / LOG), "preload": (), **boot}}
-            answer = self._request(asked, [its_stdin, its_stdout])
-        except BaseException:
-            os.close(stdin)
-            os.close(stdout)
-            raise
-        finally:
-            os.close(its_stdin)
-            os.close(its_stdout)
-        return Fork(self, answer["pid"], stdin, stdout)
-
-    def end(self, pid: int, *, wait: bool) -> int:
-        """End a fork and everything that it started, and return its exit code; `wait`: once it has ended by itself."""
-        try:
-            code: int = self._request({"end": pid, "wait": wait})["code"]
-        except SideStopped:  # the interpreter is gone
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            return -signal.SIGKILL
-        return code
-
-    def _request(self, asked: Mapping[str, object], descriptors: list[int] | None = None) -> Mapping[str, Any]:
-        self._asked += 1
-        message = json.dumps({**asked, "number": self._asked}).encode()
-        try:
-            socket.send_fds(self._connection, [message], descriptors or [])
-            while said := self._connection.recv(1 << 16):
-                answer: Mapping[str, Any] = json.loads(said)
-                if answer["number"] == self._asked:  # others answer what was interrupted
-                    return answer
-        except OSError:
-            pass
-        raise SideStopped("the interpreter that sides are forked from was killed")
-
-    def close(self) -> None:
-        """Let the interpreter know that no more is asked: it ends, and its forks with it."""
-        self._connection.close()
-
-
-class Fork:
-    """A fork of an interpreter, as `processes.Started` describes it."""
-
-    def __init__(self, forks: Forks, pid: int, stdin: int, stdout: int):
-        self._forks, self._pid = forks, pid
-        self.stdin: IO[str] = open(stdin, "w", encoding="utf-8")
-        self.stdout: IO[str] = open(stdout, encoding="utf-8", errors="replace")
-        self._code: int | None = None
-
-    def wait(self) -> int:
-        """Wait until it has ended by itself."""
-        if self._code is None:
-            self._code = self._forks.end(self._pid, wait=True)
-        return self._code
+    def __init__(self, forks: Forks, folder: Path, late: Path):
+        ours, theirs = control()
+        assert ours is not None and theirs is not None  # there are forks
+        self.forks = Forks(ours)
+        with theirs:
+            self._process = forks.fork(folder, theirs.fileno(), late)
 
     def end(self) -> None:
-        """End it and everything that it started."""
-        if self._code is None:
-            self._code = self._forks.end(self._pid, wait=False)
+        """End it, when its forks have ended."""
+        self.forks.close()
+        self._process.end()
+        close_quietly(self._process.stdin, self._process.stdout)
 
 
 class Interpreters(AbstractContextManager["Interpreters"]):
@@ -217,10 +162,12 @@ class Interpreters(AbstractContextManager["Interpreters"]):
         preload: modules to import, besides the kit's own.
         environment: environment variables besides those of this process.
         libraries: modules to import likewise, as long as that leaves an interpreter that may be forked.
+        late: what sides were seen to import inside functions; forks have imported it beforehand.
 
     Attributes:
         preload: as given.
         libraries: as given; empty after an interpreter that had imported them could not be forked.
+        late: as given; what sides tell is to be learned by it.
         later: number of sides to be run after those of the present check.
     """
 
@@ -231,8 +178,10 @@ class Interpreters(AbstractContextManager["Interpreters"]):
         preload: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
         libraries: tuple[str, ...] = (),
+        late: LateLibraries | None = None,
     ):
         self.preload, self.libraries, self._environment = preload, libraries, environment or {}
+        self.late = late or LateLibraries()
         self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
         self._waiting: list[Interpreter] = []  # the one that has waited longest first
         self._expected = self._made = self._working = self._spent = self.later = 0
@@ -289,7 +238,7 @@ class Interpreters(AbstractContextManager["Interpreters"]):
         """A fork of an interpreter, which then waits for its next turn; where it may not be forked, itself."""
         self._waiting.remove(interpreter)
         try:
-            forks = interpreter.forks()
+            forks = interpreter.forks(self.late)
             if forks is None:
                 self.libraries = ()  # one of them may have started a thread: the next interpreter is better forked
                 return SideProcess(interpreter, interpreter.folder, interpreter.number)

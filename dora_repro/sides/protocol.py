@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 Event: TypeAlias = Mapping[str, Any]
-"""What a side says: `event` is its name (`built`, `loaded`, `step`, `saved`, `done`, `ready`, `answer`)."""
+"""What a side says: `event` is its name (`built`, `loaded`, `step`, `saved`, `imported`, `done`, `ready`, `answer`)."""
 
 Question: TypeAlias = Mapping[str, Any]
 """What the parent asks of a side that answers questions."""

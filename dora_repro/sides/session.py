@@ -83,7 +83,7 @@ class Session(AbstractContextManager):
             RuntimeError: the sides run in this interpreter.
         """
         before = self._others()
-        with Interpreters(before.preload, variables, before.libraries) as self._interpreters:
+        with Interpreters(before.preload, variables, before.libraries, before.late) as self._interpreters:
             try:
                 self.expect(2)
                 yield
@@ -108,7 +108,10 @@ class Session(AbstractContextManager):
         """
 
         def on_event(event: Event) -> None:
-            self._on_event(side, event)
+            if event["event"] == "imported":
+                self._others().late.learn(event["libraries"])
+            else:
+                self._on_event(side, event)
 
         if self.in_process:
             with rng.undisturbed():

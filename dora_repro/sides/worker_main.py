@@ -16,22 +16,25 @@ from dora_repro.contracts import Factory
 from dora_repro.sides.forking import serve_forks
 from dora_repro.sides.protocol import Answer, Emit, Event, Question, Request
 
-KIT = ("dora_repro.sides.side", "dora_repro.sides.late_imports")  # what every side needs
+OUT_OF_SIGHT = "dora_repro.sides.out_of_sight"
+KIT = ("dora_repro.sides.side", "dora_repro.sides.late_imports", OUT_OF_SIGHT)  # what every side needs
 
 
 def main(boot: Mapping[str, Any]) -> None:
     """Redirect what the run prints, import what it needs, wait for the work, do it: in forks, where they are asked for.
 
     Args:
-        boot: the first line of the parent: `log` (the file for what is printed), `preload` (modules to import) and
-            `control` (the file descriptor over which forks are asked for; None where there are none).
+        boot: the first line of the parent: `log` (the file for what is printed), `preload` (modules to import),
+            `late` (a file of modules to import out of sight; None where there are none) and `control` (the file
+            descriptor over which forks are asked for; None where there are none).
     """
     channel = _redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
+    refused = resolve(f"{OUT_OF_SIGHT}:import_out_of_sight")(Path(boot["late"])) if boot["late"] is not None else None
     if boot["control"] is not None:
         gc.collect()
         gc.freeze()  # what was imported stays as it is in every fork: looking through it would copy its pages
-        told = serve_forks(boot["control"])
+        told = serve_forks(boot["control"], vars(refused) if refused is not None else None)
         if told is not None:
             os.close(channel)
             main(told)
@@ -50,10 +53,12 @@ def _do_work(channel: int) -> None:
     request = _listen()
     line: Mapping[str, Any] = request()
     sys.path[:] = line["path"]
+    imports = resolve(f"{OUT_OF_SIGHT}:Imports")()
     # The parent's own pickle, in a folder that it made: not a checkpoint of unknown origin.
     factory = pickle.loads(Path(line["factory"]).read_bytes())
     sys.stdin = open(os.devnull, encoding="utf-8")  # stays open: it is the run's standard input
     resolve(line["work"])(factory, line["about"], request, emit)
+    emit({"event": "imported", "libraries": imports.libraries()})
     emit({"event": "done"})
 
 

@@ -55,8 +55,10 @@ ELSEWHERE = {
     "explain/candidates.py": "tests/explain/test_explaining.py",
     "explain/explanation.py": "tests/explain/test_explaining.py",
     "sides/forking.py": "tests/sides/test_interpreters.py",
+    "sides/forks.py": "tests/sides/test_interpreters.py",
     "sides/late_imports.py": "tests/sides/test_interpreters.py",
     "explain/trials/search_result.py": "tests/explain/trials/test_search.py",
+    "sides/late_libraries.py": "tests/sides/test_out_of_sight.py",
     "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",
