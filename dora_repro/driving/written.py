@@ -9,6 +9,7 @@ from dora_repro.errors import BadInput
 Stamp = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 
 _NO_CHECKPOINTS = (".json", ".jsonl", ".csv", ".txt", ".log", ".yaml", ".yml", ".md", ".png", ".svg", ".html")
+_BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
 class Written:
@@ -55,7 +56,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def _may_be_checkpoint(path: Path) -> bool:
-    if path.suffix.lower() in _NO_CHECKPOINTS or not path.stat().st_size:
+    if path.suffix.lower() in (*_NO_CHECKPOINTS, _BESIDE) or not path.stat().st_size:
         return False
     try:
         kind_of(path)

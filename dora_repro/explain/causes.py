@@ -19,13 +19,21 @@ from dora_repro.explain.advice.advice import (
     of_suspended,
 )
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
+from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
-from dora_repro.explain.advice.position import epoch_of_sampler, living_workers, loaders_of, other_data
+from dora_repro.explain.advice.position import (
+    epoch_of_sampler,
+    living_workers,
+    loaders_of,
+    other_data,
+    place_in_the_data,
+)
+from dora_repro.explain.advice.reach import Reach
 from dora_repro.explain.audit.loaded import audit_load, in_place_of
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
-from dora_repro.explain.explanation import MORE, Cause
+from dora_repro.explain.explanation import Cause
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
@@ -81,6 +89,8 @@ class CauseDescriber:
         self._takes_keys = self._keys.takes_keys
         self._load_audit = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
+        self._handed = handed_over(sides.reference.writers, self._libraries, self._driven)
+        self._reach = Reach(saved, sides.reference.library_functions)
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
 
@@ -104,11 +114,10 @@ class CauseDescriber:
         how = self._how(part)
         advice, restored = self._advice(part, how, plain)
         by_library = library_advice(self._libraries, part.name, part.role, part.leaves)
-        in_state = self._takes_keys or self._function_of(part.leaves[0])  # a function fills a checkpoint of its own
-        beside = "" if in_state or not advice.save else self._keys.beside
-        if beside:
-            advice = in_place_of_state(advice, MORE)
-        further = (*advice.further, _BESIDE if beside else "", *self._in_time(part.name))
+        filled, beside, why = self._written_to(part, advice)
+        if filled:
+            advice = in_place_of_state(advice, filled)
+        further = (*advice.further, why, *self._in_time(part.name))
         sentences = (advice.sentence, *further, *by_library)
         return Cause(
             name=part.name,
@@ -116,6 +125,7 @@ class CauseDescriber:
             role=part.role,
             how=self._beyond(part.name) or how,
             beside=beside,
+            filled=filled or "state",
             restored=restored,
             necessary=part.necessary,
             without=part.without,
@@ -126,8 +136,25 @@ class CauseDescriber:
             advice=tuple(filter(None, sentences)),
         )
 
+    def _written_to(self, part: Part, advice: Advice) -> tuple[str, str, str]:
+        """What the lines fill in place of `state`, code for the path of its file, and why; empty where they fill the
+        user's own dict."""
+        if not advice.save:
+            return "", "", ""
+        if self._handed is not None:
+            return self._handed.filled, self._keys.beside if self._handed.file else "", self._handed.sentence
+        if self._takes_keys or self._function_of(part.leaves[0]):  # a function fills a checkpoint of its own
+            return "", "", ""
+        return MORE, self._keys.beside, _BESIDE
+
     def _advice(self, part: Part, how: str, plain: bool) -> tuple[Advice, tuple[str, ...]]:
-        """What to add, with the leaves besides the cause's own that its lines restore."""
+        """What to add, with the leaves besides the cause's own that its lines restore; no lines for what no line of
+        the user's reaches."""
+        advice, restored = self._advised_for(part, how, plain)
+        out_of_reach = self._reach.advice(part.leaves, (*advice.save, *advice.load)) if advice.load else None
+        return (out_of_reach, ()) if out_of_reach is not None else (advice, restored)
+
+    def _advised_for(self, part: Part, how: str, plain: bool) -> tuple[Advice, tuple[str, ...]]:
         audit, saved = self._save_audit, self._saved
         if part.name == DATA:
             made_of = [path for path in self._data_sources if path in saved and saved[path].role == "data"]
@@ -138,6 +165,8 @@ class CauseDescriber:
             workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if not plain else None
             if workers is not None:
                 return workers[0], workers[1:]
+        if part.name in (DATA, ITERATORS):
+            return place_in_the_data(saved, saved.kinds, self._reach.reaches), ()
         in_file = all(audit.in_file(path) and self._keys.reaches(path) for path in part.leaves)
         # What the file has was tried: then it is saved anew, but for moments, which loading by itself may have cast.
         anew = plain and part.role not in ("moment", "option")
@@ -160,7 +189,8 @@ class CauseDescriber:
             sentence = configured([(setting.path, setting.expected) for setting in self._sources(given)]).sentence
             advice = replace(advice, further=(*advice.further, sentence))
         function = self._function_of(part.leaves[0])
-        return (in_function(advice, function) if function else advice), ()
+        in_lines = function and not (self._handed is not None and self._driven)  # it says where they belong
+        return (in_function(advice, function) if in_lines else advice), ()
 
     def _given(self, part: Part) -> list[Setting]:
         """The settings that a part is made of, where all of it was told otherwise."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from dora_repro.explain.advice.handed_over import MORE
 from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
 
-MORE = "more"  # what the lines fill in place of `state`, where it takes no keys
 _UNSAFE = "weights_only=False"
 
 
@@ -29,6 +29,7 @@ class Cause:
         file: for a checkpoint of several files, the one that the lines of load read; empty for that at `path`.
         beside: code for the path of the file that the lines write and read, where no key can be added to the
             checkpoint; empty where they fill its `state`.
+        filled: the dict that the lines fill and read, where it is no `state` of the user's.
         restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
     """
 
@@ -44,6 +45,7 @@ class Cause:
     advice: tuple[str, ...] = ()
     file: str = ""
     beside: str = ""
+    filled: str = "state"
     restored: tuple[str, ...] = ()
 
     @property
@@ -135,7 +137,8 @@ class Explanation:
             unsafe = any(_UNSAFE in sentence for cause in causes if cause.save for sentence in cause.advice)
             save = [f"{MORE} = {{}}", *save, f"torch.save({MORE}, {beside})"]
             load = [("", f"{MORE} = torch.load({beside}{f', {_UNSAFE}' if unsafe else ''})"), *load]
-        return Lines(tuple(save), tuple(load))
+        filled = next((cause.filled for cause in causes if cause.filled not in ("state", MORE)), "state")
+        return Lines(tuple(save), tuple(load), filled)
 
     @property
     def leaves(self) -> tuple[str, ...]:

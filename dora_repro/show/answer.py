@@ -210,7 +210,9 @@ def _fix(found: Explanation, limit: int) -> list[str]:
         lines, shown = _code(some, limit)
         if len(titled(shown)) + len(lines) <= limit and shown == len(some):
             return [*titled(shown), *lines]
-    lines, shown = _code(_first(code), max(1, limit - len(titled(1))))
+    of_causes = {("save", line) for cause in found.causes for line in cause.save}
+    of_causes |= {("load", line) for cause in found.causes for line in cause.load}
+    lines, shown = _code(_first([line for line in code if line in of_causes]), max(1, limit - len(titled(1))))
     return [*titled(shown), *lines]
 
 

@@ -49,6 +49,16 @@ class Evidence:
         """The training libraries that the run uses, each with the attribute that shows it."""
         return self.result["libraries"]
 
+    @property
+    def writers(self) -> list[str]:
+        """The functions by which the run's own code writes objects that it has built: `torch.save`."""
+        return self.result["writers"]
+
+    @property
+    def library_functions(self) -> dict[str, str]:
+        """Path of the variables of a function that the run was in when it was saved -> the library that it is of."""
+        return self.result["library_functions"]
+
     @cached_property
     def trace(self) -> Trace:
         """The steps that were recorded; none where the side did not come that far."""

@@ -46,6 +46,8 @@ class Result(TypedDict):
         told: what the resumed side was told to do otherwise: names of arguments or entries; None where not known.
         loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
         libraries: training library -> the attribute of the run that shows it.
+        writers: functions by which the run's own code writes objects that it has built.
+        library_functions: path of the variables of a function that the run is in -> the library that it is of.
         failure: what the run raised; None where it did not.
         environment: versions, devices and numeric flags of the process.
     """
@@ -65,6 +67,8 @@ class Result(TypedDict):
     told: list[str] | None
     loading: list[dict[str, Json]]
     libraries: dict[str, str]
+    writers: list[str]
+    library_functions: dict[str, str]
     failure: Failure | None
     environment: dict[str, object]
 
@@ -87,6 +91,8 @@ def nothing_done() -> Result:
         "told": None,
         "loading": [],
         "libraries": {},
+        "writers": [],
+        "library_functions": {},
         "failure": None,
         "environment": {},
     }

@@ -28,6 +28,7 @@ from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.logs import Logs
 from dora_repro.sides.protocol import Emit, Request, ignore
 from dora_repro.sides.result import nothing_done, to_fields, write_result
+from dora_repro.sides.written_by import library_functions, writers_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest, is_plain
 from dora_repro.state.leaves import KEPT
@@ -135,6 +136,7 @@ class _Side:
                 self.result["told"] = list(told)
             Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
         self.result["libraries"] = libraries_of(run)
+        self.result["writers"] = writers_of(run, self.result["libraries"])
         return run
 
     def _note_built(self, run: Run) -> None:
@@ -182,6 +184,7 @@ class _Side:
         before = Snapshot.capture(run_roots(run), keep_frozen=self._job.frozen)
         if self._job.objects:
             Objects.taken(run_roots(run), self._job.objects).write(folder / OBJECTS)
+        self.result["library_functions"] |= library_functions(run)
         run.save(str(live / CHECKPOINT.format(step)))
         shutil.copytree(live, folder / "first")
         after = Snapshot.capture(run_roots(run))

@@ -89,10 +89,16 @@ def not_followed(kind: type, held: Code = frozenset()) -> dict[str, str]:
     return _named_by(kind, held).left_out
 
 
+def functions_of(kind: type, held: Code = frozenset()) -> tuple[types.FunctionType, ...]:
+    """The user's functions that a run may call, as far as its code names them."""
+    return tuple(_named_by(kind, held).functions)
+
+
 @dataclass
 class _Found:
     variables: dict[str, Variable] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    functions: list[types.FunctionType] = field(default_factory=list)
 
 
 @functools.lru_cache(maxsize=256)
@@ -100,7 +106,7 @@ def _named_by(kind: type, held: Code) -> _Found:
     reading = _Reading(kind)
     reading.read([*_functions_of(kind), *(pair for thing in held for pair in _code_of(thing))])
     found = reading.found
-    return _Found(dict(sorted(found.variables.items())), dict(sorted(found.left_out.items())))
+    return _Found(dict(sorted(found.variables.items())), dict(sorted(found.left_out.items())), found.functions)
 
 
 class _Reading:
@@ -124,6 +130,7 @@ class _Reading:
             if (one.__code__, owner) in seen:
                 continue
             seen.add((one.__code__, owner))
+            self.found.functions.append(one)
             if owner is not None and owner.__dict__.get(one.__name__) is one and fills_a_default(one):
                 self._add(_Place(ClassNamespace(owner), one.__name__, module_of(owner)))
             for name, changed in names_of(one).items():

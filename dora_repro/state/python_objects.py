@@ -31,7 +31,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
-from dora_repro.state.attributes import MUTABLE, type_name
+from dora_repro.state.attributes import MUTABLE, attributes_of, type_name
 from dora_repro.state.digest import is_plain
 from dora_repro.state.function_state import name_of_function
 from dora_repro.state.keys import key_text, key_type
@@ -145,8 +145,9 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
         except ValueError:  # not set yet
             continue
         walker.variable(cell, content, f"{path}/{name}", walker.setter(setattr, cell, "cell_contents"), role)
+    copied = _copied_by_wraps(value)
     for name in sorted(value.__dict__):
-        if name != "__wrapped__" and type(name) is str:
+        if name != "__wrapped__" and name not in copied and type(name) is str:
             walker.visit(value.__dict__[name], f"{path}/{key_text(name)}", walker.setter(setattr, value, name), role)
     defaults = value.__defaults__ or ()
     arguments = value.__code__.co_varnames[: value.__code__.co_argcount]
@@ -156,6 +157,15 @@ def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Se
     for name, default in (value.__kwdefaults__ or {}).items():
         if issubclass(type(default), MUTABLE):
             walker.visit(default, f"{path}/{name}=", None, role)
+
+
+def _copied_by_wraps(function: types.FunctionType) -> frozenset[str]:
+    """The names that `functools.wraps` has copied from an object with `__call__` into a function around it: nobody
+    reads the object's attributes there, and one that the object binds anew is an old value there."""
+    wrapped = function.__dict__.get("__wrapped__")
+    if wrapped is None or isinstance(wrapped, (types.FunctionType, types.MethodType, type)):
+        return frozenset()
+    return frozenset(attributes_of(wrapped) or ())
 
 
 def read_thread_local(walker: Walker, value: threading.local, path: str, hold: Setter, role: str) -> None:

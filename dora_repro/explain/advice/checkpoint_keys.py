@@ -13,6 +13,7 @@ from dora_repro.checkpoint.opening import Kind, open_tree
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.checkpoint.walking import key_text
 from dora_repro.contracts import Value
+from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.explain.advice.expressions import quoted
 from dora_repro.explain.audit.saved import SaveAudit
@@ -73,8 +74,11 @@ class CheckpointKeys:
 
     @property
     def beside(self) -> str:
-        """Code for the path of a file of one's own beside the checkpoint."""
-        return 'f"{path}/more.pt"' if self._load.is_dir() else 'f"{path}.more"'
+        """Code for the path of a file of one's own beside the checkpoint, or in its folder."""
+        at = self._load
+        if self._in_folder:  # the checkpoint is in it
+            at = newest(at) or at
+        return 'f"{path}/more.pt"' if at.is_dir() else 'f"{path}.more"'
 
     def reaches(self, path: str) -> bool:
         """Whether code can follow the keys of the file down to a leaf: not through a pickled object."""

@@ -91,7 +91,7 @@ def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: t
     """
     what = _what(name, role, leaves)
     for library, attribute in libraries.items():
-        at = _code(attribute)
+        at = code_of(attribute)
         if library == "peft":
             of_adapter = any(leaf.startswith(f"{attribute}/") for leaf in leaves)
             sentence = _ADAPTER if role in ("parameter", "structure") and of_adapter else ""
@@ -101,7 +101,7 @@ def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: t
             yield sentence.format(at=at)
 
 
-def _code(path: str) -> str:
+def code_of(path: str) -> str:
     """An attribute of the run, or a variable of the function that it is; a library's own function has it as `self`."""
     *function, name = path.removeprefix("run.").split("/")
     return name.replace("self", "trainer") if function else f"self.{name}"

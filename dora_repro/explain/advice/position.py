@@ -1,6 +1,6 @@
 """What to save of the position in the data, by what holds it: a loader, one whose workers live on, a generator."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
@@ -26,20 +26,28 @@ def loaders_of(saved: Iterable[str]) -> list[str]:
     return [path.removesuffix(_ATTRIBUTE) for path in saved if path.endswith(_ATTRIBUTE)]
 
 
-def place_in_the_data(saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice:
+def place_in_the_data(
+    saved: Mapping[str, SavedLeaf], kinds: Kinds, reaches: Callable[[str], bool] = lambda path: True
+) -> Advice:
     """Advise on data that continues elsewhere. A run that keeps no loader gets no lines for one.
 
     Args:
         saved: the reference's state at the save; the first of several loaders is the one that it trains on.
         kinds: kinds of its containers.
+        reaches: whether a line of the user's can name what is at a path.
     """
     held = suspended(saved, saved.uncaptured) if isinstance(saved, Snapshot) else {}
     of_loaders = {path: what for path, what in held.items() if what.startswith(LOADER_ITERATOR)}
     loaders = loaders_of(saved)
     if held and not of_loaders and not _loops_over_a_loader(saved):
         return _own_iterators(held, kinds)
+    if reached := [path for path in loaders if reaches(path)]:
+        return _loader(reached[0], kinds)
     if loaders:
-        return _loader(loaders[0], kinds)
+        return Advice(
+            sentence="The library holds the loader, where no line of yours reaches it. Keep a name for it of your "
+            f"own, and save {_PARTS}; after loading, {_AGAIN}."
+        )
     if of_loaders:
         names = _listed(of_loaders, kinds)
         return Advice(

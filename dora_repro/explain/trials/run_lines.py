@@ -32,7 +32,7 @@ def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]
         beside: `path` of the lines that write a file of their own beside it.
     """
     state: dict[str, Value] = {}
-    exec("\n".join(lines.save), {**_names(run), "state": state, "path": beside})
+    exec("\n".join(lines.save), {**_names(run), "path": beside, lines.state: state})
     file = io.BytesIO()
     torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
     file.seek(0)
@@ -58,7 +58,7 @@ def read_into(
         if file not in states:
             state = _state(load.parent / (file or load.name))
             states[file] = {**state, **filled} if not file and isinstance(state, dict) else state
-        names["state"] = states[file]
+        names[lines.state] = states[file]
         exec(line, names)
     for variable in _variables(run).values():
         variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here

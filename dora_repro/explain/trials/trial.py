@@ -34,10 +34,12 @@ class Lines:
         save: lines that fill `state` after save().
         load: (file, line) of those that read `state` after load(). The file is the one that is `state` to the line:
             empty for the one at `path` (and what the lines of save filled), else its name relative to that one.
+        state: the name that `state` has in the lines.
     """
 
     save: tuple[str, ...] = ()
     load: tuple[tuple[str, str], ...] = ()
+    state: str = "state"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Trial:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
         """Read what `to_dict` wrote."""
-        lines = fields["lines"] and Lines(tuple(fields["lines"]["save"]), tuple(map(tuple, fields["lines"]["load"])))
+        given = fields["lines"]
+        lines = given and Lines(tuple(given["save"]), tuple(map(tuple, given["load"])), given["state"])
         return cls(frozenset(fields["names"]), fields["to_the_end"], lines)
 
 
