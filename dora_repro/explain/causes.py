@@ -85,11 +85,11 @@ class CauseDescriber:
             raise ValueError("the resumed side has no checkpoint")
         alone = load.is_file() and len(list(load.parent.iterdir())) == 1
         self._save_audit = audit_save(saved, load if alone else load.parent)
-        self._keys = CheckpointKeys(self._save_audit, saved, load, alone, bool(self._driven))
+        self._keys = CheckpointKeys(self._save_audit, saved, load, alone, bool(self.function))
         self._takes_keys = self._keys.takes_keys
         self._load_audit = audit_load(saved, loaded, differences)
         self._libraries = sides.reference.libraries
-        self._handed = handed_over(sides.reference.writers, self._libraries, self._driven)
+        self._handed = handed_over(sides.reference.writers, self._libraries, self.function)
         self._reach = Reach(saved, sides.reference.library_functions)
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
@@ -142,10 +142,18 @@ class CauseDescriber:
         if not advice.save:
             return "", "", ""
         if self._handed is not None:
-            return self._handed.filled, self._keys.beside if self._handed.file else "", self._handed.sentence
+            return self._handed.filled, self._keys.beside if self._handed.file else "", self._handed_words(part)
         if self._takes_keys or self._function_of(part.leaves[0]):  # a function fills a checkpoint of its own
             return "", "", ""
         return MORE, self._keys.beside, _BESIDE
+
+    def _handed_words(self, part: Part) -> str:
+        """Where the lines belong when a library writes the checkpoint, and what `self` is there."""
+        words = self._handed.sentence if self._handed is not None else ""
+        holder, name = self._reach.hooked(part.leaves[0]) if self.function else ("", "")
+        if not holder:
+            return words
+        return f"{words} In methods of {name}, `{expressions.code(holder, self._saved.kinds)}` is `self`."
 
     def _advice(self, part: Part, how: str, plain: bool) -> tuple[Advice, tuple[str, ...]]:
         """What to add, with the leaves besides the cause's own that its lines restore; no lines for what no line of
@@ -189,7 +197,7 @@ class CauseDescriber:
             sentence = configured([(setting.path, setting.expected) for setting in self._sources(given)]).sentence
             advice = replace(advice, further=(*advice.further, sentence))
         function = self._function_of(part.leaves[0])
-        in_lines = function and not (self._handed is not None and self._driven)  # it says where they belong
+        in_lines = function and not (self._handed is not None and self.function)  # it says where they belong
         return (in_function(advice, function) if in_lines else advice), ()
 
     def _given(self, part: Part) -> list[Setting]:
@@ -259,10 +267,10 @@ class CauseDescriber:
                 if place is None or f"{last}, line " in str(place.value):
                     return last.removesuffix("()")
                 return str(place.value).partition(",")[0]
-        return self._driven
+        return self.function
 
     @property
-    def _driven(self) -> str:
+    def function(self) -> str:
         """The function that is the whole run, which saves and loads by itself; empty where a run has these methods."""
         roots = {path.partition("/")[0] for path, kind in self._saved.kinds.items() if kind.name == VARIABLES}
         driven = (root for root in sorted(roots) if f"{root}/{POSITION}" in self._saved)

@@ -253,6 +253,7 @@ def _explained(
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         lines_tried=tried,
+        function=describer.function,
         draws=_draws(session, sides, discrepancy, candidates, found, describer.drawn_since_stored),
         other=found.other,
         harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),

@@ -94,6 +94,7 @@ class Explanation:
             show `confirmed` without them.
         lines_tried: result of running the lines of save and load in place of a transplant; None where they were not
             run: a cause has no lines, or lines that need another class of loader.
+        function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
             the causes are put back: neither this set nor `other` needs them.
@@ -114,6 +115,7 @@ class Explanation:
     confirmed: bool | None = None
     confirmation_missing: dict[str, str] = field(default_factory=dict)
     lines_tried: TrialResult | None = None
+    function: str = ""
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
     unexplained: str = ""

@@ -24,7 +24,8 @@ def fix_block(found: Explanation) -> list[str]:
         before = method
     lines += [f"  {line}" for line in sentences(found)]
     if tried := lines_verdict(found):
-        lines.append(f"  {tried[:1].upper()}{tried[1:]}.")
+        where = f"where {found.function}() waits for its next forward pass" if found.function else ""
+        lines.append(f"  {' '.join(filter(None, ('Tried', where)))}{tried.removeprefix('tried')}.")
     return ["Fix:", *lines] if lines else []
 
 

@@ -42,3 +42,9 @@ def test_the_youngest_is_a_file_or_the_folder_of_a_checkpoint(tmp_path):
     save(tmp_path / "checkpoint-3" / "model.pt", 30)
     save(tmp_path / "checkpoint-3" / "optimizer.pt", 31)
     assert newest(tmp_path) == tmp_path / "checkpoint-3"
+
+
+def test_a_file_that_advised_lines_write_beside_a_checkpoint_is_none(tmp_path):
+    save(tmp_path / "last.pt", 10)
+    save(tmp_path / "last.pt.more", 20)
+    assert newest(tmp_path) == tmp_path / "last.pt"

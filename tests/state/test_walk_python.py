@@ -591,3 +591,43 @@ def test_paths_and_digests_depend_on_no_process_hash_seed_or_order_of_attributes
         outputs.append(run.stdout)
     assert outputs[0] == outputs[1]
     assert "optimizer/0.weight/exp_avg" in outputs[0]
+
+
+class Handler:
+    """Is called, and binds an attribute anew when it is loaded."""
+
+    def __init__(self):
+        self.saved = [1]
+
+    def __call__(self):
+        return self.saved
+
+
+def wrapping(handler):
+    @functools.wraps(handler)
+    def wrapper():
+        wrapper.calls += 1
+        return handler()
+
+    wrapper.calls = 0
+    return wrapper
+
+
+def test_what_wraps_copied_from_an_object_is_no_state_of_the_function():
+    handler = Handler()
+    wrapper = wrapping(handler)
+    before = digests({"handler": handler, "wrapper": wrapper})
+    assert "wrapper/saved" not in before and "wrapper/calls" in before and "handler/saved" in before
+    handler.saved = [1]  # another list, with the same in it
+    assert digests({"handler": handler, "wrapper": wrapper}) == before
+    handler.saved, wrapper.calls = [2], 3
+    after = digests({"handler": handler, "wrapper": wrapper})
+    assert {path for path in after if after[path] != before[path]} == {"handler/saved", "wrapper/calls"}
+
+
+def test_what_wraps_copied_from_a_function_is():
+    def counted():
+        return 1
+
+    counted.calls = 3
+    assert "wrapper/calls" in digests({"wrapper": wrapping(counted)})

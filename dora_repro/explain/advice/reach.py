@@ -5,6 +5,7 @@ A line that sets one could be written, and would break with the library's next v
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterable, Mapping
 
 from dora_repro.explain.advice.lost_state import Advice, LostState
@@ -46,6 +47,21 @@ class Reach:
         """Whether a line of the user's can name what is at a path."""
         return not self._variable(path) and not self._attribute(path, set(path.split("/")))
 
+    def hooked(self, path: str) -> tuple[str, str]:
+        """The innermost object on the way to a path whose class, the user's, is one of a library's: a callback, a
+        module of Lightning's, whose methods the library calls.
+
+        Returns:
+            its path and its class's name; both empty where there is none.
+        """
+        for holder in reversed(_above(path)):
+            kind = class_at(LostState((holder,), self._saved, self._saved.kinds), holder)
+            if kind is not None and _is_users(kind):
+                others = {module_of(base).partition(".")[0] for base in kind.__mro__ if not _is_users(base)}
+                if others - {"torch", *sys.stdlib_module_names}:
+                    return holder, kind.__name__
+        return "", ""
+
     def _variable(self, path: str) -> str:
         """What a variable of a library's function is, in words; empty for all else."""
         for holder in reversed(_above(path)):
@@ -75,12 +91,16 @@ class Reach:
         if kind is None:  # of a module that this process has not imported
             written = form.name.partition("(")[0]
             return _in_words(written) if _is_installed(written.partition(".")[0]) else ""
-        own = [base for base in kind.__mro__ if is_users_module(module_of(base))]
+        own = [base for base in kind.__mro__ if _is_users(base)]
         if any(_names(base, name) for base in own):
             return ""
         bases = (base for base in kind.__mro__ if base not in own and base is not object)
         found = next(bases, None)
         return _in_words(f"{module_of(found)}.{found.__name__}") if found is not None else ""
+
+
+def _is_users(kind: type) -> bool:
+    return is_users_module(module_of(kind))
 
 
 def _names(kind: type, name: str) -> bool:

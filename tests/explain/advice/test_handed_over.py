@@ -8,7 +8,6 @@ import torch
 
 from dora_repro import check
 from dora_repro.explain.advice.handed_over import handed_over
-from dora_repro.sides.written_by import writers_of
 
 
 @pytest.mark.parametrize(
@@ -45,38 +44,6 @@ def test_lightning_hands_its_dict_to_hooks():
     found = handed_over(["json.dump"], {"lightning": "train/trainer", "accelerate": "x"}, "train")
     assert found.filled == "checkpoint" and not found.file and "on_load_checkpoint" in found.sentence
     assert handed_over([], {"lightning": "trainer"}, "").filled == "more"  # there save() is the user's
-
-
-def written(self, path):
-    torch.save(self.state(), path)
-
-
-@pytest.mark.parametrize(
-    "save",
-    [
-        lambda self, path: torch.save(self.state(), path),
-        lambda self, path: written(self, path),
-        lambda self, path: self.keeper(self.state(), path),
-    ],
-    ids=["itself", "by a function", "by what it holds"],
-)
-def test_it_is_seen_through_functions_and_attributes(save):
-    run = type("Mine", (), {"save": save, "state": dict})()
-    run.keeper = torch.save if "keeper" in save.__code__.co_names else None
-    assert writers_of(run, {}) == ["torch.save"]
-
-
-def test_a_run_that_writes_nothing_itself_has_no_writers():
-    run = type("Mine", (), {"save": lambda self, path: self.library.save_checkpoint(path)})()
-    run.library = object()
-    assert writers_of(run, {}) == []
-    assert writers_of(run, {"fabric": "library"}) == []
-
-
-def test_a_librarys_method_that_is_given_a_dict_counts_as_the_users_own():
-    run = type("Mine", (), {"save": lambda self, path: self.fabric.save(path, {"a": 1})})()
-    assert writers_of(run, {"fabric": "fabric"}) == ["fabric.save"]
-    assert writers_of(run, {"accelerate": "fabric"}) == ["accelerate.save"]
 
 
 LIBRARY = """

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
-from dora_repro.explain.advice.position import epoch_of_sampler
+from dora_repro.explain.advice.position import epoch_of_sampler, place_in_the_data
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -147,3 +147,11 @@ def test_a_sampler_that_was_not_told_its_epoch_is_to_be_told(differs, told):
     assert (advice is not None) is told
     if told:
         assert "call self.loader.batch_sampler.sampler.set_epoch(epoch)" in advice.sentence and not advice.load
+
+
+def test_a_loader_that_no_line_reaches_gets_no_lines():
+    saved = Snapshot.capture(run_roots(Holder(theirs=DataLoader([1, 2]), mine=DataLoader([1, 2]))))
+    reached = place_in_the_data(saved, saved.kinds, lambda path: path != "theirs")
+    assert reached.load[0].startswith("self.mine.load_state_dict(")
+    none = place_in_the_data(saved, saved.kinds, lambda path: False)
+    assert not none.save and not none.load and none.sentence.startswith("The library holds the loader")

@@ -79,6 +79,16 @@ def test_lines_set_variables_of_functions_and_none_that_only_has_the_name(tmp_pa
     assert next(run.loop) == (1.5, 7) and run.steps == 4.5
 
 
+def test_the_dict_may_have_another_name_in_the_lines(tmp_path):
+    filled = fill(Lines(('checkpoint["w"] = self.model.weight + 0',), (), "checkpoint"), trained(Plain()))
+    run = Plain()
+    lines = Lines((), (("", 'self.model.weight.data.copy_(checkpoint["w"])'),), "checkpoint")
+    read_into(run, lines, filled, tmp_path / "none.pt")
+    assert torch.equal(run.model.weight, torch.ones(2, 2))
+    with pytest.raises(NameError, match="checkpoint"):
+        fill(Lines(('checkpoint["w"] = 1',)), run)
+
+
 class Components(Plain):
     def components(self):
         return {"net": self.model}
