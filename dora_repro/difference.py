@@ -11,7 +11,7 @@ from dora_repro.state.draws import in_words
 
 BY_DIGEST = "digest alone"  # stands for a value of which only the digest was stored
 
-Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type", "structure"]
+Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type", "structure", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class LeafDifference:
     Attributes:
         path: the path of the leaf.
         kind: `value` (different bytes), `missing` (only expected), `unexpected` (only in the second), `dtype`, `shape`,
-            `type`, or `structure` (of files: types of containers and keys, attributes of tensors, shared memory).
+            `type`, `structure` (of files: types of containers and keys, attributes of tensors, shared memory), or
+            `unreadable` (a file of a folder; the reasons stand for the values).
         expected: the expected value: a tensor as `f32[64]`, anything else as its short text, `BY_DIGEST` where no
             value is stored; empty where there is none.
         actual: the value that is there, likewise.
@@ -82,6 +83,9 @@ class LeafDifference:
             return f"missing (expected {self.expected})"
         if self.kind == "unexpected":
             return f"unexpected ({self.actual})"
+        if self.kind == "unreadable":
+            sides = (("first", self.expected), ("second", self.actual))
+            return "not compared: " + "; ".join(f"of the {side}, {reason}" for side, reason in sides if reason)
         if self.kind != "value":
             return f"{self.kind} changed: expected {self.expected}, got {self.actual}"
         if self.role == "generator":
@@ -95,7 +99,7 @@ class LeafDifference:
     @property
     def brief(self) -> str:
         """How the leaf differs, in a few words for the middle of a sentence: `3/64 elements, max 2 ULP`."""
-        if self.kind in ("missing", "unexpected"):
+        if self.kind in ("missing", "unexpected", "unreadable"):
             return self.kind
         if self.kind != "value":
             return f"{self.kind} changed"

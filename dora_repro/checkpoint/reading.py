@@ -15,10 +15,12 @@ from dora_repro.checkpoint.components import Role, judge
 from dora_repro.checkpoint.forms import GENERATORS, Form
 from dora_repro.checkpoint.guard import FileValue, guarded
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
-from dora_repro.checkpoint.runs import members, run_of
+from dora_repro.checkpoint.runs import RunFolder, members, run_of
+from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.checkpoint.structure import Structure
 from dora_repro.checkpoint.tensors import TensorEntry, loaded
 from dora_repro.checkpoint.walking import leaf_value, walk
+from dora_repro.errors import BadInput
 
 
 def read(path: str | os.PathLike[str]) -> FileValue:
@@ -40,6 +42,7 @@ class Leaves(Mapping[str, FileValue]):
         file_of: the file that a path is in, for errors.
         about: what else the walk saw.
         place: the file or folder.
+        partial: whether a file of the folder may be left out where it cannot be read.
     """
 
     def __init__(
@@ -48,9 +51,10 @@ class Leaves(Mapping[str, FileValue]):
         file_of: Callable[[str], Path],
         about: "About | None" = None,
         place: Path | None = None,
+        partial: bool = False,
     ) -> None:
         self._flat, self._file_of = flat, file_of
-        self.about, self.place = about or About(), place
+        self.about, self.place, self.partial = about or About(), place, partial
 
     def __len__(self) -> int:
         return len(self._flat)
@@ -75,6 +79,18 @@ class Leaves(Mapping[str, FileValue]):
         """The value, or for a tensor its `TensorEntry` (dtype, shape, nbytes): nothing is loaded."""
         return self._flat[path]
 
+    def leave_out(self, path: str, why: BadInput) -> None:
+        """Note that the file which a leaf is in cannot be read after all: it was cut, or is being written.
+
+        Raises:
+            BadInput: it is the only file, or files are not to be left out.
+        """
+        file = self._file_of(path)
+        names = [name for name, other in self.about.files.items() if other == file]
+        if not self.partial or not names or self.about.files.keys() == {*names, *self.about.unread}:
+            raise why
+        self.about.unread |= dict.fromkeys(names, str(why))
+
     def renamed(self, names: Mapping[str, str]) -> "Leaves":
         """The same leaves, some by other paths.
 
@@ -83,7 +99,8 @@ class Leaves(Mapping[str, FileValue]):
         """
         flat = {names.get(path, path): value for path, value in self._flat.items()}
         old = {name: path for path, name in names.items()}
-        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), self.about.renamed(names), self.place)
+        about = self.about.renamed(names)
+        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), about, self.place, self.partial)
 
 
 @dataclass
@@ -99,6 +116,8 @@ class About:
         formats: of its files, as `opening.Tree.kind`.
         how_named: path of an optimizer whose parameters were named by those of a model -> how they were matched.
         run: unit and numbers of the checkpoints of a run; None for one checkpoint.
+        files: of a folder, by the first parts of their leaves' paths.
+        unread: those of them that could not be read, and why.
     """
 
     structure: Structure = field(default_factory=Structure)
@@ -109,6 +128,8 @@ class About:
     formats: set[str] = field(default_factory=set)
     how_named: dict[str, str] = field(default_factory=dict)
     run: tuple[str, tuple[int, ...]] | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
     def renamed(self, names: Mapping[str, str]) -> "About":
         """The same, with the paths of leaves renamed."""
@@ -124,12 +145,13 @@ class _Collected:
     about: About = field(default_factory=About)
 
     def add(self, file: Path, above: str) -> None:
-        """All leaves of one file, below a name."""
+        """All leaves of one file, below a name; none of them where that raises."""
         with guarded(file):
             tree = open_tree(file)
+            nodes = list(walk(tree.root, Role(), judge))
             self.about.structure.begin_file()
             self.about.formats.add(tree.kind)
-            for node in walk(tree.root, Role(), judge):
+            for node in nodes:
                 path = "/".join(filter(None, (above, node.path)))
                 self.about.structure.add(path, node.value)
                 self._note(path, node.value, node.tag, tree.kind)
@@ -148,9 +170,13 @@ class _Collected:
                 self.about.sorted_by_format.add(path)
 
 
-def leaves_of_file(path: str | os.PathLike[str]) -> Leaves:
+def leaves_of_file(path: str | os.PathLike[str], *, partial: bool = False) -> Leaves:
     """All leaves of a checkpoint file, of the files of a folder (each below its file's name), or of all checkpoints of
     a run's folder (each below its number and its file's name).
+
+    Args:
+        path: the file or folder.
+        partial: go on without a file of the folder that cannot be read (`About.unread` names it), if there is another.
 
     Raises:
         BadInput: as `reading.read`; or the file holds more values, or deeper ones, than a checkpoint does.
@@ -159,22 +185,31 @@ def leaves_of_file(path: str | os.PathLike[str]) -> Leaves:
     if kind_of(place) is not Kind.FOLDER:
         found.add(place, "")
         return Leaves(found.flat, lambda _: place, found.about, place)
-    for name, file in files_of_folder(place).items():
-        found.add(file, name)
-    run = run_of(place)
+    with guarded(place):
+        run = run_of(place)
     if run is not None:
         found.about.run = run.unit, tuple(run.checkpoints)
-    return Leaves(found.flat, found.files.__getitem__, found.about, place)
+    found.about.files = files_of_folder(place, run)
+    for name, file in found.about.files.items():
+        try:
+            found.add(file, name)
+        except BadInput as error:
+            if not partial or len(found.about.unread) == len(found.about.files) - 1:
+                raise
+            found.about.unread[name] = str(error)
+    return Leaves(found.flat, found.files.__getitem__, found.about, place, partial)
 
 
-def files_of_folder(folder: Path) -> dict[str, Path]:
+def files_of_folder(folder: Path, run: RunFolder | None) -> dict[str, Path]:
     """The files of a checkpoint's folder, or of a run's, by the first parts of their leaves' paths.
+
+    Args:
+        folder: that they are in.
+        run: its checkpoints, where it is a run's.
 
     Raises:
         BadInput: there are none, or the folder cannot be listed.
     """
-    with guarded(folder):
-        run = run_of(folder)
     if run is None:
         return {file.relative_to(folder).as_posix(): file for file in members(folder)}
     return {
@@ -197,6 +232,6 @@ def files_of_checkpoint(paths: list[Path]) -> dict[str, Path]:
 
 def _files_of_part(path: Path) -> dict[str, Path]:
     """One file or folder of a run's checkpoint: the files in it, by name; a sharded folder is one."""
-    if kind_of(path) is not Kind.FOLDER:
+    if not path.is_dir() or is_sharded(path):  # a file that is gone by now is found to be so when it is read
         return {path.name: path}
     return {file.relative_to(path).as_posix(): file for file in members(path)}

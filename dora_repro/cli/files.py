@@ -53,7 +53,7 @@ def diff(
 ) -> None:
     """How B differs from A, leaf by leaf, by bytes: two checkpoints, two snapshots or two traces of this kit.
 
-    Exit codes: 0 equal, 1 different, 2 bad input.
+    Exit codes: 0 equal, 1 different, 2 bad input, or a file of the folders that cannot be read.
     """
     from dora_repro.checkpoint.reading import Leaves
     from dora_repro.checks.report import comparison_dict
@@ -86,7 +86,8 @@ def diff(
         equal = _descriptions(one, found.compared) if every else None
         _say(files.comparison_text(found, every, equal))
     within = tolerance is not None and found.within_tolerance
-    click.get_current_context().exit(0 if found.equal or within else 1)
+    torn = any(difference.kind == "unreadable" for difference in found.differences)
+    click.get_current_context().exit(2 if torn else 0 if found.equal or within else 1)
 
 
 _KINDS = {"Trace": "trace", "Snapshot": "snapshot", "Leaves": "checkpoint"}

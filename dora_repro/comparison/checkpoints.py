@@ -1,13 +1,14 @@
 """Two checkpoint files or folders beside each other: moments by name, generators in draws, structure, checkpoint by
 checkpoint where they are runs."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dora_repro.checkpoint.reading import Leaves
 from dora_repro.comparison.generators import together
 from dora_repro.comparison.moments import names_of_moments, renaming
 from dora_repro.comparison.structure import listed, order_notes, structural_differences
+from dora_repro.comparison.unreadable import is_below
 from dora_repro.difference import LeafDifference
 from dora_repro.state.paths import select
 from dora_repro.wording import counted
@@ -85,6 +86,8 @@ def as_checkpoints(
     structural = structural_differences(first.about, second.about, [*by_path, *alone])
     chosen = set(select(only, [each.path for each in structural]))
     chosen -= set(select(ignore, [each.path for each in structural]))
+    torn = {*first.about.unread, *second.about.unread}
+    structural = [each for each in structural if not is_below(each.path, torn)]
     found = [each for each in structural if each.path in chosen and each.path.partition("/")[0] not in alone]
     places = {path: place for place, path in enumerate(compared)}
     ordered = sorted(by_path.values(), key=lambda each: places.get(each.path, len(places)))
@@ -95,7 +98,8 @@ def as_checkpoints(
 def _notes(first: Leaves, second: Leaves, differences: tuple[LeafDifference, ...]) -> list[str]:
     notes = order_notes(first.about, second.about)
     if differences and first.about.run is not None and second.about.run is not None:
-        notes += _first_that_differs(first.about.run, second.about.run[1], differences)
+        torn = {*first.about.unread, *second.about.unread}
+        notes += _first_that_differs(first.about.run, second.about.run[1], differences, torn)
     hows: dict[str, list[str]] = {}
     for path in first.about.optimizers:
         above = f"{path}/state/" if path else "state/"
@@ -108,13 +112,17 @@ def _notes(first: Leaves, second: Leaves, differences: tuple[LeafDifference, ...
 
 
 def _first_that_differs(
-    run: tuple[str, tuple[int, ...]], others: tuple[int, ...], differences: tuple[LeafDifference, ...]
+    run: tuple[str, tuple[int, ...]],
+    others: tuple[int, ...],
+    differences: tuple[LeafDifference, ...],
+    torn: Collection[str],
 ) -> list[str]:
     unit, numbers = run
     wrong = {each.path.partition("/")[0] for each in differences}
+    unsure = {file.partition("/")[0] for file in torn}
     both = [number for number in numbers if number in others]
     different = [number for number in both if f"{unit}{number}" in wrong]
-    equal = ", ".join(str(number) for number in both if number not in different)
+    equal = ", ".join(str(number) for number in both if number not in different and f"{unit}{number}" not in unsure)
     if not different:
         return [f"equal: {unit} {equal}"] if equal else []
     return [f"{unit} {different[0]} is the first that differs" + (f"; equal: {unit} {equal}" if equal else "")]

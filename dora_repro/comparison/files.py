@@ -11,10 +11,12 @@ from dora_repro.trace import Trace
 def read_side(path: str | Path) -> Trace | Snapshot | Leaves:
     """Read a file as what it says it is; a checkpoint's values are loaded when they are asked for.
 
+    Of a folder, files that cannot be read are left out, and named in `Leaves.about`.
+
     Raises:
         BadInput: it cannot be read.
     """
     if kind_of(path) is Kind.TRACE:
         return Trace.read(path)
-    leaves = leaves_of_file(path)
+    leaves = leaves_of_file(path, partial=True)
     return Snapshot.read(path) if leaves.get("format") == FORMAT else leaves

@@ -17,6 +17,7 @@ import torch
 from dora_repro.checkpoint.reading import Leaves
 from dora_repro.comparison.checkpoints import as_checkpoints, named_alike, unpaired
 from dora_repro.comparison.files import read_side
+from dora_repro.comparison.unreadable import is_below, unread, value_in
 from dora_repro.contracts import Value
 from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
@@ -89,7 +90,8 @@ def compare(
 ) -> Comparison:
     """Compare two snapshots, two traces, two mappings of path -> value, or two checkpoint files.
 
-    Files are compared one leaf at a time, without holding either of them in memory.
+    Files are compared one leaf at a time, without holding either of them in memory. A file of a folder that cannot be
+    read is a difference (`unreadable`, with the reason), and the others are compared.
 
     Args:
         expected: the first side.
@@ -130,12 +132,18 @@ def compare(
     ignored = set(select(ignore, every))
     paths = [path for path in select(only, every) if path not in ignored]
     found = (
-        forms.get(path) or compare_leaf(path, first.get(path, _NOTHING), second.get(path, _NOTHING)) for path in paths
+        forms.get(path) or compare_leaf(path, value_in(first, path, _NOTHING), value_in(second, path, _NOTHING))
+        for path in paths
     )
     differences = [difference for difference in found if difference]
     if isinstance(first, Leaves) and isinstance(second, Leaves):
+        torn = {*first.about.unread, *second.about.unread}
+        paths = [path for path in paths if not is_below(path, torn)]
+        differences = [difference for difference in differences if not is_below(difference.path, torn)]
         beside = as_checkpoints(first, second, paths, differences, only, ignore)
-        return Comparison(name, beside.compared, beside.differences, tolerance, beside.notes)
+        return Comparison(
+            name, beside.compared, (*beside.differences, *unread(first, second, ignore)), tolerance, beside.notes
+        )
     return Comparison(name, tuple(paths), tuple(differences), tolerance)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import groupby
 
 from dora_repro.checkpoint.components import Entry
@@ -117,6 +118,11 @@ def comparison_text(comparison: Comparison, every: bool = False, equal: Mapping[
 
 def summary(comparison: Comparison) -> str:
     """A line on a comparison: how many leaves differ, in which way, by how much at most."""
+    torn = sum(one.kind == "unreadable" for one in comparison.differences)
+    if torn:
+        rest = replace(comparison, differences=tuple(d for d in comparison.differences if d.kind != "unreadable"))
+        others = f"; of the others: {summary(rest)[2:]}" if rest.compared or rest.differences else ""
+        return f"✗ {counted(torn, 'file')} could not be read{others}"
     total, wrong = len(comparison.compared), sum(one.kind != "structure" for one in comparison.differences)
     structural = len(comparison.differences) - wrong
     if not wrong and structural:

@@ -271,3 +271,20 @@ def test_a_hostile_pickle_is_shown_and_not_run(call, tmp_path, monkeypatch):
 def test_an_empty_folder_is_bad_input(call, tmp_path):
     done = call("inspect", tmp_path)
     assert done.exit_code == 2 and str(tmp_path) in done.stderr
+
+
+def test_diff_goes_on_without_a_torn_file_and_exits_with_2(call, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        for epoch in (1, 2, 3):
+            writing.write(tmp_path / name / f"epoch{epoch}.pt", {"w": torch.full((3,), float(epoch))})
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert call("diff", one, other).exit_code == 0
+    torn = one / "epoch2.pt"
+    torn.write_bytes(torn.read_bytes()[:300])
+    done = call("diff", one, other)
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 2 and lines[-1] == "✗ 1 file could not be read; of the others: Equal by bytes: 2 leaves"
+    assert " ".join(lines[:-1]).startswith("✗ epoch2/epoch2.pt  not compared: of the first, cannot read ")
+    assert call("diff", one, other, "--ignore", "epoch2/*").exit_code == 0
+    assert json.loads(call("diff", one, other, "--json").stdout)["differences"][0]["kind"] == "unreadable"
