@@ -122,11 +122,12 @@ def look(path: str | os.PathLike[str]) -> Contents:
     files = {file.relative_to(path).as_posix(): file for file in members(path)}
     found = _of_files(path, files, _folder_layout(set(files)))
     read = {file.parent if file.is_file() else file for file in files.values()}
-    folders = [
-        inner
-        for inner in sorted(path.iterdir())
-        if inner.is_dir() and not any(inner == place or inner in place.parents for place in read)
-    ]
+    with guarded(path):
+        folders = [
+            inner
+            for inner in sorted(path.iterdir())
+            if inner.is_dir() and not any(inner == place or inner in place.parents for place in read)
+        ]
     if not folders:
         return found
     names = ", ".join(key_text(inner.name) for inner in folders[:10])

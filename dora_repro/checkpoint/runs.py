@@ -6,6 +6,7 @@ has a number, files that hold their own `epoch`. What is in a file, its name doe
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,14 @@ def checkpoints_of(folder: Path) -> RunFolder:
         raise BadInput(f"{folder} is {what}: name a folder that holds the checkpoints of a run")
     found: dict[str, dict[int, list[Path]]] = {}
     others = []
-    for path in _candidates(folder):
-        number = numbered(path)
-        if number is None:
+    candidates = _candidates(folder)
+    places = _places(candidates)
+    for path in candidates:
+        if path not in places:
             others.append(path)
         else:
-            found.setdefault(number[0], {}).setdefault(number[1], []).append(path)
+            unit, number = places[path]
+            found.setdefault(unit, {}).setdefault(number, []).append(path)
     if not found:
         found, others = _by_progress([path for path in others if not path.is_dir()])
     if not found:
@@ -80,7 +83,7 @@ def run_of(folder: Path) -> RunFolder | None:
     """The checkpoints of a folder, if it is that of a run; None if it is one checkpoint, or none."""
     if is_sharded(folder) or not folder.is_dir():
         return None
-    numbers = {number for path in _candidates(folder) if (number := numbered(path)) is not None}
+    numbers = set(_places(_candidates(folder)).values())
     known = is_one_checkpoint({path.name for path in folder.iterdir() if path.is_file()})
     inner = [path for path in _candidates(folder) if path.parent != folder or path.is_dir()]
     if any(numbered(path) is not None for path in inner):
@@ -103,11 +106,32 @@ def is_one_checkpoint(names: set[str]) -> bool:
 
 def numbered(path: Path) -> tuple[str, int] | None:
     """What the number in a name counts, and the number; None where there is none."""
-    match = None if _INSIDE.fullmatch(path.name) else _NUMBER.search(path.name)
-    if match is None:
-        return None
-    unit = match[1].lower()
-    return _UNITS.get(unit, unit), int(match[2])
+    return next(iter(_numbers(path).items()), None)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """All numbers in a name by what they count, the first of each: Lightning's `epoch=0-step=8.ckpt` has two."""
+    found: dict[str, int] = {}
+    for unit, number in () if _INSIDE.fullmatch(path.name) else _NUMBER.findall(path.name):
+        found.setdefault(_UNITS.get(unit.lower(), unit.lower()), int(number))
+    return found
+
+
+def _places(paths: Sequence[Path]) -> dict[Path, tuple[str, int]]:
+    """Each path's place in a series: the first number in its name, or the second, where that tells files of the first
+    apart as several steps of one epoch, and is not counted anew in each."""
+    every = {path: list(numbers.items()) for path in paths if (numbers := _numbers(path))}
+    pairs = {(*numbers[0], *numbers[1]) for numbers in every.values() if len(numbers) > 1}
+    of_epoch = Counter((unit, finer, number) for unit, number, finer, _ in pairs)
+    of_step = Counter((unit, finer, number) for unit, _, finer, number in pairs)
+    told_apart = {(unit, finer) for (unit, finer, _), count in of_epoch.items() if count > 1}
+    told_apart -= {(unit, finer) for (unit, finer, _), count in of_step.items() if count > 1}
+
+    def place(numbers: list[tuple[str, int]]) -> tuple[str, int]:
+        units = tuple(unit for unit, _ in numbers[:2])
+        return numbers[1] if units in told_apart else numbers[0]
+
+    return {path: place(numbers) for path, numbers in every.items()}
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -206,7 +230,9 @@ def beside(file: Path) -> list[Path]:
         places = [file.parent]
         if by_word(file.parent.name) and file.parent in _folders_of_parts(file.parent.parent):
             places += [folder for folder in _folders_of_parts(file.parent.parent) if folder != file.parent]
-        others = [path for place in places for path in _files_in(place) if numbered(path) == number and path.is_file()]
+        mates = (path for place in places for path in _files_in(place) if numbered(path) == number and path.is_file())
+        own = _numbers(file)
+        others = [path for path in mates if all(own.get(unit, at) == at for unit, at in _numbers(path).items())]
         parts = [_part(path) for path in others]
         return [
             path

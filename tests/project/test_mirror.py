@@ -24,7 +24,6 @@ ELSEWHERE = {
     "checkpoint/guard.py": "tests/checkpoint/test_damaged_files.py",
     "checkpoint/numpy_values.py": "tests/checkpoint/test_reading.py",
     "checkpoint/python_values.py": "tests/checkpoint/test_reading.py",
-    "checkpoint/runs.py": "tests/checkpoint/test_contents.py",
     "checkpoint/safetensors_files.py": "tests/checkpoint/test_reading.py",
     "checkpoint/structure.py": "tests/comparison/test_structure.py",
     "checkpoint/tensors.py": "tests/checkpoint/test_reading.py",
