@@ -6,7 +6,7 @@ before.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -195,6 +195,56 @@ class Trace:
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise BadInput(f"{path} is not a whole trace of this kit ({problem}): record it again") from error
+
+
+class TraceWriter:
+    """A trace that is written as it grows: a line for its beginning, one for each step, one for its end.
+
+    A process that is killed leaves every step that it had finished (`read_appended`).
+
+    Args:
+        path: a file that does not exist yet.
+        start: as of `Trace`.
+
+    Raises:
+        FileExistsError: somebody else writes there.
+    """
+
+    def __init__(self, path: Path, start: dict[str, bytes]):
+        self._file = path.open("xb", buffering=0)  # each line is with the system when write() returns
+        self._line({"format": FORMAT, "start": {leaf: value.hex() for leaf, value in start.items()}})
+
+    def step(self, step: Step) -> None:
+        """Add a step."""
+        self._line(_step_to_json(step))
+
+    def close(self, finished: bool, unseen: Iterable[str]) -> None:
+        """Add the end: as of `Trace`."""
+        self._line({"finished": finished, "unseen": list(unseen)})
+        self._file.close()
+
+    def _line(self, line: Mapping[str, Json]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+
+def read_appended(path: Path) -> Trace:
+    """What a `TraceWriter` wrote, up to the last whole line; `finished` is False where it came to no end.
+
+    Raises:
+        BadInput: no such file, or its beginning is missing.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line break was cut off
+        head, *rest = map(json.loads, lines)
+        trace = Trace(start={leaf: bytes.fromhex(value) for leaf, value in head["start"].items()})
+        for line in rest:
+            if "step" in line:
+                trace.steps.append(_step_from_json(line))
+            else:
+                trace.finished, trace.unseen = _exactly(bool, line["finished"]), tuple(line["unseen"])
+        return trace
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} is not the record of a launched script ({type(error).__name__}: {error})") from error
 
 
 def _step_to_json(step: Step) -> dict[str, Json]:

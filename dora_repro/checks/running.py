@@ -7,6 +7,7 @@ listens, which interpreters wait.
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from dora_repro.alignment import first_divergence
 from dora_repro.checks import judge
@@ -148,7 +149,7 @@ def _resume(
         notes.append(f"the values of all steps take {size}, so none were kept: ask for fewer parameters")
     if resumed.failure is not None:
         notes.append(f"the resumed side raised {resumed.failure['error']}")
-    report = _report(request, reference, resumed, known.findings, known.control, tuple(notes), save_at)
+    report = report_of(request, reference, resumed, known.findings, known.control, tuple(notes), save_at)
     if request.explain and known.repeat is not None:
         if known.control.divergence is not None:
             job = sides.reference_job if known.nondeterministic == "reference" else sides.resumed_job
@@ -183,8 +184,32 @@ def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Disc
     )
 
 
-def _report(
-    request: Request,
+class Asked(Protocol):
+    """What a report repeats of the question; a `Request` has it, and so has a check of a script."""
+
+    @property
+    def steps(self) -> int:
+        """The last step."""
+
+    @property
+    def ignore(self) -> tuple[str, ...]:
+        """Globs of leaves that may be lost."""
+
+    @property
+    def expected_loss(self) -> tuple[str, ...]:
+        """Globs of leaves that are left out on purpose."""
+
+    @property
+    def tolerance(self) -> float | None:
+        """The absolute tolerance."""
+
+    @property
+    def title(self) -> str:
+        """The name of the check."""
+
+
+def report_of(
+    request: Asked,
     reference: Evidence,
     resumed: Evidence,
     findings: judge.Findings,
@@ -192,6 +217,17 @@ def _report(
     notes: tuple[str, ...],
     save_at: int,
 ) -> Report:
+    """The report on two sides whose differences are known.
+
+    Args:
+        request: what was asked.
+        reference: the uninterrupted side.
+        resumed: the resumed side.
+        findings: their differences.
+        control: the result of the control.
+        notes: further findings, a sentence each.
+        save_at: the step after which the run was saved.
+    """
     at_end = [difference.path for difference in findings.end]
     ignored = tuple(select(request.ignore, at_end))
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))

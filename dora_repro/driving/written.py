@@ -1,5 +1,6 @@
 """Which files of a folder were written after which update."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from dora_repro.errors import BadInput
 
 Stamp = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 
-_NO_CHECKPOINTS = (".json", ".jsonl", ".csv", ".txt", ".log", ".yaml", ".yml", ".md", ".png", ".svg", ".html")
+NO_CHECKPOINTS = (".json", ".jsonl", ".csv", ".txt", ".log", ".yaml", ".yml", ".md", ".png", ".svg", ".html")
 _BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
@@ -24,12 +25,12 @@ class Written:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._stamps = _stamps(folder)
+        self._stamps = stamps(folder)
         self.after: dict[Path, int] = {}
 
     def look(self, update: int) -> None:
         """Note what was written since the last look as written after an update."""
-        now = _stamps(self._folder)
+        now = stamps(self._folder)
         self.after.update({path: update for path, stamp in now.items() if self._stamps.get(path) != stamp})
         self.after = {path: number for path, number in self.after.items() if path in now}
         self._stamps = now
@@ -45,7 +46,7 @@ def newest(folder: Path) -> Path | None:
     Args:
         folder: where a run wrote; looked at with its sub-folders.
     """
-    files = {path: stamp for path, stamp in _stamps(folder).items() if _may_be_checkpoint(path)}
+    files = {path: stamp for path, stamp in stamps(folder).items() if _may_be_checkpoint(path)}
     if not files:
         return None
     youngest = max(files, key=lambda path: (files[path][0], str(path)))
@@ -56,7 +57,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def _may_be_checkpoint(path: Path) -> bool:
-    if path.suffix.lower() in (*_NO_CHECKPOINTS, _BESIDE) or not path.stat().st_size:
+    if path.suffix.lower() in (*NO_CHECKPOINTS, _BESIDE) or not path.stat().st_size:
         return False
     try:
         kind_of(path)
@@ -65,15 +66,17 @@ def _may_be_checkpoint(path: Path) -> bool:
     return True
 
 
-def _stamps(folder: Path) -> dict[Path, Stamp]:
+def stamps(folder: Path) -> dict[Path, Stamp]:
+    """What tells whether a file of a folder, or of one in it, was written to: by path."""
     found: dict[Path, Stamp] = {}
     waiting = [folder]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
-                elif entry.is_file():
-                    about = entry.stat()
-                    found[Path(entry.path)] = (about.st_mtime_ns, about.st_size, about.st_ino)
+                with contextlib.suppress(FileNotFoundError):  # removed or renamed meanwhile
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    elif entry.is_file():
+                        about = entry.stat()
+                        found[Path(entry.path)] = (about.st_mtime_ns, about.st_size, about.st_ino)
     return found

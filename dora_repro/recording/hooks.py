@@ -33,6 +33,7 @@ class Listeners:
             scale that a `GradScaler` gave them (1 without).
         update: gets an optimizer that has stepped.
         stepping: gets an optimizer that is about to step.
+        beginning: gets an outermost module that is about to be called, and None before a backward pass begins.
     """
 
     batch: Callable[[Value], None]
@@ -41,6 +42,7 @@ class Listeners:
     gradients: Callable[[list[int], float], None]
     update: Callable[[torch.optim.Optimizer], None]
     stepping: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
+    beginning: Callable[[torch.nn.Module | None], None] = lambda module: None
 
 
 class Hooks(AbstractContextManager["Hooks"]):
@@ -126,8 +128,13 @@ class Hooks(AbstractContextManager["Hooks"]):
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine():
-            self._watch_modules(False)
-            self._call = module.register_forward_hook(self._after_module, with_kwargs=True, always_call=True)
+            self._listeners.beginning(module)
+            self.enter(module)
+
+    def enter(self, module: torch.nn.Module) -> None:
+        """An outermost module is being called: also for one whose call had begun before these hooks listened."""
+        self._watch_modules(False)
+        self._call = module.register_forward_hook(self._after_module, with_kwargs=True, always_call=True)
 
     def _after_module(self, module: torch.nn.Module, args: Value, kwargs: Value, output: Value) -> None:
         self._call.remove()
@@ -148,6 +155,7 @@ class Hooks(AbstractContextManager["Hooks"]):
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
             if not self._mine():
                 return real(tensors, *args, **kwargs)
+            self._listeners.beginning(None)
             loss, scale = self._unscaled(tensors)
             self._listeners.loss(loss)
             self._arrived.clear()

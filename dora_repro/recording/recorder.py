@@ -72,11 +72,14 @@ class Recorder(AbstractContextManager["Recorder"]):
         keep: (step, phase, leaf) of one effect whose value is to be stored, cloned, in `kept`.
         values: globs of trainable parameters whose values are to be stored, cloned, at the end of every step; up to
             `VALUES_LIMIT` bytes in all, and beyond that none.
+        beginning: called with an outermost module that is about to be called, and with None before a backward pass:
+            who drives no run sees there that a step is over (`begin`, `finish`).
 
     Attributes:
         trace: what was recorded so far.
         kept: the value that was asked for; None until it was met.
         values: step -> path -> tensor on the host; the first entry is what the run began with.
+        backward_loss: what the last backward pass was called on, as a number; None where it was called on none.
 
     Example:
         With the class `Run` of the example of `check`::
@@ -95,10 +98,12 @@ class Recorder(AbstractContextManager["Recorder"]):
         done: int = 0,
         keep: tuple[int, str, str] | None = None,
         values: Iterable[str] = (),
+        beginning: Callable[[torch.nn.Module | None], None] = lambda module: None,
     ):
         self.run: Steps | None = run
         self.trace = Trace()
         self.kept: Value = None
+        self.backward_loss: float | None = None
         self.values: Values = {}
         self._wanted = tuple(values)
         self._kept_bytes = 0
@@ -113,6 +118,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 self._on_gradients,
                 self._on_update,
                 self._by_hand.stepping,
+                beginning,
             )
         )
         self._events = Events()
@@ -164,13 +170,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             RuntimeError: the context is not open.
         """
-        run, memory = self.run, self._memory
-        if run is None or memory is None:
-            raise RuntimeError("the recorder is closed: call step() inside `with Recorder(run) as recorder:`")
-        self._begin_step()
-        for batch in self._in_hand():
-            self._on_batch(batch)
-        self._hooks.listening = True
+        run = self.begin()
         try:
             loss = run.step()
         except StopIteration:
@@ -178,6 +178,47 @@ class Recorder(AbstractContextManager["Recorder"]):
             return False
         finally:
             self._hooks.listening = False
+        self.finish(loss, last=last)
+        return True
+
+    def begin(self) -> Steps:
+        """Begin to record a step that somebody else does: call `finish` when it is over.
+
+        Returns:
+            The run.
+
+        Raises:
+            RuntimeError: the context is not open.
+        """
+        if self.run is None:
+            raise RuntimeError("the recorder is closed: call step() inside `with Recorder(run) as recorder:`")
+        self._begin_step()
+        for batch in self._in_hand():
+            self._on_batch(batch)
+        self._hooks.listening = True
+        return self.run
+
+    def enter(self, module: torch.nn.Module) -> None:
+        """Record a module's call that had begun before the step did."""
+        self._hooks.enter(module)
+
+    def finish(self, loss: Value = None, *, last: bool = False) -> Step:
+        """End a step that was begun: what has happened since is its own, but for batches in hand.
+
+        Args:
+            loss: what the step gave as its loss; where it is no number, none is recorded.
+            last: as for `step`.
+
+        Returns:
+            The step, as it was added to the trace.
+
+        Raises:
+            RuntimeError: the context is not open.
+        """
+        memory = self._memory
+        if memory is None:
+            raise RuntimeError("the recorder is closed: call finish() inside `with Recorder(run) as recorder:`")
+        self._hooks.listening = False
         self._done += 1
         self._events.drop_last_batches(len(self._in_hand()))  # with what was done to them: they are of the next step
         if self._made_of.has_changed():
@@ -192,9 +233,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._note_seen()
         self._keep_values()
         rates, effects, changes = self._learning_rates(), self._events.effects(), memory.changes()
-        self.trace.steps.append(Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained)))
+        step = Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained))
+        self.trace.steps.append(step)
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
-        return True
+        return step
 
     def _begin_step(self) -> None:
         if self._made_of.has_other_objects():  # between two steps; within one, more is compared
@@ -289,6 +331,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._note_options()
         event = self._event("forward")
         self._factor = factor_of(loss)
+        self.backward_loss = _as_float(loss[0] if isinstance(loss, (tuple, list)) and loss else loss)
         for path, value in flatten(loss):
             leaf = event.free_name(f"loss{path}")
             self._note(event, leaf, value)

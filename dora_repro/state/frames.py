@@ -31,6 +31,7 @@ LINE, INSTRUCTION, POSITION = "(line)", "(instruction)", "(position)"
 _MACHINERY = (
     *sorted(sys.stdlib_module_names), "torch", "numpy", "greenlet", "gevent",
     "dora_repro.recording", "dora_repro.sides", "dora_repro.driving", "dora_repro.private_names",
+    "dora_repro.scripts",
 )  # fmt: skip
 _INSIDE = tuple(f"{module}." for module in _MACHINERY if module != "__main__")
 
@@ -47,6 +48,9 @@ def set_variable(frame: types.FrameType, name: str, value: Value) -> None:
         NotRestorable: the function has no such variable.
     """
     code = frame.f_code
+    if frame.f_locals is frame.f_globals:  # the code of a module: its variables are the module's
+        frame.f_globals[name] = value
+        return
     if name not in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
         raise NotRestorable(f"{code.co_name}() has no variable {name!r}")
     variables = frame.f_locals
@@ -76,6 +80,24 @@ class Variables:
         if not self.begun and name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
             raise NotRestorable(f"{code.co_name}() has not begun: it has no variables yet")
         set_variable(self.frame, name, value)
+
+
+class Running:
+    """A function that is being executed, by its frame; the frame is another one each time the function is called.
+
+    Attributes:
+        frame: of the function.
+        among: the frames that its variables may be shared with, its own included.
+    """
+
+    def __init__(self, frame: types.FrameType):
+        self.frame = frame
+        self.among: tuple[types.FrameType, ...] = (frame,)
+
+
+def user_frames(frame: types.FrameType | None) -> list[types.FrameType]:
+    """The frames of a program's own functions that lead to a frame, the outermost first: none of a library."""
+    return [function for function in _functions(frame) if not _is_of_library(function)]
 
 
 class NotRunning:
@@ -134,6 +156,11 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
     walker.leaf(f"{path}/{POSITION}", "; ".join(places), role, _refuse_to_move)
 
 
+def read_running(walker: Walker, value: Running, path: str, hold: Setter, role: str) -> None:
+    """A function that is being executed: its variables. Where it stands is not asked: it is where it calls from."""
+    _read_variables(walker, value.frame, path, role, [made for frame in value.among for made in _functions_in(frame)])
+
+
 def _refuse_to_move(place: object) -> None:
     raise NotRestorable("where a function stands cannot be set")
 
@@ -182,8 +209,15 @@ def _read_variables(
 def _variables_in_order(frame: types.FrameType) -> dict[str, Value]:
     """The variables in the order of the code: that of `f_locals` tells when each got a value, and when one looked."""
     code, local = frame.f_code, frame.f_locals
+    if local is frame.f_globals:
+        return {name: item for name, item in local.items() if _may_be_state(name, item)}
     known = dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars))
     return {name: local[name] for name in (*known, *(name for name in local if name not in known)) if name in local}
+
+
+def _may_be_state(name: str, item: Value) -> bool:
+    """Whether a module's variable may be state: not what it imports and defines."""
+    return not (name.startswith("__") or isinstance(item, (types.ModuleType, types.FunctionType, type)))
 
 
 def _named_elsewhere(local: Mapping[str, Any]) -> set[int]:
@@ -258,5 +292,6 @@ READERS: tuple[tuple[type, Reader], ...] = (
     (types.GeneratorType, read_generator),
     (types.CoroutineType, read_generator),
     (types.AsyncGeneratorType, read_generator),
+    (Running, read_running),
 )
 READERS_BY_NAME: dict[str, Reader] = {"greenlet.greenlet": read_greenlet}  # a library that need not be installed

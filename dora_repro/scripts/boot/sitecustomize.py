@@ -1,0 +1,64 @@
+"""First on PYTHONPATH of a launched script: Python runs it before the script begins.
+
+The recorder is installed once `torch` has been imported, so that a program which never does pays nothing. A
+sitecustomize that this one hides is run as it would have been.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_TOP = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # the folder that has the package dora_repro
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls a function after a module has been imported for the first time."""
+
+    def __init__(self, name, then):
+        self._name, self._then = name, then
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        real, then = spec.loader.exec_module, self._then
+
+        def exec_module(module):
+            real(module)
+            then()
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _install():
+    """Record this process; where that cannot be done, the script goes on and the launcher is told why."""
+    job = os.environ["DORA_REPRO_JOB"]
+    try:
+        if importlib.util.find_spec("dora_repro") is None:
+            sys.path.append(_TOP)
+        from dora_repro.scripts.installing import install
+
+        install(job)
+    except BaseException as error:
+        with open(f"{job}.{os.getpid()}.error", "w", encoding="utf-8") as file:
+            file.write(f"{type(error).__name__}: {error}")
+
+
+def _run_hidden():
+    """Run the sitecustomize that Python would have found without this one."""
+    rest = [path for path in sys.path if os.path.abspath(path or ".") != _HERE]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if os.environ.get("DORA_REPRO_JOB"):
+    sys.meta_path.insert(0, _AfterImport("torch", _install))
+_run_hidden()

@@ -1,0 +1,414 @@
+"""Is a script that was killed and resumed the run that was not interrupted? Three launches, and a judgement.
+
+The uninterrupted run; the same command, killed; the command that resumes it. All have the same path for `{out}`: what
+one left there is moved aside before the next begins. That the killed run is the uninterrupted one up to its end is the
+control: it shows what differs between any two processes.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dora_repro.alignment import first_divergence
+from dora_repro.checks import judge
+from dora_repro.checks.report import Control, Report, Reports, Verdict
+from dora_repro.checks.request import as_tolerance
+from dora_repro.checks.running import report_of
+from dora_repro.driving.written import newest
+from dora_repro.errors import BadInput
+from dora_repro.scripts import sides
+from dora_repro.scripts.aligning import Alignment, aligned_by_files, aligned_by_state, may_be_checkpoint, relative
+from dora_repro.scripts.assignment import FIRST, Assignment
+from dora_repro.scripts.commands import NEWEST, OUT, Command
+from dora_repro.scripts.launching import Launch, launch
+from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.protocol import Event, OnEvent
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.trace import Trace
+from dora_repro.wording import counted
+
+
+def _no_listener(side: str, event: Event) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ScriptRequest:
+    """One question about a script.
+
+    Attributes:
+        run: the command that trains.
+        resume: the command that resumes; None where the same command does.
+        kill_after: kill the run when so many steps are done; one report for each. Empty: between the second and the
+            third checkpoint of the uninterrupted run.
+        at_step: the step that the resumed run goes on from, where it cannot be told from files.
+        timeout: seconds for each launch.
+        folder: keep the evidence here, if given.
+        ignore: globs of leaves that may be lost at the end without harm.
+        tolerance: absolute; None accepts no difference.
+        title: the name of the report.
+        on_event: called with (side, event) while the launches run; events are `step`.
+
+    Raises:
+        BadInput: a command without `{out}`, impossible steps, a folder in use.
+    """
+
+    run: Command
+    resume: Command | None = None
+    kill_after: tuple[int, ...] = ()
+    at_step: int | None = None
+    timeout: float = 3600.0
+    folder: Path | None = None
+    ignore: tuple[str, ...] = ()
+    tolerance: float | None = None
+    title: str = "check"
+    on_event: OnEvent = _no_listener
+
+    def __post_init__(self) -> None:
+        if not self.run.has(OUT):
+            raise BadInput(
+                f"--run={self.run.text!r} does not say where it writes: put {OUT} in place of its output folder, "
+                f'as in "python train.py --out {OUT}"'
+            )
+        if self.run.has(NEWEST):
+            raise BadInput(f"--run={self.run.text!r}: there is no checkpoint yet that {NEWEST} could stand for")
+        for step in self.kill_after:
+            if type(step) is not int or step < 1:
+                raise BadInput(f"kill_after={step!r}: give the number of steps after which the run is killed, from 1")
+        if self.at_step is not None and self.at_step < 0:
+            raise BadInput(f"at_step={self.at_step!r}: give the step that the resumed run goes on from")
+        if not self.timeout > 0:
+            raise BadInput(f"timeout={self.timeout!r}: give the seconds that each launch may take")
+        if self.folder is not None and self.folder.exists():
+            if not self.folder.is_dir() or any(self.folder.iterdir()):
+                given = str(self.folder)
+                raise BadInput(f"folder={given!r} exists and is not empty: name a new one, nothing is overwritten")
+
+
+def check_script(
+    run: str,
+    resume: str | None = None,
+    *,
+    kill_after: int | Iterable[int] | None = None,
+    at_step: int | None = None,
+    ignore: str | Iterable[str] = (),
+    tolerance: float | str | None = None,
+    timeout: float = 3600.0,
+    folder: str | Path | None = None,
+) -> Report | Reports:
+    """Is a script that is killed and resumed the run that was not interrupted? The script is not changed.
+
+    It is launched three times: uninterrupted; killed (SIGKILL) after a step; resumed from what it had written by then.
+
+    Args:
+        run: the command that trains, as it is typed in a terminal; `{out}` in it is the folder that the script writes
+            to, `{python}` the interpreter of this process.
+        resume: the command that resumes; `{newest}` in it is the youngest checkpoint in `{out}`, a file or a folder.
+            None: the command of `run`, which finds its checkpoint by itself.
+        kill_after: kill the run when that many steps are done (one step is one update of the optimizer); several make
+            several reports. None: between the second and the third checkpoint of the uninterrupted run.
+        at_step: the step that the resumed run goes on from, where neither files nor state tell.
+        ignore: globs of leaves that may be lost at the end without harm.
+        tolerance: accept differences of parameters up to this absolute value.
+        timeout: seconds for each launch.
+        folder: keep the evidence here (must not exist, or be empty); by default it is removed.
+
+    Returns:
+        The report; several where `kill_after` has several.
+
+    Raises:
+        BadInput: a command that is not found or fails, that does not train, that writes nothing to `{out}` or is over
+            before it is to be killed, a placeholder that does not exist.
+
+    Example:
+        ::
+
+            report = dora_repro.check_script(
+                "python train.py --out {out}", resume="python train.py --out {out} --resume {newest}", kill_after=18
+            )
+            print(report)
+    """
+    points = () if kill_after is None else (kill_after,) if isinstance(kill_after, int) else tuple(kill_after)
+    request = ScriptRequest(
+        Command(run, "--run"),
+        None if resume is None else Command(resume, "--resume"),
+        points,
+        at_step,
+        timeout,
+        None if folder is None else Path(folder),
+        (ignore,) if isinstance(ignore, str) else tuple(ignore),
+        as_tolerance(tolerance),
+    )
+    return run_script(request)
+
+
+def run_script(request: ScriptRequest) -> Report | Reports:
+    """`check_script` of a request."""
+    with _workplace(request.folder) as folder:
+        work = _Work(request, folder)
+        reports = tuple(work.report(step) for step in work.points)
+    if len(reports) == 1:
+        return reports[0]
+    titled = (replace(each, title=f"killed after step {step}") for each, step in zip(reports, work.points, strict=True))
+    return Reports(request.title, tuple(titled))
+
+
+@contextmanager
+def _workplace(folder: Path | None) -> Iterator[Path]:
+    """The folder of the evidence; a temporary one goes when the check is over."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary).resolve()
+
+
+class _Work:
+    """The launches of one check, in order.
+
+    Args:
+        request: what is asked.
+        folder: where evidence and `{out}` are.
+
+    Attributes:
+        points: the steps to kill after.
+    """
+
+    def __init__(self, request: ScriptRequest, folder: Path):
+        self._request, self._folder = request, folder
+        self._out = folder / "out"
+        self._reference = self._uninterrupted()
+        self._trace = sides.trace_of(self._reference)
+        self._saved = self._save_steps()
+        self.points = request.kill_after or (self._between_saves(),)
+        for step in self.points:
+            if step >= len(self._trace.steps):
+                done = counted(len(self._trace.steps), "step")
+                raise BadInput(f"--kill-after {step}: the run is over after {done}; choose a smaller number")
+
+    # --- the uninterrupted run ---------------------------------------------------------------------------------------
+
+    def _uninterrupted(self) -> Launch:
+        self._out.mkdir()
+        ran = self._launch("reference", self._request.run)
+        if ran.code is None:
+            raise BadInput(f"the uninterrupted run {ran.ending}; give more time (--timeout); its last lines:{ran.tail}")
+        if ran.code != 0:
+            raise BadInput(f"the uninterrupted run {ran.ending}; fix it first:{ran.tail}")
+        self._require_record(ran)
+        self._aside("reference")
+        return ran
+
+    def _require_record(self, ran: Launch) -> None:
+        """See that it was recorded, and trained.
+
+        Raises:
+            BadInput: it was not.
+        """
+        if ran.problems:
+            raise BadInput(f"the uninterrupted run could not be recorded: {ran.problems[0]}")
+        if not ran.installed:
+            raise BadInput(
+                "nothing was recorded: no process of the command imported torch with the recorder in reach. It is "
+                "found through PYTHONPATH, which Python ignores with -I or -E, does not read sitecustomize with -S, and "
+                f"does not have in a container or on another machine. The command was {ran.command.text!r}"
+            )
+        if not ran.trained:
+            raise BadInput(
+                "the command imported torch, but did not train: no forward pass of a module in training mode and no "
+                f"backward pass was seen on its main thread. The command was {ran.command.text!r}; its last "
+                f"lines:{ran.tail}"
+            )
+        if not sides.trace_of(ran).steps:
+            raise BadInput(f"the command trained, but no optimizer made a step; its last lines:{ran.tail}")
+
+    def _save_steps(self) -> Sequence[int]:
+        """The steps after which the uninterrupted run wrote checkpoints.
+
+        Raises:
+            BadInput: it wrote nothing to `{out}`.
+        """
+        wrote = [entry for entry in sides.ledger_of(self._reference) if entry["kind"] == "wrote"]
+        there = self._folder / "out-reference"
+        if not wrote and not any(there.rglob("*")):
+            raise BadInput(
+                f"the script wrote nothing to {OUT}: is it the argument for its output folder? "
+                f"The command was {self._reference.command.text!r}"
+            )
+        return sorted({entry["step"] for entry in wrote if may_be_checkpoint(entry["path"])})
+
+    def _between_saves(self) -> int:
+        """A step between the second and the third checkpoint, as far as there are so many."""
+        last = len(self._trace.steps)
+        saved = [step for step in self._saved if 0 < step < last]
+        if not saved:
+            raise BadInput(
+                f"the script wrote no checkpoint to {OUT} before its last step ({last}): let it save earlier, or say "
+                "when to kill it with --kill-after"
+            )
+        before = saved[min(1, len(saved) - 1)]
+        after = next((step for step in self._saved if step > before), last)
+        return min((before + after) // 2, last - 1)
+
+    # --- one kill ----------------------------------------------------------------------------------------------------
+
+    def report(self, kill_after: int) -> Report:
+        """Kill, resume, compare."""
+        killed = self._killed(kill_after)
+        resumed = self._resumed(kill_after)
+        alignment = self._alignment(killed, resumed)
+        if alignment is None or isinstance(alignment, str):
+            return self._inconclusive(alignment or "it did not resume: it began anew", kill_after)
+        reference = sides.reference_evidence(self._reference, killed, alignment.step)
+        if reference is None:
+            again = self._launch_again(alignment.step)
+            reference = sides.reference_evidence(self._reference, again, alignment.step)
+            if reference is None:
+                return self._inconclusive(f"the state after step {alignment.step} could not be kept", kill_after)
+        return self._judged(reference, killed, resumed, alignment, kill_after)
+
+    def _killed(self, kill_after: int) -> Launch:
+        self._out.mkdir()
+        killed = self._launch(f"killed-{kill_after}", self._request.run, kill_after=kill_after, keep_saved=True)
+        if not killed.was_killed:
+            steps = counted(len(sides.trace_of(killed).steps), "step")
+            raise BadInput(
+                f"the second run of the command {killed.ending} after {steps}, before it was to be killed (after step "
+                f"{kill_after}):{killed.tail}"
+            )
+        if newest(self._out) is None:
+            first = next((step for step in self._saved if step), None)
+            hint = f"; it saves first after step {first}" if first is not None else ""
+            raise BadInput(f"--kill-after {kill_after}: no checkpoint had been written to {OUT} by then{hint}")
+        shutil.copytree(self._out, self._folder / f"out-killed-{kill_after}", symlinks=True)
+        return killed
+
+    def _resumed(self, kill_after: int) -> Launch:
+        command = self._request.resume or self._request.run
+        before = _listing(self._folder / "out-reference")
+        resumed = self._launch(f"resumed-{kill_after}", command, keep_first=True)
+        if _listing(self._folder / "out-reference") != before:
+            raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
+        self._aside(f"resumed-{kill_after}")
+        return resumed
+
+    def _launch_again(self, step: int) -> Launch:
+        """The run once more, up to the step that the resumed one went on from: to keep its state there."""
+        self._out.mkdir()
+        again = self._launch(f"again-{step}", self._request.run, kill_after=step, keep_at=(step + 1,))
+        self._aside(f"again-{step}")
+        return again
+
+    def _alignment(self, killed: Launch, resumed: Launch) -> Alignment | str | None:
+        """Where the resumed run goes on; or why that is not known; None where it began anew."""
+        request = self._request
+        if request.at_step is not None:
+            return Alignment(request.at_step, "option")
+        found = aligned_by_files(sides.ledger_of(killed), sides.ledger_of(resumed), self._out)
+        if found is not None and found.step:
+            return found
+        if resumed.code is None:
+            return f"the resumed run {resumed.ending}"
+        if not resumed.trained:
+            if resumed.code != 0:  # it raised before it could be seen what it read: from the youngest, most likely
+                return self._youngest(killed)
+            return "the resumed run did no training step"
+        first = resumed.folder / FIRST
+        return aligned_by_state(self._trace, Snapshot.read(first)) if first.exists() else None
+
+    def _youngest(self, killed: Launch) -> Alignment | None:
+        wrote = [e for e in sides.ledger_of(killed) if e["kind"] == "wrote" and may_be_checkpoint(e["path"])]
+        if not wrote:
+            return None
+        last = max(wrote, key=lambda entry: entry["step"])
+        return Alignment(last["step"], "files", (relative(last["path"], self._out),))
+
+    def _judged(
+        self, reference: Evidence, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int
+    ) -> Report:
+        step, steps = alignment.step, len(self._trace.steps)
+        evidence = sides.resumed_evidence(resumed, alignment)
+        findings = judge.compare_sides(reference, evidence, step, steps)
+        control = self._control(killed)
+        findings = replace(findings, end=tuple(d for d in findings.end if d.path not in self._set_after_training()))
+        asked = _Asked(steps, self._request.ignore, (), self._request.tolerance, self._request.title)
+        notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
+        return report_of(asked, reference, evidence, findings, control, notes, step)
+
+    def _control(self, killed: Launch) -> Control:
+        """Whether the killed run did what the uninterrupted one had done, and what differed all the same."""
+        trace = sides.trace_of(killed)
+        found = first_divergence(self._trace, trace)
+        return Control(("reference",), found is None, found, tuple(_differing_memory(self._trace, trace)))
+
+    def _set_after_training(self) -> frozenset[str]:
+        """Paths of memory that only came after the last step but one: what a script keeps of its result."""
+        every = [dict(memory) for _, memory in self._trace.memory()][-2:]
+        return frozenset(every[-1].keys() - every[0].keys()) if len(every) > 1 else frozenset()
+
+    def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
+        yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
+        if alignment.backwards:
+            passes = counted(alignment.backwards, "backward pass", "backward passes")
+            yield f"It was saved inside an accumulation window: {passes} after its last update. No checkpoint has .grad."
+        others = {folder.name for each in (self._reference, killed, resumed) for folder in each.others}
+        if others:
+            yield f"Further processes trained and were recorded, but not judged: {', '.join(sorted(others))}."
+
+    def _inconclusive(self, reason: str, kill_after: int) -> Report:
+        title, steps = self._request.title, len(self._trace.steps)
+        return Report(Verdict.INCONCLUSIVE, reason, kill_after, steps, title=title, reference=self._trace)
+
+    # --- what they have in common ------------------------------------------------------------------------------------
+
+    def _launch(
+        self,
+        name: str,
+        command: Command,
+        *,
+        kill_after: int | None = None,
+        keep_first: bool = False,
+        keep_saved: bool = False,
+        keep_at: tuple[int, ...] = (),
+    ) -> Launch:
+        values = {OUT: str(self._out)}
+        if command.has(NEWEST):
+            values[NEWEST] = str(newest(self._out))
+        given = Assignment(self._folder / name, self._out, kill_after, keep_first, keep_saved, keep_at)
+        side = name.partition("-")[0]
+
+        def on_step(step: int) -> None:
+            self._request.on_event(side, {"event": "step", "step": step})
+
+        return launch(side, command.filled(values), given, timeout=self._request.timeout, on_step=on_step)
+
+    def _aside(self, name: str) -> None:
+        """Move what a launch wrote, so that the next finds an empty folder at the same path."""
+        if self._out.exists():
+            self._out.rename(self._folder / f"out-{name}")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    steps: int
+    ignore: tuple[str, ...]
+    expected_loss: tuple[str, ...]
+    tolerance: float | None
+    title: str
+
+
+def _differing_memory(one: Trace, other: Trace) -> Iterator[str]:
+    """Paths of memory that two runs of the same command had otherwise at the end of some step."""
+    found: dict[str, None] = {}
+    for (_, expected), (_, actual) in zip(one.memory(), other.memory(), strict=False):
+        found |= dict.fromkeys(path for path in expected.keys() | actual.keys() if expected.get(path) != actual.get(path))
+    yield from found
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}

@@ -1,0 +1,183 @@
+"""What a script writes and reads, and when: that is how two processes are aligned.
+
+Written files are found by looking at `{out}` between steps; when one was opened for writing is known from Python's own
+audit events, so that what is written in the background counts for the step that began it. Reading is known from these
+events, too, and from safetensors' functions, which open files outside of Python.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from dora_repro.driving.written import Stamp, stamps
+
+_WRITING = set("wax+")
+
+
+class Entry(TypedDict):
+    """One line of the ledger.
+
+    Attributes:
+        kind: `wrote` or `read`.
+        path: of the file, absolute.
+        stamp: its modification time, size and inode.
+        step: number of steps that were done, the one whose update was made last included.
+        backwards: number of backward passes since the last update: not 0 inside an accumulation window.
+        checkpoint: whether it was read as one, by a function that reads nothing else.
+    """
+
+    kind: str
+    path: str
+    stamp: list[int]
+    step: int
+    backwards: int
+    checkpoint: bool
+
+
+class Files:
+    """The ledger of one process. It listens from when it is made until the process ends.
+
+    Args:
+        out: the folder that the script writes to.
+        position: returns the numbers of steps done and of backward passes since the last update.
+    """
+
+    def __init__(self, out: Path, position: Callable[[], tuple[int, int]]):
+        self._out, self._position, self._pid = Path(os.path.realpath(out)), position, os.getpid()
+        self._prefix = f"{self._out}{os.sep}"
+        self._stamps = stamps(self._out)
+        self._opened: dict[str, tuple[int, int]] = {}
+        self._quiet = False
+        self._read: set[tuple[str, Stamp]] = set()
+        self._waiting: list[Entry] = []
+        self._file: Any = None
+        sys.addaudithook(self._audit)
+
+    def write_to(self, path: Path) -> None:
+        """Write the ledger to a file: what was noted so far, and from now on each line at once."""
+        self._quiet = True
+        self._file = path.open("xb", buffering=0)
+        self._quiet = False
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            self._note(entry)
+
+    def look(self) -> bool:
+        """Note what was written since the last look; whether anything was."""
+        now = stamps(self._out)
+        changed = [path for path, stamp in now.items() if self._stamps.get(path) != stamp]
+        self._stamps = now
+        for path in changed:
+            self._note(_entry("wrote", str(path), now[path], self._opened.pop(str(path), self._position())))
+        return bool(changed)
+
+    def read(self, path: Any, checkpoint: bool = False) -> None:
+        """Note that a file is read, where it is one in `{out}`."""
+        try:
+            real = os.path.realpath(os.fspath(path))
+            if isinstance(real, bytes) or not real.startswith(self._prefix) or not os.path.isfile(real):
+                return
+            about = os.stat(real)
+        except (TypeError, ValueError, OSError):  # no path: a descriptor, a buffer
+            return
+        stamp = about.st_mtime_ns, about.st_size, about.st_ino
+        known = (real, stamp)
+        if known not in self._read:
+            self._read.add(known)
+            self._note(_entry("read", real, stamp, self._position(), checkpoint))
+
+    def _note(self, entry: Entry) -> None:
+        if self._file is None:
+            self._waiting.append(entry)
+        else:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename") or self._quiet or os.getpid() != self._pid:
+            return
+        self._quiet = True
+        try:
+            if event == "open":
+                self._on_open(args[0], args[1])
+            else:
+                self._on_rename(args[0], args[1])
+        except Exception:  # nothing of ours may keep a script from opening its files
+            pass
+        finally:
+            self._quiet = False
+
+    def _on_open(self, path: Any, mode: str | None) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        if mode is None or _WRITING & set(mode):
+            real = os.fsdecode(os.path.realpath(path))
+            if real.startswith(self._prefix):
+                self._opened[real] = self._position()
+        else:
+            self.read(os.fsdecode(path))
+
+    def _on_rename(self, source: Any, target: Any) -> None:
+        old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))
+        for path, position in [*self._opened.items()]:
+            if path == old or path.startswith(f"{old}{os.sep}"):
+                self._opened[new + path.removeprefix(old)] = position
+
+    # --- functions that open files outside of Python ----------------------------------------------------------------
+
+    def watch_torch(self) -> None:
+        """Note when `torch.save` begins to write a file by its name: torch opens it itself."""
+        import torch
+
+        real = torch.save
+
+        @functools.wraps(real)
+        def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(f, (str, os.PathLike)) and os.getpid() == self._pid:
+                path = os.fsdecode(os.path.realpath(f))
+                if path.startswith(self._prefix):
+                    self._opened[path] = self._position()
+            return real(obj, f, *args, **kwargs)
+
+        torch.save = save
+
+    def watch_safetensors(self) -> None:
+        """Note what safetensors reads."""
+        import safetensors
+        import safetensors.torch
+
+        for module, name in ((safetensors, "safe_open"), (safetensors.torch, "safe_open")):
+            if hasattr(module, name):
+                setattr(module, name, self._before_reading(getattr(module, name)))
+        safetensors.torch.load_file = self._before_reading(safetensors.torch.load_file)
+
+    def _before_reading(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real, updated=())
+        def reading(filename: Any, *args: Any, **kwargs: Any) -> Any:
+            if os.getpid() == self._pid:
+                self.read(filename, checkpoint=True)
+            return real(filename, *args, **kwargs)
+
+        return reading
+
+
+def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], checkpoint: bool = False) -> Entry:
+    step, backwards = position
+    return {
+        "kind": kind,
+        "path": path,
+        "stamp": list(stamp),
+        "step": step,
+        "backwards": backwards,
+        "checkpoint": checkpoint,
+    }
+
+
+def read_ledger(path: Path) -> list[Entry]:
+    """What a process noted, up to the last whole line; nothing where it noted nothing."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]

@@ -1,0 +1,79 @@
+"""What `boot/sitecustomize.py` calls inside a launched script once torch has been imported."""
+
+import atexit
+import importlib.abc
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dora_repro.contracts import Value
+from dora_repro.scripts.assignment import Assignment
+from dora_repro.scripts.watching import Watch
+
+_watches: list[Watch] = []  # of this process: one, or none
+
+
+def install(job: str) -> None:
+    """Record this process.
+
+    Args:
+        job: path of the file with its assignment.
+    """
+    given = Assignment.read(Path(job))
+    watch = Watch(given, _folder_of(given.folder))
+    watch.install()
+    _once_imported("safetensors.torch", watch.files.watch_safetensors)
+    atexit.register(watch.end)
+    _watches.append(watch)
+    about = {"argv": sys.argv, "python": sys.version.split()[0], "rank": os.environ.get("RANK")}
+    Path(f"{job}.{os.getpid()}.started").write_text(json.dumps(about), encoding="utf-8")
+
+
+def name_objects(objects: dict[str, Value]) -> None:
+    """Name objects of the script that is recorded in this process, if one is."""
+    for watch in _watches:
+        watch.named.update(objects)
+
+
+def _folder_of(folder: Path) -> Path:
+    """The folder of this rank: the first one's is the launch's own."""
+    rank = os.environ.get("RANK", "0")
+    return folder if rank == "0" else folder.with_name(f"{folder.name}-rank{rank}")
+
+
+def _once_imported(name: str, then: Callable[[], None]) -> None:
+    """Call a function when a module has been imported: now, where it has been already."""
+    if name in sys.modules:
+        then()
+    else:
+        sys.meta_path.insert(0, _AfterImport(name, then))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, then: Callable[[], None]):
+        self._name, self._then = name, then
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        loader: Any = spec.loader
+        real, then = loader.exec_module, self._then
+
+        def exec_module(module: ModuleType) -> None:
+            real(module)
+            then()
+
+        loader.exec_module = exec_module
+        return spec

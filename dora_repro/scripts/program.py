@@ -1,0 +1,71 @@
+"""A script as what is recorded: the variables of its own functions on the way to the training step."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from dora_repro.contracts import Value
+from dora_repro.state.frames import Running, user_frames
+from dora_repro.state.keys import key_text
+
+_MODULE = "<module>"
+
+
+class Program:
+    """Has one attribute for each function that is being executed, by its name: `main`, `train_epoch`.
+
+    The script's own module is among them, by the name of its file, and so is what `record` named. A function that has
+    returned keeps the variables that it ended with.
+    """
+
+    def __init__(self, named: dict[str, Value]):
+        vars(self).update(named)
+
+    def look(self, frame: types.FrameType | None) -> None:
+        """Take over the functions that lead to a frame."""
+        frames = user_frames(frame)
+        running = [self._running(one, frames) for one in frames]
+        for one in running:
+            one.among = tuple(frames)
+
+    def _running(self, frame: types.FrameType, among: list[types.FrameType]) -> Running:
+        """The attribute of a function: the same object each time, so that nothing looks changed when it is called."""
+        attributes = vars(self)
+        number, name = 1, _name_of(frame)
+        while True:
+            free = name if number == 1 else f"{name}#{number}"
+            known = attributes.get(free)
+            if known is None:
+                known = attributes[free] = Running(frame)
+                return known
+            if isinstance(known, Running) and known.frame.f_code is frame.f_code:
+                if known.frame is frame or known.frame not in among:
+                    known.frame = frame
+                    return known
+            number += 1
+
+
+def program_of(named: dict[str, Value], frame: types.FrameType | None) -> Program:
+    """A program whose class has the functions, so that variables of modules which their code uses are found by it."""
+    frames = [one for one in user_frames(frame) if one.f_code.co_name != _MODULE]
+    functions = {f"function_{index}": staticmethod(_function(one)) for index, one in enumerate(frames)}
+    made: Any = type("Program", (Program,), {**functions, "__module__": "__main__"})
+    program: Program = made(named)
+    program.look(frame)
+    return program
+
+
+def _function(frame: types.FrameType) -> types.FunctionType:
+    """A function of the code that a frame runs, to be read and not to be called."""
+    code = frame.f_code
+    cells = tuple(types.CellType() for _ in code.co_freevars)
+    return types.FunctionType(code, frame.f_globals, code.co_name, None, cells)
+
+
+def _name_of(frame: types.FrameType) -> str:
+    name = frame.f_code.co_name
+    if name == _MODULE:
+        file = frame.f_globals.get("__file__") or sys.argv[0]
+        name = Path(file).stem or "script"
+    return key_text(name)

@@ -1,0 +1,96 @@
+"""From what launches left to the evidence of two sides, in the form in which every check has it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dora_repro.scripts import assignment
+from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.files import Entry, read_ledger
+from dora_repro.scripts.launching import Launch
+from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.job import Job
+from dora_repro.sides.result import Result, nothing_done, write_result
+from dora_repro.trace import Trace, read_appended
+
+
+def trace_of(launch: Launch) -> Trace:
+    """The steps of a launch, counted from 1; none where it came to none. It is finished where the command succeeded."""
+    path = launch.folder / assignment.STEPS
+    trace = read_appended(path) if path.exists() else Trace()
+    trace.finished = launch.code == 0
+    return trace
+
+
+def ledger_of(launch: Launch) -> list[Entry]:
+    """What all processes of a launch wrote and read: rank 0 alone may save, and the others read it."""
+    return [entry for folder in (launch.folder, *launch.others) for entry in read_ledger(folder / assignment.FILES)]
+
+
+def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | None:
+    """The evidence of the uninterrupted side, with its state where the resumed one goes on, which the killed run kept.
+
+    Args:
+        launch: the uninterrupted run.
+        killed: the run that was killed, and is the same one as far as it goes.
+        step: the step after which the run was saved.
+
+    Returns:
+        None where that state was not kept.
+    """
+    kept = killed.folder / assignment.AT.format(step + 1)
+    if not kept.exists():
+        return None
+    folder = launch.folder / f"save-{step}"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(kept, folder / "before.pt")
+    result = _result(launch)
+    result["saves"] = {str(step): []}
+    result["in_hand"] = {str(step): []}
+    return _evidence(launch, trace_of(launch), result)
+
+
+def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
+    """The evidence of the resumed side, its steps numbered as those of the uninterrupted run."""
+    trace = trace_of(launch)
+    trace.steps = [replace(step, number=step.number + alignment.step) for step in trace.steps]
+    result = _result(launch)
+    result["step"] += alignment.step
+    result["resumes"] = True
+    if launch.code != 0:
+        error = f"the command {launch.ending}"
+        result["failure"] = {"error": error, "traceback": f"{launch.command.text}\n{error}; its last lines:{launch.tail}"}
+        result["where"] = "step" if trace.steps else "load"
+    return _evidence(launch, trace, result)
+
+
+def resumed_job(launch: Launch, alignment: Alignment, steps: int, load: Path) -> Job:
+    """What the resumed side did, as other sides are told to."""
+    return Job(launch.folder, steps, load=load, start=alignment.step)
+
+
+def _result(launch: Launch) -> Result:
+    result = nothing_done()
+    about = about_of(launch)
+    trace = trace_of(launch)
+    result["where"], result["step"] = "done", len(trace.steps)
+    result["finished"] = trace.finished
+    if about.get("facts"):
+        result["facts"] = about["facts"]
+    result["seconds"] = {"all": launch.seconds}
+    result["environment"] = about.get("environment", {})
+    return result
+
+
+def about_of(launch: Launch) -> dict[str, Any]:
+    """What the process said of itself when it ended; nothing where it was killed."""
+    path = launch.folder / assignment.ABOUT
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _evidence(launch: Launch, trace: Trace, result: Result) -> Evidence:
+    trace.write(launch.folder / "trace.jsonl")
+    write_result(launch.folder, result)
+    return Evidence(launch.folder)

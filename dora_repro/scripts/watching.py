@@ -1,0 +1,276 @@
+"""A script under way: when its steps end, and what is left of each.
+
+An update arms: a step is over when the next *training* forward pass begins (an outermost module in training mode, with
+gradients, that has parameters), or, where a function of parameters is trained and no module is called, the next
+backward pass. What lies between belongs to the step: the schedule, an evaluation, a checkpoint; but for the batches
+that were fetched for the next one. Several optimizers that are not stepped at once make a step each.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import LoaderIterator, set_loader_next
+from dora_repro.recording import Recorder
+from dora_repro.scripts import assignment
+from dora_repro.scripts.assignment import Assignment
+from dora_repro.scripts.files import Files
+from dora_repro.scripts.program import Program, program_of
+from dora_repro.sides.environment import environment
+from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.trace import TraceWriter
+
+
+class Watch:
+    """Records one process, from its first training forward pass to its end.
+
+    Args:
+        given: what to do.
+        folder: where to leave the evidence; another than the assignment's for processes of other ranks.
+
+    Attributes:
+        done: number of steps that are over.
+        updates: number of updates: `step()` of any optimizer.
+        named: objects that the script named (`record`).
+    """
+
+    def __init__(self, given: Assignment, folder: Path):
+        self._given, self._folder = given, folder
+        self._pid, self._thread = os.getpid(), threading.get_ident()
+        self._armed, self._backwards, self._wrote = False, 0, False
+        self._batches: list[Value] = []
+        self._began = time.perf_counter()
+        self._seconds = 0.0
+        self._program: Program | None = None
+        self._recorder: Recorder | None = None
+        self._lines: TraceWriter | None = None
+        self._over = False
+        self.done, self.updates = 0, 0
+        self.named: dict[str, Value] = {}
+        self.files = Files(given.out, lambda: (self.done + self._armed, 0 if self._armed else self._backwards))
+
+    # --- before the first step ---------------------------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Listen to torch. Nothing else is done before the script trains."""
+        self.files.watch_torch()
+        register_optimizer_step_post_hook(self._after_update)
+        self._first = register_module_forward_pre_hook(self._before_module)
+        self._watch_batches()
+        self._watch_backward()
+        self._watch_exit()
+
+    def _mine(self) -> bool:
+        return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
+
+    def _watch_batches(self) -> None:
+        real = LoaderIterator.__next__
+
+        def __next__(iterator: LoaderIterator) -> Value:
+            batch = real(iterator)
+            if self._mine():
+                self._batches.append(batch)
+            return batch
+
+        set_loader_next(__next__)
+
+    def _watch_backward(self) -> None:
+        real = torch.autograd.backward
+
+        def backward(*args: Any, **kwargs: Any) -> None:
+            if self._mine() and self._recorder is None:  # a function of parameters: no module was called before
+                self._start(None, sys._getframe(1))
+            real(*args, **kwargs)
+            if self._mine():
+                self._backwards += 1
+
+        torch.autograd.backward = backward
+
+    def _watch_exit(self) -> None:
+        """End the record where the script leaves without Python's own way out."""
+        real = os._exit
+
+        def _exit(status: int) -> None:
+            self.end()
+            real(status)
+
+        os._exit = _exit  # type: ignore[assignment]  # typeshed says NoReturn
+
+    def _before_module(self, module: torch.nn.Module, args: Value) -> None:
+        if self._mine() and self._recorder is None and _trains(module):
+            self._start(module, sys._getframe(1))
+
+    def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
+        """Begin to record, at the first training forward pass, or the first backward pass where there was none."""
+        self._first.remove()
+        with self._careful():
+            self._claim()
+            self._program = program_of(self.named, frame)
+            self._program_in_hand()
+            if self._given.keep_first:
+                self._keep(assignment.FIRST)
+            self._recorder = recorder = Recorder(self._program, beginning=self._beginning)
+            recorder.__enter__()
+            self._lines = TraceWriter(self._folder / assignment.STEPS, recorder.trace.start)
+            recorder.begin()
+            if module is not None:
+                recorder.enter(module)
+
+    def _claim(self) -> None:
+        """Take the folder of this launch, or one beside it where another process of it trains, too."""
+        self.files.look()
+        try:
+            self._folder.mkdir(parents=True)
+        except FileExistsError:
+            self._folder = self._folder.with_name(f"{self._folder.name}-process{self._pid}")
+            self._folder.mkdir(parents=True)
+        self.files.write_to(self._folder / assignment.FILES)
+
+    def _program_in_hand(self) -> None:
+        """Let the recorder know which batches were fetched for the step to come."""
+        program: Any = self._program
+        type(program).batches_in_hand = lambda program: list(self._batches)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def _beginning(self, module: torch.nn.Module | None) -> None:
+        """A forward pass, or a backward pass, is about to begin."""
+        if not self._mine():
+            return
+        if self._armed and (module is None or _trains(module)):
+            with self._careful():
+                self._cut(sys._getframe(2))
+        elif module is not None and _trains(module):
+            self.files.look()  # inside an accumulation window
+        if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
+            self._batches.clear()
+
+    def _cut(self, frame: types.FrameType | None) -> None:
+        """A step is over, and the next begins."""
+        began = time.perf_counter()
+        assert self._program is not None and self._recorder is not None
+        self._program.look(frame)
+        self._finish_step()
+        if self._wrote and self._given.keep_saved or self.done + 1 in self._given.keep_at:
+            self._keep(assignment.AT.format(self.done + 1))
+        self._wrote = False
+        self._recorder.begin()
+        self._seconds += time.perf_counter() - began
+
+    def _finish_step(self) -> None:
+        assert self._recorder is not None and self._lines is not None
+        self._wrote = self.files.look()
+        step = self._recorder.finish(self._recorder.backward_loss)
+        self._lines.step(step)
+        self.done, self._armed, self._backwards = self.done + 1, False, 0
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
+        if not self._mine():
+            return
+        self.updates += 1
+        self._backwards = 0
+        self._batches.clear()
+        if not self._armed and self.done == self._given.kill_after:
+            self._kill()
+        self._armed = True
+
+    def _kill(self) -> None:
+        """As a preemption would, without a word to the script."""
+        self.files.look()
+        self._write(assignment.KILLED, {"step": self.done, "updates": self.updates})
+        os.kill(self._pid, signal.SIGKILL)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The process ends: close the last step, and leave the state as it is now."""
+        if self._over or os.getpid() != self._pid:
+            return
+        with self._careful():
+            if self._recorder is not None and self._lines is not None:
+                if self._armed:
+                    self._batches.clear()
+                    self._finish_step()
+                self._keep(assignment.END)
+                trace = self._recorder.trace
+                self._lines.close(trace.finished, trace.unseen)
+                facts = self._recorder.facts()
+            else:
+                facts = None
+            self._about(facts)
+        self._stop()
+
+    def _about(self, facts: Any) -> None:
+        left_out = {} if self._program is None else {n: type(v).__name__ for n, v in vars(self._program).items()}
+        about = {
+            "argv": sys.argv,
+            "pid": self._pid,
+            "rank": os.environ.get("RANK"),
+            "steps": self.done,
+            "updates": self.updates,
+            "facts": facts,
+            "functions": left_out,
+            "named": sorted(self.named),
+            "seconds": time.perf_counter() - self._began,
+            "recording": self._seconds,
+            "environment": environment(),
+        }
+        self._write(assignment.ABOUT, about)
+
+    def _keep(self, name: str) -> None:
+        assert self._program is not None
+        Snapshot.capture(run_roots(self._program)).write(self._folder / name)
+
+    def _write(self, name: str, about: dict[str, Any]) -> None:
+        folder = self._folder if self._recorder is not None else self._given.folder.with_name("untrained")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(about), encoding="utf-8")
+
+    def _stop(self) -> None:
+        self._over = True
+        if self._recorder is not None:
+            self._recorder.__exit__(None, None, None)
+
+    def _careful(self) -> "_Careful":
+        return _Careful(self)
+
+    def fail(self, error: BaseException) -> None:
+        """What went wrong here must not go wrong in the script: it goes on, and the launcher is told."""
+        self._stop()
+        self._given.folder.parent.mkdir(parents=True, exist_ok=True)
+        place = self._given.folder.with_name(f"{self._given.folder.name}.{self._pid}.error")
+        place.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+
+
+class _Careful:
+    """Within it, exceptions end the record and not the script."""
+
+    def __init__(self, watch: Watch):
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        self._watch.fail(error)
+        return True
+
+
+def _trains(module: torch.nn.Module) -> bool:
+    """Whether calling it is a forward pass of training: not an evaluation, a loss function or an augmentation."""
+    if not module.training or not torch.is_grad_enabled():
+        return False
+    return any(parameter.requires_grad for parameter in module.parameters())
