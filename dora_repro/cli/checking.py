@@ -1,16 +1,12 @@
 """The commands that check: `quick`, `full`, `every-step`, `twice` of the kit's own training, and `check` of any run."""
 
-import contextlib
-import json
-import shlex
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dora_repro.cli.group import Interrupted
+from dora_repro.cli.answering import Subject, answer, answer_listening
 from dora_repro.cli.options import (
     ON_REAL_DATA,
     Output,
@@ -25,34 +21,12 @@ from dora_repro.subject.config import NEEDS, TrainingConfig
 if TYPE_CHECKING:
     from dora_repro.checks.options import Options
     from dora_repro.checks.report import Report, Reports
-    from dora_repro.checks.request import Request
-    from dora_repro.contracts import Json
-
-    Attend: TypeAlias = Callable[[Request], Request]
-    """Adds to a request who listens, and the interpreters that wait for it."""
-    Ask: TypeAlias = Callable[[Options, Attend], Report | Reports]
-    """Asks what the command is for."""
+    from dora_repro.cli.answering import Attend
+    from dora_repro.sides.protocol import OnEvent
 
 _STEPS_PER_EPOCH = click.option(
     "--steps-per-epoch", type=click.IntRange(min=0), default=10, show_default=True, help="Batches per epoch; 0: all."
 )
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is checked, for the bars, the reports and the interpreters.
-
-    Attributes:
-        asked: what was asked, for the written reports.
-        steps: the last step, if it is known before the run is built.
-        needs: modules that the run will import.
-        wording: what `show` is given besides the report: names of leaves, a description of the run.
-    """
-
-    asked: "dict[str, Json]"
-    steps: int | None = None
-    needs: tuple[str, ...] = ()
-    wording: dict[str, Any] = field(default_factory=dict)
 
 
 @click.command(short_help="The study's quick test, on a dummy batch.")
@@ -69,7 +43,7 @@ def quick(steps: int, save_at: int, **given: Any) -> None:
 
         return running.run_check(attend(study.quick_request(config, steps=steps, save_at=save_at, **options)))
 
-    _answer(ask, given, _study(config, steps))
+    answer(ask, given, _study(config, steps))
 
 
 @click.command(short_help="The study's full test, on real data.")
@@ -90,7 +64,7 @@ def full(epochs: int | None, steps_per_epoch: int, test_epoch: int, **given: Any
         )
         return running.run_check(attend(request))
 
-    _answer(ask, given, _study(config, (test_epoch if epochs is None else epochs) * steps_per_epoch))
+    answer(ask, given, _study(config, (test_epoch if epochs is None else epochs) * steps_per_epoch))
 
 
 @click.command("every-step", short_help="Resume from every step.")
@@ -108,7 +82,7 @@ def every_step(epochs: int, steps_per_epoch: int, **given: Any) -> None:
         request = study.every_step_request(config, epochs=epochs, steps_per_epoch=steps_per_epoch or None, **options)
         return running.run_every_step(attend(request))
 
-    _answer(ask, given, _study(config, epochs * steps_per_epoch))
+    answer(ask, given, _study(config, epochs * steps_per_epoch))
 
 
 @click.command(short_help="Resume a resumed run.")
@@ -134,21 +108,60 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
         )
         return running.run_twice(attend(request))
 
-    _answer(ask, given, _study(config, epochs * steps_per_epoch))
+    answer(ask, given, _study(config, epochs * steps_per_epoch))
 
 
-@click.command(short_help="Check a training run of your own.")
-@click.argument("run", metavar="MODULE:NAME")
-@click.option("--steps", type=int, required=True, help="Optimizer steps to do.")
+@click.command(short_help="Check a training run of your own, or a whole script.")
+@click.argument("run", metavar="[MODULE:NAME]", required=False)
+@click.option("--run", "command", metavar="COMMAND", help="A script to check; {out} is where it writes.")
+@click.option("--resume", metavar="COMMAND", help="How the script is resumed, from {newest}. [default: as it is run]")
+@click.option(
+    "--kill-after",
+    metavar="STEP[,STEP…]",
+    help="Kill the script after this step. [default: past its second checkpoint]",
+)
+@click.option(
+    "--at-step", type=click.IntRange(min=0), help="The step that the resumed script goes on from, if it cannot be told."
+)
+@click.option("--steps", type=int, help="Optimizer steps to do.")
 @click.option("--save-at", type=int, multiple=True, help="Save after this step; 0 is before any.")
 @click.option("--every-step", is_flag=True, help="Resume from every step, in place of --save-at.")
 @click.option("--twice", is_flag=True, help="Resume the resumed run, at two or more --save-at.")
 @check_options
-def check(run: str, steps: int, save_at: tuple[int, ...], every_step: bool, twice: bool, **given: Any) -> None:
-    """Check any run: an object with step(), save(path) and load(path), built by calling NAME without arguments.
+def check(
+    run: str | None,
+    command: str | None,
+    resume: str | None,
+    kill_after: str | None,
+    at_step: int | None,
+    steps: int | None,
+    save_at: tuple[int, ...],
+    every_step: bool,
+    twice: bool,
+    **given: Any,
+) -> None:
+    """Check a run object, or a script as it is.
 
-    MODULE:NAME is package.module:NAME, or path/to/file.py:NAME.
+    A run object has step(), save(path) and load(path), and is built by calling NAME without arguments; MODULE:NAME is
+    package.module:NAME, or path/to/file.py:NAME. Give --steps and --save-at with it.
+
+    \b
+    A script is launched three times: uninterrupted, killed, resumed.
+      dora-repro check --run "python train.py --out {out}" --kill-after 18 \\
+                       --resume "python train.py --out {out} --resume {newest}"
     """
+    if (run is None) == (command is None):
+        raise click.UsageError("give MODULE:NAME of a run object, or --run and the command of a script")
+    if command is not None:
+        of_objects = {"--steps": steps, "--save-at": save_at, "--every-step": every_step, "--twice": twice}
+        _refuse(of_objects | {"--in-process": given["in_process"]}, "is for run objects; a script has --kill-after")
+        _check_script(command, resume, kill_after, at_step, given)
+        return
+    assert run is not None
+    of_scripts = {"--resume": resume, "--kill-after": kill_after, "--at-step": at_step}
+    _refuse(of_scripts, "is for scripts: give the script's command with --run")
+    if steps is None:
+        raise click.UsageError("give --steps, the number of optimizer steps to do")
     if every_step + twice + (len(save_at) == 1) != 1 or (every_step and save_at):
         raise click.UsageError("give one --save-at, or --every-step, or --twice and several --save-at")
     points = range(steps + 1) if every_step else save_at
@@ -158,10 +171,58 @@ def check(run: str, steps: int, save_at: tuple[int, ...], every_step: bool, twic
         from dora_repro.checks.options import request_of
         from dora_repro.cli.factory import found
 
-        answer = running.run_every_step if every_step else running.run_twice if twice else running.run_check
-        return answer(attend(request_of(found(run), steps, points, options, title=run)))
+        answers = running.run_every_step if every_step else running.run_twice if twice else running.run_check
+        return answers(attend(request_of(found(run), steps, points, options, title=run)))
 
-    _answer(ask, given, Subject({"run": run}, steps))
+    answer(ask, given, Subject({"run": run}, steps))
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Refuse options that were given and mean nothing here."""
+    for name, value in options.items():
+        if value not in (None, False, ()):
+            raise click.UsageError(f"{name} {why}")
+
+
+def _check_script(
+    command: str, resume: str | None, kill_after: str | None, at_step: int | None, given: dict[str, Any]
+) -> None:
+    output = Output.taken_from(given)
+    given.pop("threads")
+    options = taken_options(given)
+    steps = _numbers(kill_after)
+
+    def ask(on_event: "OnEvent") -> "Report | Reports":
+        from dora_repro.checks.request import as_tolerance
+        from dora_repro.scripts.checking import ScriptRequest, run_script
+        from dora_repro.scripts.commands import Command
+
+        folder = options["folder"]
+        request = ScriptRequest(
+            Command(command, "--run"),
+            Command(resume, "--resume") if resume is not None else None,
+            steps,
+            at_step,
+            timeout=options["timeout"],
+            folder=Path(folder) if folder is not None else None,
+            ignore=tuple(options["ignore"]),
+            tolerance=as_tolerance(options["tolerance"]),
+            explain=options["explain"],
+            on_event=on_event,
+        )
+        return run_script(request)
+
+    folder = options["folder"]
+    asked = Subject({"run": command, "resume": resume, "kill_after": list(steps)})
+    answer_listening(ask, output, None if folder is None else str(folder), asked)
+
+
+def _numbers(given: str | None) -> tuple[int, ...]:
+    """The steps of --kill-after."""
+    try:
+        return tuple(int(number) for number in given.split(",")) if given is not None else ()
+    except ValueError:
+        raise BadInput(f"--kill-after {given}: give the number of a step, or several as 14,18") from None
 
 
 # --- what they have in common ----------------------------------------------------------------------------------------
@@ -198,73 +259,3 @@ def _about(config: TrainingConfig) -> list[str]:
         words.append(f"{config.perturbation} in epochs {config.perturbation_start}–{last}")
     words += [f"early stopping {config.early_stopping}"] if config.early_stopping else []
     return [f"checkpoint: {config.checkpoint}{holds}", "; ".join(words)]
-
-
-def _answer(ask: "Ask", given: dict[str, Any], subject: Subject) -> None:
-    """Ask, print the report, write it, and exit with the verdict's code."""
-    output = Output.taken_from(given)  # what could go wrong after the work is found before it
-    threads = given.pop("threads")
-    options = taken_options(given)
-    if output.html is not None:
-        options["values"] = ("*",)  # the page draws the distance of the parameters, step by step
-    result = _asked(ask, options, subject, threads, output.quiet)
-    try:
-        _print(result, output, subject)
-    finally:
-        _write(result, output, subject)
-    click.get_current_context().exit(result.verdict.exit_code)
-
-
-def _asked(ask: "Ask", options: "Options", subject: Subject, threads: int | None, quiet: bool) -> "Report | Reports":
-    """The answer; meanwhile a bar shows how far the sides have got."""
-    from dora_repro.show.progress import Progress
-    from dora_repro.sides.interpreters import Interpreters
-
-    progress = Progress(subject.steps, wanted=not quiet)
-    try:
-        with progress, contextlib.ExitStack() as stack:
-            interpreters = None
-            if not options["in_process"]:  # they import what the run needs while this process imports torch
-                interpreters = stack.enter_context(Interpreters(subject.needs))
-                interpreters.expect(2)
-            if threads is not None:
-                import torch
-
-                torch.set_num_threads(threads)  # both sides get the number of this process
-            return ask(options, lambda request: replace(request, on_event=progress.on_event, interpreters=interpreters))
-    except KeyboardInterrupt:
-        kept = f"; evidence so far is in {options['folder']}" if options["folder"] else ""
-        raise Interrupted(f"{progress.reached}. No report was written{kept}.") from None
-
-
-def _print(result: "Report | Reports", output: Output, subject: Subject) -> None:
-    from dora_repro.checks.report import Reports
-    from dora_repro.show import console, screen
-
-    if output.quiet:
-        text = console.verdict_line(result)
-    elif isinstance(result, Reports):
-        text = console.reports_text(result, verbose=output.verbose, **subject.wording)
-    else:
-        text = console.report_text(result, verbose=output.verbose, **subject.wording)
-    click.echo(screen.fitted(text, sys.stdout))
-
-
-def _write(result: "Report | Reports", output: Output, subject: Subject) -> None:
-    from dora_repro.checkpoint.writing import atomic
-
-    if output.json is not None:
-        text = json.dumps({**result.to_dict(), "asked": subject.asked}, indent=2, ensure_ascii=False, allow_nan=False)
-        with atomic(output.json) as file:
-            file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
-    if output.junit is not None:
-        from dora_repro.show.junit import junit_text
-
-        with atomic(output.junit) as file:
-            file.write(junit_text(result).encode("utf-8", "xmlcharrefreplace"))
-    if output.html is not None:
-        from dora_repro.show.html import page
-
-        asked = {"command": f"dora-repro {shlex.join(sys.argv[1:])}", **subject.asked}
-        with atomic(output.html) as file:
-            file.write(page(result, asked=asked, **subject.wording).encode("utf-8", "xmlcharrefreplace"))

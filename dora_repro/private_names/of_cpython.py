@@ -12,7 +12,7 @@ from dora_repro.private_names.names import listed
 NAMES = listed(
     "CPython 3.11.7",
     {
-        "sys._getframe": "the frames around an operator, to name the user's line",
+        "sys._getframe": "the frames around an operator, to name the user's line; a script's, on the way to a step",
         "random._inst": "the global generator behind `random.random()`, to read and set its state",
         "subprocess._args_from_interpreter_flags": "start a side with the flags of its parent, as multiprocessing does",
         "ctypes.pythonapi.PyFrame_LocalsToFast": "set variables of a running function, before Python 3.13",

@@ -17,6 +17,7 @@ from dora_repro.checks import judge
 from dora_repro.checks.report import Control, Report, Reports, Verdict
 from dora_repro.checks.request import as_tolerance
 from dora_repro.checks.running import report_of
+from dora_repro.comparison.leaves import compare
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.scripts import sides
@@ -26,6 +27,7 @@ from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.launching import Launch, launch
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.protocol import Event, OnEvent
+from dora_repro.state.leaves import KEPT, LOG
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
@@ -49,8 +51,9 @@ class ScriptRequest:
         folder: keep the evidence here, if given.
         ignore: globs of leaves that may be lost at the end without harm.
         tolerance: absolute; None accepts no difference.
+        explain: find the cause of a difference.
         title: the name of the report.
-        on_event: called with (side, event) while the launches run; events are `step`.
+        on_event: called with (side, event) while the launches run; events are `built`, when one begins, and `step`.
 
     Raises:
         BadInput: a command without `{out}`, impossible steps, a folder in use.
@@ -64,6 +67,7 @@ class ScriptRequest:
     folder: Path | None = None
     ignore: tuple[str, ...] = ()
     tolerance: float | None = None
+    explain: bool = True
     title: str = "check"
     on_event: OnEvent = _no_listener
 
@@ -194,7 +198,7 @@ class _Work:
 
     def _uninterrupted(self) -> Launch:
         self._out.mkdir()
-        ran = self._launch("reference", self._request.run)
+        ran = self._launch("reference", self._request.run, keep_first=True)
         if ran.code is None:
             raise BadInput(f"the uninterrupted run {ran.ending}; give more time (--timeout); its last lines:{ran.tail}")
         if ran.code != 0:
@@ -214,8 +218,8 @@ class _Work:
         if not ran.installed:
             raise BadInput(
                 "nothing was recorded: no process of the command imported torch with the recorder in reach. It is "
-                "found through PYTHONPATH, which Python ignores with -I or -E, does not read sitecustomize with -S, and "
-                f"does not have in a container or on another machine. The command was {ran.command.text!r}"
+                "found through PYTHONPATH and sitecustomize, which Python does not read with -I, -E or -S, and which "
+                f"reach neither into a container nor to another machine. The command was {ran.command.text!r}"
             )
         if not ran.trained:
             raise BadInput(
@@ -273,7 +277,9 @@ class _Work:
 
     def _killed(self, kill_after: int) -> Launch:
         self._out.mkdir()
-        killed = self._launch(f"killed-{kill_after}", self._request.run, kill_after=kill_after, keep_saved=True)
+        killed = self._launch(
+            f"killed-{kill_after}", self._request.run, kill_after=kill_after, keep_first=True, keep_saved=True
+        )
         if not killed.was_killed:
             steps = counted(len(sides.trace_of(killed).steps), "step")
             raise BadInput(
@@ -334,7 +340,8 @@ class _Work:
         evidence = sides.resumed_evidence(resumed, alignment)
         findings = judge.compare_sides(reference, evidence, step, steps)
         control = self._control(killed)
-        findings = replace(findings, end=tuple(d for d in findings.end if d.path not in self._set_after_training()))
+        made_after = self._made_after_training(evidence, findings)
+        findings = replace(findings, end=tuple(d for d in findings.end if d.path not in made_after))
         asked = _Asked(steps, self._request.ignore, (), self._request.tolerance, self._request.title)
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
         return report_of(asked, reference, evidence, findings, control, notes, step)
@@ -343,18 +350,30 @@ class _Work:
         """Whether the killed run did what the uninterrupted one had done, and what differed all the same."""
         trace = sides.trace_of(killed)
         found = first_divergence(self._trace, trace)
-        return Control(("reference",), found is None, found, tuple(_differing_memory(self._trace, trace)))
+        begun_with = (Snapshot.read(each.folder / FIRST) for each in (self._reference, killed))
+        noise = dict.fromkeys(difference.path for difference in compare(*begun_with).differences)
+        noise |= dict.fromkeys(_differing_memory(self._trace, trace))
+        return Control(("reference",), found is None, found, tuple(noise))
 
-    def _set_after_training(self) -> frozenset[str]:
-        """Paths of memory that only came after the last step but one: what a script keeps of its result."""
-        every = [dict(memory) for _, memory in self._trace.memory()][-2:]
-        return frozenset(every[-1].keys() - every[0].keys()) if len(every) > 1 else frozenset()
+    def _made_after_training(self, resumed: Evidence, findings: judge.Findings) -> frozenset[str]:
+        """Paths that differ at the end, and did not before the last step: what a script makes of its training when it
+        is over, as the time that it took. A loss would have been there before."""
+        before = len(self._trace.steps) - 1
+        states = [
+            next((dict(memory) for number, memory in trace.memory() if number == before), None)
+            for trace in (self._trace, resumed.trace)
+        ]
+        if states[0] is None or states[1] is None:
+            return frozenset()
+        lost = {difference.path for difference in findings.lost}
+        kept = (difference.path for difference in findings.end if difference.role in (*KEPT, LOG))
+        return frozenset(path for path in kept if path not in lost and states[0].get(path) == states[1].get(path))
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
         if alignment.backwards:
-            passes = counted(alignment.backwards, "backward pass", "backward passes")
-            yield f"It was saved inside an accumulation window: {passes} after its last update. No checkpoint has .grad."
+            passes = counted(alignment.backwards, "backward pass")
+            yield f"It was saved inside an accumulation window, {passes} after its last update, without their .grad."
         others = {folder.name for each in (self._reference, killed, resumed) for folder in each.others}
         if others:
             yield f"Further processes trained and were recorded, but not judged: {', '.join(sorted(others))}."
@@ -380,6 +399,7 @@ class _Work:
             values[NEWEST] = str(newest(self._out))
         given = Assignment(self._folder / name, self._out, kill_after, keep_first, keep_saved, keep_at)
         side = name.partition("-")[0]
+        self._request.on_event(side, {"event": "built", "step": 0})
 
         def on_step(step: int) -> None:
             self._request.on_event(side, {"event": "step", "step": step})
@@ -405,7 +425,9 @@ def _differing_memory(one: Trace, other: Trace) -> Iterator[str]:
     """Paths of memory that two runs of the same command had otherwise at the end of some step."""
     found: dict[str, None] = {}
     for (_, expected), (_, actual) in zip(one.memory(), other.memory(), strict=False):
-        found |= dict.fromkeys(path for path in expected.keys() | actual.keys() if expected.get(path) != actual.get(path))
+        found |= dict.fromkeys(
+            path for path in expected.keys() | actual.keys() if expected.get(path) != actual.get(path)
+        )
     yield from found
 
 

@@ -90,7 +90,9 @@ class Launchable:
     @property
     def text(self) -> str:
         """As one would type it."""
-        return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()), shlex.join(self.words)])
+        return " ".join(
+            [*(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()), shlex.join(self.words)]
+        )
 
 
 def _replaced(word: str, values: Mapping[str, str]) -> str:

@@ -66,6 +66,10 @@ class Files:
         for entry in waiting:
             self._note(entry)
 
+    def close(self) -> None:
+        """Note nothing more: Python cannot take an audit hook away."""
+        self._pid = -1
+
     def look(self) -> bool:
         """Note what was written since the last look; whether anything was."""
         now = stamps(self._out)
@@ -146,13 +150,10 @@ class Files:
 
     def watch_safetensors(self) -> None:
         """Note what safetensors reads."""
-        import safetensors
-        import safetensors.torch
-
-        for module, name in ((safetensors, "safe_open"), (safetensors.torch, "safe_open")):
-            if hasattr(module, name):
-                setattr(module, name, self._before_reading(getattr(module, name)))
-        safetensors.torch.load_file = self._before_reading(safetensors.torch.load_file)
+        for module in (sys.modules["safetensors"], sys.modules["safetensors.torch"]):
+            for name in ("safe_open", "load_file"):
+                if hasattr(module, name):
+                    setattr(module, name, self._before_reading(getattr(module, name)))
 
     def _before_reading(self, real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real, updated=())

@@ -38,7 +38,7 @@ def install(job: str) -> None:
 def name_objects(objects: dict[str, Value]) -> None:
     """Name objects of the script that is recorded in this process, if one is."""
     for watch in _watches:
-        watch.named.update(objects)
+        watch.name(objects)
 
 
 def _folder_of(folder: Path) -> Path:

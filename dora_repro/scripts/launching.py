@@ -99,7 +99,7 @@ def launch(
     log = given.folder.with_name(f"{given.folder.name}.log")
     given.write(job)
     begun = time.monotonic()
-    with log.open("wb") as output, _ended(job):
+    with log.open("wb") as output:
         try:
             process = subprocess.Popen(
                 command.words,
@@ -111,7 +111,8 @@ def launch(
             )
         except OSError as error:
             raise BadInput(f"cannot run {command.text!r}: {error.strerror or error}") from None
-        code = _wait(process, begun + timeout, _Counter(given.folder / assignment.STEPS, on_step))
+        with _ended(process, job):
+            code = _wait(process, begun + timeout, _Counter(given.folder / assignment.STEPS, on_step))
     others = sorted(path for path in job.parent.glob(f"{given.folder.name}-*") if path.is_dir())
     errors = sorted(job.parent.glob(f"{given.folder.name}*.error"))
     return Launch(
@@ -170,11 +171,14 @@ class _Counter:
 
 
 @contextlib.contextmanager
-def _ended(job: Path) -> Iterator[None]:
-    """Whatever happens in here, nothing that was started for this job is left."""
+def _ended(process: subprocess.Popen[bytes], job: Path) -> Iterator[None]:
+    """Whatever happens in here, neither the process nor anything that it started for this job is left."""
     try:
         yield
     finally:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
         end_all(job)
 
 

@@ -22,6 +22,10 @@ class Program:
     def __init__(self, named: dict[str, Value]):
         vars(self).update(named)
 
+    def step(self) -> None:
+        """Not called: a script does its steps by itself."""
+        raise NotImplementedError("a script does its steps by itself")
+
     def look(self, frame: types.FrameType | None) -> None:
         """Take over the functions that lead to a frame."""
         frames = user_frames(frame)

@@ -61,7 +61,10 @@ def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
     result["resumes"] = True
     if launch.code != 0:
         error = f"the command {launch.ending}"
-        result["failure"] = {"error": error, "traceback": f"{launch.command.text}\n{error}; its last lines:{launch.tail}"}
+        result["failure"] = {
+            "error": error,
+            "traceback": f"{launch.command.text}\n{error}; its last lines:{launch.tail}",
+        }
         result["where"] = "step" if trace.steps else "load"
     return _evidence(launch, trace, result)
 
@@ -91,6 +94,7 @@ def about_of(launch: Launch) -> dict[str, Any]:
 
 
 def _evidence(launch: Launch, trace: Trace, result: Result) -> Evidence:
+    launch.folder.mkdir(exist_ok=True)  # one that raised before it trained left none
     trace.write(launch.folder / "trace.jsonl")
     write_result(launch.folder, result)
     return Evidence(launch.folder)

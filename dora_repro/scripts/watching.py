@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from dora_repro.contracts import Value
+from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_next
 from dora_repro.recording import Recorder
 from dora_repro.scripts import assignment
@@ -71,6 +72,12 @@ class Watch:
         self._watch_backward()
         self._watch_exit()
 
+    def name(self, objects: dict[str, Value]) -> None:
+        """Take over what the script names: roots of its state beside its functions."""
+        self.named.update(objects)
+        if self._program is not None:
+            vars(self._program).update(objects)
+
     def _mine(self) -> bool:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
 
@@ -90,7 +97,7 @@ class Watch:
 
         def backward(*args: Any, **kwargs: Any) -> None:
             if self._mine() and self._recorder is None:  # a function of parameters: no module was called before
-                self._start(None, sys._getframe(1))
+                self._start(None, get_frame(1))
             real(*args, **kwargs)
             if self._mine():
                 self._backwards += 1
@@ -109,7 +116,7 @@ class Watch:
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine() and self._recorder is None and _trains(module):
-            self._start(module, sys._getframe(1))
+            self._start(module, get_frame(1))
 
     def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
         """Begin to record, at the first training forward pass, or the first backward pass where there was none."""
@@ -150,7 +157,7 @@ class Watch:
             return
         if self._armed and (module is None or _trains(module)):
             with self._careful():
-                self._cut(sys._getframe(2))
+                self._cut(get_frame(2))
         elif module is not None and _trains(module):
             self.files.look()  # inside an accumulation window
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
@@ -162,7 +169,7 @@ class Watch:
         assert self._program is not None and self._recorder is not None
         self._program.look(frame)
         self._finish_step()
-        if self._wrote and self._given.keep_saved or self.done + 1 in self._given.keep_at:
+        if (self._wrote and self._given.keep_saved) or self.done + 1 in self._given.keep_at:
             self._keep(assignment.AT.format(self.done + 1))
         self._wrote = False
         self._recorder.begin()

@@ -5,6 +5,7 @@ No library saves these, and no step reads them. Read in transformers 5.24 (`trai
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dora_repro.state.assign import Setter
@@ -13,12 +14,13 @@ from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import LOG
 from dora_repro.state.walker import Reader, Walker
 
-_LOADERS = "_dataloader_references_ref"
+_LOADERS, _PREPARED, _HISTORY = "_dataloader_references_ref", "_dataloaders", "log_history"
 
 
 def _of_trainer(trainer: Any) -> frozenset[str]:
-    """The losses summed since the last line of the log and since the beginning."""
-    return frozenset({"_tr_loss", "_total_loss_scalar"})
+    """The losses summed since the last line of the log and since the beginning; the columns that the model takes, in
+    the order of a set."""
+    return frozenset({"_tr_loss", "_total_loss_scalar", "_signature_columns"})
 
 
 def _of_project(project: Any) -> frozenset[str]:
@@ -45,15 +47,38 @@ def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
     return read
 
 
+def _read_trainer_state(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """The Trainer's, whose history of logs comes back from its file with the keys of each entry in alphabetical
+    order."""
+    walker.attributes(value, path, role, skip={_HISTORY})
+    history = (attributes_of(value) or {}).get(_HISTORY)
+    if isinstance(history, list):
+        ordered = [dict(sorted(entry.items())) if isinstance(entry, dict) else entry for entry in history]
+        put = walker.setter(set_attribute, value, _HISTORY)
+        walker.visit(ordered, f"{path}/{_HISTORY}", put, role)
+
+
 def _read_gradient_state(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """Accelerate's, but for its weak references to loaders: which of them are dead, garbage collection decides."""
     walker.attributes(value, path, role, skip={_LOADERS})
     walker.result.uncaptured[f"{path}/{_LOADERS}"] = "weak references"
 
 
+def _read_accelerator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """Accelerate's, but for its list of all loaders that it ever prepared: a resumed run prepares fewer. Those in use
+    are held by whoever uses them, and have the names that these give them."""
+    walker.attributes(value, path, role, skip={_PREPARED})
+    attributes = attributes_of(value) or {}
+    if _PREPARED in attributes:
+        put = walker.setter(set_attribute, value, _PREPARED)
+        walker.later(partial(walker.visit, attributes[_PREPARED], f"{path}/{_PREPARED}", put, LOG))
+
+
 READERS_BY_NAME: dict[str, Reader] = {
+    "accelerate.accelerator.Accelerator": _read_accelerator,
     "accelerate.state.GradientState": _read_gradient_state,
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
     "ignite.handlers.checkpoint.Checkpoint": _reading(_of_checkpoint),
     "transformers.trainer.Trainer": _reading(_of_trainer),
+    "transformers.trainer_callback.TrainerState": _read_trainer_state,
 }

@@ -10,6 +10,13 @@ from pathlib import Path
 
 # Modules without a file of tests of their own, by glob, and the file whose tests go through them.
 ELSEWHERE = {
+    # A script is checked as a whole: what its process records shows in the report.
+    "scripts/assignment.py": "tests/scripts/test_launching.py",
+    "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
+    "scripts/installing.py": "tests/scripts/test_checking.py",
+    "scripts/sides.py": "tests/scripts/test_checking.py",
+    "scripts/watching.py": "tests/scripts/test_checking.py",
+    "cli/answering.py": "tests/cli/test_checking.py",
     # Types alone: nothing runs.
     "contracts.py": "tests/cli/test_front_door.py",
     # A few lines that everything uses.

@@ -37,6 +37,7 @@ ROOMS = (
     "sides",
     "explain",
     "checks",
+    "scripts",
     "faults",
     "lab",
     "show",

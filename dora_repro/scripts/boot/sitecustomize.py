@@ -9,6 +9,10 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _TOP = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # the folder that has the package dora_repro
@@ -17,27 +21,30 @@ _TOP = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # the folder th
 class _AfterImport(importlib.abc.MetaPathFinder):
     """Calls a function after a module has been imported for the first time."""
 
-    def __init__(self, name, then):
+    def __init__(self, name: str, then: Callable[[], None]):
         self._name, self._then = name, then
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is None or spec.loader is None:
             return spec
-        real, then = spec.loader.exec_module, self._then
+        loader: Any = spec.loader
+        real, then = loader.exec_module, self._then
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             real(module)
             then()
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
         return spec
 
 
-def _install():
+def _install() -> None:
     """Record this process; where that cannot be done, the script goes on and the launcher is told why."""
     job = os.environ["DORA_REPRO_JOB"]
     try:
@@ -51,7 +58,7 @@ def _install():
             file.write(f"{type(error).__name__}: {error}")
 
 
-def _run_hidden():
+def _run_hidden() -> None:
     """Run the sitecustomize that Python would have found without this one."""
     rest = [path for path in sys.path if os.path.abspath(path or ".") != _HERE]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)

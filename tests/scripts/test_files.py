@@ -1,0 +1,93 @@
+"""The ledger of a process: what it wrote and read in `{out}`, and at which step."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dora_repro.scripts.files import Files, read_ledger
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """A ledger of a folder, and the position that it notes: (step, backwards), to be set by a test."""
+    out = tmp_path / "out"
+    out.mkdir()
+    position = [0, 0]
+    files = Files(out, lambda: (position[0], position[1]))
+    yield files, out, position
+    files.close()
+
+
+def ledger(files, out):
+    files.write_to(out.parent / "files.jsonl")
+    return [(entry["kind"], os.path.relpath(entry["path"], out), entry["step"]) for entry in read(out)]
+
+
+def read(out):
+    return read_ledger(out.parent / "files.jsonl")
+
+
+def test_what_is_written_counts_for_the_step_at_which_it_was_begun(watched):
+    files, out, position = watched
+    position[0] = 3
+    with open(out / "slow.pt", "wb") as file:
+        position[0] = 5  # written in the background, while training goes on
+        file.write(b"0" * 10)
+    torch.save({"a": 1}, out / "now.pt")
+    assert files.look()
+    assert not files.look()
+    assert sorted(ledger(files, out)) == [("wrote", "now.pt", 5), ("wrote", "slow.pt", 3)]
+
+
+def test_a_file_that_is_renamed_keeps_its_step(watched):
+    files, out, position = watched
+    position[0] = 2
+    (out / "tmp").mkdir()
+    with open(out / "tmp" / "model.pt", "wb") as file:
+        file.write(b"0")
+    position[0] = 4
+    os.rename(out / "tmp", out / "checkpoint-2")
+    files.look()
+    assert ledger(files, out) == [("wrote", "checkpoint-2/model.pt", 2)]
+
+
+def test_reading_is_noted_once_and_outside_the_folder_not_at_all(watched):
+    files, out, _ = watched
+    torch.save({"a": 1}, out / "a.pt")
+    torch.save({"a": 1}, out.parent / "elsewhere.pt")
+    files.look()
+    for _ in range(2):
+        torch.load(out / "a.pt")
+        torch.load(out.parent / "elsewhere.pt")
+    assert ledger(files, out) == [("wrote", "a.pt", 0), ("read", "a.pt", 0)]
+
+
+def test_what_safetensors_reads_is_noted(watched, monkeypatch):
+    import safetensors
+    import safetensors.torch
+
+    files, out, _ = watched
+    for module in (safetensors, safetensors.torch):
+        for name in ("safe_open", "load_file"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(module, name))
+    files.watch_safetensors()
+    save_file({"a": torch.ones(1)}, out / "a.safetensors")
+    save_file({"a": torch.ones(2)}, out / "b.safetensors")
+    assert safetensors.torch.load_file(out / "a.safetensors")["a"].shape == (1,)
+    with safetensors.safe_open(out / "b.safetensors", "pt") as file:
+        assert list(file.keys()) == ["a"]
+    files.write_to(out.parent / "files.jsonl")
+    assert [(entry["kind"], entry["checkpoint"]) for entry in read(out)] == [("read", True), ("read", True)]
+
+
+def test_a_line_that_was_cut_off_is_passed_over(watched):
+    files, out, _ = watched
+    torch.save({"a": 1}, out / "a.pt")
+    files.look()
+    files.write_to(out.parent / "files.jsonl")
+    with open(out.parent / "files.jsonl", "ab") as file:
+        file.write(b'{"kind": "wro')
+    assert [entry["kind"] for entry in read(out)] == ["wrote"]

@@ -1,0 +1,69 @@
+"""A script as what is recorded: the variables of its own functions, by the functions' names."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from dora_repro.private_names.of_cpython import get_frame
+from dora_repro.scripts.program import program_of
+from dora_repro.state.snapshot import Snapshot, run_roots
+
+model = torch.nn.Linear(2, 1)
+constant = 3.0
+
+
+def inner(look, total):
+    total += 1
+    return look(get_frame(0))
+
+
+def outer(look, best=0.5):
+    best += 1
+    return inner(look, best)
+
+
+def outer_alone(look, **more):
+    """Call it on a thread of its own: pytest's functions are not on the way."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(outer, look, **more).result()
+
+
+def test_each_function_on_the_way_has_its_variables():
+    program = outer_alone(lambda frame: program_of({}, frame))
+    leaves = Snapshot.capture(run_roots(program))
+    assert leaves["outer/best"].value == 1.5
+    assert leaves["inner/total"].value == 2.5
+
+
+def test_a_function_that_is_called_again_is_the_same_object_with_other_variables():
+    program = outer_alone(lambda frame: program_of({}, frame))
+    before = vars(program)["inner"]
+    outer_alone(program.look, best=10.0)
+    assert vars(program)["inner"] is before
+    assert Snapshot.capture(run_roots(program))["inner/total"].value == 12.0
+
+
+def test_variables_of_a_running_function_can_be_set():
+    def look(frame):
+        program = program_of({}, frame)
+        snapshot = Snapshot.capture(run_roots(program))
+        frame.f_back.f_locals["best"] = -1.0
+        assert not snapshot.restore(run_roots(program), ["outer/best"])
+        return Snapshot.capture(run_roots(program))["outer/best"].value
+
+    assert outer_alone(look) == 1.5
+
+
+def test_a_recursive_function_has_a_name_for_each_call():
+    def down(depth, look):
+        return down(depth - 1, look) if depth else look(get_frame(0))
+
+    with ThreadPoolExecutor(1) as pool:
+        program = pool.submit(down, 2, lambda frame: program_of({}, frame)).result()
+    depths = {path: leaf.value for path, leaf in Snapshot.capture(run_roots(program)).items() if "depth" in path}
+    assert depths == {"down/depth": 2, "down#2/depth": 1, "down#3/depth": 0}
+
+
+def test_what_the_script_names_is_beside_its_functions():
+    program = outer_alone(lambda frame: program_of({"ema": model}, frame))
+    assert "ema/weight" in Snapshot.capture(run_roots(program))
