@@ -18,6 +18,7 @@ Specimen = TypeVar("Specimen")  # a class of runs, or one whose `__new__` makes 
 FAMILIES = {
     "study": "study",
     "optimizer": "optimizer",
+    "own_optimizers": "own_optimizers",
     "schedule": "schedule",
     "averages": "averages",
     "random_numbers": "random_numbers",
@@ -43,6 +44,7 @@ FAMILIES = {
     "clean_steps": "clean.steps",
     "clean_functions": "clean.functions",
     "clean_files": "clean.files",
+    "clean_forms": "clean.forms",
     "clean_libraries": "clean.libraries",
 }
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dora_repro.faults.clean.objects import LoadLater
+from dora_repro.faults.clean.files import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import BATCH, PER_EPOCH, SAMPLES, Training, read, samples
 from dora_repro.faults.position import ScaledBatches

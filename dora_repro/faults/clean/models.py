@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.forms import Wide
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.optimizer import KeyedById
+from dora_repro.faults.own_optimizers import KeyedById
 from dora_repro.faults.plain import ConstantRate, Training
 from dora_repro.faults.schedule import ScaledByHand
 

@@ -1,19 +1,14 @@
-"""Runs that look suspicious and are right: files, objects and states of a kind. Each must come out EXACT."""
+"""Runs that look suspicious and are right: what they hold, and objects made again. Each must come out EXACT."""
 
-import copy
 import dataclasses
-import json
 import math
 import os
 import queue
-import random
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
 from torch.nn.utils import prune
 from torch.optim.lr_scheduler import LRScheduler
@@ -36,7 +31,6 @@ from dora_repro.faults.objects import (
 )
 from dora_repro.faults.optimizer import Unordered
 from dora_repro.faults.plain import PER_EPOCH, Training, read
-from dora_repro.faults.schedule import Stepped
 
 
 @fault("clean-ema", verdict="EXACT")
@@ -111,144 +105,6 @@ class EarlyStopping(Training):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.best, self.waited, self.over = state["best"], state["waited"], state["over"]
-
-
-@fault("clean-resume", verdict="EXACT")
-class Resume(Training):
-    """There is no `load` to be called on a run: a class method builds one from the file, as Lightning and others do. It
-    seeds everything anew while building, and restores the generators after that."""
-
-    @classmethod
-    def resume(cls, path: str) -> "Resume":
-        run = cls()
-        Training.load(run, path)
-        return run
-
-    def load(self, path: str) -> None:
-        raise RuntimeError("use Resume.resume(path)")
-
-
-@fault("clean-load-later", verdict="EXACT", steps=7, save_at=4)
-class LoadLater(Training):
-    """`load` only remembers the path, and the file is read when the first step begins. Right after loading everything
-    is wrong, and before anything is computed all of it is right."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pending: str | None = None
-
-    def load(self, path: str) -> None:
-        self.pending = path
-
-    def step(self) -> float:
-        if self.pending is not None:
-            super().load(self.pending)
-            self.pending = None
-        return super().step()
-
-
-@fault("clean-background-writer", verdict="EXACT")
-class BackgroundWriter(Training):
-    """A thread writes the checkpoint, while the state it writes is live. It is given a copy, and is joined before
-    `save` returns: nothing can change under it, and nobody can read half a file."""
-
-    def save(self, path: str) -> None:
-        writer = threading.Thread(target=torch.save, args=(copy.deepcopy(self.state()), path))
-        writer.start()
-        writer.join()
-
-
-@fault("clean-safetensors", verdict="EXACT")
-class OtherFormat(Training):
-    """Two files of other formats and no pickle: tensors in safetensors, the rest in JSON. JSON has no tuples and its
-    floats are text; the text is exact, and what was a tuple is made one again."""
-
-    def save(self, path: str) -> None:
-        state = self.state()
-        moments, data = state["optimizer"]["state"], state["data"]
-        tensors = {f"model/{name}": tensor for name, tensor in state["model"].items()}
-        tensors |= {f"moment/{i}/{name}": value for i, moment in moments.items() for name, value in moment.items()}
-        tensors |= {"rng": state["rng"]["torch"], "before_epoch": data["before_epoch"], "now": data["now"]}
-        safetensors.torch.save_file(tensors, f"{path}.safetensors")
-        kind, keys, *rest = state["rng"]["numpy"]
-        plain = {
-            "groups": state["optimizer"]["param_groups"],
-            "scheduler": state["scheduler"],
-            "numpy": [kind, keys.tolist(), *rest],
-            "python": state["rng"]["python"],
-            "position": data["position"],
-            "steps": state["steps"],
-        }
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(plain, file)
-
-    def load(self, path: str) -> None:
-        tensors = safetensors.torch.load_file(f"{path}.safetensors")
-        with open(path, encoding="utf-8") as file:
-            plain = json.load(file)
-        moments: dict[int, dict] = {}
-        for key in tensors:
-            if key.startswith("moment/"):
-                _, index, name = key.split("/")
-                moments.setdefault(int(index), {})[name] = tensors[key]
-        groups = [{**group, "betas": tuple(group["betas"])} for group in plain["groups"]]
-        self.model.load_state_dict(
-            {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
-        )
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.scheduler.load_state_dict(plain["scheduler"])
-        self.load_data({"data": {**tensors, "position": plain["position"]}})
-        self.steps = plain["steps"]
-        torch.set_rng_state(tensors["rng"])
-        kind, keys, *rest = plain["numpy"]
-        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-        version, words, gauss = plain["python"]
-        random.setstate((version, tuple(words), gauss))
-
-
-@fault("clean-milestones-as-text", verdict="EXACT")
-class MilestonesAsText(Stepped):
-    """A schedule's state goes through JSON, whose keys are text. They are made numbers again, in a `Counter`: the
-    milestones are what they were, to the type."""
-
-
-class Settings(dict):
-    """A dict of one's own class, which keeps the order in which it was filled."""
-
-
-@fault("clean-order-of-keys", verdict="EXACT")
-class OrderOfKeys(Training):
-    """A dict of settings with keys of several types is written in one order and filled in another. Nothing reads the
-    order; class, keys and values are as they were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.settings = Settings({"clip": 1.0, 3: "warm", None: "default", (1, 2): 0.5})
-
-    def state(self) -> dict:
-        return {**super().state(), "settings": dict(self.settings)}
-
-    def load_model(self, state: dict) -> None:
-        super().load_model(state)
-        self.settings = Settings(reversed(state["settings"].items()))
-
-
-@fault("clean-nan", verdict="EXACT")
-class NotANumber(Training):
-    """NaN in a tensor and in plain values: no loss has been the best yet. NaN is not equal to itself, and the same bits
-    are the same state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.best = math.nan
-        self.best_of_each = torch.full((3,), math.nan)
-
-    def state(self) -> dict:
-        return {**super().state(), "best": self.best, "best_of_each": self.best_of_each}
-
-    def load_model(self, state: dict) -> None:
-        super().load_model(state)
-        self.best, self.best_of_each = state["best"], state["best_of_each"]
 
 
 @fault("clean-history", verdict="EXACT")
