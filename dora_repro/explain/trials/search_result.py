@@ -81,9 +81,13 @@ class SearchResult:
 
     @property
     def harmless(self) -> tuple[str, ...]:
-        """Candidates that neither the set nor the other set needs: lost as well, without effect."""
+        """Candidates that neither the set nor the other set needs: lost as well, without effect. A list that the
+        resumed run has empty is no loss beside its entries."""
         needed = self.names.union(*self.others)
-        return tuple(path for leaves in self.candidates.values() for path in leaves if path not in needed)
+        holders = {path[:end] for path in needed for end, letter in enumerate(path) if letter == "/"}
+        return tuple(
+            path for leaves in self.candidates.values() for path in leaves if path not in needed and path not in holders
+        )
 
 
 def all_of(units: Iterable[Unit]) -> Unit:

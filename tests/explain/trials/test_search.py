@@ -118,6 +118,14 @@ def test_many_objects_of_a_list_are_one_loss():
     assert len(found.trials) <= 12
 
 
+def test_an_empty_list_is_not_told_as_harmless_beside_its_entries_that_matter():
+    entries = [lost(f"losses/{index}", kind="missing") for index in range(4)]
+    differences = [*entries, lost("losses", kind="unexpected"), lost("loss", kind="unexpected")]
+    found = searched(Rule({each.path for each in entries}), differences)
+    assert found.names == {each.path for each in entries}
+    assert found.harmless == ("loss",)  # whose name merely begins alike
+
+
 def test_few_objects_and_those_of_no_list_are_named_each():
     objects = ["buffer/items/0", "buffer/items/1", "model/a", "model/b", "model/c"]
     differences = [lost(f"{path}/n", kind="missing") for path in objects]
