@@ -1,19 +1,17 @@
 """Which global names a function uses, and which of them it changes, read from the syntax tree of its source.
 
-The source is what `linecache` has of the code's file, notebooks' cells included. It may have been edited since, so it
-counts only where the function in it has the name, the arguments and the global names of the code. Without such source
-(code made by `exec`, a file that is gone, tests that pytest rewrote) `bytecode_names.py` reads the bytecode.
+The source (`function_source.py`) may have been edited since, so it counts only where it has the global names of the
+code. Without such source (code made by `exec`, a file that is gone, tests that pytest rewrote) `bytecode_names.py`
+reads the bytecode.
 """
 
 import ast
-import linecache
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from inspect import CO_VARARGS, CO_VARKEYWORDS
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, TypeAlias
+
+from dora_repro.state.function_source import FUNCTIONS, Function, arguments_of, syntax_of, with_inner
 
 Names: TypeAlias = dict[str, bool]
 """Global name -> whether it is assigned, or what it names is changed in place.
@@ -24,8 +22,6 @@ What is passed to a function is there once more, after `PASSED`.
 """
 
 OF_CLASS, IMPORTED, PASSED = "__class__", "!", ">"
-
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _CHANGING = frozenset(
     {"append", "appendleft", "extend", "extendleft", "insert", "remove", "pop", "popleft", "popitem", "clear", "add"}
@@ -40,92 +36,15 @@ def changes_in_place(method: str) -> bool:
 
 def names_in_source(function: FunctionType) -> Names | None:
     """The global names of a function and of those inside it; None where there is no source that is its own."""
-    code = function.__code__
-    linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    node = _in_its_lines(code, lines) or _in_its_file(code, lines)
-    if node is None or tuple(_arguments(node)) != _arguments_of(code):
+    code, node = function.__code__, syntax_of(function)
+    if node is None:
         return None
     names: Names = {}
     _function_scope(node).resolve(frozenset(code.co_freevars), names)
-    known = {name for inner in _with_inner(code) for name in inner.co_names}
+    known = {name for inner in with_inner(code) for name in inner.co_names}
     roots = {name.partition(".")[0] for name in names if not name.startswith((IMPORTED, PASSED))}
     return names if roots - {OF_CLASS} <= known else None
 
-
-# --- finding the function --------------------------------------------------------------------------------------------
-
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-
-def _in_its_lines(code: CodeType, lines: list[str]) -> Function | None:
-    """The function as parsed from its own lines, which takes a part of the time that its file would."""
-    last = max(end or first or 0 for inner in _with_inner(code) for first, end, _, _ in inner.co_positions())
-    block = "".join(lines[code.co_firstlineno - 1 : last])
-    body = _parsed(f"if 1:\n{block}" if block[:1].isspace() else block)
-    if len(body) == 1 and isinstance(body[0], ast.If):
-        body = body[0].body
-    node = body[0] if len(body) == 1 else None
-    return node if isinstance(node, _FUNCTIONS) and _name_of(node) == code.co_name else None
-
-
-def _in_its_file(code: CodeType, lines: list[str]) -> Function | None:
-    """The function as parsed with its whole file: a lambda is a part of a statement, which may begin before it."""
-    nodes = _functions_of_file("".join(lines)).get((code.co_name, code.co_firstlineno), [])
-    if len(nodes) > 1:  # lambdas of one line
-        places = set(code.co_positions())
-        nodes = [node for node in nodes if isinstance(node, ast.Lambda) and _place(node.body) in places]
-    return nodes[0] if len(nodes) == 1 else None
-
-
-@lru_cache(maxsize=64)
-def _functions_of_file(text: str) -> dict[tuple[str, int], list[Function]]:
-    """Functions by name and first line, which is that of the first decorator."""
-    nodes: dict[tuple[str, int], list[Function]] = defaultdict(list)
-    for node in (inner for statement in _parsed(text) for inner in ast.walk(statement)):
-        if isinstance(node, _FUNCTIONS):
-            decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-            nodes[_name_of(node), min(part.lineno for part in (node, *decorators))].append(node)
-    return nodes
-
-
-def _parsed(text: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError):  # a part of a statement, or a file of something else
-        return []
-
-
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    """A code object and those inside it."""
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _with_inner(inner)
-
-
-def _name_of(node: Function) -> str:
-    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
-
-
-def _arguments(node: Function) -> Iterator[str]:
-    parts = node.args
-    every = (*parts.posonlyargs, *parts.args, *parts.kwonlyargs, parts.vararg, parts.kwarg)
-    return (argument.arg for argument in every if argument is not None)
-
-
-def _arguments_of(code: CodeType) -> tuple[str, ...]:
-    """As `_arguments`, of the compiled function."""
-    starred = bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
-
-
-def _place(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
-    """As `code.co_positions()` gives it."""
-    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
-
-
-# --- reading it ------------------------------------------------------------------------------------------------------
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -200,7 +119,7 @@ class _Scope:
 
 def _function_scope(node: Function) -> _Scope:
     """The body of a function; its decorators, defaults and annotations belong to the scope around it."""
-    scope = _Scope(bound=set(_arguments(node)))
+    scope = _Scope(bound=set(arguments_of(node)))
     scope.read([node.body] if isinstance(node, ast.Lambda) else node.body)
     return scope
 
@@ -355,7 +274,7 @@ _NOTES: dict[type, Any] = {
     ast.MatchStar: _named_part,
     ast.MatchMapping: _rest_of_mapping,
     ast.NamedExpr: _walrus,
-    **dict.fromkeys(_FUNCTIONS, _function),
+    **dict.fromkeys(FUNCTIONS, _function),
     ast.ClassDef: _class,
     **dict.fromkeys(_COMPREHENSIONS, _comprehension),
     # The most frequent, for speed: what they hold, without looking at each of their fields.

@@ -93,6 +93,7 @@ ELSEWHERE = {
     "state/bytecode_names.py": "tests/state/test_source_names.py",
     "state/attributes.py": "tests/state/test_walk_python.py",
     "state/making.py": "tests/state/test_forms.py",
+    "state/function_source.py": "tests/state/test_source_names.py",
     "state/held_code.py": "tests/state/test_module_variables.py",
     "state/leaves.py": "tests/state/test_walk_python.py",
     "state/per_type.py": "tests/state/test_type_dispatch.py",
