@@ -1,12 +1,14 @@
 """The commands that a user types for a check of a script: what their placeholders stand for, and how they are run."""
 
 import difflib
+import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, pairwise, takewhile
 from pathlib import Path
 
 from dora_repro.errors import BadInput
@@ -16,6 +18,16 @@ PLACEHOLDERS = (OUT, NEWEST, PYTHON)
 
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_]\w*\}")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
+_REPLACED = r"\$\(|\$\{?[A-Za-z_]|`"  # by a shell, also in double quotes
+_PIECES = re.compile(
+    r"\\.|'[^']*'"  # means itself
+    r'|(?P<quoted>"(?:\\.|[^"\\])*")'
+    rf"|(?P<open>&&|\|\||[|;&<>]|{_REPLACED})",
+    re.DOTALL,
+)
+_MODULE = "-m"
+_ISOLATING = re.compile(r"-[A-Za-z]*[IES][A-Za-z]*")  # options of Python alone, as -I, -sE
+_LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch")
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class Command:
         option: the option that it was given to, for messages.
 
     Raises:
-        BadInput: it is empty, cannot be split into words, or has a placeholder that does not exist.
+        BadInput: it is empty, cannot be split into words, is a line for a shell, names a program that is not there, or
+            has a placeholder that does not exist.
     """
 
     text: str
@@ -35,11 +48,55 @@ class Command:
 
     def __post_init__(self) -> None:
         if not self.words:
-            raise BadInput(f'{self.option}="": give the command that trains, as "python train.py --out {{out}}"')
+            raise BadInput(f'{self.option}={self.text!r}: give a command, as "python train.py --out {OUT}"')
+        self._require_no_shell()
+        self._require_placeholders()
+        self._require_program()
+
+    def _require_no_shell(self) -> None:
+        found = of_a_shell(self.text)
+        if found is not None:
+            raise BadInput(
+                f"{self.option}={self.text!r}: {found} is for a shell, and the command is run without one; "
+                "write bash -c '…' around it, or give a shell script that has it"
+            )
+
+    def _require_placeholders(self) -> None:
         for found in _PLACEHOLDER.findall(self.text):
             near = difflib.get_close_matches(found, PLACEHOLDERS, n=1, cutoff=0.6)
             if found not in PLACEHOLDERS and near:
                 raise BadInput(f"{self.option}={self.text!r}: there is no {found}; did you mean {near[0]}?")
+
+    def _require_program(self) -> None:
+        words = _after_variables([word.replace(PYTHON, sys.executable) for word in self.words])
+        if not words:
+            raise BadInput(f"{self.option}={self.text!r} sets variables, and names no program to run")
+        program = words[0]
+        if OUT in program or NEWEST in program or shutil.which(program) is not None:
+            return
+        if os.path.isfile(program):
+            before = PYTHON if program.endswith(".py") else "bash"
+            raise BadInput(f"{self.option}={self.text!r}: {program!r} cannot be executed; put {before} before it")
+        near = f"; {PYTHON} stands for the one that runs this check" if "py" in program else ""
+        raise BadInput(f"{self.option}={self.text!r}: there is no program {program!r}{near}")
+
+    @property
+    def name(self) -> str:
+        """What it runs, for titles: the file of the script or its module; the program, where there is neither."""
+        words = " ".join(_after_variables(self.words)).split()  # also those inside of bash -c '…'
+        for before, word in pairwise(words):
+            if before == _MODULE and word not in _LAUNCHERS:
+                return word
+            if word.endswith(".py"):
+                return Path(word).name
+        return Path(words[0]).name
+
+    @property
+    def isolating(self) -> str | None:
+        """The option by which its Python leaves PYTHONPATH or `sitecustomize` unread; None where it has none."""
+        words = list(dropwhile(lambda word: word != PYTHON and not Path(word).name.startswith("python"), self.words))
+        options = takewhile(lambda word: word.startswith("-"), words[1:])
+        return next((word for word in options if _ISOLATING.fullmatch(word)), None)
 
     @property
     def words(self) -> Sequence[str]:
@@ -59,20 +116,11 @@ class Command:
         Args:
             values: placeholder -> what it stands for.
 
-        Raises:
-            BadInput: the program is not there.
         """
-        words = [_replaced(word, {PYTHON: sys.executable, **values}) for word in self.words]
-        variables = {}
-        while words and _VARIABLE.match(words[0]):  # as a shell reads them: VARIABLE=value command
-            name, _, value = words.pop(0).partition("=")
-            variables[name] = value
-        if not words:
-            raise BadInput(f"{self.option}={self.text!r} sets variables, and names no program to run")
-        if shutil.which(words[0]) is None:
-            near = " ({python} stands for the one that runs this check)" if "python" in words[0] else ""
-            raise BadInput(f"{self.option}={self.text!r}: there is no program {words[0]!r}{near}")
-        return Launchable(tuple(words), variables)
+        every = [_replaced(word, {PYTHON: sys.executable, **values}) for word in self.words]
+        words = _after_variables(every)
+        given = (word.partition("=") for word in every[: len(every) - len(words)])
+        return Launchable(tuple(words), {name: value for name, _, value in given})
 
 
 @dataclass(frozen=True)
@@ -93,6 +141,22 @@ class Launchable:
         return " ".join(
             [*(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()), shlex.join(self.words)]
         )
+
+
+def of_a_shell(text: str) -> str | None:
+    """The first piece of a command that only a shell understands: `|`, `&&`, `>`, `$HOME`; None where there is none."""
+    for piece in _PIECES.finditer(text):
+        if piece["open"]:
+            return piece["open"]
+        quoted = re.search(_REPLACED, re.sub(r"\\.", "", piece["quoted"] or "", flags=re.DOTALL))
+        if quoted is not None:
+            return quoted[0]
+    return None
+
+
+def _after_variables(words: Sequence[str]) -> Sequence[str]:
+    """A command without the variables that a shell would read before it: VARIABLE=value command."""
+    return list(dropwhile(_VARIABLE.match, words))
 
 
 def _replaced(word: str, values: Mapping[str, str]) -> str:

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
+import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,10 @@ from dora_repro.scripts.commands import Launchable, boot
 
 LOG = "log.txt"
 _TAIL = 15  # lines of a log that a message shows
+_READ = 65_536  # bytes at the end of a log that are looked at for them
+_WIDE = 300  # characters of a line
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
+_OF_A_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\t\x20-\x7e\xa0-\U0010ffff]")
 _POLL = 0.05  # seconds
 _DYING = 10.0  # seconds to wait for killed processes
 
@@ -59,20 +66,46 @@ class Launch:
         return (self.folder / assignment.STEPS).exists()
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was ended from outside: at its time limit, or by a signal that no program sends to itself."""
+        return self.code is None or self._signal in _FROM_OUTSIDE
+
+    @property
     def ending(self) -> str:
         """How it ended, in words."""
         if self.code is None:
             return f"did not finish within {self.seconds:.0f} s"
-        if self.code < 0:
-            return f"was ended by {signal.Signals(-self.code).name}"
+        if self._signal is not None:
+            more = ", as a system does that is out of memory" if self._signal == signal.SIGKILL else ""
+            return f"was ended by {self._signal.name}{more}"
         return f"ended with exit code {self.code}"
+
+    @property
+    def _signal(self) -> signal.Signals | None:
+        """The signal that ended it, also where a shell tells of it by its exit code."""
+        number = -(self.code or 0) if (self.code or 0) < 0 else (self.code or 0) - 128
+        return signal.Signals(number) if number in {*signal.Signals} else None
 
     @property
     def tail(self) -> str:
         """The last lines of its output, indented."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        lines = text.replace("\r", "\n").strip().splitlines()[-_TAIL:]
-        return "".join(f"\n  {line}" for line in lines) or "\n  (it printed nothing)"
+        return "".join(f"\n  {line}" for line in last_lines(self.log)) or "\n  (it printed nothing)"
+
+
+def last_lines(log: Path) -> list[str]:
+    """The last lines of an output as a terminal would show them: of a line that was drawn anew, as bars are, the last.
+
+    Args:
+        log: the file; it may be long, or not be text.
+    """
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _READ))
+        text = file.read().decode("utf-8", errors="replace")
+    lines = [drawn[-1] for line in text.split("\n") if (drawn := [one for one in line.split("\r") if one.strip()])]
+    shown = [_OF_A_TERMINAL.sub("", line).rstrip() for line in lines[-_TAIL:]]
+    return [line if len(line) <= _WIDE else f"{line[:_WIDE]} …" for line in shown if line]
 
 
 def launch(
@@ -100,19 +133,20 @@ def launch(
     given.write(job)
     begun = time.monotonic()
     with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                command.words,
-                env=_environment(command, job),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise BadInput(f"cannot run {command.text!r}: {error.strerror or error}") from None
-        with _ended(process, job):
-            code = _wait(process, begun + timeout, _Counter(given.folder / assignment.STEPS, on_step))
+        with _ended(job) as started, _ending_on_signals():
+            try:
+                process = subprocess.Popen(
+                    command.words,
+                    env=_environment(command, job),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise BadInput(f"cannot run {command.text!r}: {error.strerror or error}") from None
+            started.append(process)
+            code = _wait(process, begun + timeout, given.folder, on_step)
     others = sorted(path for path in job.parent.glob(f"{given.folder.name}-*") if path.is_dir())
     errors = sorted(job.parent.glob(f"{given.folder.name}*.error"))
     return Launch(
@@ -138,14 +172,21 @@ def _environment(command: Launchable, job: Path) -> dict[str, str]:
     }
 
 
-def _wait(process: subprocess.Popen[bytes], limit: float, counter: "_Counter") -> int | None:
-    """The exit code; None where the time limit came first."""
+def _wait(process: subprocess.Popen[bytes], limit: float, folder: Path, on_step: Callable[[int], None]) -> int | None:
+    """The exit code; None where the time limit came first.
+
+    Where the recorded process was killed as it was told, nothing around it is waited for: a shell that goes on with its
+    next line, or one that starts it again, would write into what was left.
+    """
+    counter, killed = _Counter(folder / assignment.STEPS, on_step), folder / assignment.KILLED
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(_POLL)
             counter.look()
             return code
         counter.look()
+        if killed.exists():
+            return -signal.SIGKILL
         if time.monotonic() > limit:
             return None
 
@@ -171,21 +212,46 @@ class _Counter:
 
 
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes], job: Path) -> Iterator[None]:
-    """Whatever happens in here, neither the process nor anything that it started for this job is left."""
+def _ended(job: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Whatever happens in here, neither a process that is put into the list nor anything of this job is left."""
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        yield started
+    finally:
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        end_all(job, frozenset(process.pid for process in started))
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a launch as Ctrl-C does, and so leave nothing behind; where they are nobody else's."""
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    mine = threading.current_thread() is threading.main_thread()
+    taken = [each for each in (signal.SIGTERM, signal.SIGHUP) if mine and signal.getsignal(each) is signal.SIG_DFL]
+    for each in taken:
+        signal.signal(each, interrupt)
     try:
         yield
     finally:
-        if process.returncode is None:
-            process.kill()
-            process.communicate()
-        end_all(job)
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
 
 
-def end_all(job: Path) -> None:
-    """End all processes that were started for a job: they have it in their environment, whatever their parent is."""
+def end_all(job: Path, sessions: frozenset[int] = frozenset()) -> None:
+    """End all processes that were started for a job: they have it in their environment, whatever their parent is.
+
+    Args:
+        job: the file with the assignment.
+        sessions: processes in one of these are ended, too: they may have emptied their environment.
+    """
     for _ in range(100):  # what was started while its parent was being ended is met in the next round
-        left = [process for process in psutil.process_iter() if _is_of(process, job)]
+        left = [process for process in psutil.process_iter() if _is_of(process, job, sessions)]
         if not left:
             return
         for process in left:
@@ -194,8 +260,10 @@ def end_all(job: Path) -> None:
         psutil.wait_procs(left, timeout=_DYING)
 
 
-def _is_of(process: psutil.Process, job: Path) -> bool:
+def _is_of(process: psutil.Process, job: Path, sessions: frozenset[int]) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(VARIABLE) == str(job)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return os.getsid(process.pid) in sessions or process.environ().get(VARIABLE) == str(job)
     except (psutil.Error, OSError):
         return False

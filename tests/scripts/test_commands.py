@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from dora_repro.errors import BadInput
-from dora_repro.scripts.commands import Command
+from dora_repro.scripts.commands import Command, of_a_shell
 
 
 def test_placeholders_are_filled_in_every_word():
@@ -29,9 +29,9 @@ def test_braces_that_are_no_placeholders_are_left_alone():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "give the command that trains"),
-        ("python train.py --out {outt}", "did you mean {out}"),
-        ("python train.py {newset}", "did you mean {newest}"),
+        ("", "give a command"),
+        ("{python} train.py --out {outt}", "did you mean {out}"),
+        ("{python} train.py {newset}", "did you mean {newest}"),
         ("python 'train.py", "cannot be read as a command"),
     ],
 )
@@ -40,7 +40,78 @@ def test_what_cannot_be_meant_is_refused(text, says):
         Command(text, "--run")
 
 
-@pytest.mark.parametrize("text", ["no-such-program --out {out}", "A=1"])
-def test_a_program_that_is_not_there_is_refused(text):
-    with pytest.raises(BadInput, match="no program"):
-        Command(text, "--run").filled({"{out}": "o"})
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("no-such-program --out {out}", "there is no program 'no-such-program'"),
+        ("pyton train.py", r"there is no program 'pyton'; {python} stands for the one"),
+        ("A=1", "names no program to run"),
+    ],
+)
+def test_a_program_that_is_not_there_is_refused(text, says):
+    with pytest.raises(BadInput, match=says.replace("{", r"\{")):
+        Command(text, "--resume")
+
+
+def test_a_file_that_cannot_be_executed_is_told_from_one_that_is_not_there(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("")
+    with pytest.raises(BadInput, match=r"cannot be executed; put \{python\} before it"):
+        Command(f"{path} --out {{out}}", "--run")
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("env a | tee log", "|"),
+        ("cd there && env a", "&&"),
+        ("env a > log.txt", ">"),
+        ("env a 2>&1", ">"),
+        ("env a &", "&"),
+        ("env a; env b", ";"),
+        ("env --data $HOME/data", "$H"),
+        ('env --data "${DATA}"', "${D"),
+        ("env `date`", "`"),
+        ("""env "it's" | cat""", "|"),
+        ("env 'a && b'", None),
+        ('env --filter "a > b"', None),
+        (r"env a\;b \"|\"", "|"),
+        (r"env a\;b '|' \$HOME", None),
+        ("""bash -c 'cd there && env "$HOME"'""", None),
+    ],
+)
+def test_what_only_a_shell_understands_is_refused(text, piece):
+    assert of_a_shell(text) == piece
+    if piece is None:
+        Command(text, "--run")
+    else:
+        with pytest.raises(BadInput, match="write bash -c '…' around it"):
+            Command(text, "--run")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("{python} -u some/where/train.py --out {out}", "train.py"),
+        ("A=1 {python} -m package.train --out {out}", "package.train"),
+        ("{python} -m torch.distributed.run --nproc-per-node 2 ddp.py", "ddp.py"),
+        ("bash -c 'cd there && {python} train.py'", "train.py"),
+        ("/usr/bin/env x", "env"),
+    ],
+)
+def test_a_command_has_the_name_of_its_script(text, name):
+    assert Command(text, "--run").name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("{python} -I train.py", "-I"),
+        ("A=1 {python} -u -sE train.py", "-sE"),
+        ("{python} train.py -E", None),
+        ("env {python} -S train.py", "-S"),
+        ("env -i", None),
+    ],
+)
+def test_an_option_that_hides_the_recorder_is_found(text, option):
+    assert Command(text, "--run").isolating == option

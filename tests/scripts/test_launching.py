@@ -10,7 +10,7 @@ import pytest
 from dora_repro.errors import BadInput
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.commands import Command, Launchable
-from dora_repro.scripts.launching import launch
+from dora_repro.scripts.launching import last_lines, launch
 
 
 def launched(tmp_path, code, timeout=60.0, **variables):
@@ -73,7 +73,65 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 def test_what_the_system_cannot_run_is_refused(tmp_path):
     (tmp_path / "train.py").write_text("print(1)")
     (tmp_path / "train.py").chmod(0o755)
-    command = Command(f"{tmp_path / 'train.py'} --out {{out}}", "--run").filled({"{out}": "o"})
+    command = Command(f"{tmp_path / 'train.py'} --out {{out}}", "--run").filled({"{out}": "o"})  # it has no #! line
     (tmp_path / "out").mkdir()
     with pytest.raises(BadInput, match="cannot run"):
         launch("reference", command, Assignment(tmp_path / "side", tmp_path / "out"), timeout=9.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "ending", "stopped"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM", True),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL, as a system does that is out of memory", True),
+        ("os._exit(128 + signal.SIGTERM)", "was ended by SIGTERM", True),  # as a shell tells of it
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV", False),  # its own fault
+        ("os._exit(1)", "ended with exit code 1", False),
+        ("os.kill(os.getpid(), 40)", "ended with exit code -40", False),
+    ],
+)
+def test_a_process_that_is_ended_from_outside_is_told_from_one_that_fails(tmp_path, code, ending, stopped):
+    ran = launched(tmp_path, f"import os, signal; {code}")
+    assert (ran.ending, ran.stopped) == (ending, stopped)
+
+
+def test_the_last_lines_are_those_that_a_terminal_would_show(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(
+        b"x" * 9_000_000 + b"\n" + b"\r".join(b"step %d" % n for n in range(9)) + b"\r\n\x1b[31mred\x1b[0m\xff\0\n"
+    )
+    assert last_lines(log)[1:] == ["step 8", "red\ufffd"]
+    log.write_bytes(b"y" * 9_000_000)
+    assert [len(line) for line in last_lines(log)] == [302]
+    assert last_lines(tmp_path / "none") == []
+
+
+def test_what_empties_its_environment_is_ended_too(tmp_path):
+    child = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], env={})"
+    )
+    ran = launched(tmp_path, f"{child}; print(p.pid)")
+    assert not psutil.pid_exists(int(ran.tail)) or psutil.Process(int(ran.tail)).status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_is_waited_for_once_the_recorded_process_is_killed(tmp_path):
+    code = f"import pathlib, time; f = pathlib.Path({str(tmp_path / 'side')!r}); f.mkdir(); (f / 'killed.json').touch()"
+    begun = time.monotonic()
+    ran = launched(tmp_path, f"{code}; time.sleep(600)")
+    assert ran.was_killed and ran.code == -9
+    assert time.monotonic() - begun < 60
+
+
+def test_a_check_that_is_told_to_end_leaves_nothing(tmp_path):
+    """SIGTERM to the process that launches, as CI sends it at its time limit."""
+    code = (
+        "import sys\nfrom tests.scripts.test_launching import launched\nfrom pathlib import Path\n"
+        "launched(Path(sys.argv[1]), 'import os, time; print(os.getpid(), flush=True); time.sleep(600)')"
+    )
+    checker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    log = tmp_path / "side.log"
+    while not (log.exists() and log.read_text()):
+        time.sleep(0.05)
+    checker.terminate()
+    checker.wait(60)
+    assert not psutil.pid_exists(int(log.read_text()))
