@@ -47,10 +47,20 @@ def named(name: str) -> Any:
             found = getattr(found, part, None)
         if found is not None:
             return found
-    by_value = next((kind for kind in classes_by_value() if name_of_type(kind) == name), None)
+    inside = _inside_a_class(".".join(parts[:-1]), parts[-1])
+    by_value = inside or next((kind for kind in classes_by_value() if name_of_type(kind) == name), None)
     if by_value is not None:
         return by_value
     raise NotRestorable(f"there is no `{name}` in this process")
+
+
+def _inside_a_class(module: str, name: str) -> type | None:
+    """A class that a class of a module holds, and that names itself as if the module did: a namedtuple made there."""
+    for owner in list(vars(sys.modules[module]).values()) if module in sys.modules else ():
+        found = owner.__dict__.get(name) if issubclass(type(owner), type) else None
+        if issubclass(type(found), type) and name_of_type(found) == f"{module}.{name}":
+            return found
+    return None
 
 
 def remade(form: Form, live: Value, keys: Mapping[str, Value]) -> Any:

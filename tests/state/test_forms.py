@@ -13,6 +13,7 @@ import torch
 
 from dora_repro.comparison.leaves import compare
 from dora_repro.state.forms import Form, form_of
+from dora_repro.state.making import NotRestorable, named
 from dora_repro.state.overlay import overlaid
 from dora_repro.state.snapshot import Snapshot
 
@@ -248,3 +249,18 @@ def test_keys_that_are_ids_have_the_names_of_the_objects():
     assert {"r/by_id/r.model.weight", "r/by_id/r.model.bias"} < set(differing(before, after))
     assert Snapshot.capture({"r": before}).restore({"r": after}) == {}
     assert set(after["by_id"]) == {id(parameter) for parameter in after["model"].parameters()}
+
+
+class Keeper:
+    Entry = namedtuple("Entry", "priority name")  # as it is written where its name lacks the class's
+
+
+def test_a_namedtuple_that_a_class_holds_is_made_by_its_name():
+    held = Keeper()
+    held.entries = [Keeper.Entry(1, "a"), Keeper.Entry(2, "b")]
+    other = Keeper()
+    other.entries = []
+    assert Snapshot.capture({"it": held}).restore({"it": other}) == {}
+    assert other.entries == held.entries and type(other.entries[0]) is Keeper.Entry
+    with pytest.raises(NotRestorable):
+        named(f"{__name__}.Nothing")

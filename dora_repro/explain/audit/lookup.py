@@ -115,7 +115,7 @@ class Lookup:
             if form is None or (_shape(leaf.value) is not None and form[1] != _shape(leaf.value)):
                 continue
             if not self._is_its_name(leaf, key):
-                return SaveStatus(ABSENT, near=key)
+                return SaveStatus(ABSENT, near=_telling(key))
             others = [path for path in self._by_digest.get(self._index.digests[key], ()) if path != leaf.path]
             if others and not says_nothing(self._index[key]):
                 return SaveStatus(MISPLACED, (key,), other=others[0])
@@ -151,7 +151,7 @@ class Lookup:
         if keys:
             return SaveStatus(SAVED, keys)
         if named and not self._is_its_name(leaf, named[0]):
-            return SaveStatus(ABSENT, near=named[0])
+            return SaveStatus(ABSENT, near=_telling(named[0]))
         return SaveStatus(STALE, tuple(named[:1])) if named else SaveStatus(ABSENT)
 
     def _is_its_name(self, leaf: SavedLeaf, key: str) -> bool:
@@ -318,6 +318,11 @@ def _digests(leaf: SavedLeaf) -> list[bytes]:
     except (TypeError, RuntimeError, ValueError):  # a dtype that the other lacks
         pass
     return found
+
+
+def _telling(key: str) -> str:
+    """A key whose last part is a name; empty for the position in a list, which any list has."""
+    return "" if key.rpartition("/")[2].isdigit() else key
 
 
 def says_nothing(value: Value) -> bool:
