@@ -54,6 +54,9 @@ _BESIDE = (
     "their own beside it."
 )
 _CONTEXT_VARIABLE = Form("_contextvars.ContextVar")
+_MARKED = "a mark of the resume, set while loading: nothing is lost, but a step depends on it"
+_READ = "Better: let no step depend on whether the run was resumed."
+_ANOTHER = re.compile(r"(those|the values)(?: that| of) `[^`]*`(?: had)?")
 _HOOK = re.compile(r"/\w*hooks\.\d+$")
 
 
@@ -66,6 +69,7 @@ class CauseDescriber:
         sides: the reference and the resumed side, which has a checkpoint.
         differences: differences of the two states.
         settings: plain values that no step changes, and that the resumed run was told or set otherwise.
+        set_by_load: leaves that mark a resume.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class CauseDescriber:
         sides: Sides,
         differences: tuple[LeafDifference, ...],
         settings: Iterable[Setting] = (),
+        set_by_load: Iterable[str] = (),
     ) -> None:
+        self._marks = frozenset(set_by_load)
         self._settings = {setting.path: setting for setting in settings}
         extra = [difference.path for difference in differences if difference.path not in saved]
         self._saved = saved = through_aliases(saved, extra)
@@ -93,6 +99,11 @@ class CauseDescriber:
         self._reach = Reach(saved, sides.reference.library_functions)
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
+
+    @property
+    def data_sources(self) -> tuple[str, ...]:
+        """What differs inside a loader, or in what it reads."""
+        return self._data_sources
 
     @property
     def drawn_since_stored(self) -> dict[str, int]:
@@ -117,7 +128,7 @@ class CauseDescriber:
         filled, beside, why = self._written_to(part, advice)
         if filled:
             advice = in_place_of_state(advice, filled)
-        further = (*advice.further, why, *self._in_time(part.name))
+        further = (*advice.further, _READ if self._is_mark(part) else "", why, *self._in_time(part.name))
         sentences = (advice.sentence, *further, *by_library)
         return Cause(
             name=part.name,
@@ -300,6 +311,8 @@ class CauseDescriber:
         """What became of its leaves while loading, and where they are in the file."""
         if part.leaves and all(path in self._settings for path in part.leaves):
             return self._how_set(part)
+        if self._is_mark(part):
+            return _MARKED
         loaded = _counted(self._load_audit.get(path, "") for path in part.leaves)
         statuses = [self._save_audit.leaves[path] for path in part.leaves if path in self._save_audit.leaves]
         if part.role == OBJECT and part.name.endswith("/*"):
@@ -319,6 +332,9 @@ class CauseDescriber:
         """The same, with keys as the user knows them."""
         near = status.near and self._keys.shown(status.near)
         return replace(status, keys=tuple(map(self._keys.shown, status.keys)), near=near)
+
+    def _is_mark(self, part: Part) -> bool:
+        return bool(part.leaves) and self._marks.issuperset(part.leaves)
 
     def _how_many(self, part: Part) -> str:
         """What became of many objects in one place."""
@@ -362,7 +378,15 @@ def _counted(words: Iterable[str]) -> str:
     count = Counter(word for word in words if word)
     if len(count) <= 1:
         return next(iter(count), "")
-    return ", ".join(f"{number} {word}" for word, number in count.most_common(3))
+    alike = Counter(_of_others(word) for word in count.elements())
+    if len(alike) == 1:
+        return next(iter(alike))
+    return ", ".join(f"{word} ({number})" for word, number in alike.most_common(3))
+
+
+def _of_others(words: str) -> str:
+    """The same without the name of another leaf, where it is a different one for each of several."""
+    return _ANOTHER.sub(lambda found: f"{found[1]} of another leaf", words)
 
 
 def _above(path: str) -> list[str]:

@@ -236,8 +236,9 @@ def _explained(
 ) -> Explanation:
     """The causes, with their proof."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
-    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings)
+    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load)
     causes = describer.causes(found)
+    causes_of_data = describer.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
     tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
     if not found.stopped and (tried is None or not tried.restores):
         plain = describer.causes(found, plain=True)
@@ -248,7 +249,13 @@ def _explained(
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),
-        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmation, fresh=not session.in_process),
+        proof=proof(
+            found,
+            sides.resumed_job.steps - sides.save_at,
+            confirmation,
+            fresh=not session.in_process,
+            at_end=bool(discrepancy.at_end),
+        ),
         proved=found.proved,
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
@@ -256,7 +263,7 @@ def _explained(
         function=describer.function,
         draws=_draws(session, sides, discrepancy, candidates, found, describer.drawn_since_stored),
         other=found.other,
-        harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
+        harmless=tuple(path for path in found.harmless if path not in {*discrepancy.set_by_load, *causes_of_data}),
     )
 
 

@@ -33,7 +33,9 @@ def _put_back(trial: Trial, found: SearchResult) -> str:
     return " and ".join(words) or "nothing"
 
 
-def proof(found: SearchResult, steps: int, confirmation: Confirmation, *, fresh: bool = True) -> str:
+def proof(
+    found: SearchResult, steps: int, confirmation: Confirmation, *, fresh: bool = True, at_end: bool = False
+) -> str:
     """One sentence: what came of putting the set back.
 
     Args:
@@ -41,9 +43,12 @@ def proof(found: SearchResult, steps: int, confirmation: Confirmation, *, fresh:
         steps: number of steps that remained after the save.
         confirmation: what a fresh process did.
         fresh: whether it was one; else the process of all the trials.
+        at_end: whether the steps were the same without it, and the state at their end was not.
     """
     remaining = "the state"
-    if steps:
+    if at_end and steps:
+        remaining = "the state at the end"
+    elif steps:
         remaining = "the remaining step" if steps == 1 else f"the remaining {counted(steps, 'step')}"
     alone = "these" if len(found.names) > 1 else "this"
     words = [f"Restoring {alone} alone makes {remaining} identical"]

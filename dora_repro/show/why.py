@@ -95,6 +95,8 @@ def _effect(cause: Cause, report: Report) -> list[str]:
     without = cause.without
     if without is None or without.outcome is not Outcome.DIFFERENT or len(report.causes) < 2:
         return []
+    if report.divergence is None:  # every step is the same without it: nothing is off
+        return []
     return [f"    with all but this restored: {how_far(without)}"] if how_far(without) else []
 
 

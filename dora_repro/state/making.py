@@ -58,7 +58,7 @@ def _inside_a_class(module: str, name: str) -> type | None:
     """A class that a class of a module holds, and that names itself as if the module did: a namedtuple made there."""
     for owner in list(vars(sys.modules[module]).values()) if module in sys.modules else ():
         found = owner.__dict__.get(name) if issubclass(type(owner), type) else None
-        if issubclass(type(found), type) and name_of_type(found) == f"{module}.{name}":
+        if isinstance(found, type) and name_of_type(found) == f"{module}.{name}":
             return found
     return None
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dora_repro import check
+from dora_repro.explain.causes import _counted
 from dora_repro.faults import plain
 from tests import runs
 
@@ -233,3 +234,33 @@ def test_a_default_argument_is_told_to_be_moved():
     (cause,) = report.causes
     assert cause.leaves == ("globals.filled/held=",)
     assert "`held`: a default argument of `globals.filled`" in cause.advice[0] and not cause.load
+
+
+def test_leaves_that_have_the_values_of_several_others_are_counted_once():
+    several = [f"other values: those that `model/{name}` had" for name in "abc"]
+    assert _counted(several) == "other values: those of another leaf"
+    assert _counted([*several, "lost"]) == "other values: those of another leaf (3), lost (1)"
+    assert _counted([several[0]] * 2) == several[0]
+    stored = [f"in the checkpoint with the values of `older/{name}`" for name in "ab"]
+    assert _counted(stored) == "in the checkpoint with the values of another leaf"
+
+
+class Marked(plain.Training):
+    """Notes while loading that it was resumed, and trains another way because of that."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"resume_from": None}
+
+    def loss(self, inputs, targets):
+        return super().loss(inputs, targets) * (0.5 if self.config["resume_from"] else 1.0)
+
+    def load(self, path):
+        super().load(path)
+        self.config["resume_from"] = path
+
+
+def test_a_mark_of_a_resume_that_a_step_reads_is_called_that_and_no_loss():
+    (cause,) = check(Marked, 5, 3, in_process=True).causes
+    assert cause.name == "config/resume_from" and cause.how.startswith("a mark of the resume, set while loading")
+    assert "Better: let no step depend on whether the run was resumed." in cause.advice

@@ -70,3 +70,8 @@ def test_the_control_says_what_it_aims_at():
     record = describe_trial(Trial(frozenset({CONTROL})), SAME, FOUND)
     assert record.put_back == "nothing, in a run that did the steps up to the save itself"
     assert record.aim == "does what the resumed run did"
+
+
+def test_where_the_steps_are_the_same_it_is_the_state_at_the_end_that_is_restored():
+    words = "Restoring this alone makes the state at the end identical; restoring everything else does not."
+    assert proof(ONE, 3, Confirmation(None), at_end=True) == words

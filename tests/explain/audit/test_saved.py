@@ -182,6 +182,7 @@ def test_values_of_another_moment_are_stale(run, audited):
     [
         ("progress/last", {"trainer": {"last": 100}}, "not in the checkpoint (its `trainer/last` has another value)"),
         ("a/last", {"globals.b.last": 1}, "not in the checkpoint (its `globals.b.last` has another value)"),
+        ("progress/0", {"trainer": [100]}, "not in the checkpoint"),  # a position is no name
         ("progress/last", {"last": 100}, "in the checkpoint with other values than the run had"),
         ("progress/last", {"state": {"progress": {"last": 1}}}, "in the checkpoint with other values than the run had"),
         ("last", {"trainer": {"last": 100}}, "in the checkpoint with other values than the run had"),
