@@ -25,6 +25,7 @@ from dora_repro.state.objects import Objects
 from dora_repro.state.places import with_folders
 from dora_repro.state.rebuild import Kind, Maker, copied
 from dora_repro.state.torch_objects import AbsentState, parameters_named
+from dora_repro.state.views import keep_apart
 
 Roots: TypeAlias = MutableMapping[str, Value]
 """Live objects by name; setting or deleting a name does so in the run that they are of."""
@@ -123,6 +124,7 @@ class Round:
         elif slot.put is None:
             raise NotRestorable("its holder does not let it be set")
         else:
+            keep_apart(slot, saved.value, self.now, {at: self.wanted[at] for at in self.chosen if at in self.wanted})
             slot.put(with_folders(copied(saved.value), getattr(self.roots, "owner", None)))
 
     def _kind_name(self, path: str) -> str | None:
