@@ -33,6 +33,7 @@ from dora_repro.explain.advice.reach import Reach
 from dora_repro.explain.audit.loaded import audit_load, in_place_of
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
+from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.explanation import Cause
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
@@ -119,7 +120,34 @@ class CauseDescriber:
             plain: advise on no more than the leaves, where the lines that were advised at first (an object's own
                 state_dict, the generator of workers that live on) were run and did not do.
         """
-        return tuple(self._cause(part, plain) for part in found.parts)
+        taken = {part.name: self._taken_from(part) for part in found.parts}
+        if all(taken.values()):  # nothing else is lost that would tell which rows
+            taken = {}
+        return tuple(
+            self._cause(part, plain) if not taken.get(part.name) else self._taken(part, taken[part.name])
+            for part in found.parts
+        )
+
+    def _taken_from(self, part: Part) -> str:
+        """The data that a function took all of a part from, for its next step; empty where it did not."""
+        if part.role != "memory" or not all(self._function_of(path) for path in part.leaves):
+            return ""
+        found = [taken_from(path, self._saved, self._loaded) for path in part.leaves]
+        return "" if None in found else few(dict.fromkeys(filter(None, found)))
+
+    def _taken(self, part: Part, whole: str) -> Cause:
+        """A cause that follows from another: no line saves it."""
+        return Cause(
+            name=part.name,
+            leaves=part.leaves,
+            role=part.role,
+            how=f"other rows of {whole}, taken for the next step",
+            necessary=part.necessary,
+            without=part.without,
+            alone=part.alone,
+            advice=(f"`{part.name}` is taken from {whole}, which both runs have: save what tells its place there.",),
+            taken_from=whole,
+        )
 
     def _cause(self, part: Part, plain: bool) -> Cause:
         how = self._how(part)

@@ -218,11 +218,12 @@ class _Trials:
 
 def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation) -> TrialResult | None:
     """Run the advised lines in place of a transplant, where every cause has lines; else None."""
-    causes = explanation.causes
+    causes = [cause for cause in explanation.causes if not cause.taken_from]
     if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
         return None
     restored = {leaf for cause in causes for leaf in (*cause.leaves, *cause.restored)} - BEYOND
-    return run_trial(Trial(frozenset(restored), lines=explanation.lines))
+    taken = (leaf for cause in explanation.causes if cause.taken_from for leaf in cause.leaves)
+    return run_trial(Trial(frozenset(restored), lines=explanation.lines, beside=frozenset(taken)))
 
 
 def _explained(

@@ -31,6 +31,8 @@ class Cause:
             checkpoint; empty where they fill its `state`.
         filled: the dict that the lines fill and read, where it is no `state` of the user's.
         restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
+        taken_from: the leaf of which a function took its rows for the next step; empty where it did not. It has no
+            lines: what tells which rows has them.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Cause:
     beside: str = ""
     filled: str = "state"
     restored: tuple[str, ...] = ()
+    taken_from: str = ""
 
     @property
     def is_state(self) -> bool:

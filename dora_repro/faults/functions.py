@@ -232,3 +232,60 @@ class ClosureCountLost(Scaling):
 
     def load_model(self, state: dict) -> None:
         Training.load_model(self, state)
+
+
+def train_by_hand(out: str, saves: str, steps: int = 8) -> None:
+    """Batches cut from a tensor by hand; a checkpoint after each step, which says where the next batch begins if
+    `saves` names it."""
+    seed_everything(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    inputs, targets = samples().tensors
+    position = first = 0
+    path = os.path.join(out, "checkpoint.pt")
+    if os.path.exists(path):
+        state = read(path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, position = state["step"], state.get("position", 0)
+    for step in range(first, steps):
+        batch, wanted = inputs[position : position + 8], targets[position : position + 8]
+        position = (position + 8) % len(inputs)
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(batch), wanted).backward()
+        optimizer.step()
+        now = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+        torch.save({**now, "position": position} if "position" in saves else now, path)
+
+
+class ByHand:
+    """The training of `train_by_hand`, which saves the place in its data."""
+
+    saves = "position"
+
+    def __new__(cls) -> Any:  # a run of the function
+        return cls.training()()
+
+    @classmethod
+    def resume(cls, path: str) -> Run:
+        return cls.training().resume(path)
+
+    @classmethod
+    def training(cls) -> Stepwise:
+        return stepwise(train_by_hand, "{out}", cls.saves)
+
+
+@fault(
+    "function-position-lost",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("train_by_hand/position", "train_by_hand/batch", "train_by_hand/wanted"),),
+    fix='torch.save({**now, "position": position}, path)',
+    needs=NEEDS,
+)
+class PositionOfAFunctionLost(ByHand):
+    """A training in one function cuts its batches from a tensor, and the place of the next one is a local variable that
+    no checkpoint has: the resumed run begins with the first batch again."""
+
+    saves = ""

@@ -34,12 +34,14 @@ def lines_verdict(found: Explanation) -> str:
     tried = found.lines_tried
     if tried is None or (tried.outcome is Outcome.UNRESOLVED and not tried.error):
         return ""
+    taken = [f"`{cause.name}`" for cause in found.causes if cause.taken_from]
+    beside = f", with {' and '.join(taken)} put back" if taken else ""
     if tried.restores:
-        return "tried: the resumed run then repeats the reference"
+        return f"tried{beside}: the resumed run then repeats the reference"
     if tried.error:
         why = f"they raise {tried.error.splitlines()[0].rstrip(':.')}"
     elif tried.divergence:
         why = f"step {tried.divergence.step} still differs in phase {tried.divergence.phase}"
     else:
         why = "the state at the end still differs"
-    return f"tried: not enough, {why}"
+    return f"tried{beside}: not enough, {why}"

@@ -3,6 +3,7 @@
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +28,17 @@ def test_a_part_is_set_and_the_whole_stays_as_it_is(globs):
     assert torch.equal(live.batch, Held(2).batch) and torch.equal(live.data, Held(2).data)
     assert torch.equal(live.more.also, live.data)
     assert live.batch is given  # whoever has it already has its new values
+
+
+def test_an_array_that_a_tensor_is_made_over_stays_as_it_is():
+    def held(position):
+        data = np.arange(12.0).reshape(6, 2)
+        return SimpleNamespace(data=data, batch=torch.from_numpy(data[position : position + 2]), row=data[position])
+
+    live = held(0)
+    assert not Snapshot.capture(run_roots(held(2))).restore(run_roots(live), ["batch", "row"])
+    assert torch.equal(live.batch, held(2).batch)
+    assert (live.row == held(2).row).all() and (live.data == held(2).data).all()
 
 
 def test_a_part_that_agrees_with_the_whole_stays_one():

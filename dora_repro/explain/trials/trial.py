@@ -53,22 +53,24 @@ class Trial:
             suspended functions can be.
         to_the_end: do all steps, also after one that differs, and measure how far the runs have drifted by then.
         lines: code that brings the leaves back in place of a transplant.
+        beside: leaves that are put back besides, where there are lines: what a function had taken for its next step.
     """
 
     names: frozenset[str]
     to_the_end: bool = False
     lines: Lines | None = None
+    beside: frozenset[str] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {**asdict(self), "names": sorted(self.names)}
+        return {**asdict(self), "names": sorted(self.names), "beside": sorted(self.beside)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
         """Read what `to_dict` wrote."""
         given = fields["lines"]
         lines = given and Lines(tuple(given["save"]), tuple(map(tuple, given["load"])), given["state"])
-        return cls(frozenset(fields["names"]), fields["to_the_end"], lines)
+        return cls(frozenset(fields["names"]), fields["to_the_end"], lines, frozenset(fields["beside"]))
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class TrialRunner:
                 beside.mkdir()
             lost = trial.lines.save and self._transplanted(trial.names, progress)
             filled = fill(trial.lines, lost, beside) if lost else {}
-            run = self._transplanted(frozenset(), progress)
+            run = self._transplanted(trial.beside, progress)
             read_into(run, trial.lines, filled, Path(self._setup.load), beside)
         return run
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from dora_repro.faults.functions import NEEDS, InAFunction, Scaling
+from dora_repro.faults.functions import NEEDS, ByHand, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
 
@@ -11,6 +11,12 @@ from dora_repro.faults.plain import Training, read
 class WholeFunction(InAFunction):
     """A training in one function resumes by being called again, and reads all it needs. Its variables show it: it
     began at another epoch, still holds the file that it read, and was told where that lies. None of it is a loss."""
+
+
+@fault("clean-function-position", verdict="EXACT", needs=NEEDS)
+class PositionOfAFunction(ByHand):
+    """A training in one function cuts its batches from a tensor and saves the place of the next one. The batch that it
+    has in hand when a step is over is a part of the data, and is cut anew when it resumes."""
 
 
 @fault("clean-loop-counter", verdict="EXACT")
