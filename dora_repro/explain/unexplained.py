@@ -1,7 +1,7 @@
 """Where no lost state restores exact resume: what was ruled out, who drew, and which operator differs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dora_repro.difference import LeafDifference
@@ -14,6 +14,8 @@ from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.session import Session
+from dora_repro.state.module_variables import CACHE
+from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Divergence
 from dora_repro.wording import counted
 
@@ -57,6 +59,8 @@ def unexplained(
     reached = [result.divergence.step for _, result in found.trials if result.divergence]
     step = max(divergence.step, *reached) if reached else divergence.step
     look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
+    saved = sides.reference.at_save(sides.save_at)
+    look_at += [*caches(saved), *other_order(saved, sides.resumed.loaded)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
@@ -68,6 +72,35 @@ def unexplained(
         draws=draws,
         operator=operator,
     )
+
+
+def caches(saved: Snapshot) -> Iterator[str]:
+    """What the run holds in functions that remember what they returned: nothing can say what that is."""
+    held = [path for path, what in saved.uncaptured.items() if what == CACHE]
+    if held:
+        yield (
+            f"`{'`, `'.join(held[:_SHOWN])}`: holds a cache that cannot be looked into, and that no file holds. Where "
+            "what it remembers was drawn, or how much it does counts, keep it in a dict of the run, save it and load it"
+        )
+
+
+def other_order(saved: Snapshot, loaded: Snapshot) -> Iterator[str]:
+    """Dicts whose keys are the same after loading, and in another order, which was not put back; those of optimizers
+    left out, whose order torch itself changes."""
+    for path, kind in saved.kinds.items():
+        there = loaded.kinds.get(path)
+        if "/group." in path or kind.keys is None or there is None or there.keys is None or kind.keys == there.keys:
+            continue
+        expected, actual = ([text for text, _ in keys] for keys in (kind.keys, there.keys))
+        if sorted(expected) == sorted(actual):
+            yield (
+                f"the keys of `{path}` are in another order after loading, which was not put back: expected "
+                f"{_first(expected)}, got {_first(actual)}; where that order is used, save the keys as a list"
+            )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def ruled_out(

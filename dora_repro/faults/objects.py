@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import itertools
 import threading
 from typing import Any
 
@@ -32,6 +33,82 @@ class CacheCounts(Training):
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         cached_weight(self.steps)
         return super().loss(inputs * (1 + 0.1 * cached_weight.cache_info().currsize), targets)
+
+
+@functools.cache
+def remembered(place: int) -> float:
+    return 1 + float(torch.rand(()))
+
+
+@fault("cache-draws", verdict="DIFFERENT", step=5, phase="forward", causes=((),), fix='self.scales = state["scales"]')
+class CacheDraws(Training):
+    """A scale is drawn for each place in the epoch, and a cached function remembers it. What it remembers lies in C: no
+    file has it, and nothing can look into it or put it back. The answer can only say that there is such a cache."""
+
+    def __init__(self) -> None:
+        remembered.cache_clear()
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs * remembered(self.position), targets)
+
+
+SCALES = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
+turns = zip(itertools.count(), itertools.cycle(SCALES), strict=False)
+
+
+@fault(
+    "iterators-in-a-zip",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals.turns/*",),),
+    fix="for _ in range(self.steps): next(turns)",
+)
+class IteratorsInAZip(Training):
+    """A scale comes from an iterator of a module, made of two others. It stands at its beginning in a new process."""
+
+    def __init__(self) -> None:
+        global turns
+        turns = zip(itertools.count(), itertools.cycle(SCALES), strict=False)
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        number, scale = next(turns)
+        return super().loss(inputs * scale * (1 + 0.1 * number), targets)
+
+
+def class_that_counts() -> Any:
+    """A class whose methods share a variable of this function."""
+    count = 0
+
+    class Counting:
+        def next(self) -> int:
+            nonlocal count
+            count += 1
+            return count
+
+    return Counting
+
+
+@fault(
+    "shared-by-methods",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("globals.*/count",),),
+    fix="self.count = state['count']  # an attribute in place of the variable",
+)
+class SharedByMethods(Training):
+    """A class is made in a function, and its methods count in a variable of that function. No object has it, and no
+    attribute: it hangs on the code of the class alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counting = class_that_counts()()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs * (1 + 0.1 * self.counting.next()), targets)
 
 
 class Whitening:

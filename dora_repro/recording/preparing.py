@@ -21,16 +21,20 @@ class _Call:
         leaves: what it returned goes by these names.
         given: digests of what it was given.
         made: digests of what it returned.
-        parameters: ids of its parameters.
+        module: what was called. Its parameters are asked for when the step is over, and not at each call: the first
+            one of a model that trains mostly tells.
     """
 
     leaves: tuple[str, ...]
     given: tuple[bytes, ...]
     made: frozenset[bytes]
-    parameters: frozenset[int]
+    module: nn.Module
 
     def trains(self, trained: Container[int]) -> bool:
-        return any(key in trained for key in self.parameters)
+        return any(id(parameter) in trained for parameter in self.module.parameters())
+
+    def has_parameters(self) -> bool:
+        return next(self.module.parameters(), None) is not None
 
 
 class Preparing:
@@ -56,8 +60,7 @@ class Preparing:
             given: digests of what it was given.
             returned: digests of what it returned, by leaf.
         """
-        parameters = frozenset(map(id, module.parameters()))
-        self._calls.append(_Call(tuple(returned), tuple(given), frozenset(returned.values()), parameters))
+        self._calls.append(_Call(tuple(returned), tuple(given), frozenset(returned.values()), module))
 
     def finished(self, trained: Container[int]) -> tuple[bytes, tuple[str, ...]]:
         """A digest of all that was consumed (empty where nothing was), and the leaves of what only prepared it.
@@ -81,7 +84,7 @@ class Preparing:
         for call in self._calls:
             if call is None:
                 untouched = True
-            elif untouched and not call.trains(trained) and (not call.parameters or self._known & {*call.leaves}):
+            elif untouched and not call.trains(trained) and (self._known & {*call.leaves} or not call.has_parameters()):
                 found.append(call)
             else:
                 untouched = False

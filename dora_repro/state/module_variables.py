@@ -26,7 +26,7 @@ from dora_repro.contracts import Value
 from dora_repro.state.attributes import LIBRARIES, MUTABLE, is_users_module, module_of
 from dora_repro.state.bytecode_names import names_in_bytecode
 from dora_repro.state.codecs import codec_of
-from dora_repro.state.function_state import fills_a_default, keeps_something, may_be_changed_by_others
+from dora_repro.state.function_state import keeps_something, may_be_changed_by_others
 from dora_repro.state.held_code import Code
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
 from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED, Names, names_in_source
@@ -34,6 +34,8 @@ from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED, Names, nam
 PREFIX = "globals."  # of their names among a run's objects
 
 _STATEFUL = (*PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer, threading.local, contextvars.ContextVar)
+CACHED_FUNCTION: type = type(functools.lru_cache(len))
+CACHE = "a cache, which cannot be looked into"  # of a function that remembers what it returned
 _WELL_KNOWN = sys.stdlib_module_names | {"torch", "numpy"}  # their global generators are leaves of their own
 
 
@@ -131,8 +133,11 @@ class _Reading:
                 continue
             seen.add((one.__code__, owner))
             self.found.functions.append(one)
-            if owner is not None and owner.__dict__.get(one.__name__) is one and fills_a_default(one):
+            if owner is not None and owner.__dict__.get(one.__name__) is one and keeps_something(one):
                 self._add(_Place(ClassNamespace(owner), one.__name__, module_of(owner)))
+            if owner is not None and issubclass(type(owner.__dict__.get(one.__name__)), CACHED_FUNCTION):
+                place = _Place(ClassNamespace(owner), one.__name__, module_of(owner))
+                self.found.left_out.setdefault(self._name_of(place), CACHE)
             for name, changed in names_of(one).items():
                 self._named(one, owner, name, changed)
 
@@ -176,6 +181,8 @@ class _Reading:
         if at.module and not is_users_module(at.module):
             self._library(value if issubclass(kind, (types.FunctionType, type)) else sys.modules.get(at.module, value))
             return
+        if issubclass(kind, CACHED_FUNCTION):
+            self.found.left_out.setdefault(self._name_of(at), CACHE)
         if issubclass(kind, (types.FunctionType, type)) and not changed:
             self._waiting.extend(_code_of(value))
             self._library(value)
@@ -192,9 +199,13 @@ class _Reading:
         self._add(at)
 
     def _add(self, at: "_Place") -> None:
+        self.found.variables.setdefault(self._name_of(at), Variable(at.namespace, at.name))
+
+    def _name_of(self, at: "_Place") -> str:
+        """The name that a variable has among the run's objects."""
         module = "" if at.module in ("", module_of(self._kind)) else f"{at.module}."
         owner = f"{at.namespace.kind.__qualname__}." if isinstance(at.namespace, ClassNamespace) else ""
-        self.found.variables.setdefault(f"{PREFIX}{module}{owner}{at.name}", Variable(at.namespace, at.name))
+        return f"{PREFIX}{module}{owner}{at.name}"
 
     def _library(self, value: Any) -> None:
         """Of a library that the code names: its generators, and that the rest of it is not looked into."""
@@ -269,15 +280,12 @@ def _code_of(value: Any) -> Iterator[_Function]:
         for part in (value.func, *value.args, *value.keywords.values()):
             if callable(part):
                 yield from _code_of(part)
-    elif issubclass(kind, _CACHED):
+    elif issubclass(kind, CACHED_FUNCTION):
         yield from _code_of(value.__wrapped__)
     elif issubclass(kind, type):
         yield from _functions_of(value)
     elif _is_users(kind):
         yield from _functions_of(kind)
-
-
-_CACHED: type = type(functools.lru_cache(len))
 
 
 def _is_stateful(value: Value) -> bool:
@@ -331,6 +339,7 @@ _AROUND: dict[tuple[type, ...], tuple[str, ...]] = {
     (staticmethod, classmethod): ("__func__",),
     (property,): ("fget", "fset"),
     (functools.cached_property, functools.partialmethod): ("func",),
+    (CACHED_FUNCTION,): ("__wrapped__",),
 }
 
 

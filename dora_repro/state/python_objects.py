@@ -35,6 +35,7 @@ from dora_repro.state.attributes import MUTABLE, attributes_of, type_name
 from dora_repro.state.digest import is_plain
 from dora_repro.state.function_state import name_of_function
 from dora_repro.state.keys import key_text, key_type
+from dora_repro.state.module_variables import CACHE, CACHED_FUNCTION
 from dora_repro.state.type_dispatch import Way
 from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
 
@@ -198,6 +199,11 @@ def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, ho
         walker.visit(value.__self__, f"{path}/self", None, role)
 
 
+def list_cache(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """What a cached function remembers lies in C."""
+    walker.result.uncaptured[path] = CACHE
+
+
 def read_position(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """An iterator over a sequence: the sequence, and how many items are left of it."""
     over, *_ = value.__reduce__()[1] or ((),)
@@ -207,15 +213,18 @@ def read_position(walker: Walker, value: Any, path: str, hold: Setter, role: str
         put = None if hold is None else lambda plain: hold(iter(range(*plain[1:])))
         walker.leaf(path, ("range", rest.start, rest.stop, rest.step), role, put, hold)
         return
-    walker.leaf(f"{path}/left", left, role, walker.setter(_set_left, value, over))
+    walker.leaf(f"{path}/left", left, role, walker.setter(_set_left, value, over, hold))
     if left:
         walker.visit(over, f"{path}/over", None, role)
 
 
-def _set_left(iterator: Any, over: Sized, left: int) -> None:
+def _set_left(iterator: Any, over: Sized, hold: Setter, left: int) -> None:
+    """In place; and into its holder once more, since what a `cycle` says it goes over is a copy."""
     if not operator.length_hint(iterator):
         raise ValueError("an iterator that is used up stays so")
     iterator.__setstate__(left - 1 if isinstance(iterator, _BACKWARDS) else len(over) - left)
+    if hold is not None:
+        hold(iterator)
 
 
 def read_dict_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
@@ -223,7 +232,8 @@ def read_dict_iterator(walker: Walker, value: Any, path: str, hold: Setter, role
 
 
 def read_nested_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
-    """`enumerate`, `zip`, `itertools.cycle`, …: what they are made of."""
+    """`enumerate`, `zip`, `itertools.cycle`, …: what they are made of. Where a part is to be another, so is the whole:
+    no iterator lets its parts be set, and some give a copy of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns; 3.14 has no such method
         try:
@@ -231,8 +241,42 @@ def read_nested_iterator(walker: Walker, value: Any, path: str, hold: Setter, ro
         except TypeError:
             walker.result.uncaptured[path] = type_name(value)
             return
-    for index, part in enumerate((*parts, *state)):
-        walker.visit(part, f"{path}/{index}", None, role)
+    pieces = [*parts, *state]
+    for index, part in enumerate(pieces):
+        if not _is_code(part):
+            put = None if hold is None else partial(_rebuild, value, hold, pieces, len(parts), index)
+            walker.visit(part, f"{path}/{index}", put, role)
+
+
+def _rebuild(
+    value: Any, hold: Callable[[Any], object], pieces: list[Any], arguments: int, index: int, piece: Value
+) -> None:
+    """Make an iterator anew, with one other part. The list of its parts is that of all their setters, so that a part
+    which is set later does not bring back what an earlier one was.
+
+    Args:
+        value: the iterator.
+        hold: makes its holder hold another one.
+        pieces: what it is made of: arguments, then its state.
+        arguments: how many of these are arguments.
+        index: of the part.
+        piece: what the part is to be.
+    """
+    pieces[index] = piece
+    kind: Any = type(value)
+    made = kind(*pieces[:arguments])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as above, of Python 3.12
+        for state in pieces[arguments:]:
+            made.__setstate__(state)
+    hold(made)
+
+
+def _is_code(part: Value) -> bool:
+    """Whether a part is a class or a function of Python's own: the same in every process."""
+    return isinstance(part, type) or (
+        isinstance(part, types.BuiltinFunctionType) and isinstance(part.__self__, (types.ModuleType, type(None)))
+    )
 
 
 _CONTAINERS = frozenset(
@@ -262,6 +306,7 @@ READERS: tuple[tuple[type, Reader], ...] = (
     (threading.local, read_thread_local),
     (contextvars.ContextVar, read_context_variable),
     (types.MethodType, read_method),
+    (CACHED_FUNCTION, list_cache),
     (types.BuiltinFunctionType, read_builtin),
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),

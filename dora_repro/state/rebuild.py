@@ -64,12 +64,17 @@ class Kind:
         coded: tuple[tuple[str, str], ...] = ()
         if isinstance(container, dict):
             ids = any(at.startswith(OF_ID) for at in keyed.values())
-            plain = [key for key in dict.keys(container) if is_plain(key) and not (ids and _looks_like_id(key))]
-            coded = tuple((key_text(key), key_type(key)) for key in dict.keys(container) if is_coded(key))
+            plain = [key for key in _keys(container) if is_plain(key) and not (ids and _looks_like_id(key))]
+            coded = tuple((key_text(key), key_type(key)) for key in _keys(container) if is_coded(key))
             if len(plain) + len(keyed) + len(coded) == dict.__len__(container):
                 keys = tuple((key_text(key), key) for key in plain)
         size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
         return cls(name, keys, size, bound, tuple(keyed.items()), coded)
+
+
+def _keys(container: dict[Any, Value]) -> Iterator[Any]:
+    """In their order: that of an OrderedDict is its own, which `dict` does not know."""
+    return OrderedDict.__iter__(container) if isinstance(container, OrderedDict) else dict.__iter__(container)
 
 
 def _looks_like_id(key: Value) -> bool:

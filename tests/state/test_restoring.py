@@ -2,10 +2,12 @@
 
 import copy
 import enum
+import itertools
 import random
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -651,3 +653,16 @@ def test_a_walk_after_restoring_finds_what_the_snapshot_says():
     failed = snapshot.restore(run_roots(run), ["table/a/x"])
     assert failed == {"table/a/x": "still differs after it was set"}
     assert not walk({"table": run.table}).leaves
+
+
+def test_an_iterator_made_of_others_is_put_back() -> None:
+    def made() -> dict[str, Any]:
+        return {"turns": zip(itertools.count(), iter([1.0, 1.1, 1.2, 1.3]), strict=False)}
+
+    ahead, behind = made(), made()
+    next(ahead["turns"])
+    snapshot = Snapshot.capture(ahead)
+    next_of_ahead = next(ahead["turns"])
+    assert next(made()["turns"]) != next_of_ahead  # where nothing is put back, it begins anew
+    assert not snapshot.restore(behind)
+    assert next(behind["turns"]) == next_of_ahead

@@ -64,6 +64,8 @@ def tensor_lines(lost: LostState) -> Advice:
 
 def value_lines(lost: LostState) -> Advice:
     """Advise on values that a run keeps for itself; those of a scheduler or scaler are saved with all of it."""
+    if iterator := _iterator_around(lost):
+        return _of_iterator(lost, iterator)
     names = {path.rpartition("/")[2] for path in lost.paths}
     above = lost.first.rpartition("/")[0]
     if above and above not in lost.kinds and lost.root not in lost.kinds:
@@ -96,6 +98,28 @@ def value_lines(lost: LostState) -> Advice:
     if fixed := not_assignable(lost, lost.paths):
         return _not_assigned(lost, fixed)
     return _assigned(lost, sentence)
+
+
+def _iterator_around(lost: LostState) -> str:
+    """The path of the outermost of Python's own iterators that the first leaf lies in; empty where it lies in none."""
+    parts = lost.first.split("/")
+    above = ("/".join(parts[:index]) for index in range(1, len(parts)))
+    return next((path for path in above if path in lost.forms and _is_iterator(lost.forms[path].name)), "")
+
+
+def _is_iterator(form: str) -> bool:
+    return form in _ITERATORS or form.startswith("itertools.") or (form.endswith("iterator") and "." not in form)
+
+
+def _of_iterator(lost: LostState, path: str) -> Advice:
+    code = expression(lost, path)
+    return Advice(
+        sentence=f"`{code}` is an iterator, which says to nobody where it stands. Count what is taken from it, save "
+        f"that number, and after loading take as many from a new one: for _ in range(taken): next({code})"
+    )
+
+
+_ITERATORS = frozenset({"enumerate", "zip", "map", "filter", "reversed"})
 
 
 def _bound(lost: LostState, path: str) -> str:

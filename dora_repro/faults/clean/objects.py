@@ -13,6 +13,7 @@ import torch
 from torch.nn.utils import prune
 from torch.optim.lr_scheduler import LRScheduler
 
+from dora_repro.faults import objects
 from dora_repro.faults.averages import Averaging, Window
 from dora_repro.faults.buffers import validate
 from dora_repro.faults.gallery import fault
@@ -20,14 +21,18 @@ from dora_repro.faults.loop import Scaled
 from dora_repro.faults.objects import (
     SEEN,
     CacheCounts,
+    CacheDraws,
+    IteratorsInAZip,
     KeptInADefault,
     MadeInAStep,
     MadeUnderAMember,
     Pruned,
     RemadeBesideAnotherName,
+    SharedByMethods,
     Stream,
     Whitening,
     cached_weight,
+    remembered,
 )
 from dora_repro.faults.optimizer import Unordered
 from dora_repro.faults.plain import PER_EPOCH, Training, read
@@ -304,3 +309,34 @@ class RefilledDefault(KeptInADefault):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         SEEN[:] = state["seen"]
+
+
+@fault("clean-cache-draws", verdict="EXACT")
+class CacheDrawnAtStart(CacheDraws):
+    """Each scale is drawn when the run is built, from a fixed seed: a cached function remembers the same in each
+    process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for place in range(PER_EPOCH + 1):
+            remembered(place)
+
+
+@fault("clean-iterators-in-a-zip", verdict="EXACT")
+class IteratorsAdvanced(IteratorsInAZip):
+    """A scale comes from an iterator of a module; load() takes from it what the steps took."""
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        for _ in range(self.steps):
+            next(objects.turns)
+
+
+@fault("clean-shared-by-methods", verdict="EXACT")
+class CountedAgain(SharedByMethods):
+    """Methods count in a variable of the function that made their class; load() counts as far as the steps did."""
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        for _ in range(self.steps):
+            self.counting.next()
