@@ -156,12 +156,12 @@ def _resume(
             why = explain_nondeterminism(session, job, known.control.divergence.step)
             report = replace(report, explanation=why)
         elif report.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
-            discrepancy = _discrepancy(report, sides, known.findings)
+            discrepancy = discrepancy_of(report, sides, known.findings)
             report = replace(report, explanation=explain(session, sides, known.repeat, discrepancy))
     return report, resumed
 
 
-def _discrepancy(report: Report, sides: Sides, findings: judge.Findings) -> Discrepancy:
+def discrepancy_of(report: Report, sides: Sides, findings: judge.Findings) -> Discrepancy:
     """What an explanation has to explain."""
     found, aside = report.divergence, report.set_aside
     effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)

@@ -39,7 +39,7 @@ from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.forms import Form
-from dora_repro.state.frames import POSITION
+from dora_repro.state.frames import LINE, POSITION
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
@@ -311,9 +311,14 @@ class CauseDescriber:
     @property
     def function(self) -> str:
         """The function that is the whole run, which saves and loads by itself; empty where a run has these methods."""
-        roots = {path.partition("/")[0] for path, kind in self._saved.kinds.items() if kind.name == VARIABLES}
-        driven = (root for root in sorted(roots) if f"{root}/{POSITION}" in self._saved)
-        return next(driven, "")
+        saved = self._saved
+        roots = sorted({path.partition("/")[0] for path, kind in saved.kinds.items() if kind.name == VARIABLES})
+        driven = [root for root in roots if f"{root}/{POSITION}" in saved]
+        if driven:
+            return driven[0]
+        # A script's functions are running, the outermost first, its module before them.
+        running = [root for root in saved.kinds if root in roots and f"{root}/{LINE}" not in saved]
+        return running[min(1, len(running) - 1)] if running else ""
 
     def _beyond(self, name: str) -> str:
         """What is behind a cause that is no leaf; empty for one that is."""

@@ -222,6 +222,12 @@ def set_loader_next(function: Callable[[LoaderIterator], Any]) -> None:
     kind.__next__ = function
 
 
+def set_loader_init(function: Callable[..., None]) -> None:
+    """Make a function the `__init__` of every loader's iterator."""
+    kind: Any = LoaderIterator
+    kind.__init__ = function
+
+
 def module_call() -> Callable[..., Any]:
     """What runs when a module is called."""
     call: Callable[..., Any] = Module.__call__

@@ -341,12 +341,16 @@ class Recorder(AbstractContextManager["Recorder"]):
         event = self._event("backward")
         by_id = self._made_of.by_id
         recorded: dict[str, torch.Tensor] = {}
+        # No optimizer works with the gradients of what it does not have: they add up, as memory that nobody reads.
+        held = self._made_of.held
         # The gradient of a watched parameter that did not arrive is left over from an earlier backward.
         unwatched = [key for key in by_id if key not in self._hooks.watched] if arrived else by_id
         for key in dict.fromkeys((*arrived, *unwatched)):
             gradient = by_id[key].grad if key in by_id else None
             if gradient is not None:
                 self._reached.add(key)
+                if held and key not in held:
+                    continue
                 if not self._gradients:
                     self._gradients = bool(gradient.any())
                 unscaled = gradient if scale == 1.0 else gradient.detach() / scale  # exact: scales are powers of two

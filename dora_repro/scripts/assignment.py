@@ -15,7 +15,37 @@ FIRST = "load.pt"  # the state before the first training forward pass
 END = "end.pt"  # the state when it ended
 ABOUT = "about.json"  # what it was, and how far it came
 KILLED = "killed.json"  # that it killed itself, as it was told
+MISSING = "missing.json"  # what could not be put in, and why
+STOPPED = "stopped.json"  # that it ended itself, since it differs
+BATCHES = "batches.pkl"  # what the loader gave, from the training forward pass of a step on
+ANCHOR = ".anchor"  # added to the name of a state: what was known of the loader then
 AT = "before-step-{}.pt"  # the state before the training forward pass of a step
+
+
+@dataclass(frozen=True)
+class Given:
+    """State of the uninterrupted run, put into the resumed one.
+
+    Attributes:
+        state: the snapshot to take leaves from; what was known of the loader then lies beside it.
+        leaves: paths of the leaves, put in before the first training forward pass.
+        generators: names of global generators that are put back where the loader's iterator is made and first asked.
+        batches: the file of the batches to give in place of the loader's; None for its own.
+        own: number of batches that the loader gives by itself before those.
+    """
+
+    state: Path
+    leaves: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
+    batches: Path | None = None
+    own: int = 0
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Given":
+        """The fields as JSON has them."""
+        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "batches")}
+        tuples = {name: tuple(fields[name]) for name in ("leaves", "generators")}
+        return cls(**{**fields, **paths, **tuples})
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,11 @@ class Assignment:
         keep_first: keep the state before the first training forward pass.
         keep_saved: keep the state before the training forward pass that follows each write of a checkpoint.
         keep_at: keep the state before the training forward passes of these steps.
+        keep_batches: store the batches, from the training forward pass of this step on; None for none.
+        given: state to put in before the first training forward pass; None for none.
+        expected: the trace to compare with after each step: the process ends itself at the first difference; None to go
+            on to the end.
+        start: the step that the first one follows in that trace.
     """
 
     folder: Path
@@ -37,15 +72,19 @@ class Assignment:
     keep_first: bool = False
     keep_saved: bool = False
     keep_at: tuple[int, ...] = ()
+    keep_batches: int | None = None
+    given: "Given | None" = None
+    expected: Path | None = None
+    start: int = 0
 
     def write(self, path: Path) -> None:
         """Write it where the process will read it."""
-        fields = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        path.write_text(json.dumps(fields), encoding="utf-8")
+        path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Assignment":
         """Read what `write` wrote."""
         fields: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        paths = {name: Path(fields[name]) for name in ("folder", "out")}
-        return cls(**{**fields, **paths, "keep_at": tuple(fields["keep_at"])})
+        paths = {name: fields[name] and Path(fields[name]) for name in ("folder", "out", "expected")}
+        given = fields["given"] and Given.from_dict(fields["given"])
+        return cls(**{**fields, **paths, "keep_at": tuple(fields["keep_at"]), "given": given})

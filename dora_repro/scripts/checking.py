@@ -5,6 +5,7 @@ one left there is moved aside before the next begins. That the killed run is the
 control: it shows what differs between any two processes.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,16 +17,21 @@ from dora_repro.alignment import first_divergence
 from dora_repro.checks import judge
 from dora_repro.checks.report import Control, Report, Reports, Verdict
 from dora_repro.checks.request import as_tolerance
-from dora_repro.checks.running import report_of
+from dora_repro.checks.running import discrepancy_of, report_of
 from dora_repro.comparison.leaves import compare
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
+from dora_repro.explain.explanation import Explanation
 from dora_repro.scripts import sides
 from dora_repro.scripts.aligning import Alignment, aligned_by_files, aligned_by_state, may_be_checkpoint, relative
-from dora_repro.scripts.assignment import FIRST, Assignment
+from dora_repro.scripts.anchors import Anchor
+from dora_repro.scripts.assignment import ANCHOR, BATCHES, FIRST, Assignment, Given
 from dora_repro.scripts.commands import NEWEST, OUT, Command
+from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.launching import Launch, launch
-from dora_repro.sides.evidence import Evidence
+from dora_repro.scripts.trials import ScriptTrials, TrialLaunch, copy_of
+from dora_repro.sides.evidence import Evidence, Sides
+from dora_repro.sides.job import Job
 from dora_repro.sides.protocol import Event, OnEvent
 from dora_repro.state.leaves import KEPT, LOG
 from dora_repro.state.snapshot import Snapshot
@@ -51,7 +57,8 @@ class ScriptRequest:
         folder: keep the evidence here, if given.
         ignore: globs of leaves that may be lost at the end without harm.
         tolerance: absolute; None accepts no difference.
-        explain: find the cause of a difference.
+        explain: find the cause of a difference, by launching the resume command again with state put in.
+        budget: largest number of launches for that.
         title: the name of the report.
         on_event: called with (side, event) while the launches run; events are `built`, when one begins, and `step`.
 
@@ -68,6 +75,7 @@ class ScriptRequest:
     ignore: tuple[str, ...] = ()
     tolerance: float | None = None
     explain: bool = True
+    budget: int = BUDGET
     title: str = "check"
     on_event: OnEvent = _no_listener
 
@@ -185,6 +193,7 @@ class _Work:
     def __init__(self, request: ScriptRequest, folder: Path):
         self._request, self._folder = request, folder
         self._out = folder / "out"
+        self._trials = 0
         self._reference = self._uninterrupted()
         self._trace = sides.trace_of(self._reference)
         self._saved = self._save_steps()
@@ -344,7 +353,58 @@ class _Work:
         findings = replace(findings, end=tuple(d for d in findings.end if d.path not in made_after))
         asked = _Asked(steps, self._request.ignore, (), self._request.tolerance, self._request.title)
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
-        return report_of(asked, reference, evidence, findings, control, notes, step)
+        report = report_of(asked, reference, evidence, findings, control, notes, step)
+        if not self._request.explain or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
+            return report
+        job = sides.resumed_job(resumed, alignment, steps, self._loaded_from(alignment, kill_after))
+        both = Sides(reference, Job(reference.folder, steps, (step,)), evidence, job)
+        return replace(report, explanation=self._explained(both, findings, report, kill_after))
+
+    # --- why ---------------------------------------------------------------------------------------------------------
+
+    def _explained(self, both: Sides, findings: judge.Findings, report: Report, kill_after: int) -> Explanation:
+        discrepancy = discrepancy_of(report, both, findings)
+        first = both.resumed.folder / f"{FIRST}{ANCHOR}"
+        anchor = Anchor.read(first) if first.exists() else Anchor(None)
+        fetched = 0 if anchor.begun is None else anchor.begun.fetched
+        trials = ScriptTrials(
+            both,
+            both.reference.folder / f"save-{both.save_at}" / "before.pt",
+            max(0, fetched - anchor.batches),
+            lambda trial: self._tried(trial, both, kill_after),
+            lambda: self._batches(both.save_at),
+            discrepancy.at_end,
+        )
+        return explain_script(trials, both, discrepancy, self._request.budget)
+
+    def _tried(self, trial: TrialLaunch, both: Sides, kill_after: int) -> Launch:
+        """The resume command once more, from what the killed run had left, with state put in."""
+        copy_of(self._folder / f"out-killed-{kill_after}", self._out)
+        self._trials += 1
+        expected = None if trial.to_the_end else both.reference.folder / "trace.jsonl"
+        command = self._request.resume or self._request.run
+        name = f"trial-{self._trials}"
+        launched = self._launch(name, command, given=trial.given, expected=expected, start=both.save_at)
+        shutil.rmtree(self._out, ignore_errors=True)
+        return launched
+
+    def _batches(self, step: int) -> Path | None:
+        """The batches of the uninterrupted run from a step on: it is run once more to have them."""
+        folder = self._folder / f"batches-{step}"
+        if not folder.exists():
+            self._out.mkdir()
+            self._launch(folder.name, self._request.run, keep_batches=step + 1)
+            shutil.rmtree(self._out, ignore_errors=True)
+        path = folder / BATCHES
+        return path if path.exists() else None
+
+    def _loaded_from(self, alignment: Alignment, kill_after: int) -> Path:
+        """The checkpoint that the resumed run read, as the killed one had left it."""
+        left = self._folder / f"out-killed-{kill_after}"
+        read = [left / name for name in alignment.files]
+        if len(read) == 1:
+            return read[0]
+        return Path(os.path.commonpath(read)) if read else newest(left) or left
 
     def _control(self, killed: Launch) -> Control:
         """Whether the killed run did what the uninterrupted one had done, and what differed all the same."""
@@ -393,18 +453,33 @@ class _Work:
         keep_first: bool = False,
         keep_saved: bool = False,
         keep_at: tuple[int, ...] = (),
+        keep_batches: int | None = None,
+        given: Given | None = None,
+        expected: Path | None = None,
+        start: int = 0,
     ) -> Launch:
         values = {OUT: str(self._out)}
         if command.has(NEWEST):
             values[NEWEST] = str(newest(self._out))
-        given = Assignment(self._folder / name, self._out, kill_after, keep_first, keep_saved, keep_at)
+        assigned = Assignment(
+            self._folder / name,
+            self._out,
+            kill_after,
+            keep_first,
+            keep_saved,
+            keep_at,
+            keep_batches,
+            given,
+            expected,
+            start,
+        )
         side = name.partition("-")[0]
         self._request.on_event(side, {"event": "built", "step": 0})
 
         def on_step(step: int) -> None:
             self._request.on_event(side, {"event": "step", "step": step})
 
-        return launch(side, command.filled(values), given, timeout=self._request.timeout, on_step=on_step)
+        return launch(side, command.filled(values), assigned, timeout=self._request.timeout, on_step=on_step)
 
     def _aside(self, name: str) -> None:
         """Move what a launch wrote, so that the next finds an empty folder at the same path."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from dora_repro.driving.written import Stamp, stamps
+from dora_repro.private_names.of_cpython import get_frame
+from dora_repro.state.attributes import is_users_module
 
 _WRITING = set("wax+")
 
@@ -44,6 +46,9 @@ class Files:
     Args:
         out: the folder that the script writes to.
         position: returns the numbers of steps done and of backward passes since the last update.
+
+    Attributes:
+        writers: functions by which the script's own code wrote what it had built.
     """
 
     def __init__(self, out: Path, position: Callable[[], tuple[int, int]]):
@@ -55,6 +60,7 @@ class Files:
         self._read: set[tuple[str, Stamp]] = set()
         self._waiting: list[Entry] = []
         self._file: Any = None
+        self.writers: set[str] = set()
         sys.addaudithook(self._audit)
 
     def write_to(self, path: Path) -> None:
@@ -144,6 +150,8 @@ class Files:
                 path = os.fsdecode(os.path.realpath(f))
                 if path.startswith(self._prefix):
                     self._opened[path] = self._position()
+                    if is_users_module(str(get_frame(1).f_globals.get("__name__"))):
+                        self.writers.add("torch.save")
             return real(obj, f, *args, **kwargs)
 
         torch.save = save

@@ -45,7 +45,8 @@ def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | 
         return None
     folder = launch.folder / f"save-{step}"
     folder.mkdir(exist_ok=True)
-    shutil.copy(kept, folder / "before.pt")
+    for extra in ("", assignment.ANCHOR):
+        shutil.copy(kept.with_name(f"{kept.name}{extra}"), folder / f"before.pt{extra}")
     result = _result(launch)
     result["saves"] = {str(step): []}
     result["in_hand"] = {str(step): []}
@@ -82,6 +83,7 @@ def _result(launch: Launch) -> Result:
     result["finished"] = trace.finished
     if about.get("facts"):
         result["facts"] = about["facts"]
+    result["libraries"], result["writers"] = about.get("libraries", {}), about.get("writers", [])
     result["seconds"] = {"all": launch.seconds}
     result["environment"] = about.get("environment", {})
     return result

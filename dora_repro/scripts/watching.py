@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,20 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from dora_repro.alignment import first_of_step
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
-from dora_repro.private_names.of_torch import LoaderIterator, set_loader_next
 from dora_repro.recording import Recorder
 from dora_repro.scripts import assignment
+from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.files import Files
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.sides.environment import environment
+from dora_repro.sides.libraries import libraries_of
+from dora_repro.sides.written_by import writers_of
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.trace import TraceWriter
+from dora_repro.trace import Trace, TraceWriter
 
 
 class Watch:
@@ -50,7 +54,8 @@ class Watch:
         self._given, self._folder = given, folder
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._armed, self._backwards, self._wrote = False, 0, False
-        self._batches: list[Value] = []
+        self._loaders = Loaders(_put(given))
+        self._expected = Trace.read(given.expected) if given.expected is not None else None
         self._began = time.perf_counter()
         self._seconds = 0.0
         self._program: Program | None = None
@@ -68,7 +73,7 @@ class Watch:
         self.files.watch_torch()
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
-        self._watch_batches()
+        self._loaders.install(self._mine)
         self._watch_backward()
         self._watch_exit()
 
@@ -80,17 +85,6 @@ class Watch:
 
     def _mine(self) -> bool:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
-
-    def _watch_batches(self) -> None:
-        real = LoaderIterator.__next__
-
-        def __next__(iterator: LoaderIterator) -> Value:
-            batch = real(iterator)
-            if self._mine():
-                self._batches.append(batch)
-            return batch
-
-        set_loader_next(__next__)
 
     def _watch_backward(self) -> None:
         real = torch.autograd.backward
@@ -125,6 +119,7 @@ class Watch:
             self._claim()
             self._program = program_of(self.named, frame)
             self._program_in_hand()
+            self._put_in()
             if self._given.keep_first:
                 self._keep(assignment.FIRST)
             self._recorder = recorder = Recorder(self._program, beginning=self._beginning)
@@ -147,7 +142,15 @@ class Watch:
     def _program_in_hand(self) -> None:
         """Let the recorder know which batches were fetched for the step to come."""
         program: Any = self._program
-        type(program).batches_in_hand = lambda program: list(self._batches)
+        type(program).batches_in_hand = lambda program: list(self._loaders.batches)
+
+    def _put_in(self) -> None:
+        """Put in what another run had at this moment."""
+        given = self._given.given
+        if given is not None and given.leaves:
+            assert self._program is not None
+            missing = Snapshot.read(given.state).restore(run_roots(self._program), given.leaves)
+            self._write(assignment.MISSING, missing)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -161,7 +164,7 @@ class Watch:
         elif module is not None and _trains(module):
             self.files.look()  # inside an accumulation window
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
-            self._batches.clear()
+            self._loaders.batches.clear()
 
     def _cut(self, frame: types.FrameType | None) -> None:
         """A step is over, and the next begins."""
@@ -171,6 +174,8 @@ class Watch:
         self._finish_step()
         if (self._wrote and self._given.keep_saved) or self.done + 1 in self._given.keep_at:
             self._keep(assignment.AT.format(self.done + 1))
+        if self.done + 1 == self._given.keep_batches:
+            self._loaders.keep()
         self._wrote = False
         self._recorder.begin()
         self._seconds += time.perf_counter() - began
@@ -181,16 +186,29 @@ class Watch:
         step = self._recorder.finish(self._recorder.backward_loss)
         self._lines.step(step)
         self.done, self._armed, self._backwards = self.done + 1, False, 0
+        self._stop_at_difference()
+
+    def _stop_at_difference(self) -> None:
+        """End the process where it does not do what is expected: what comes after that is of no use."""
+        if self._expected is None:
+            return
+        assert self._recorder is not None
+        steps = (replace(step, number=step.number + self._given.start) for step in self._recorder.trace.steps)
+        found = first_of_step(self._expected, Trace([*steps]), self.done + self._given.start, unfinished=True)
+        if found is not None:
+            self._write(assignment.STOPPED, {"step": found.step})
+            os.kill(self._pid, signal.SIGKILL)
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if not self._mine():
             return
         self.updates += 1
         self._backwards = 0
-        self._batches.clear()
+        self._loaders.batches.clear()
         if not self._armed and self.done == self._given.kill_after:
             self._kill()
         self._armed = True
+        self._loaders.step = self.done + 1
 
     def _kill(self) -> None:
         """As a preemption would, without a word to the script."""
@@ -207,9 +225,10 @@ class Watch:
         with self._careful():
             if self._recorder is not None and self._lines is not None:
                 if self._armed:
-                    self._batches.clear()
+                    self._loaders.batches.clear()
                     self._finish_step()
                 self._keep(assignment.END)
+                self._loaders.write_kept(self._folder / assignment.BATCHES)
                 trace = self._recorder.trace
                 self._lines.close(trace.finished, trace.unseen)
                 facts = self._recorder.facts()
@@ -219,7 +238,6 @@ class Watch:
         self._stop()
 
     def _about(self, facts: Any) -> None:
-        left_out = {} if self._program is None else {n: type(v).__name__ for n, v in vars(self._program).items()}
         about = {
             "argv": sys.argv,
             "pid": self._pid,
@@ -227,20 +245,28 @@ class Watch:
             "steps": self.done,
             "updates": self.updates,
             "facts": facts,
-            "functions": left_out,
             "named": sorted(self.named),
+            **self._made_with(),
             "seconds": time.perf_counter() - self._began,
             "recording": self._seconds,
             "environment": environment(),
         }
         self._write(assignment.ABOUT, about)
 
+    def _made_with(self) -> dict[str, Any]:
+        """The training libraries in use, and the functions that write what the script has built itself."""
+        if self._program is None:
+            return {"libraries": {}, "writers": []}
+        libraries = libraries_of(self._program)
+        return {"libraries": libraries, "writers": sorted({*writers_of(self._program, libraries), *self.files.writers})}
+
     def _keep(self, name: str) -> None:
         assert self._program is not None
         Snapshot.capture(run_roots(self._program)).write(self._folder / name)
+        self._loaders.anchor().write(self._folder / f"{name}{assignment.ANCHOR}")
 
     def _write(self, name: str, about: dict[str, Any]) -> None:
-        folder = self._folder if self._recorder is not None else self._given.folder.with_name("untrained")
+        folder = self._folder if self._program is not None else self._given.folder.with_name("untrained")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(about), encoding="utf-8")
 
@@ -274,6 +300,16 @@ class _Careful:
             return False
         self._watch.fail(error)
         return True
+
+
+def _put(given: Assignment) -> Put | None:
+    """What loaders are to be given."""
+    state = given.given
+    if state is None or not (state.generators or state.batches):
+        return None
+    anchor = Anchor.read(state.state.with_name(f"{state.state.name}{assignment.ANCHOR}"))
+    batches = None if state.batches is None else read_batches(state.batches)
+    return Put(anchor, state.generators, batches, state.own)
 
 
 def _trains(module: torch.nn.Module) -> bool:

@@ -1,0 +1,249 @@
+"""The moments at which a script's loader draws: what generators had there, and how they are put back.
+
+An order is drawn when an iterator of the loader is made and asked first, which is before the first training forward
+pass, and may be long before a save in the middle of an epoch. To put generators back for an order, they must be put
+back there: at the same moments of the same loader, which is known by what it reads and how.
+"""
+
+import pickle
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from dora_repro.contracts import Value
+from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
+from dora_repro.state import rng
+from dora_repro.state.digest import digest
+from dora_repro.state.tree import flatten
+
+World: TypeAlias = dict[str, rng.State]
+Key: TypeAlias = tuple[str, ...]
+
+_OVER = b""  # in place of a batch: the epoch was over
+_LIMIT = 1 << 29  # bytes of batches that are stored
+
+
+@dataclass
+class Begun:
+    """An iterator of a loader, as it was begun.
+
+    Attributes:
+        key: what tells its loader from others.
+        step: number of steps that were done when it was made.
+        made: states of the generators just before it was made.
+        asked: the same before it was asked for its first batch; None until then.
+        fetched: number of batches that it has given.
+    """
+
+    key: Key
+    step: int
+    made: World
+    asked: World | None = None
+    fetched: int = 0
+
+
+@dataclass
+class Anchor:
+    """What was known of the loader at one training forward pass.
+
+    Attributes:
+        begun: the iterator that the batch is from; None where no loader gave it.
+        in_hand: digests, in hexadecimal, of the tensors that were fetched for the step.
+        batches: number of batches that were fetched for it.
+    """
+
+    begun: Begun | None
+    in_hand: list[str] = field(default_factory=list)
+    batches: int = 0
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(pickle.dumps(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Anchor":
+        """Read a file that a process of this very check wrote."""
+        anchor: Anchor = pickle.loads(path.read_bytes())
+        return anchor
+
+
+@dataclass(frozen=True)
+class Put:
+    """What is put in before the first training forward pass.
+
+    Attributes:
+        anchor: of the uninterrupted run.
+        generators: names of the global generators to put back where the iterator is made and first asked.
+        batches: the batches of the uninterrupted run from that forward pass on, pickled; None: the loader's own.
+        own: number of batches that the loader gives by itself before those.
+    """
+
+    anchor: Anchor
+    generators: tuple[str, ...] = ()
+    batches: Sequence[bytes] | None = None
+    own: int = 0
+
+
+class Loaders:
+    """Watches the loaders of a process.
+
+    Args:
+        wanted: what to put in; None for nothing.
+    """
+
+    def __init__(self, wanted: Put | None = None):
+        self._wanted = wanted
+        self._known: weakref.WeakKeyDictionary[LoaderIterator, Begun] = weakref.WeakKeyDictionary()
+        self._last: Begun | None = None
+        self._feed: Iterator[bytes] | None = None
+        self._given = 0
+        self._kept: list[bytes] | None = None
+        self._kept_bytes = 0
+        self.batches: list[Value] = []
+        self.step = 0
+
+    def install(self, mine: Any) -> None:
+        """Listen from now on.
+
+        Args:
+            mine: tells whether a call is one of the thread and the process that are recorded.
+        """
+        real_init, real_next = LoaderIterator.__init__, LoaderIterator.__next__
+
+        def __init__(iterator: LoaderIterator, loader: Any, *args: Any, **kwargs: Any) -> None:
+            if mine():
+                self._before_making(iterator, loader)
+            real_init(iterator, loader, *args, **kwargs)
+
+        def __next__(iterator: LoaderIterator) -> Value:
+            if not mine():
+                return real_next(iterator)
+            self._before_asking(iterator)
+            batch = self._next(real_next, iterator)
+            self.batches.append(batch)
+            return batch
+
+        set_loader_init(__init__)
+        set_loader_next(__next__)
+
+    def _before_making(self, iterator: LoaderIterator, loader: Any) -> None:
+        key = key_of(loader)
+        if (begun := self._to_put(key)) is not None:
+            self._restore(begun.made)
+        self._known[iterator] = Begun(key, self.step, rng.capture_world())
+
+    def _before_asking(self, iterator: LoaderIterator) -> None:
+        known = self._known.get(iterator)
+        if known is None or known.asked is not None:
+            return
+        if (begun := self._to_put(known.key)) is not None and begun.asked is not None:
+            self._restore(begun.asked)
+        known.asked = rng.capture_world()
+
+    def _to_put(self, key: Key) -> Begun | None:
+        """What the iterator of this loader is to begin with; None for what it has itself."""
+        begun = self._wanted.anchor.begun if self._wanted is not None else None
+        return begun if begun is not None and begun.key == key and not self.step else None
+
+    def _restore(self, world: World) -> None:
+        assert self._wanted is not None
+        rng.restore_world({name: state for name, state in world.items() if name in self._wanted.generators})
+
+    # --- batches -----------------------------------------------------------------------------------------------------
+
+    def _next(self, real: Any, iterator: LoaderIterator) -> Value:
+        known = self._known.get(iterator)
+        self._last = known
+        fed = self._feed_for(known)
+        own: Value = None
+        over: StopIteration | None = None
+        try:
+            own = real(iterator)
+        except StopIteration as error:
+            over = error
+        if known is not None:
+            known.fetched += over is None
+        batch = own if fed is None else self._fed(fed, own, over)
+        if fed is None and over is not None:
+            self._keep(_OVER)
+            raise over
+        self._keep(batch)
+        return batch
+
+    def _feed_for(self, known: Begun | None) -> Iterator[bytes] | None:
+        """The other run's batches, where this call is to give one of them."""
+        wanted = self._wanted
+        if wanted is None or wanted.batches is None or known is None or wanted.anchor.begun is None:
+            return None
+        if known.key != wanted.anchor.begun.key:
+            return None
+        if self._feed is None:
+            if self._given < wanted.own:
+                self._given += 1
+                return None
+            self._feed = iter(wanted.batches)
+        return self._feed
+
+    def _fed(self, fed: Iterator[bytes], own: Value, over: StopIteration | None) -> Value:
+        other = next(fed, None)
+        if other is None:  # the other took no more
+            if over is not None:
+                raise over
+            return own
+        if other == _OVER and over is None:  # the other met an end where this one begins anew
+            other = next(fed, _OVER)
+        if other == _OVER:
+            raise over or StopIteration
+        return pickle.loads(other)
+
+    def keep(self) -> None:
+        """From now on, store the batches, those in hand first."""
+        self._kept = []
+        for batch in self.batches:
+            self._keep(batch)
+
+    def _keep(self, batch: Value) -> None:
+        if self._kept is None:
+            return
+        try:
+            data = _OVER if isinstance(batch, bytes) and batch == _OVER else pickle.dumps(batch)
+        except Exception:  # whatever a batch of a user's own classes raises
+            self._kept = None
+            return
+        self._kept_bytes += len(data)
+        if self._kept_bytes > _LIMIT:
+            self._kept = None
+        else:
+            self._kept.append(data)
+
+    def write_kept(self, path: Path) -> None:
+        """Write the stored batches, where all could be stored."""
+        if self._kept is not None:
+            path.write_bytes(pickle.dumps(self._kept))
+
+    def anchor(self) -> Anchor:
+        """What is known at a training forward pass that is about to begin."""
+        values = [value for batch in self.batches for _, value in flatten(batch)]
+        in_hand = [digest(value).hex() for value in values if isinstance(value, torch.Tensor)]
+        return Anchor(self._last if self.batches else None, in_hand, len(self.batches))
+
+
+def read_batches(path: Path) -> Sequence[bytes]:
+    """What `write_kept` wrote, in a process of this very check."""
+    batches: list[bytes] = pickle.loads(path.read_bytes())
+    return batches
+
+
+def key_of(loader: Any) -> Key:
+    """What tells a loader from others, in any process: what it reads, in which portions, by which sampler."""
+    try:
+        size = str(len(loader.dataset))
+    except (TypeError, NotImplementedError, AttributeError):
+        size = "?"
+    sampler = getattr(loader, "batch_sampler", None) or getattr(loader, "sampler", None)
+    inner = getattr(sampler, "sampler", None)
+    names = (type(one).__name__ for one in (loader.dataset, sampler, inner))
+    return (size, str(getattr(sampler, "batch_size", getattr(loader, "batch_size", None))), *names)

@@ -1,0 +1,122 @@
+"""Why a resumed script differs: the search that explains any run, with launches for trials."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed, phase_of
+from dora_repro.explain.causes import CauseDescriber
+from dora_repro.explain.confirmation import Confirmation
+from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.proof import describe_trial, proof
+from dora_repro.explain.trials.search import Search
+from dora_repro.explain.trials.search_result import SearchResult
+from dora_repro.explain.trials.trial import DATA, DRAWS, Trial
+from dora_repro.explain.unexplained import ruled_out
+from dora_repro.scripts.trials import ScriptTrials
+from dora_repro.sides.evidence import Sides
+from dora_repro.state.parameter_order import reordered
+
+BUDGET = 12  # launches
+_ORDER = (
+    "Keep the generator as it is before the loop over the loader begins: `epoch_rng = torch.get_rng_state()`. Save it "
+    "with the rest; when resuming, set it before that loop, skip the batches that were used, and set the generator as "
+    "it was at the save."
+)
+_BATCHES = (
+    "No state of generators brings these batches back: what they are made of was drawn, or read, at another moment. A "
+    "loader with a state of its own does (torchdata's StatefulDataLoader), and so do draws that depend on epoch and "
+    "index alone."
+)
+_ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
+
+
+
+def explain_script(
+    run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, budget: int = BUDGET
+) -> Explanation:
+    """Explain why the resumed script differs from the uninterrupted one.
+
+    Args:
+        run_trial: launches a trial.
+        sides: the uninterrupted side, and the resumed one.
+        discrepancy: what is to be explained.
+        budget: largest number of launches.
+    """
+    begun = time.perf_counter()
+    if sides.resumed.loaded_or_none is None:
+        error = sides.resumed.failure["error"] if sides.resumed.failure else "no training step"
+        cause = Cause("run/exception", ("run/exception",), "", error)
+        words = "The resume command ended before its first training step."
+        return Explanation((cause,), words, proved=True, seconds=time.perf_counter() - begun)
+    found = _searched(run_trial, sides, discrepancy, budget)
+    explanation = _explained(run_trial, sides, discrepancy, found) if found.parts else _unexplained(found, discrepancy)
+    return replace(
+        explanation,
+        trials=tuple(describe_trial(trial, result, found) for trial, result in found.trials),
+        steps=sum(result.steps for _, result in found.trials),
+        stopped=found.stopped,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, budget: int) -> SearchResult:
+    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+    candidates = tuple(candidates_of(discrepancy, saved, ()))
+    hands = run_trial.anchor.in_hand
+    in_hand = tuple(each.path for each in candidates if each.path in saved and saved[each.path].digest.hex() in hands)
+    return Search(
+        run_trial,
+        candidates,
+        {path: leaf.role for path, leaf in saved.items()},
+        phase_of(sides, discrepancy),
+        streams=run_trial.feeds,
+        in_hand=in_hand,
+        budget=budget,
+        orders=reordered(saved, loaded),
+        surplus=tuple(only_resumed(discrepancy)),
+    ).run()
+
+
+def _explained(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, found: SearchResult) -> Explanation:
+    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+    differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
+    describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
+    causes = tuple(map(_of_script, describer.causes(found)))
+    again = run_trial(Trial(found.trial_names)) if not found.stopped else None
+    confirmation = Confirmation(None if again is None else again.restores, {} if again is None else again.failed)
+    return Explanation(
+        causes=causes,
+        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmation),
+        proved=found.proved,
+        confirmed=confirmation.same,
+        confirmation_missing=confirmation.missing,
+        other=found.other,
+        harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
+    )
+
+
+def _of_script(cause: Cause) -> Cause:
+    """A cause in the words of scripts, whose loaders draw before the first step."""
+    if cause.name == DRAWS:
+        how = "the order of the batches was drawn from generators in another state"
+        return replace(cause, how=how, advice=(_ORDER, *cause.advice))
+    if cause.name == DATA:
+        return replace(cause, advice=(*cause.advice, _BATCHES))
+    return cause
+
+
+def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:
+    """Say what was tried, and came to nothing."""
+    if found.stopped:
+        return Explanation(
+            unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found"
+        )
+    if not found.reproduced:
+        return Explanation(unexplained=_ELSEWHERE)
+    return Explanation(unexplained="no captured state explains it", look_at=tuple(_tried(found, discrepancy)))
+
+
+def _tried(found: SearchResult, discrepancy: Discrepancy) -> Iterator[str]:
+    yield from ruled_out(found, discrepancy.lost, {})
+    yield "not put back: iterators of loaders, and what is reached by no variable of the script's functions (`record`)"

@@ -1,0 +1,148 @@
+"""Trials of scripts: the resume command, launched again with state of the uninterrupted run put in.
+
+Each is a process of its own that ends at the first difference. What is put in, and where, is `anchors.py`'s: leaves
+before the first training forward pass; generators besides where the loader draws.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dora_repro.alignment import first_divergence
+from dora_repro.comparison.leaves import compare
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.worker import same_leaves
+from dora_repro.scripts import assignment
+from dora_repro.scripts.anchors import Anchor
+from dora_repro.scripts.assignment import Given
+from dora_repro.scripts.launching import Launch
+from dora_repro.sides.evidence import Sides
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.trace import Trace, read_appended
+
+RNG = "rng/"
+
+
+@dataclass(frozen=True)
+class TrialLaunch:
+    """How a trial is launched.
+
+    Attributes:
+        given: what is put in.
+        to_the_end: go on after a difference.
+    """
+
+    given: Given
+    to_the_end: bool
+
+
+class ScriptTrials:
+    """Runs trials.
+
+    Args:
+        sides: the uninterrupted side, and the resumed one.
+        saved: the file of the uninterrupted run's state where the resumed one goes on.
+        own: number of batches that the resumed run fetched by itself before those of its first step.
+        launch: launches the resume command once more, from what the killed run had left.
+        batches: returns the file of the uninterrupted run's batches, which it may have to be run again for; None where
+            they could not be stored.
+        at_end: leaves that must be the uninterrupted run's at the end as well.
+
+    Attributes:
+        launches: number of launches that were made.
+    """
+
+    def __init__(
+        self,
+        sides: Sides,
+        saved: Path,
+        own: int,
+        launch: Callable[[TrialLaunch], Launch],
+        batches: Callable[[], Path | None],
+        at_end: tuple[str, ...] = (),
+    ):
+        self._sides, self._saved, self._own = sides, saved, own
+        self._launch, self._batches, self._at_end = launch, batches, at_end
+        self.anchor = Anchor.read(saved.with_name(f"{saved.name}{assignment.ANCHOR}"))
+        self._world = tuple(path for path in Snapshot.read(saved) if path.startswith(RNG))
+        self.launches = 0
+
+    @property
+    def feeds(self) -> bool:
+        """Whether the batches come from a loader, so that others can be given, and its order put back."""
+        return self.anchor.begun is not None
+
+    def __call__(self, trial: Trial) -> TrialResult:
+        if trial.names & BEYOND - {DATA, DRAWS}:
+            return TrialResult(Outcome.UNRESOLVED, error="not run: what a script has half done cannot be put back")
+        given = self._given(trial)
+        if given is None:
+            return TrialResult(Outcome.UNRESOLVED, error="not run: the batches could not be stored")
+        launched = self._launch(TrialLaunch(given, trial.to_the_end))
+        self.launches += 1
+        return self._result(launched, trial)
+
+    def _given(self, trial: Trial) -> Given | None:
+        """What a trial puts in; None where it cannot be had."""
+        leaves = tuple(sorted(trial.names - BEYOND))
+        batches = None
+        if DATA in trial.names and (batches := self._batches()) is None:
+            return None
+        if DRAWS in trial.names:
+            leaves = tuple(dict.fromkeys((*leaves, *self._world)))
+        generators = tuple(path.removeprefix(RNG) for path in leaves if path.startswith(RNG))
+        if DRAWS not in trial.names and not self._drawn_since:
+            generators = ()  # the order was drawn before the save: a generator that was saved then has nothing of it
+        return Given(self._saved, leaves, generators, batches, self._own)
+
+    @property
+    def _drawn_since(self) -> bool:
+        """Whether the loader's iterator was begun after the save, so that it drew from the generators as saved."""
+        return self.anchor.begun is not None and self.anchor.begun.step >= self._sides.save_at
+
+    def _result(self, launched: Launch, trial: Trial) -> TrialResult:
+        folder = launched.folder
+        missing = folder / assignment.MISSING
+        failed = json.loads(missing.read_text(encoding="utf-8")) if missing.exists() else {}
+        trace = self._trace(launched)
+        found = first_divergence(self._sides.reference.trace, trace, self._sides.save_at)
+        stopped = (folder / assignment.STOPPED).exists()
+        if launched.code != 0 and not stopped:
+            raised = Outcome.DIFFERENT if self._sides.resumed.failure is not None else Outcome.UNRESOLVED
+            return TrialResult(raised, found, len(trace.steps), failed=failed, error=f"the command {launched.ending}")
+        same = found is None and not stopped and self._ends_alike(folder)
+        distances = self._distances(folder, trace) if trial.to_the_end else (None, None)
+        outcome = Outcome.SAME if same else Outcome.DIFFERENT
+        return TrialResult(outcome, found, len(trace.steps), *distances, failed)
+
+    def _trace(self, launched: Launch) -> Trace:
+        path = launched.folder / assignment.STEPS
+        trace = read_appended(path) if path.exists() else Trace()
+        trace.finished = launched.code == 0
+        trace.steps = [replace(step, number=step.number + self._sides.save_at) for step in trace.steps]
+        return trace
+
+    def _ends_alike(self, folder: Path) -> bool:
+        if not self._at_end:
+            return True
+        end = folder / assignment.END
+        return end.exists() and same_leaves(Snapshot.read(end), self._sides.reference.end, self._at_end)
+
+    def _distances(self, folder: Path, trace: Trace) -> tuple[float | None, float | None]:
+        """Largest distance of a parameter from the uninterrupted run's at the end, and of the last losses."""
+        path, theirs = folder / assignment.END, self._sides.reference.trace
+        if not path.exists() or not trace.steps:
+            return None, None
+        differences = compare(self._sides.reference.end, Snapshot.read(path)).differences
+        sizes = [each.max_abs for each in differences if each.role == "parameter" and each.max_abs is not None]
+        one, other = theirs.step(trace.steps[-1].number), trace.steps[-1].loss
+        loss = None if one is None or one.loss is None or other is None else abs(one.loss - other)
+        return max(sizes, default=0.0), loss
+
+
+def copy_of(folder: Path, there: Path) -> None:
+    """Put a folder, as it was left, in the place of another."""
+    shutil.rmtree(there, ignore_errors=True)
+    shutil.copytree(folder, there, symlinks=True)

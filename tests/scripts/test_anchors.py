@@ -1,0 +1,107 @@
+"""What a loader drew, put back at the moments at which it draws; and another run's batches in place of its own."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
+from dora_repro.scripts.anchors import Anchor, Loaders, Put, key_of, read_batches
+from dora_repro.state import rng
+
+
+@pytest.fixture
+def watched():
+    """Watches loaders anew each time it is called; torch's own methods are put back at the end."""
+    real = LoaderIterator.__init__, LoaderIterator.__next__
+
+    def watch(put=None):
+        set_loader_init(real[0])
+        set_loader_next(real[1])
+        loaders = Loaders(put)
+        loaders.install(lambda: True)
+        return loaders
+
+    yield watch
+    set_loader_init(real[0])
+    set_loader_next(real[1])
+
+
+def loader(size=8):
+    return DataLoader(TensorDataset(torch.arange(float(size))), batch_size=2, shuffle=True)
+
+
+def order(loader, count=None):
+    return [batch[0].tolist() for _, batch in zip(range(count or len(loader)), loader, strict=False)]
+
+
+def test_an_order_comes_back_with_the_generator_at_the_moments_of_drawing(watched):
+    loaders = watched()
+    torch.manual_seed(0)
+    expected = order(loader(), 2)
+    anchor = loaders.anchor()
+    assert (anchor.begun.fetched, anchor.batches) == (2, 2)
+    put = Put(anchor, ("torch.cpu",))
+    for wanted, same in ((put, True), (Put(anchor, ("python",)), False), (None, False)):
+        watched(wanted)
+        torch.manual_seed(1)
+        torch.rand(5)
+        assert (order(loader(), 2) == expected) is same
+
+
+def test_a_loader_of_other_data_is_left_alone(watched):
+    loaders = watched()
+    torch.manual_seed(0)
+    order(loader())
+    torch.manual_seed(1)
+    alone = order(loader(6))
+    watched(Put(loaders.anchor(), ("torch.cpu",)))
+    torch.manual_seed(1)
+    assert order(loader(6)) == alone
+    assert key_of(loader(6)) != key_of(loader(8))
+
+
+def test_after_the_first_step_nothing_is_put_in(watched):
+    loaders = watched()
+    torch.manual_seed(0)
+    expected = order(loader())
+    later = watched(Put(loaders.anchor(), ("torch.cpu",)))
+    later.step = 1
+    torch.manual_seed(1)
+    assert order(loader()) != expected
+
+
+def test_batches_of_another_run_take_the_place_of_those_after_the_skipped_ones(watched, tmp_path):
+    loaders = watched()
+    torch.manual_seed(0)
+    iterator = iter(loader())
+    next(iterator)
+    loaders.batches.clear()  # the step that used it is over
+    in_hand = [next(iterator)]
+    loaders.keep()
+    expected = [batch[0].tolist() for batch in (*in_hand, *iterator)] + order(loader(), 2)
+    loaders.write_kept(tmp_path / "batches.pkl")
+    loaders.anchor().write(tmp_path / "anchor.pkl")
+    batches = read_batches(tmp_path / "batches.pkl")
+    watched(Put(Anchor.read(tmp_path / "anchor.pkl"), (), batches, own=1))
+    torch.manual_seed(1)
+    given = order(loader())
+    assert given[1:] + order(loader(), 2) == expected
+
+
+def test_what_was_fetched_for_a_step_is_known_by_its_bytes(watched):
+    loaders = watched()
+    batch = next(iter(loader()))
+    assert len(loaders.anchor().in_hand) == 1
+    loaders.batches.clear()
+    assert loaders.anchor().begun is None
+    assert batch[0].shape == (2,)
+
+
+def test_watching_draws_nothing(watched):
+    torch.manual_seed(0)
+    bare = order(loader())
+    world = rng.capture_world()["torch.cpu"]
+    watched()
+    torch.manual_seed(0)
+    assert order(loader()) == bare
+    assert torch.equal(rng.capture_world()["torch.cpu"], world)

@@ -1,0 +1,49 @@
+"""Why a resumed script differs: proved by launching it again with state of the uninterrupted run put in."""
+
+from dora_repro.scripts.checking import check_script
+from tests.scripts.trainings import TRAIN, commands
+
+
+def test_a_lost_optimizer_is_the_cause_and_its_line_is_advised(tmp_path):
+    run, resume = commands(tmp_path, more="--lose optimizer")
+    report = check_script(run, resume, kill_after=4)
+    (cause,) = report.causes
+    assert cause.name == "main/*/{step, exp_avg, exp_avg_sq}"
+    assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
+    assert report.explanation.proved and report.explanation.confirmed
+    assert any("In main()" in sentence for sentence in cause.advice)
+
+
+def _changed(text, *pairs):
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+_SKIP = """        for i, (images, labels) in enumerate(loader):
+            if i < skip and epoch == start:
+                continue
+"""
+_SAVE = """            optimizer.step()
+            if epoch == 1 and i == 1:
+                state = {'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'epoch': 1, 'i': 2}
+                torch.save({**state, 'best': best, 'rng': torch.get_rng_state()}, f'{args.out}/middle.pt')
+"""
+MIDDLE = _changed(
+    TRAIN,
+    ("        for images, labels in loader:\n", _SKIP),
+    ("    start, best = 0, 1e9", "    start, best, skip = 0, 1e9, 0"),
+    ('        start = state["epoch"]\n', '        start, skip = state["epoch"], state["i"]\n'),
+    ("            optimizer.step()\n", _SAVE),
+)
+"""Saves in the middle of the second epoch, with the generator as it is then."""
+
+
+def test_an_order_that_was_drawn_before_the_save_is_found_at_the_loader(tmp_path):
+    run, resume = commands(tmp_path, MIDDLE)
+    report = check_script(run, resume.replace("{newest}", "{out}/middle.pt"), kill_after=5)
+    assert report.summary == "DIFFERENT: first differs at step 6, phase batch, batch/0"
+    assert [cause.name for cause in report.causes] == ["rng/draws"]
+    assert "order of the batches" in report.causes[0].how
+    assert "epoch_rng" in report.causes[0].advice[0]
