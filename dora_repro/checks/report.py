@@ -117,6 +117,8 @@ class Report(Shown):
         unseen: phases that the recorder could not see.
         uncaptured: path -> type of what could not be captured.
         notes: further findings, a sentence each.
+        next_step: what to do about an inconclusive verdict, where more is known than the verdict tells.
+        launched: of a script, the commands that were launched, a line each; empty for a run object.
         error: the resumed side's traceback, where it raised.
         title: the name of the check.
         steps_done: number of steps done, by side.
@@ -147,6 +149,8 @@ class Report(Shown):
     unseen: tuple[str, ...] = ()
     uncaptured: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    next_step: str = ""
+    launched: tuple[str, ...] = ()
     error: str | None = None
     title: str = "check"
     steps_done: dict[str, int] = field(default_factory=dict)

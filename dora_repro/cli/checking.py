@@ -121,7 +121,7 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
     help="Kill the script after this step. [default: past its second checkpoint]",
 )
 @click.option(
-    "--at-step", type=click.IntRange(min=0), help="The step that the resumed script goes on from, if it cannot be told."
+    "--at-step", type=click.IntRange(min=1), help="The step that the resumed script goes on from, if it cannot be told."
 )
 @click.option("--steps", type=int, help="Optimizer steps to do.")
 @click.option("--save-at", type=int, multiple=True, help="Save after this step; 0 is before any.")
@@ -154,7 +154,9 @@ def check(
         raise click.UsageError("give MODULE:NAME of a run object, or --run and the command of a script")
     if command is not None:
         of_objects = {"--steps": steps, "--save-at": save_at, "--every-step": every_step, "--twice": twice}
-        _refuse(of_objects | {"--in-process": given["in_process"]}, "is for run objects; a script has --kill-after")
+        of_objects |= {"--in-process": given["in_process"], "--control": given["control"] != "auto"}
+        _refuse(of_objects, "is for run objects; a script has --kill-after, and its killed run is the control")
+        _refuse({"--threads": given["threads"]}, 'is for run objects; write --run "OMP_NUM_THREADS=1 python …"')
         _check_script(command, resume, kill_after, at_step, given)
         return
     assert run is not None
@@ -187,20 +189,22 @@ def _refuse(options: dict[str, Any], why: str) -> None:
 def _check_script(
     command: str, resume: str | None, kill_after: str | None, at_step: int | None, given: dict[str, Any]
 ) -> None:
+    from dora_repro.scripts.commands import Command
+
     output = Output.taken_from(given)
     given.pop("threads")
     options = taken_options(given)
     steps = _numbers(kill_after)
+    run, resumed = Command(command, "--run"), None if resume is None else Command(resume, "--resume")
 
     def ask(on_event: "OnEvent") -> "Report | Reports":
         from dora_repro.checks.request import as_tolerance
         from dora_repro.scripts.checking import ScriptRequest, run_script
-        from dora_repro.scripts.commands import Command
 
         folder = options["folder"]
         request = ScriptRequest(
-            Command(command, "--run"),
-            Command(resume, "--resume") if resume is not None else None,
+            run,
+            resumed,
             steps,
             at_step,
             timeout=options["timeout"],

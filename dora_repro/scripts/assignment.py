@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "DORA_REPRO_JOB"  # names the file; `boot/sitecustomize.py` reads it, too
+DEPTH = "DORA_REPRO_DEPTH"  # how many recorded processes are around this one
 
 # What a recorded process leaves in the folder of its launch.
 STEPS = "steps.jsonl"  # the trace, a line a step
@@ -14,6 +15,7 @@ FILES = "files.jsonl"  # what it wrote and read
 FIRST = "load.pt"  # the state before the first training forward pass
 END = "end.pt"  # the state when it ended
 ABOUT = "about.json"  # what it was, and how far it came
+PROCESS = "process.json"  # which process it is
 KILLED = "killed.json"  # that it killed itself, as it was told
 MISSING = "missing.json"  # what could not be put in, and why
 STOPPED = "stopped.json"  # that it ended itself, since it differs
@@ -64,6 +66,7 @@ class Assignment:
         expected: the trace to compare with after each step: the process ends itself at the first difference; None to go
             on to the end.
         start: the step that the first one follows in that trace.
+        depth: how many recorded processes are around the one that is meant; None where that is not known yet.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class Assignment:
     given: "Given | None" = None
     expected: Path | None = None
     start: int = 0
+    depth: int | None = None
 
     def write(self, path: Path) -> None:
         """Write it where the process will read it."""

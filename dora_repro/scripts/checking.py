@@ -5,6 +5,7 @@ one left there is moved aside before the next begins. That the killed run is the
 control: it shows what differs between any two processes.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from dora_repro.comparison.leaves import compare
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.explain.explanation import Explanation
-from dora_repro.scripts import sides
+from dora_repro.scripts import refusing, sides, undecided
 from dora_repro.scripts.aligning import Alignment, aligned_by_files, aligned_by_state, may_be_checkpoint, relative
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.assignment import ANCHOR, BATCHES, FIRST, Assignment, Given
@@ -30,6 +31,7 @@ from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.launching import Launch, launch
 from dora_repro.scripts.trials import ScriptTrials, TrialLaunch, copy_of
+from dora_repro.scripts.undecided import Undecided
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.protocol import Event, OnEvent
@@ -37,6 +39,8 @@ from dora_repro.state.leaves import KEPT, LOG
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 
 
 def _no_listener(side: str, event: Event) -> None:
@@ -59,7 +63,7 @@ class ScriptRequest:
         tolerance: absolute; None accepts no difference.
         explain: find the cause of a difference, by launching the resume command again with state put in.
         budget: largest number of launches for that.
-        title: the name of the report.
+        title: the name of the report; by default that of the script.
         on_event: called with (side, event) while the launches run; events are `built`, when one begins, and `step`.
 
     Raises:
@@ -76,10 +80,12 @@ class ScriptRequest:
     tolerance: float | None = None
     explain: bool = True
     budget: int = BUDGET
-    title: str = "check"
+    title: str = ""
     on_event: OnEvent = _no_listener
 
     def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.run.name)
         if not self.run.has(OUT):
             raise BadInput(
                 f"--run={self.run.text!r} does not say where it writes: put {OUT} in place of its output folder, "
@@ -87,17 +93,32 @@ class ScriptRequest:
             )
         if self.run.has(NEWEST):
             raise BadInput(f"--run={self.run.text!r}: there is no checkpoint yet that {NEWEST} could stand for")
+        if self.resume is not None and not (self.resume.has(OUT) or self.resume.has(NEWEST)):
+            raise BadInput(
+                f"--resume={self.resume.text!r} cannot find what the killed run wrote: put {NEWEST} in place of its "
+                f"checkpoint, or {OUT} in place of the output folder"
+            )
+        if len(set(self.kill_after)) < len(self.kill_after):
+            raise BadInput(f"kill_after={self.kill_after!r}: give each step once")
         for step in self.kill_after:
             if type(step) is not int or step < 1:
                 raise BadInput(f"kill_after={step!r}: give the number of steps after which the run is killed, from 1")
-        if self.at_step is not None and self.at_step < 0:
-            raise BadInput(f"at_step={self.at_step!r}: give the step that the resumed run goes on from")
+        if self.at_step is not None and self.at_step < 1:
+            raise BadInput(f"at_step={self.at_step!r}: give the step that the resumed run goes on from, from 1")
         if not self.timeout > 0:
             raise BadInput(f"timeout={self.timeout!r}: give the seconds that each launch may take")
         if self.folder is not None and self.folder.exists():
-            if not self.folder.is_dir() or any(self.folder.iterdir()):
-                given = str(self.folder)
-                raise BadInput(f"folder={given!r} exists and is not empty: name a new one, nothing is overwritten")
+            given = str(self.folder)
+            if not self.folder.is_dir():
+                raise BadInput(f"folder={given!r} is a file: name a new folder (--keep)")
+            if any(self.folder.iterdir()):
+                raise BadInput(f"folder={given!r} is not empty: name a new one (--keep), nothing is overwritten")
+
+    @property
+    def launched(self) -> tuple[str, ...]:
+        """The commands as they were typed, a line each."""
+        resumed = "the same command" if self.resume is None else self.resume.text
+        return f"Script:  {self.run.text}", f"Resumed: {resumed}"
 
 
 def check_script(
@@ -161,7 +182,7 @@ def run_script(request: ScriptRequest) -> Report | Reports:
     """`check_script` of a request."""
     with _workplace(request.folder) as folder:
         work = _Work(request, folder)
-        reports = tuple(work.report(step) for step in work.points)
+        reports = tuple(replace(work.report(step), launched=request.launched) for step in work.points)
     if len(reports) == 1:
         return reports[0]
     titled = (replace(each, title=f"killed after step {step}") for each, step in zip(reports, work.points, strict=True))
@@ -172,11 +193,24 @@ def run_script(request: ScriptRequest) -> Report | Reports:
 def _workplace(folder: Path | None) -> Iterator[Path]:
     """The folder of the evidence; a temporary one goes when the check is over."""
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder.absolute()
+        with _written_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            yield folder.absolute()
         return
     with tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True) as temporary:
         yield Path(temporary).resolve()
+
+
+@contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """Tell of a folder that cannot be written to, now or later, as of something that its user can change."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise BadInput(f"folder={str(folder)!r}: {error.strerror}; name one that can be written to (--keep)") from None
 
 
 class _Work:
@@ -194,6 +228,7 @@ class _Work:
         self._request, self._folder = request, folder
         self._out = folder / "out"
         self._trials = 0
+        self._depth: int | None = None  # of the process that is judged
         self._reference = self._uninterrupted()
         self._trace = sides.trace_of(self._reference)
         self._saved = self._save_steps()
@@ -202,42 +237,19 @@ class _Work:
             if step >= len(self._trace.steps):
                 done = counted(len(self._trace.steps), "step")
                 raise BadInput(f"--kill-after {step}: the run is over after {done}; choose a smaller number")
+            if request.at_step is not None and request.at_step > step + 1:
+                raise BadInput(f"--at-step {request.at_step}: the run is killed after step {step}, and saved before")
 
     # --- the uninterrupted run ---------------------------------------------------------------------------------------
 
     def _uninterrupted(self) -> Launch:
         self._out.mkdir()
         ran = self._launch("reference", self._request.run, keep_first=True)
-        if ran.code is None:
-            raise BadInput(f"the uninterrupted run {ran.ending}; give more time (--timeout); its last lines:{ran.tail}")
-        if ran.code != 0:
-            raise BadInput(f"the uninterrupted run {ran.ending}; fix it first:{ran.tail}")
-        self._require_record(ran)
+        refusing.require_end(ran)
+        self._depth = sides.settle(ran)
+        refusing.require_record(ran, self._request.run)
         self._aside("reference")
         return ran
-
-    def _require_record(self, ran: Launch) -> None:
-        """See that it was recorded, and trained.
-
-        Raises:
-            BadInput: it was not.
-        """
-        if ran.problems:
-            raise BadInput(f"the uninterrupted run could not be recorded: {ran.problems[0]}")
-        if not ran.installed:
-            raise BadInput(
-                "nothing was recorded: no process of the command imported torch with the recorder in reach. It is "
-                "found through PYTHONPATH and sitecustomize, which Python does not read with -I, -E or -S, and which "
-                f"reach neither into a container nor to another machine. The command was {ran.command.text!r}"
-            )
-        if not ran.trained:
-            raise BadInput(
-                "the command imported torch, but did not train: no forward pass of a module in training mode and no "
-                f"backward pass was seen on its main thread. The command was {ran.command.text!r}; its last "
-                f"lines:{ran.tail}"
-            )
-        if not sides.trace_of(ran).steps:
-            raise BadInput(f"the command trained, but no optimizer made a step; its last lines:{ran.tail}")
 
     def _save_steps(self) -> Sequence[int]:
         """The steps after which the uninterrupted run wrote checkpoints.
@@ -249,7 +261,7 @@ class _Work:
         there = self._folder / "out-reference"
         if not wrote and not any(there.rglob("*")):
             raise BadInput(
-                f"the script wrote nothing to {OUT}: is it the argument for its output folder? "
+                f"the script wrote nothing to {OUT}: put it in place of the argument for its output folder. "
                 f"The command was {self._reference.command.text!r}"
             )
         return sorted({entry["step"] for entry in wrote if may_be_checkpoint(entry["path"])})
@@ -274,14 +286,14 @@ class _Work:
         killed = self._killed(kill_after)
         resumed = self._resumed(kill_after)
         alignment = self._alignment(killed, resumed)
-        if alignment is None or isinstance(alignment, str):
-            return self._inconclusive(alignment or "it did not resume: it began anew", kill_after)
+        if isinstance(alignment, Undecided):
+            return self._inconclusive(alignment, kill_after)
         reference = sides.reference_evidence(self._reference, killed, alignment.step)
         if reference is None:
             again = self._launch_again(alignment.step)
             reference = sides.reference_evidence(self._reference, again, alignment.step)
             if reference is None:
-                return self._inconclusive(f"the state after step {alignment.step} could not be kept", kill_after)
+                return self._inconclusive(undecided.not_kept(alignment.step), kill_after)
         return self._judged(reference, killed, resumed, alignment, kill_after)
 
     def _killed(self, kill_after: int) -> Launch:
@@ -289,16 +301,11 @@ class _Work:
         killed = self._launch(
             f"killed-{kill_after}", self._request.run, kill_after=kill_after, keep_first=True, keep_saved=True
         )
-        if not killed.was_killed:
-            steps = counted(len(sides.trace_of(killed).steps), "step")
-            raise BadInput(
-                f"the second run of the command {killed.ending} after {steps}, before it was to be killed (after step "
-                f"{kill_after}):{killed.tail}"
-            )
+        refusing.require_kill(killed, kill_after)
         if newest(self._out) is None:
             first = next((step for step in self._saved if step), None)
-            hint = f"; it saves first after step {first}" if first is not None else ""
-            raise BadInput(f"--kill-after {kill_after}: no checkpoint had been written to {OUT} by then{hint}")
+            move = "let it save earlier" if first is None else f"it saves first after step {first}, so kill it later"
+            raise BadInput(f"--kill-after {kill_after}: no checkpoint had been written to {OUT} by then; {move}")
         shutil.copytree(self._out, self._folder / f"out-killed-{kill_after}", symlinks=True)
         return killed
 
@@ -308,6 +315,7 @@ class _Work:
         resumed = self._launch(f"resumed-{kill_after}", command, keep_first=True)
         if _listing(self._folder / "out-reference") != before:
             raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
+        refusing.require_own_files(resumed, self._folder, self._out)
         self._aside(f"resumed-{kill_after}")
         return resumed
 
@@ -318,22 +326,27 @@ class _Work:
         self._aside(f"again-{step}")
         return again
 
-    def _alignment(self, killed: Launch, resumed: Launch) -> Alignment | str | None:
-        """Where the resumed run goes on; or why that is not known; None where it began anew."""
-        request = self._request
-        if request.at_step is not None:
-            return Alignment(request.at_step, "option")
+    def _alignment(self, killed: Launch, resumed: Launch) -> Alignment | Undecided:
+        """Where the resumed run goes on; or why that is not known."""
+        if not resumed.trained:
+            if resumed.stopped:
+                return undecided.unfinished(resumed)
+            if resumed.code == 0:
+                return undecided.without_step(resumed)
+        if self._request.at_step is not None:
+            return Alignment(self._request.at_step, "option")
         found = aligned_by_files(sides.ledger_of(killed), sides.ledger_of(resumed), self._out)
         if found is not None and found.step:
             return found
-        if resumed.code is None:
-            return f"the resumed run {resumed.ending}"
-        if not resumed.trained:
-            if resumed.code != 0:  # it raised before it could be seen what it read: from the youngest, most likely
-                return self._youngest(killed)
-            return "the resumed run did no training step"
         first = resumed.folder / FIRST
-        return aligned_by_state(self._trace, Snapshot.read(first)) if first.exists() else None
+        if not resumed.trained:  # it raised before it could be seen what it read: from the youngest, most likely
+            found = self._youngest(killed)
+        else:
+            found = aligned_by_state(self._trace, Snapshot.read(first)) if first.exists() else None
+        if found is None:
+            elsewhere = refusing.read_elsewhere(resumed, self._out)
+            return undecided.began_anew(resumed, self._request.resume is not None, elsewhere)
+        return found
 
     def _youngest(self, killed: Launch) -> Alignment | None:
         wrote = [e for e in sides.ledger_of(killed) if e["kind"] == "wrote" and may_be_checkpoint(e["path"])]
@@ -354,7 +367,9 @@ class _Work:
         asked = _Asked(steps, self._request.ignore, (), self._request.tolerance, self._request.title)
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
         report = report_of(asked, reference, evidence, findings, control, notes, step)
-        if not self._request.explain or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
+        if resumed.stopped and not (report.verdict is Verdict.DIFFERENT and resumed.trained):
+            return self._inconclusive(undecided.unfinished(resumed), kill_after)
+        if resumed.stopped or not self._request.explain or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
             return report
         job = sides.resumed_job(resumed, alignment, steps, self._loaded_from(alignment, kill_after))
         both = Sides(reference, Job(reference.folder, steps, (step,)), evidence, job)
@@ -438,9 +453,16 @@ class _Work:
         if others:
             yield f"Further processes trained and were recorded, but not judged: {', '.join(sorted(others))}."
 
-    def _inconclusive(self, reason: str, kill_after: int) -> Report:
-        title, steps = self._request.title, len(self._trace.steps)
-        return Report(Verdict.INCONCLUSIVE, reason, kill_after, steps, title=title, reference=self._trace)
+    def _inconclusive(self, why: Undecided, kill_after: int) -> Report:
+        return Report(
+            Verdict.INCONCLUSIVE,
+            why.reason,
+            kill_after,
+            len(self._trace.steps),
+            title=self._request.title,
+            next_step=why.next_step,
+            reference=self._trace,
+        )
 
     # --- what they have in common ------------------------------------------------------------------------------------
 
@@ -472,6 +494,7 @@ class _Work:
             given,
             expected,
             start,
+            self._depth,
         )
         side = name.partition("-")[0]
         self._request.on_event(side, {"event": "built", "step": 0})

@@ -18,6 +18,7 @@ from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.state.attributes import is_users_module
 
 _WRITING = set("wax+")
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl")
 
 
 class Entry(TypedDict):
@@ -54,6 +55,7 @@ class Files:
     def __init__(self, out: Path, position: Callable[[], tuple[int, int]]):
         self._out, self._position, self._pid = Path(os.path.realpath(out)), position, os.getpid()
         self._prefix = f"{self._out}{os.sep}"
+        self._near = f"{self._out}-"  # what other launches wrote is beside it: nothing that this one should read
         self._stamps = stamps(self._out)
         self._opened: dict[str, tuple[int, int]] = {}
         self._quiet = False
@@ -86,10 +88,12 @@ class Files:
         return bool(changed)
 
     def read(self, path: Any, checkpoint: bool = False) -> None:
-        """Note that a file is read, where it is one in `{out}`."""
+        """Note that a file is read, where it is one in `{out}` or beside it, or may be a checkpoint by its name."""
         try:
             real = os.path.realpath(os.fspath(path))
-            if isinstance(real, bytes) or not real.startswith(self._prefix) or not os.path.isfile(real):
+            if isinstance(real, bytes) or (not real.startswith(self._near) and not real.endswith(_CHECKPOINTS)):
+                return
+            if not os.path.isfile(real):
                 return
             about = os.stat(real)
         except (TypeError, ValueError, OSError):  # no path: a descriptor, a buffer

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dora_repro.contracts import Value
-from dora_repro.scripts.assignment import Assignment
+from dora_repro.scripts.assignment import DEPTH, VARIABLE, Assignment
 from dora_repro.scripts.watching import Watch
 
 _watches: list[Watch] = []  # of this process: one, or none
@@ -26,7 +26,9 @@ def install(job: str) -> None:
         job: path of the file with its assignment.
     """
     given = Assignment.read(Path(job))
-    watch = Watch(given, _folder_of(given.folder))
+    depth = int(os.environ.get(DEPTH, "0"))
+    os.environ[DEPTH] = str(depth + 1)  # of what this process starts
+    watch = Watch(given, _folder_of(given.folder), depth)
     watch.install()
     _once_imported("safetensors.torch", watch.files.watch_safetensors)
     atexit.register(watch.end)
@@ -36,7 +38,16 @@ def install(job: str) -> None:
 
 
 def name_objects(objects: dict[str, Value]) -> None:
-    """Name objects of the script that is recorded in this process, if one is."""
+    """Name objects of the script that is recorded in this process; records it from now on, where it is not yet.
+
+    The latter is so where Python did not run `boot/sitecustomize.py`, and dora_repro is installed.
+    """
+    if not _watches:
+        try:
+            install(os.environ[VARIABLE])
+        except Exception as error:  # the script goes on, and the launcher is told
+            place = Path(f"{os.environ[VARIABLE]}.{os.getpid()}.error")
+            place.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
     for watch in _watches:
         watch.name(objects)
 

@@ -16,6 +16,8 @@ def record(**objects: Value) -> None:
         objects: by the names that they are to have: `record(ema=ema, sampler=sampler)`.
     """
     if VARIABLE in os.environ:
+        import torch  # noqa: F401  # where it had not been: this installs the recorder, as it would later
+
         from dora_repro.scripts.installing import name_objects
 
         name_objects(objects)

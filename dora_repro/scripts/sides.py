@@ -29,6 +29,26 @@ def ledger_of(launch: Launch) -> list[Entry]:
     return [entry for folder in (launch.folder, *launch.others) for entry in read_ledger(folder / assignment.FILES)]
 
 
+def settle(launch: Launch) -> int | None:
+    """Let the folder of a launch be that of the process which trains and was not started by another that does.
+
+    A script may start others that train, too, before it does so itself: a test of the GPU, a model that makes data.
+
+    Returns:
+        How many recorded processes were around that process; None where none trained.
+    """
+    folders = [each for each in (launch.folder, *launch.others) if (each / assignment.PROCESS).exists()]
+    depths = {each: json.loads((each / assignment.PROCESS).read_text(encoding="utf-8"))["depth"] for each in folders}
+    if not depths:
+        return None
+    main = min(folders, key=lambda each: depths[each])  # the launch's own first, where several are as deep
+    if main != launch.folder:
+        aside = launch.folder.with_name(f"{launch.folder.name}-aside")
+        for old, new in ((launch.folder, aside), (main, launch.folder), (aside, main)):
+            old.rename(new)
+    return int(depths[main])
+
+
 def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | None:
     """The evidence of the uninterrupted side, with its state where the resumed one goes on, which the killed run kept.
 
@@ -60,7 +80,7 @@ def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
     result = _result(launch)
     result["step"] += alignment.step
     result["resumes"] = True
-    if launch.code != 0:
+    if launch.code != 0 and not launch.stopped:
         error = f"the command {launch.ending}"
         result["failure"] = {
             "error": error,

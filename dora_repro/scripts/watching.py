@@ -43,6 +43,7 @@ class Watch:
     Args:
         given: what to do.
         folder: where to leave the evidence; another than the assignment's for processes of other ranks.
+        depth: how many recorded processes are around this one.
 
     Attributes:
         done: number of steps that are over.
@@ -50,8 +51,11 @@ class Watch:
         named: objects that the script named (`record`).
     """
 
-    def __init__(self, given: Assignment, folder: Path):
-        self._given, self._folder = given, folder
+    def __init__(self, given: Assignment, folder: Path, depth: int = 0):
+        self._meant = given.depth is None or depth <= given.depth
+        if not self._meant:  # a helper of the process that is judged: recorded, and neither killed nor given anything
+            given = Assignment(given.folder, given.out)
+        self._given, self._folder, self._depth = given, folder, depth
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._armed, self._backwards, self._wrote = False, 0, False
         self._loaders = Loaders(_put(given))
@@ -132,11 +136,15 @@ class Watch:
     def _claim(self) -> None:
         """Take the folder of this launch, or one beside it where another process of it trains, too."""
         self.files.look()
+        beside = self._folder.with_name(f"{self._folder.name}-process{self._pid}")
         try:
+            self._folder = self._folder if self._meant else beside
             self._folder.mkdir(parents=True)
         except FileExistsError:
-            self._folder = self._folder.with_name(f"{self._folder.name}-process{self._pid}")
+            self._folder = beside
             self._folder.mkdir(parents=True)
+        about = {"pid": self._pid, "depth": self._depth, "argv": sys.argv}
+        (self._folder / assignment.PROCESS).write_text(json.dumps(about), encoding="utf-8")
         self.files.write_to(self._folder / assignment.FILES)
 
     def _program_in_hand(self) -> None:

@@ -68,7 +68,8 @@ def _headline(report: Report) -> str:
     mark = MARKS.get(report.verdict, FAILED)
     if report.title.startswith("resume"):  # one of several reports: `resumed at step 4`
         return f"{mark} {report.verdict}: {report.title}, {said}"
-    where = f"resumed after step {report.save_at} of {report.steps}"
+    how = "killed" if report.launched and not report.steps_done else "resumed"  # a script whose resume is not known
+    where = f"{how} after step {report.save_at} of {report.steps}"
     return f"{mark} {report.verdict}: {where}, {said} ({cut(report.title, TITLE)})"
 
 
@@ -115,6 +116,8 @@ def _why_not_decided(report: Report, limit: int) -> list[str]:
 
 def _next_step(report: Report) -> str:
     """What to do about an inconclusive check, in a sentence or two."""
+    if report.next_step:
+        return report.next_step
     if report.control.deterministic is False:
         if report.explanation is not None and report.explanation.look_at:
             return report.explanation.look_at[0]

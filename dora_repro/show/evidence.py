@@ -24,7 +24,7 @@ def evidence(report: Report, wording: Wording, about: Sequence[str] = ()) -> lis
         about: lines on what was run.
     """
     return [
-        Block(_what_was_run(report), _indented(about)),
+        Block(_what_was_run(report), _indented([*report.launched, *about])),
         *(section(report, comparison, wording) for comparison in report.comparisons),
         *_first_difference(report, wording),
         *_raised(report, wording),
@@ -42,7 +42,10 @@ def first_line(text: str) -> str:
 
 def _what_was_run(report: Report) -> str:
     left = report.steps - report.save_at
-    rest = f", save, load and {left} more" if left else ", save and load"
+    if report.launched:
+        rest = f", kill, resume and {left} more"
+    else:
+        rest = f", save, load and {left} more" if left else ", save and load"
     return f"{report.title}: {counted(report.steps, 'step')} without a break, against {report.save_at}{rest}"
 
 
@@ -179,7 +182,8 @@ def _set_by_load(report: Report) -> tuple[str, ...]:
 
 
 def _control(report: Report) -> str:
-    if not report.control.runs and report.divergence is None and not report.latent:
+    nothing = report.launched and not report.steps_done  # no verdict came of the launches
+    if not nothing and not report.control.runs and report.divergence is None and not report.latent:
         return "not needed: both runs are byte-identical"
     return str(report.control)
 

@@ -304,3 +304,60 @@ def test_help_names_every_command_and_version_the_version(call):
     import dora_repro
 
     assert call("--version").stdout == f"dora-repro {dora_repro.__version__}\n"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The requests about scripts that came through the command line; each is answered with a report."""
+    from dora_repro.scripts import checking
+
+    requests = []
+
+    def answered(request):
+        requests.append(request)
+        return report(title=request.title, launched=request.launched)
+
+    monkeypatch.setattr(checking, "run_script", answered)
+    return requests
+
+
+RUN, RESUME = "{python} train.py --out {out}", "{python} train.py --out {out} --resume {newest}"
+
+
+def test_a_script_is_asked_about_with_its_commands(call, asked, tmp_path):
+    files = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html", "junit")]
+    done = call("check", "--run", RUN, "--resume", RESUME, "--kill-after", "14,18", "--timeout", "5", *files)
+    assert (done.exit_code, done.stderr) == (0, "")
+    request = asked[0]
+    assert (request.run.text, request.resume.text, request.kill_after) == (RUN, RESUME, (14, 18))
+    assert (request.timeout, request.title) == (5.0, "train.py")
+    assert f"  Script:  {RUN}\n  Resumed: {RESUME}\n" in done.stdout
+    written = json.loads((tmp_path / "json").read_text())
+    assert written["asked"] == {"run": RUN, "resume": RESUME, "kill_after": [14, 18]}
+    assert written["launched"] == [f"Script:  {RUN}", f"Resumed: {RESUME}"]
+    assert "train.py: EXACT" in (tmp_path / "html").read_text() and RESUME in (tmp_path / "html").read_text()
+    assert ElementTree.parse(tmp_path / "junit").getroot()[0].get("name") == "train.py"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "give MODULE:NAME of a run object, or --run"),
+        (("a:b", "--run", RUN), "give MODULE:NAME of a run object, or --run"),
+        (("a:b", "--kill-after", "3"), "--kill-after is for scripts"),
+        (("--run", RUN, "--steps", "3"), "--steps is for run objects"),
+        (("--run", RUN, "--in-process"), "--in-process is for run objects"),
+        (("--run", RUN, "--control", "never"), "its killed run is the control"),
+        (("--run", RUN, "--threads", "1"), "OMP_NUM_THREADS=1"),
+        (("--run", RUN, "--kill-after", "x"), "give the number of a step"),
+        (("--run", RUN, "--at-step", "0"), "at-step"),
+        (("--run", "{python} train.py --out {ouput}"), "did you mean {out}?"),
+        (("--run", "{python} train.py"), "does not say where it writes"),
+        (("--run", RUN, "--resume", "no-such-program {newest}"), "there is no program 'no-such-program'"),
+        (("--run", RUN, "-q", "-v"), "exclude each other"),
+    ],
+)
+def test_what_means_nothing_for_a_script_is_refused(call, asked, args, says):
+    done = call("check", *args)
+    assert done.exit_code == 2
+    assert says in done.stderr and not asked

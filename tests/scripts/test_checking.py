@@ -37,7 +37,41 @@ def test_a_script_that_begins_anew_has_not_resumed(tmp_path):
     run, _ = commands(tmp_path)
     report = check_script(run, run, kill_after=4)
     assert report.summary == "INCONCLUSIVE"
-    assert report.reason == "it did not resume: it began anew"
+    assert report.reason.splitlines()[0] == "it did not resume: it began anew"
+    assert "let --resume name what the killed run wrote" in str(report)
+
+
+def test_one_that_is_ended_while_it_resumes_is_not_accused(tmp_path):
+    ended = "            if args.resume and epoch == 2: os.kill(os.getpid(), 15)\n            optimizer.step()\n"
+    run, resume = commands(tmp_path, TRAIN.replace("            optimizer.step()\n", ended))
+    report = check_script(run, resume, kill_after=4)
+    assert report.verdict == "INCONCLUSIVE"
+    assert report.reason.startswith("the resumed run was ended by SIGTERM\n")
+
+
+def test_a_process_that_trains_for_another_is_not_the_one_that_is_judged(tmp_path):
+    helper = (
+        "import subprocess, sys, torch\nm = torch.nn.Linear(1, 1)\no = torch.optim.SGD(m.parameters(), 0.1)\n"
+        "for _ in range(6):\n    m(torch.ones(1)).backward()\n    o.step()\n"
+    )
+    (tmp_path / "helper.py").write_text(helper, encoding="utf-8")
+    call = (
+        f"    import subprocess, sys; subprocess.run([sys.executable, {str(tmp_path / 'helper.py')!r}], check=True)\n"
+    )
+    run, resume = commands(tmp_path, TRAIN.replace("    torch.manual_seed(0)\n", f"{call}    torch.manual_seed(0)\n"))
+    report = check_script(run, resume, kill_after=4)
+    assert report.summary == "EXACT"
+    assert (report.save_at, report.steps) == (3, 9)
+    assert any("Further processes trained" in note for note in report.notes)
+
+
+def test_a_report_of_a_script_has_its_name_and_its_commands(tmp_path):
+    run, _ = commands(tmp_path)
+    report = check_script(run, "{python} -c 'import sys; print(sys.argv)' {newest}", kill_after=4)
+    text = str(report)
+    assert report.title == "train.py"
+    assert f"Script:  {run}" in text and "Resumed: {python} -c" in text
+    assert "it never imported torch" in text and "epoch0.pt" in text
 
 
 def test_one_that_is_not_deterministic_is_not_accused(tmp_path):
@@ -62,10 +96,16 @@ def test_one_that_raises_while_resuming_is_different(tmp_path):
         ("{command} --out {out}", {"kill_after": 9}, "the run is over after 9 steps"),
         ("{command} --out {out}", {"kill_after": 2}, "no checkpoint had been written"),
         ("{command} --out {out}", {"kill_after": 0}, "from 1"),
+        ("{command} --out {out}", {"kill_after": (4, 4)}, "each step once"),
+        ("{command} --out {out}", {"resume": "{command} --resume a.pt"}, "cannot find what the killed run wrote"),
+        ("{command} --out {out}", {"folder": "/dev/null/kept"}, "name one that can be written to"),
+        ("{command} --out {out}", {"folder": "/dev/null"}, "is a file: name a new folder"),
         ("{python} -c pass {out}", {}, "nothing was recorded"),
         ("{python} -c 'import torch' {out}", {}, "did not train"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(tmp_path, run, options, says):
+    if "resume" in options:
+        options = {"resume": options["resume"].replace("{command}", script(tmp_path))}
     with pytest.raises(BadInput, match=says):
         check_script(run.replace("{command}", script(tmp_path)), **options)

@@ -22,6 +22,7 @@ def watched(tmp_path):
 
 def ledger(files, out):
     files.write_to(out.parent / "files.jsonl")
+    files.close()
     return [(entry["kind"], os.path.relpath(entry["path"], out), entry["step"]) for entry in read(out)]
 
 
@@ -53,15 +54,19 @@ def test_a_file_that_is_renamed_keeps_its_step(watched):
     assert ledger(files, out) == [("wrote", "checkpoint-2/model.pt", 2)]
 
 
-def test_reading_is_noted_once_and_outside_the_folder_not_at_all(watched):
+def test_reading_is_noted_once_and_elsewhere_only_of_what_may_be_a_checkpoint(watched, tmp_path_factory):
     files, out, _ = watched
-    torch.save({"a": 1}, out / "a.pt")
-    torch.save({"a": 1}, out.parent / "elsewhere.pt")
+    far = tmp_path_factory.mktemp("far")
+    for path in (out / "a.pt", far / "elsewhere.pt"):
+        torch.save({"a": 1}, path)
+    (far / "notes.txt").write_text("no checkpoint")
     files.look()
     for _ in range(2):
         torch.load(out / "a.pt")
-        torch.load(out.parent / "elsewhere.pt")
-    assert ledger(files, out) == [("wrote", "a.pt", 0), ("read", "a.pt", 0)]
+        torch.load(far / "elsewhere.pt")
+        (far / "notes.txt").read_text()
+    elsewhere = os.path.relpath(far / "elsewhere.pt", out)
+    assert ledger(files, out) == [("wrote", "a.pt", 0), ("read", "a.pt", 0), ("read", elsewhere, 0)]
 
 
 def test_what_safetensors_reads_is_noted(watched, monkeypatch):

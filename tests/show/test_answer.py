@@ -264,3 +264,19 @@ def test_a_save_that_changes_the_run_is_told_what_to_do():
 def test_a_leaf_that_one_run_lacks_is_told_so_and_not_sized():
     report = made.different(divergence=Divergence(3, "load", "model/x", "unexpected", made.differs("model/x")))
     assert answer(report)[1] == "  First difference: step 3, phase load: model/x: only in the resumed run"
+
+
+def test_a_script_that_came_to_no_verdict_was_killed_and_is_told_what_to_do():
+    script = {"launched": ("Script:  a", "Resumed: b"), "steps_done": {}, "comparisons": ()}
+    undecided = made.report(verdict=Verdict.INCONCLUSIVE, reason="it began anew", next_step="say how.", **script)
+    assert answer(undecided) == [
+        "⚠ INCONCLUSIVE: killed after step 2 of 3, no verdict can be given (quick)",
+        "  Why: it began anew",
+        "  Next: say how.",
+    ]
+    assert "Control: not run" in report_text(undecided)
+
+
+def test_a_script_is_told_with_its_commands():
+    text = report_text(made.report(launched=("Script:  a", "Resumed: b")))
+    assert "quick: 3 steps without a break, against 2, kill, resume and 1 more\n  Script:  a\n  Resumed: b\n" in text
