@@ -198,6 +198,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._hooks.listening = True
         return self.run
 
+    def begin_anew(self) -> None:
+        """Forget what was recorded of the step that was begun: it begins now."""
+        if self._memory is not None and not self.trace.steps:
+            self._memory.changes()
+            self.trace.start = dict(self._memory.now)
+        self.begin()
+
     def enter(self, module: torch.nn.Module) -> None:
         """Record a module's call that had begun before the step did."""
         self._hooks.enter(module)

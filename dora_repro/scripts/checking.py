@@ -30,6 +30,7 @@ from dora_repro.scripts.assignment import ANCHOR, BATCHES, FIRST, Assignment, Gi
 from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.launching import Launch, launch
+from dora_repro.scripts.resumed_alone import only_resumed
 from dora_repro.scripts.trials import ScriptTrials, TrialLaunch, copy_of
 from dora_repro.scripts.undecided import Undecided
 from dora_repro.sides.evidence import Evidence, Sides
@@ -363,7 +364,12 @@ class _Work:
         findings = judge.compare_sides(reference, evidence, step, steps)
         control = self._control(killed)
         made_after = self._made_after_training(evidence, findings)
-        findings = replace(findings, end=tuple(d for d in findings.end if d.path not in made_after))
+        alone = tuple(self._only_resumed(reference, evidence, resumed, findings, step))
+        findings = replace(
+            findings,
+            end=tuple(d for d in findings.end if d.path not in made_after and d.path not in alone),
+            set_by_load=(*findings.set_by_load, *alone),
+        )
         asked = _Asked(steps, self._request.ignore, (), self._request.tolerance, self._request.title)
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
         report = report_of(asked, reference, evidence, findings, control, notes, step)
@@ -443,6 +449,24 @@ class _Work:
         lost = {difference.path for difference in findings.lost}
         kept = (difference.path for difference in findings.end if difference.role in (*KEPT, LOG))
         return frozenset(path for path in kept if path not in lost and states[0].get(path) == states[1].get(path))
+
+    def _only_resumed(
+        self, reference: Evidence, evidence: Evidence, resumed: Launch, findings: judge.Findings, step: int
+    ) -> Iterator[str]:
+        """Paths in variables that only the resumed process has: the checkpoint that it read."""
+        loaded = evidence.loaded_or_none
+        if loaded is None:
+            return iter(())
+        functions = sides.about_of(resumed).get("functions", {})
+        told = {*findings.set_by_load, *findings.bookkeeping}
+        paths = dict.fromkeys(difference.path for difference in (*findings.end, *findings.lost))
+        return only_resumed(
+            (path for path in paths if path not in told),
+            reference.at_save(step),
+            reference.end,
+            loaded,
+            [name for name, kind in functions.items() if kind == "Running"],
+        )
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."

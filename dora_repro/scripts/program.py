@@ -16,7 +16,7 @@ class Program:
     """Has one attribute for each function that is being executed, by its name: `main`, `train_epoch`.
 
     The script's own module is among them, by the name of its file, and so is what `record` named. A function that has
-    returned keeps the variables that it ended with.
+    returned keeps the variables that it ended with until a step ends without it on the way.
     """
 
     def __init__(self, named: dict[str, Value]):
@@ -27,11 +27,14 @@ class Program:
         raise NotImplementedError("a script does its steps by itself")
 
     def look(self, frame: types.FrameType | None) -> None:
-        """Take over the functions that lead to a frame."""
+        """Take over the functions that lead to a frame, in place of those that led to the last one."""
         frames = user_frames(frame)
         running = [self._running(one, frames) for one in frames]
         for one in running:
             one.among = tuple(frames)
+        for name, known in [*vars(self).items()]:
+            if isinstance(known, Running) and known not in running:
+                del vars(self)[name]
 
     def _running(self, frame: types.FrameType, among: list[types.FrameType]) -> Running:
         """The attribute of a function: the same object each time, so that nothing looks changed when it is called."""

@@ -2,8 +2,10 @@
 
 An update arms: a step is over when the next *training* forward pass begins (an outermost module in training mode, with
 gradients, that has parameters), or, where a function of parameters is trained and no module is called, the next
-backward pass. What lies between belongs to the step: the schedule, an evaluation, a checkpoint; but for the batches
-that were fetched for the next one. Several optimizers that are not stepped at once make a step each.
+backward pass. Who trains in eval mode (frozen statistics, a `train()` that was forgotten) is known by an update that no
+forward pass in training mode came before: then those in eval mode count. What lies between belongs to the step: the
+schedule, an evaluation, a checkpoint; but for the batches that were fetched for the next one. Several optimizers that
+are not stepped at once make a step each.
 """
 
 import json
@@ -19,7 +21,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from dora_repro.alignment import first_of_step
 from dora_repro.contracts import Value
@@ -60,6 +62,8 @@ class Watch:
         self._armed, self._backwards, self._wrote = False, 0, False
         self._loaders = Loaders(_put(given))
         self._expected = Trace.read(given.expected) if given.expected is not None else None
+        self._sure = False  # that the first step has begun: an evaluation may come before it
+        self._in_eval, self._modes = False, {False: False, True: False}  # modes of forward passes since the last update
         self._began = time.perf_counter()
         self._seconds = 0.0
         self._program: Program | None = None
@@ -75,6 +79,7 @@ class Watch:
     def install(self) -> None:
         """Listen to torch. Nothing else is done before the script trains."""
         self.files.watch_torch()
+        register_optimizer_step_pre_hook(self._before_update)
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
         self._loaders.install(self._mine)
@@ -91,16 +96,26 @@ class Watch:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
 
     def _watch_backward(self) -> None:
-        real = torch.autograd.backward
+        real, real_grad = torch.autograd.backward, torch.autograd.grad
 
         def backward(*args: Any, **kwargs: Any) -> None:
             if self._mine() and self._recorder is None:  # a function of parameters: no module was called before
                 self._start(None, get_frame(1))
+                if self._recorder is not None:
+                    return torch.autograd.backward(*args, **kwargs)  # as the recorder sees it, who calls this one
             real(*args, **kwargs)
             if self._mine():
                 self._backwards += 1
 
-        torch.autograd.backward = backward
+        def grad(*args: Any, **kwargs: Any) -> Any:
+            if self._mine() and self._recorder is None:
+                self._start(None, get_frame(1))
+                if self._recorder is not None:
+                    return torch.autograd.grad(*args, **kwargs)
+            self._cut_without_modules(get_frame(1))
+            return real_grad(*args, **kwargs)
+
+        torch.autograd.backward, torch.autograd.grad = backward, grad
 
     def _watch_exit(self) -> None:
         """End the record where the script leaves without Python's own way out."""
@@ -113,7 +128,8 @@ class Watch:
         os._exit = _exit  # type: ignore[assignment]  # typeshed says NoReturn
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
-        if self._mine() and self._recorder is None and _trains(module):
+        if self._mine() and self._recorder is None and _with_gradients(module):
+            self._modes[module.training] = True
             self._start(module, get_frame(1))
 
     def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
@@ -128,10 +144,28 @@ class Watch:
                 self._keep(assignment.FIRST)
             self._recorder = recorder = Recorder(self._program, beginning=self._beginning)
             recorder.__enter__()
-            self._lines = TraceWriter(self._folder / assignment.STEPS, recorder.trace.start)
             recorder.begin()
+            if module is None or module.training:
+                self._be_sure()
             if module is not None:
                 recorder.enter(module)
+
+    def _be_sure(self) -> None:
+        """The first step has begun: what is recorded is training."""
+        assert self._recorder is not None
+        self._sure = True
+        self._lines = TraceWriter(self._folder / assignment.STEPS, self._recorder.trace.start)
+
+    def _start_anew(self, frame: types.FrameType | None) -> None:
+        """What was taken for the first step was an evaluation in eval mode: the first one begins now."""
+        assert self._program is not None and self._recorder is not None
+        self._program.look(frame)
+        self._put_in()
+        if self._given.keep_first:
+            self._keep(assignment.FIRST)
+        self._recorder.begin_anew()
+        self._backwards, self._modes[False] = 0, False
+        self._be_sure()
 
     def _claim(self) -> None:
         """Take the folder of this launch, or one beside it where another process of it trains, too."""
@@ -166,13 +200,33 @@ class Watch:
         """A forward pass, or a backward pass, is about to begin."""
         if not self._mine():
             return
-        if self._armed and (module is None or _trains(module)):
+        trains = module is not None and self._trains(module)
+        if not self._sure:
+            if trains:
+                with self._careful():
+                    self._start_anew(get_frame(2))
+        elif module is None:
+            self._cut_without_modules(get_frame(2))
+        elif self._armed and trains:
             with self._careful():
                 self._cut(get_frame(2))
-        elif module is not None and _trains(module):
-            self.files.look()  # inside an accumulation window
+        elif trains:
+            self._wrote |= self.files.look()  # inside an accumulation window
+        if module is not None and _with_gradients(module):
+            self._modes[module.training] = True
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
             self._loaders.batches.clear()
+
+    def _cut_without_modules(self, frame: types.FrameType | None) -> None:
+        """A step is over with a backward pass, or gradients that are asked for, where no module was called since the
+        last update: else they are of an evaluation."""
+        if self._mine() and self._armed and not any(self._modes.values()):
+            with self._careful():
+                self._cut(frame)
+
+    def _trains(self, module: torch.nn.Module) -> bool:
+        """Whether calling it is a forward pass of training: not an evaluation, a loss function or an augmentation."""
+        return (module.training or self._in_eval) and _with_gradients(module)
 
     def _cut(self, frame: types.FrameType | None) -> None:
         """A step is over, and the next begins."""
@@ -190,7 +244,7 @@ class Watch:
 
     def _finish_step(self) -> None:
         assert self._recorder is not None and self._lines is not None
-        self._wrote = self.files.look()
+        self._wrote |= self.files.look()
         step = self._recorder.finish(self._recorder.backward_loss)
         self._lines.step(step)
         self.done, self._armed, self._backwards = self.done + 1, False, 0
@@ -207,9 +261,20 @@ class Watch:
             self._write(assignment.STOPPED, {"step": found.step})
             os.kill(self._pid, signal.SIGKILL)
 
+    def _before_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
+        """A second update since forward passes that looked like an evaluation: they were those of a step."""
+        if self._mine() and self._armed and self._backwards and self._modes[False] and not self._modes[True]:
+            with self._careful():
+                self._cut(get_frame(1))
+
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if not self._mine():
             return
+        if self._recorder is not None and not self._sure:
+            self._be_sure()
+        if any(self._modes.values()):
+            self._in_eval = not self._modes[True]
+            self._modes = {False: False, True: False}
         self.updates += 1
         self._backwards = 0
         self._loaders.batches.clear()
@@ -231,6 +296,8 @@ class Watch:
         if self._over or os.getpid() != self._pid:
             return
         with self._careful():
+            if self._recorder is not None and self._backwards and not self._sure:
+                self._be_sure()
             if self._recorder is not None and self._lines is not None:
                 if self._armed:
                     self._loaders.batches.clear()
@@ -320,8 +387,6 @@ def _put(given: Assignment) -> Put | None:
     return Put(anchor, state.generators, batches, state.own)
 
 
-def _trains(module: torch.nn.Module) -> bool:
-    """Whether calling it is a forward pass of training: not an evaluation, a loss function or an augmentation."""
-    if not module.training or not torch.is_grad_enabled():
-        return False
-    return any(parameter.requires_grad for parameter in module.parameters())
+def _with_gradients(module: torch.nn.Module) -> bool:
+    """Whether calling it makes a graph to the parameters that it trains."""
+    return torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())

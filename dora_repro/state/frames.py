@@ -95,6 +95,13 @@ class Running:
         self.among: tuple[types.FrameType, ...] = (frame,)
 
 
+def running_module(value: Value) -> Mapping[str, Value] | None:
+    """The variables of a module that is being executed; None where the value is something else."""
+    if type(value) is not Running or value.frame.f_locals is not value.frame.f_globals:
+        return None
+    return value.frame.f_globals
+
+
 def user_frames(frame: types.FrameType | None) -> list[types.FrameType]:
     """The frames of a program's own functions that lead to a frame, the outermost first: none of a library."""
     return [function for function in _functions(frame) if not _is_of_library(function)]
@@ -202,7 +209,7 @@ def _read_variables(
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
         meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
         visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
-        walker.later(visit) if id(item) in later or _is_group(item) else visit()
+        walker.later(visit) if id(item) in later or _is_group(item) or _is_checkpoint(item) else visit()
     return local
 
 
@@ -210,12 +217,12 @@ def _variables_in_order(frame: types.FrameType) -> dict[str, Value]:
     """The variables in the order of the code: that of `f_locals` tells when each got a value, and when one looked."""
     code, local = frame.f_code, frame.f_locals
     if local is frame.f_globals:
-        return {name: item for name, item in local.items() if _may_be_state(name, item)}
+        return {name: item for name, item in local.items() if may_be_state(name, item)}
     known = dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars))
     return {name: local[name] for name in (*known, *(name for name in local if name not in known)) if name in local}
 
 
-def _may_be_state(name: str, item: Value) -> bool:
+def may_be_state(name: str, item: Value) -> bool:
     """Whether a module's variable may be state: not what it imports and defines."""
     return not (name.startswith("__") or isinstance(item, (types.ModuleType, types.FunctionType, type)))
 
@@ -249,6 +256,19 @@ def _is_group(value: Any) -> bool:
     if type(value) is not dict or "lr" not in value or type(value.get("params")) is not list:
         return False
     return all(issubclass(type(item), torch.Tensor) for item in value["params"])
+
+
+def _is_checkpoint(value: Any) -> bool:
+    """Whether it is what a checkpoint consists of, as it stays in a variable once it was read: what was taken out of it
+    has the name that the run gives it."""
+    if type(value) is not dict:
+        return False
+    parts = [part for part in value.values() if issubclass(type(part), dict)]
+    return any("param_groups" in part or _has_tensors(part) for part in parts)
+
+
+def _has_tensors(part: dict[Any, Any]) -> bool:
+    return any(issubclass(type(item), torch.Tensor) for item in part.values())
 
 
 def _rank(value: Value) -> int:

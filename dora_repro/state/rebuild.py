@@ -68,7 +68,7 @@ class Kind:
             coded = tuple((key_text(key), key_type(key)) for key in _keys(container) if is_coded(key))
             if len(plain) + len(keyed) + len(coded) == dict.__len__(container):
                 keys = tuple((key_text(key), key) for key in plain)
-        size, bound = sum(1 for _ in _items(container)), getattr(container, "maxlen", None)
+        size, bound = sum(1 for _ in _items(container)), container.maxlen if isinstance(container, deque) else None
         return cls(name, keys, size, bound, tuple(keyed.items()), coded)
 
 

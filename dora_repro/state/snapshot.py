@@ -21,7 +21,7 @@ from dora_repro.state.attributes import attributes_of, class_state
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.forms import Form, forms_of
-from dora_repro.state.frames import Variables
+from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
@@ -283,9 +283,19 @@ def run_roots(run: Value) -> dict[str, Value]:
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
     held = held_code(run, roots)
-    found = _Roots(run, roots, class_state(type(run)), variables_of(type(run), held))
+    found = _Roots(run, roots, class_state(type(run)), _not_in(roots, variables_of(type(run), held)))
     found.left_out = not_followed(type(run), held)
     return found
+
+
+def _not_in(roots: Mapping[str, Value], variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """The variables that do not belong to a module which is a root itself, where they are found in any case."""
+    modules = [module for module in map(running_module, roots.values()) if module is not None]
+    return {
+        name: one
+        for name, one in variables.items()
+        if not (any(one.namespace is module for module in modules) and may_be_state(one.name, one.namespace[one.name]))
+    }
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:

@@ -15,7 +15,6 @@ ELSEWHERE = {
     "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",
     "scripts/sides.py": "tests/scripts/test_checking.py",
-    "scripts/watching.py": "tests/scripts/test_checking.py",
     "cli/answering.py": "tests/cli/test_checking.py",
     # Types alone: nothing runs.
     "contracts.py": "tests/cli/test_front_door.py",

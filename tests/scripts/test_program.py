@@ -43,6 +43,41 @@ def test_a_function_that_is_called_again_is_the_same_object_with_other_variables
     assert Snapshot.capture(run_roots(program))["inner/total"].value == 12.0
 
 
+def test_a_function_that_leads_to_no_step_any_more_is_left_out():
+    program = outer_alone(lambda frame: program_of({}, frame))
+    program.look(None)
+    assert "inner" not in vars(program)
+
+
+def test_variables_of_the_script_itself_have_one_name(tmp_path):
+    text = "count = 0\ndef step(look):\n    global count\n    count += 1\n    return look()\nprogram = step(look)\n"
+    path = tmp_path / "script.py"
+    path.write_text(text, encoding="utf-8")
+    space = {"__name__": "script", "__file__": str(path), "look": lambda: program_of({}, get_frame(1))}
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(exec, compile(text, str(path), "exec"), space).result()
+    paths = [path for path, _ in Snapshot.capture(run_roots(space["program"])).items()]
+    assert "script/count" in paths
+    assert "globals.count" not in paths
+
+
+def test_what_was_read_from_a_checkpoint_has_the_name_that_the_run_gives_it():
+    class Agent:
+        best = None
+
+    def main(look):
+        checkpoint = {"best": {"weight": torch.ones(1)}, "epoch": 1}
+        run = Agent()
+        run.best = checkpoint["best"]
+        return look(get_frame(0))
+
+    with ThreadPoolExecutor(1) as pool:
+        program = pool.submit(main, lambda frame: program_of({}, frame)).result()
+    leaves = Snapshot.capture(run_roots(program))
+    assert "main/run/best/weight" in leaves
+    assert leaves["main/checkpoint/best"].value == "= main/run/best"
+
+
 def test_variables_of_a_running_function_can_be_set():
     def look(frame):
         program = program_of({}, frame)

@@ -1,0 +1,111 @@
+"""Trainings without a module in training mode: a function of parameters, a model in eval mode. Each with a twin."""
+
+import pytest
+
+from dora_repro.scripts.checking import check_script
+from tests.scripts.trainings import commands
+
+OF_PARAMETERS = '''
+import argparse, torch
+p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
+p.add_argument("--by-hand", action="store_true")
+args = p.parse_args()
+torch.manual_seed(0)
+x = torch.randn(32, 4)
+y = x.sum(1, keepdim=True)
+weights = {"first": torch.randn(4, 8, requires_grad=True), "last": torch.randn(8, 1, requires_grad=True)}
+
+
+def predict(weights, x):
+    return torch.tanh(x @ weights["first"]) @ weights["last"]
+
+
+optimizer = torch.optim.Adam(weights.values(), lr=0.01)
+start = 0
+if args.resume:
+    checkpoint = torch.load(args.resume)
+    start = checkpoint["step"]
+    with torch.no_grad():
+        for name in weights:
+            weights[name].copy_(checkpoint["weights"][name])
+    if args.lose != "optimizer":
+        optimizer.load_state_dict(checkpoint["optimizer"])
+    torch.set_rng_state(checkpoint["rng"])
+for step in range(start, 9):
+    chosen = torch.randperm(32)[:8]
+    loss = (predict(weights, x[chosen]) - y[chosen]).square().mean()
+    if args.by_hand:
+        for weight, gradient in zip(weights.values(), torch.autograd.grad(loss, list(weights.values()))):
+            weight.grad = gradient
+    else:
+        optimizer.zero_grad()
+        loss.backward()
+    optimizer.step()
+    if (step + 1) % 3 == 0:
+        state = {"weights": {name: weight.detach() for name, weight in weights.items()}, "step": step + 1}
+        state |= {"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
+        torch.save(state, f"{args.out}/step{step}.pt")
+'''
+
+IN_EVAL_MODE = '''
+import argparse, torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
+args = p.parse_args()
+
+
+class Tuning:
+    def __init__(self):
+        torch.manual_seed(0)
+        x = torch.randn(24, 4)
+        self.loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8, shuffle=True)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1)).eval()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
+        self.first, self.best = 0, None
+
+    def load(self, state):
+        self.model.load_state_dict(state["model"])
+        if args.lose != "optimizer":
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.first, self.best = state["epoch"], state["best"]
+        torch.set_rng_state(state["rng"])
+
+    def fit(self):
+        for epoch in range(self.first, 3):
+            for x, y in self.loader:
+                loss = nn.functional.mse_loss(self.model(x), y)
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+            state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
+            torch.save({**state, "epoch": epoch + 1, "rng": torch.get_rng_state()}, f"{args.out}/epoch{epoch}.pt")
+
+
+def main():
+    tuning = Tuning()
+    if args.resume:
+        state = torch.load(args.resume)
+        tuning.load(state)
+    tuning.fit()
+
+
+main()
+'''
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("optimizer", "DIFFERENT: first differs at step 4")])
+def test_a_function_of_parameters(tmp_path, by_hand, lost, summary):
+    more = "--by-hand" * by_hand
+    run, resume = commands(tmp_path, OF_PARAMETERS, f"{more} {f'--lose {lost}' * bool(lost)}")
+    report = check_script(f"{run} {more}", resume, kill_after=4)
+    assert report.summary.startswith(summary)
+
+
+@pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("optimizer", "DIFFERENT: first differs at step 4")])
+def test_a_model_that_trains_in_eval_mode(tmp_path, lost, summary):
+    run, resume = commands(tmp_path, IN_EVAL_MODE, f"--lose {lost}" * bool(lost))
+    report = check_script(run, resume, kill_after=4)
+    assert report.summary.startswith(summary)
