@@ -113,7 +113,7 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
 
 @click.command(short_help="Check a training run of your own, or a whole script.")
 @click.argument("run", metavar="[MODULE:NAME]", required=False)
-@click.option("--run", "command", metavar="COMMAND", help="A script to check; {out} is where it writes.")
+@click.option("--run", "command", metavar="COMMAND", help="The command of a script; {out} is where it writes.")
 @click.option("--resume", metavar="COMMAND", help="How the script is resumed, from {newest}. [default: as it is run]")
 @click.option(
     "--kill-after",
@@ -122,6 +122,9 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
 )
 @click.option(
     "--at-step", type=click.IntRange(min=1), help="The step that the resumed script goes on from, if it cannot be told."
+)
+@click.option(
+    "--budget", type=click.IntRange(min=1), help="Launches at most to find why a script differs. [default: 12]"
 )
 @click.option("--steps", type=int, help="Optimizer steps to do.")
 @click.option("--save-at", type=int, multiple=True, help="Save after this step; 0 is before any.")
@@ -134,6 +137,7 @@ def check(
     resume: str | None,
     kill_after: str | None,
     at_step: int | None,
+    budget: int | None,
     steps: int | None,
     save_at: tuple[int, ...],
     every_step: bool,
@@ -146,9 +150,12 @@ def check(
     package.module:NAME, or path/to/file.py:NAME. Give --steps and --save-at with it.
 
     \b
-    A script is launched three times: uninterrupted, killed, resumed.
+    A script is launched three times as it is: uninterrupted, killed, resumed.
       dora-repro check --run "python train.py --out {out}" --kill-after 18 \\
                        --resume "python train.py --out {out} --resume {newest}"
+
+    {out} stands for the folder that the script writes to, {newest} for the youngest checkpoint in it, {python} for this
+    interpreter. Commands run without a shell: write bash -c '…' around one that needs it.
     """
     if (run is None) == (command is None):
         raise click.UsageError("give MODULE:NAME of a run object, or --run and the command of a script")
@@ -157,10 +164,10 @@ def check(
         of_objects |= {"--in-process": given["in_process"], "--control": given["control"] != "auto"}
         _refuse(of_objects, "is for run objects; a script has --kill-after, and its killed run is the control")
         _refuse({"--threads": given["threads"]}, 'is for run objects; write --run "OMP_NUM_THREADS=1 python …"')
-        _check_script(command, resume, kill_after, at_step, given)
+        _check_script(command, resume, kill_after, at_step, budget, given)
         return
     assert run is not None
-    of_scripts = {"--resume": resume, "--kill-after": kill_after, "--at-step": at_step}
+    of_scripts = {"--resume": resume, "--kill-after": kill_after, "--at-step": at_step, "--budget": budget}
     _refuse(of_scripts, "is for scripts: give the script's command with --run")
     if steps is None:
         raise click.UsageError("give --steps, the number of optimizer steps to do")
@@ -187,7 +194,12 @@ def _refuse(options: dict[str, Any], why: str) -> None:
 
 
 def _check_script(
-    command: str, resume: str | None, kill_after: str | None, at_step: int | None, given: dict[str, Any]
+    command: str,
+    resume: str | None,
+    kill_after: str | None,
+    at_step: int | None,
+    budget: int | None,
+    given: dict[str, Any],
 ) -> None:
     from dora_repro.scripts.commands import Command
 
@@ -200,6 +212,7 @@ def _check_script(
     def ask(on_event: "OnEvent") -> "Report | Reports":
         from dora_repro.checks.request import as_tolerance
         from dora_repro.scripts.checking import ScriptRequest, run_script
+        from dora_repro.scripts.explaining import BUDGET
 
         folder = options["folder"]
         request = ScriptRequest(
@@ -212,6 +225,7 @@ def _check_script(
             ignore=tuple(options["ignore"]),
             tolerance=as_tolerance(options["tolerance"]),
             explain=options["explain"],
+            budget=BUDGET if budget is None else budget,
             on_event=on_event,
         )
         return run_script(request)

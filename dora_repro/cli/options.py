@@ -129,7 +129,9 @@ _CHECK = (
         show_default=True,
         help="Where the runs differ, find the cause by putting state back.",
     ),
-    click.option("--timeout", type=float, default=3600.0, show_default=True, help="Time limit per side, in seconds."),
+    click.option(
+        "--timeout", type=float, default=3600.0, show_default=True, help="Time limit per side or launch, in seconds."
+    ),
     click.option("--in-process", is_flag=True, help="Run all sides in this process, for debugging."),
     click.option("--threads", type=click.IntRange(min=1), help="Threads of both sides. [default: torch's choice]"),
     click.option(

@@ -106,6 +106,8 @@ class ScriptRequest:
                 raise BadInput(f"kill_after={step!r}: give the number of steps after which the run is killed, from 1")
         if self.at_step is not None and self.at_step < 1:
             raise BadInput(f"at_step={self.at_step!r}: give the step that the resumed run goes on from, from 1")
+        if self.budget < 1:
+            raise BadInput(f"budget={self.budget!r}: give the largest number of launches to find a cause by, from 1")
         if not self.timeout > 0:
             raise BadInput(f"timeout={self.timeout!r}: give the seconds that each launch may take")
         if self.folder is not None and self.folder.exists():
@@ -130,6 +132,8 @@ def check_script(
     at_step: int | None = None,
     ignore: str | Iterable[str] = (),
     tolerance: float | str | None = None,
+    explain: bool = True,
+    budget: int = BUDGET,
     timeout: float = 3600.0,
     folder: str | Path | None = None,
 ) -> Report | Reports:
@@ -147,6 +151,8 @@ def check_script(
         at_step: the step that the resumed run goes on from, where neither files nor state tell.
         ignore: globs of leaves that may be lost at the end without harm.
         tolerance: accept differences of parameters up to this absolute value.
+        explain: find the cause of a difference, by launching the resume command again with state put in.
+        budget: largest number of launches for that.
         timeout: seconds for each launch.
         folder: keep the evidence here (must not exist, or be empty); by default it is removed.
 
@@ -175,6 +181,8 @@ def check_script(
         None if folder is None else Path(folder),
         (ignore,) if isinstance(ignore, str) else tuple(ignore),
         as_tolerance(tolerance),
+        explain,
+        budget,
     )
     return run_script(request)
 
@@ -229,7 +237,7 @@ class _Work:
         self._request, self._folder = request, folder
         self._out = folder / "out"
         self._trials = 0
-        self._depth: int | None = None  # of the process that is judged
+        self._depths: dict[str, int | None] = {}  # of the process that is judged, by the command
         self._reference = self._uninterrupted()
         self._trace = sides.trace_of(self._reference)
         self._saved = self._save_steps()
@@ -247,7 +255,7 @@ class _Work:
         self._out.mkdir()
         ran = self._launch("reference", self._request.run, keep_first=True)
         refusing.require_end(ran)
-        self._depth = sides.settle(ran)
+        self._depths[self._request.run.text] = sides.settle(ran)
         refusing.require_record(ran, self._request.run)
         self._aside("reference")
         return ran
@@ -316,6 +324,8 @@ class _Work:
         resumed = self._launch(f"resumed-{kill_after}", command, keep_first=True)
         if _listing(self._folder / "out-reference") != before:
             raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
+        if command.text not in self._depths:
+            self._depths[command.text] = sides.settle(resumed)
         refusing.require_own_files(resumed, self._folder, self._out)
         self._aside(f"resumed-{kill_after}")
         return resumed
@@ -518,7 +528,7 @@ class _Work:
             given,
             expected,
             start,
-            self._depth,
+            self._depths.get(command.text),
         )
         side = name.partition("-")[0]
         self._request.on_event(side, {"event": "built", "step": 0})

@@ -326,11 +326,12 @@ RUN, RESUME = "{python} train.py --out {out}", "{python} train.py --out {out} --
 
 def test_a_script_is_asked_about_with_its_commands(call, asked, tmp_path):
     files = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html", "junit")]
-    done = call("check", "--run", RUN, "--resume", RESUME, "--kill-after", "14,18", "--timeout", "5", *files)
+    given = ("--kill-after", "14,18", "--timeout", "5", "--budget", "7")
+    done = call("check", "--run", RUN, "--resume", RESUME, *given, *files)
     assert (done.exit_code, done.stderr) == (0, "")
     request = asked[0]
     assert (request.run.text, request.resume.text, request.kill_after) == (RUN, RESUME, (14, 18))
-    assert (request.timeout, request.title) == (5.0, "train.py")
+    assert (request.timeout, request.budget, request.title) == (5.0, 7, "train.py")
     assert f"  Script:  {RUN}\n  Resumed: {RESUME}\n" in done.stdout
     written = json.loads((tmp_path / "json").read_text())
     assert written["asked"] == {"run": RUN, "resume": RESUME, "kill_after": [14, 18]}
@@ -345,6 +346,7 @@ def test_a_script_is_asked_about_with_its_commands(call, asked, tmp_path):
         ((), "give MODULE:NAME of a run object, or --run"),
         (("a:b", "--run", RUN), "give MODULE:NAME of a run object, or --run"),
         (("a:b", "--kill-after", "3"), "--kill-after is for scripts"),
+        (("a:b", "--budget", "3"), "--budget is for scripts"),
         (("--run", RUN, "--steps", "3"), "--steps is for run objects"),
         (("--run", RUN, "--in-process"), "--in-process is for run objects"),
         (("--run", RUN, "--control", "never"), "its killed run is the control"),
