@@ -4,6 +4,7 @@ A training loop's variables are state like any other. They can be set where the 
 where it stands in its code cannot, nor can the iterators that its `for` loops have on the frame's stack.
 """
 
+import contextlib
 import dis
 import gc
 import sys
@@ -16,7 +17,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
-from dora_repro.private_names.of_torch import buffers_of, modules_of
+from dora_repro.private_names.of_torch import buffers_of, modules_of, parameters_of
 from dora_repro.state.assign import Setter
 from dora_repro.state.attributes import is_users_module
 from dora_repro.state.cells import cells_of
@@ -233,11 +234,23 @@ def _named_elsewhere(local: Mapping[str, Any]) -> set[int]:
     own: set[int] = set()
     for item in local.values():
         if issubclass(type(item), torch.nn.Module):
-            own.update(id(held) for inner in _modules_in(item) for held in buffers_of(inner).values())
+            for inner in _modules_in(item):
+                held = (*parameters_of(inner).values(), *buffers_of(inner).values())
+                own.update(key for one in held for key in _identity(one))
         elif issubclass(type(item), torch.optim.Optimizer):
-            own.update(id(held) for state in item.state.values() if type(state) is dict for held in state.values())
+            states = (state for state in item.state.values() if type(state) is dict)
+            own.update(key for state in states for one in state.values() for key in _identity(one))
     tensors = (item for item in local.values() if issubclass(type(item), torch.Tensor))
-    return {id(item) for item in tensors if id(item) in own or item.requires_grad or not item.is_leaf}
+    return {id(item) for item in tensors if item.requires_grad or not item.is_leaf or own & {*_identity(item)}}
+
+
+def _identity(value: Any) -> Iterator[int]:
+    """The id of a value, and where the elements of a tensor begin: `state_dict()` gives others over the same ones."""
+    yield id(value)
+    if issubclass(type(value), torch.Tensor):
+        with contextlib.suppress(RuntimeError):  # wrapper subclasses and meta tensors without storage
+            if address := value.data_ptr():
+                yield -address  # no id is negative
 
 
 def _modules_in(module: torch.nn.Module) -> Iterator[torch.nn.Module]:

@@ -212,4 +212,6 @@ def copied(value: Any) -> Any:
         return value.copy()
     if isinstance(value, (list, dict, set)):
         return marshal.loads(marshal.dumps(value, 2))
+    if type(value) is tuple:  # of an iterator: the list that it goes round in
+        return tuple(map(copied, value))
     return value

@@ -4,7 +4,6 @@ Frozen parameters and datasets are stored by digest alone, since they are large 
 changes nothing: generators are read first, tensors are cloned.
 """
 
-import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
@@ -27,7 +26,7 @@ from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors
-from dora_repro.state.rebuild import VARIABLES, Kind
+from dora_repro.state.rebuild import VARIABLES, Kind, copied
 from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
@@ -313,6 +312,4 @@ def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:
         return None, False
     if isinstance(value, np.ndarray):
         return (value.copy(), True) if type(value) is np.ndarray else (None, False)
-    if isinstance(value, (list, dict, set)):
-        return marshal.loads(marshal.dumps(value, 2)), True
-    return value, True
+    return copied(value), True

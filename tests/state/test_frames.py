@@ -259,3 +259,17 @@ def test_a_tensor_of_a_function_has_its_name_though_the_file_it_came_from_is_kep
     assert one["loop/fixed"].digest == two["loop/fixed"].digest
     assert two["loop/file/fixed"].value == "= loop/fixed"
     assert one["loop/mean"].value == "= model/running_mean", "a buffer has the name that its module gives it"
+
+
+def test_what_a_loop_over_a_state_dict_leaves_behind_does_not_name_the_parameter():
+    def train():
+        aside = torch.nn.Linear(2, 1)
+        for name, value in aside.state_dict().items():
+            assert name and value is not None
+        yield
+
+    training = train()
+    next(training)
+    leaves = walk({"train": training}).leaves
+    assert leaves["train/aside/bias"].role == "parameter"
+    assert leaves["train/value"].role == "alias"

@@ -666,3 +666,13 @@ def test_an_iterator_made_of_others_is_put_back() -> None:
     assert next(made()["turns"]) != next_of_ahead  # where nothing is put back, it begins anew
     assert not snapshot.restore(behind)
     assert next(behind["turns"]) == next_of_ahead
+
+
+def test_what_a_cycle_goes_round_in_is_the_snapshots_own() -> None:
+    ahead, behind = {"turns": itertools.cycle([1, 2, 3])}, {"turns": itertools.cycle([1, 2, 3])}
+    next(ahead["turns"])
+    snapshot = Snapshot.capture(ahead)
+    assert [next(ahead["turns"]) for _ in range(3)] == [2, 3, 1]
+    assert not snapshot.restore(behind)
+    assert [next(behind["turns"]) for _ in range(5)] == [2, 3, 1, 2, 3]
+    assert [next(ahead["turns"]) for _ in range(4)] == [2, 3, 1, 2]
