@@ -49,7 +49,7 @@ class AfterUpdate:
 
     def note(self, leaf: str, parameter: torch.Tensor, digest: bytes) -> None:
         """A parameter was updated."""
-        self._updated[id(parameter)] = _Updated(leaf, parameter, digest, _mark(parameter))
+        self._updated[id(parameter)] = _Updated(leaf, parameter, digest, mark_of(parameter))
         self._before_epoch_end = None
 
     def other_work_begins(self, read: dict[int, Callable[[], bytes]]) -> None:
@@ -69,7 +69,7 @@ class AfterUpdate:
         """
         found = {}
         for key, one in self._updated.items():
-            if one.leaf != also and not whole and one.mark is not None and one.mark == _mark(one.parameter):
+            if one.leaf != also and not whole and one.mark is not None and one.mark == mark_of(one.parameter):
                 continue
             digest = read[key]() if key in read else digest_tensor(one.parameter)
             if digest != one.digest or one.leaf == also:
@@ -81,8 +81,8 @@ class AfterUpdate:
         return self._before_epoch_end is None or self._before_epoch_end.get(leaf) == digest
 
 
-def _mark(parameter: torch.Tensor) -> tuple[object, ...] | None:
-    """What moves with most changes of a large parameter; None of what is to be read whole."""
+def mark_of(parameter: torch.Tensor) -> tuple[object, ...] | None:
+    """What moves with most changes of a large tensor; None of what is to be read whole."""
     ordinary = type(parameter) in (torch.Tensor, torch.nn.Parameter) and parameter.layout is torch.strided
     if not ordinary or parameter.nbytes < LARGE or parameter.is_inference() or not parameter.is_contiguous():
         return None

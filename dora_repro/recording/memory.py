@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_torch import buffers_of, version_of
+from dora_repro.private_names.of_torch import buffers_of
+from dora_repro.recording.after_update import mark_of
 from dora_repro.state import rng
 from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
 from dora_repro.state.keys import key_text
@@ -57,7 +58,7 @@ class Memory:
 
     def __init__(self, run: Value):
         self._run = run
-        self._buffers = BufferDigests()
+        self._buffers, self._arrays = BufferDigests(), ArrayDigests()
         self.now: dict[str, bytes] = {}
         self._watched: list[_Watched] | None = None
         self._in_place: list[tuple[str, Callable[[], bytes]]] = []
@@ -91,8 +92,7 @@ class Memory:
         now: dict[str, bytes] = {f"rng/{name}": digest(state) for name, state in rng.capture_world().items()}
         for path, leaf in live.items():
             try:
-                is_buffer = leaf.role == "buffer" and isinstance(leaf.value, torch.Tensor)
-                now[path] = self._buffers(leaf.value) if is_buffer else digest(leaf.value)
+                now[path] = self._reader(leaf.value, leaf.role)()
             except TypeError:
                 continue
         changed: dict[str, bytes | None] = {p: value for p, value in now.items() if self.now.get(p) != value}
@@ -150,8 +150,10 @@ class Memory:
 
     def _reader(self, value: Value, role: str) -> Callable[[], bytes]:
         if isinstance(value, torch.Tensor):
-            large = role == "buffer" and value.nbytes >= BufferDigests.LARGE
+            large = role in ("buffer", "memory") and value.nbytes >= BufferDigests.LARGE
             return partial(self._buffers, value) if large else reader(value)
+        if isinstance(value, np.ndarray) and type(value) in _ARRAYS and value.nbytes >= ArrayDigests.LARGE:
+            return partial(self._arrays, value)
         if isinstance(value, rng.PRIVATE_GENERATORS):
             return lambda: digest(rng.state_of(value))
         return partial(digest, value)
@@ -194,23 +196,57 @@ class _Listed:
 
 
 class BufferDigests:
-    """Digests of buffers: small ones are read at every step, large ones where their storage or version changed.
+    """Digests of buffers and of what a run holds beside its parameters: small ones are read at every step, large ones
+    where their storage, their version or a sample of their bytes has changed.
 
-    A version counter is no proof: batch norm updates its running statistics without touching it, and so do writes
+    A version counter alone is no proof: batch norm updates its running statistics without touching it, and so do writes
     through `.data` and numpy. `Snapshot.capture` reads all of every tensor, around saves and at the end.
     """
 
-    LARGE = 1 << 20  # bytes; frozen directions and quantised weights, not running statistics
+    LARGE = 1 << 20  # bytes; data, frozen directions and quantised weights, not running statistics
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[torch.Tensor, int, int, bytes]] = {}
+        self._known: dict[int, tuple[torch.Tensor, tuple[object, ...], bytes]] = {}
 
     def __call__(self, value: torch.Tensor) -> bytes:
-        if value.nbytes < self.LARGE or value.is_inference():
+        mark = mark_of(value) if value.nbytes >= self.LARGE else None
+        if mark is None:
             return digest_tensor(value)
         known = self._known.get(id(value))
-        if known is not None and known[0] is value and known[1:3] == (version_of(value), value.data_ptr()):
-            return known[3]
+        if known is not None and known[0] is value and known[1] == mark:
+            return known[2]
         result = digest_tensor(value)
-        self._known[id(value)] = (value, version_of(value), value.data_ptr(), result)
+        self._known[id(value)] = (value, mark, result)
         return result
+
+
+class ArrayDigests:
+    """Digests of large numpy arrays, read again where a sample of their bytes has changed: a data set in a variable, a
+    file that is mapped. A write that no sample meets is seen by `Snapshot.capture`, which reads all."""
+
+    LARGE = 1 << 24  # bytes
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[np.ndarray, bytes, bytes]] = {}
+
+    def __call__(self, value: np.ndarray) -> bytes:
+        if value.dtype.hasobject or not value.flags.c_contiguous:
+            return digest(value)
+        known = self._known.get(id(value))
+        sample = _sample_of(value)
+        if known is not None and known[0] is value and known[1] == sample:
+            return known[2]
+        result = digest(value)
+        self._known[id(value)] = (value, sample, result)
+        return result
+
+
+def _sample_of(value: np.ndarray) -> bytes:
+    """Some blocks of an array's bytes, evenly spaced."""
+    flat = value.reshape(-1).view(np.uint8)
+    stride = max(_BLOCK, flat.size // _BLOCKS)
+    return b"".join(flat[at : at + _BLOCK].tobytes() for at in range(0, flat.size, stride))
+
+
+_BLOCKS, _BLOCK = 256, 512  # of a sample: how many, and bytes in each
+_ARRAYS = (np.ndarray, np.memmap)

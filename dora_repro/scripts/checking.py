@@ -467,7 +467,6 @@ class _Work:
         loaded = evidence.loaded_or_none
         if loaded is None:
             return iter(())
-        functions = sides.about_of(resumed).get("functions", {})
         told = {*findings.set_by_load, *findings.bookkeeping}
         paths = dict.fromkeys(difference.path for difference in (*findings.end, *findings.lost))
         return only_resumed(
@@ -475,7 +474,7 @@ class _Work:
             reference.at_save(step),
             reference.end,
             loaded,
-            [name for name, kind in functions.items() if kind == "Running"],
+            sides.about_of(resumed).get("named", ()),
         )
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:

@@ -7,11 +7,12 @@ They are nothing that was lost: what the script goes on to work with has a name 
 from collections.abc import Container, Iterable, Iterator
 
 from dora_repro.state.leaves import SavedLeaf
+from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.snapshot import Snapshot
 
 
 def only_resumed(
-    paths: Iterable[str], saved: Snapshot, end: Snapshot, loaded: Snapshot, functions: Container[str]
+    paths: Iterable[str], saved: Snapshot, end: Snapshot, loaded: Snapshot, named: Container[str]
 ) -> Iterator[str]:
     """The paths among some that belong to a variable which the uninterrupted run has nothing in.
 
@@ -20,14 +21,15 @@ def only_resumed(
         saved: the uninterrupted run at the step that the resumed one goes on from.
         end: the same at its end.
         loaded: the resumed one before its first step.
-        functions: the names of the script's functions and of its module.
+        named: what the script named itself, and is no function's variable.
     """
     theirs = {_variable(path) for each in (saved, end) for path, leaf in each.items() if not _is_none(path, leaf)}
     given = {_variable(path) for path in loaded}  # what is set later is no mark of a resume
     alone = given - theirs
     for path in paths:
         variable = _variable(path)
-        if variable in alone and "/" in variable and variable.partition("/")[0] in functions:
+        function, inside, _ = variable.partition("/")
+        if variable in alone and inside and function not in named and not function.startswith((PREFIX, "rng", "flags")):
             yield path
 
 

@@ -5,6 +5,7 @@ import copy
 import functools
 import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -195,3 +196,42 @@ def test_a_copy_of_a_run_has_the_same_memory():
     assert Memory(run).now == Memory(other).now
     other.stopper["waited"] += 1
     assert Memory(run).now != Memory(other).now
+
+
+class Holding:
+    """Holds something large beside what it trains."""
+
+    def __init__(self, held):
+        self.held = held
+
+
+def changes_of(held, change):
+    memory = Memory(Holding(held))
+    assert not memory.changes()
+    change(held)
+    return [*memory.changes()]
+
+
+def tenfold(part):
+    part *= 10
+
+
+@pytest.mark.parametrize("make", [lambda: torch.ones(1 << 20), lambda: np.ones(1 << 22)], ids=["tensor", "array"])
+def test_what_is_large_is_read_again_where_it_has_changed(make):
+    assert changes_of(make(), tenfold) == ["held"]
+    assert changes_of(make(), lambda held: tenfold(held[:1000])) == ["held"]
+    assert not changes_of(make(), lambda held: None)
+
+
+def test_one_entry_of_a_large_tensor_counts():
+    assert changes_of(torch.ones(1 << 20), lambda held: tenfold(held[777:778])) == ["held"]
+
+
+def test_what_is_large_and_has_not_changed_is_not_read_whole(monkeypatch):
+    large = torch.ones(1 << 20), np.ones(1 << 22)
+    memory = Memory(Holding(list(large)))
+    sizes = []
+    monkeypatch.setattr("dora_repro.recording.memory.digest_tensor", lambda value: sizes.append(value.nbytes) or b"")
+    monkeypatch.setattr("dora_repro.recording.memory.digest", lambda value: sizes.append(getattr(value, "nbytes", 0)))
+    memory.changes()
+    assert max(sizes, default=0) < 1 << 20

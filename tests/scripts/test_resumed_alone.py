@@ -23,15 +23,15 @@ PATHS = ["main/best", "main/state", "main/state/epoch", "main/state/moments", "m
 
 
 def test_a_checkpoint_that_was_read_is_of_the_resumed_process_alone():
-    alone = [*only_resumed(PATHS, NOTHING, NOTHING, LOADED, ["main"])]
+    alone = [*only_resumed(PATHS, NOTHING, NOTHING, LOADED, ["rest"])]
     assert alone == ["main/state", "main/state/epoch", "main/state/moments", "main/file"]
 
 
 def test_a_variable_that_the_other_run_had_by_then_is_not():
     had = snapshot(best=0.5, state={"epoch": 0})
-    assert [*only_resumed(PATHS, had, NOTHING, LOADED, ["main"])] == ["main/file"]
-    assert [*only_resumed(PATHS, NOTHING, had, LOADED, ["main"])] == ["main/file"]
+    assert [*only_resumed(PATHS, had, NOTHING, LOADED, ["rest"])] == ["main/file"]
+    assert [*only_resumed(PATHS, NOTHING, had, LOADED, ["rest"])] == ["main/file"]
 
 
 def test_attributes_of_named_objects_are_no_variables():
-    assert not [*only_resumed(PATHS, NOTHING, NOTHING, LOADED, [])]
+    assert not [*only_resumed(PATHS, NOTHING, NOTHING, LOADED, ["main", "rest"])]

@@ -163,7 +163,8 @@ class CheckpointKeys:
         """The file that a leaf is in."""
         if self._alone:
             return self._load
-        key = self._audit.leaves[path].keys[0] if path in self._audit.leaves else ""
+        status = self._audit.leaves.get(path)
+        key = status.keys[0] if status is not None and status.keys else ""  # none of what no file has
         parts = key.split("/")
         files = (self._load.parent.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
         return next((file for file in files if file.is_file() or is_sharded(file)), None)

@@ -247,3 +247,16 @@ def test_the_file_of_a_line_is_named_as_the_users_code_names_it(tmp_path):
     audit = SaveAudit({"epoch": SaveStatus("saved", ("step8.pt/last.pt/epoch",))})
     assert CheckpointKeys(audit, {}, load, False).source("epoch") == 'what f"{path}/last.pt" holds'
     assert CheckpointKeys(audit, {}, load, False, in_folder=True).source("epoch") == "what last.pt holds"
+
+
+def test_of_a_file_beside_others_that_lacks_a_parameter_it_is_told_whether_it_takes_keys(tmp_path):
+    run, load = Run(0), tmp_path / "step3"
+    saved = Snapshot.capture(run_roots(run))
+
+    def takes_keys():
+        return CheckpointKeys(audit_save(saved, load.parent), saved, load, alone=False).takes_keys
+
+    torch.save({"optimizer": run.optimizer.state_dict()}, load)
+    assert takes_keys()
+    torch.save(run.model.state_dict(), load)
+    assert not takes_keys()
