@@ -26,6 +26,7 @@ class Alignment:
         files: what it read, relative to `{out}`; empty unless the files tell.
         backwards: number of backward passes that had been done since the last update: not 0 where it was saved inside
             an accumulation window.
+        others: after which steps further files were written that it read.
         share: share of the leaves that move which are as after this step, and of the next best step; None unless the
             state tells.
     """
@@ -34,6 +35,7 @@ class Alignment:
     by: str
     files: tuple[str, ...] = ()
     backwards: int = 0
+    others: frozenset[int] = frozenset()
     share: tuple[float, float] | None = None
 
     @property
@@ -42,6 +44,11 @@ class Alignment:
         if self.by == "files":
             more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
             return f"Resumed from {self.files[0]}{more}, written after step {self.step}."
+        if self.by == "state" and self.files and self.share is not None:
+            return (
+                f"Resumed from {self.files[0]}, which was written later than its state was taken: it is the state "
+                f"after step {self.step} (its parameters are those by bytes)."
+            )
         if self.by == "state" and self.share is not None:
             best, next_best = self.share
             return (
@@ -73,8 +80,39 @@ def aligned_by_files(written: Iterable[Entry], read: Iterable[Entry], out: Path)
     if not found:
         return None
     youngest = max(found, key=lambda entry: (entry["step"], entry["backwards"]))
+    others = frozenset(entry["step"] for entry in found) - {youngest["step"]}
     names = [relative(entry["path"], out) for entry in found if entry["step"] == youngest["step"]]
-    return Alignment(youngest["step"], "files", tuple(dict.fromkeys(names)), youngest["backwards"])
+    return Alignment(youngest["step"], "files", tuple(dict.fromkeys(names)), youngest["backwards"], others)
+
+
+def corrected_by_state(found: Alignment, reference: Trace, first: Snapshot) -> Alignment:
+    """What files tell, unless the state is certainly that after another step: of a copy that a thread wrote later.
+
+    Args:
+        found: what files tell.
+        reference: the uninterrupted run.
+        first: the state of the resumed process before its first training forward pass.
+    """
+    trained = {step: parameters for step, parameters in _parameters(reference) if parameters}
+    alike = [step for step, parameters in trained.items() if all(_equal(first, parameters))]
+    if len(alike) != 1 or alike[0] >= found.step or alike[0] in found.others or found.step not in trained:
+        return found
+    if any(_equal(first, trained[found.step])):
+        return found
+    return Alignment(alike[0], "state", found.files, share=(1.0, 0.0))
+
+
+def _parameters(trace: Trace) -> Iterable[tuple[int, Mapping[str, bytes]]]:
+    """The digests of the trained parameters after each step."""
+    parameters: dict[str, bytes] = {}
+    for step in trace.steps:
+        ends = (e for e in step.effects if e.phase.partition("[")[0] in ("update", STEP_END))
+        parameters = {**parameters, **{effect.leaf: effect.digest for effect in ends}}
+        yield step.number, parameters
+
+
+def _equal(first: Snapshot, parameters: Mapping[str, bytes]) -> Iterable[bool]:
+    return (path in first and first[path].digest == digest for path, digest in parameters.items())
 
 
 def may_be_checkpoint(path: str) -> bool:
@@ -100,12 +138,9 @@ def aligned_by_state(reference: Trace, first: Snapshot) -> Alignment | None:
     Returns:
         None where no step is near, or the beginning is nearest.
     """
-    states = dict(_states(reference))
-    moving = _moving(states.values())
-    if not moving:
+    shares = _shares(reference, first)
+    if not shares:
         return None
-    here = {path: leaf.digest for path, leaf in first.items()}
-    shares = {n: sum(state.get(path) == here.get(path) for path in moving) / len(moving) for n, state in states.items()}
     order = sorted(shares, key=lambda number: (shares[number], number), reverse=True)
     best = order[0]
     next_best = shares[order[1]] if len(order) > 1 else 0.0
@@ -114,13 +149,22 @@ def aligned_by_state(reference: Trace, first: Snapshot) -> Alignment | None:
     return Alignment(best, "state", share=(shares[best], next_best))
 
 
+def _shares(reference: Trace, first: Snapshot) -> dict[int, float]:
+    """By step, the share of the leaves that move which are as after it; empty where none moves."""
+    states = dict(_states(reference))
+    moving = _moving(states.values())
+    here = {path: leaf.digest for path, leaf in first.items()}
+    return {
+        number: sum(state.get(path) == here.get(path) for path in moving) / len(moving)
+        for number, state in states.items()
+        if moving
+    }
+
+
 def _states(trace: Trace) -> Iterable[tuple[int, dict[str, bytes]]]:
     """The digests of memory and trained parameters after each step; step 0 has the memory alone."""
     yield 0, dict(trace.start)
-    parameters: dict[str, bytes] = {}
-    for (number, memory), step in zip(trace.memory(), trace.steps, strict=True):
-        ends = (e for e in step.effects if e.phase.partition("[")[0] in ("update", STEP_END))
-        parameters |= {effect.leaf: effect.digest for effect in ends}
+    for (number, memory), (_, parameters) in zip(trace.memory(), _parameters(trace), strict=True):
         yield number, {**memory, **parameters}
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,14 @@ from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.explain.explanation import Explanation
 from dora_repro.scripts import refusing, sides, undecided
-from dora_repro.scripts.aligning import Alignment, aligned_by_files, aligned_by_state, may_be_checkpoint, relative
+from dora_repro.scripts.aligning import (
+    Alignment,
+    aligned_by_files,
+    aligned_by_state,
+    corrected_by_state,
+    may_be_checkpoint,
+    relative,
+)
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.assignment import ANCHOR, BATCHES, FIRST, Assignment, Given
 from dora_repro.scripts.commands import NEWEST, OUT, Command
@@ -41,7 +48,8 @@ from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NOT_WRITABLE = (*_FULL, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
 def _no_listener(side: str, event: Event) -> None:
@@ -202,22 +210,24 @@ def run_script(request: ScriptRequest) -> Report | Reports:
 def _workplace(folder: Path | None) -> Iterator[Path]:
     """The folder of the evidence; a temporary one goes when the check is over."""
     if folder is not None:
-        with _written_to(folder):
+        with _written_to(folder, _NOT_WRITABLE):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+        with _written_to(folder, _FULL):
             yield folder.absolute()
         return
     with tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True) as temporary:
-        yield Path(temporary).resolve()
+        with _written_to(Path(temporary), _FULL):
+            yield Path(temporary).resolve()
 
 
 @contextmanager
-def _written_to(folder: Path) -> Iterator[None]:
-    """Tell of a folder that cannot be written to, now or later, as of something that its user can change."""
+def _written_to(folder: Path, errors: Container[int | None]) -> Iterator[None]:
+    """Tell of a folder that cannot be written to as of something that its user can change."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NOT_WRITABLE:
+        if error.errno not in errors:
             raise
         raise BadInput(f"folder={str(folder)!r}: {error.strerror}; name one that can be written to (--keep)") from None
 
@@ -271,7 +281,7 @@ class _Work:
         if not wrote and not any(there.rglob("*")):
             raise BadInput(
                 f"the script wrote nothing to {OUT}: put it in place of the argument for its output folder. "
-                f"The command was {self._reference.command.text!r}"
+                f"The command was {self._reference.command.text!r}; its last lines:{self._reference.tail}"
             )
         return sorted({entry["step"] for entry in wrote if may_be_checkpoint(entry["path"])})
 
@@ -326,6 +336,7 @@ class _Work:
             raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
         if command.text not in self._depths:
             self._depths[command.text] = sides.settle(resumed)
+        refusing.require_no_problem(resumed)
         refusing.require_own_files(resumed, self._folder, self._out)
         self._aside(f"resumed-{kill_after}")
         return resumed
@@ -347,9 +358,9 @@ class _Work:
         if self._request.at_step is not None:
             return Alignment(self._request.at_step, "option")
         found = aligned_by_files(sides.ledger_of(killed), sides.ledger_of(resumed), self._out)
-        if found is not None and found.step:
-            return found
         first = resumed.folder / FIRST
+        if found is not None and found.step:
+            return corrected_by_state(found, self._trace, Snapshot.read(first)) if first.exists() else found
         if not resumed.trained:  # it raised before it could be seen what it read: from the youngest, most likely
             found = self._youngest(killed)
         else:

@@ -27,6 +27,7 @@ _PIECES = re.compile(
 )
 _MODULE = "-m"
 _ISOLATING = re.compile(r"-[A-Za-z]*[IES][A-Za-z]*")  # options of Python alone, as -I, -sE
+_SHELLS = ("bash", "sh", "zsh", "dash")
 _LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch")
 
 
@@ -83,13 +84,10 @@ class Command:
     @property
     def name(self) -> str:
         """What it runs, for titles: the file of the script or its module; the program, where there is neither."""
-        words = " ".join(_after_variables(self.words)).split()  # also those inside of bash -c '…'
-        for before, word in pairwise(words):
-            if before == _MODULE and word not in _LAUNCHERS:
-                return word
-            if word.endswith(".py"):
-                return Path(word).name
-        return Path(words[0]).name
+        words = _after_variables(self.words)
+        if Path(words[0]).name in _SHELLS:
+            words = " ".join(words).split()  # also those inside of bash -c '…'
+        return _script_in(words) or Path(words[0]).name
 
     @property
     def isolating(self) -> str | None:
@@ -117,7 +115,8 @@ class Command:
             values: placeholder -> what it stands for.
 
         """
-        every = [_replaced(word, {PYTHON: sys.executable, **values}) for word in self.words]
+        in_shell = Path(_after_variables(self.words)[0]).name in _SHELLS
+        every = [_replaced(word, {PYTHON: sys.executable, **values}, in_shell and " " in word) for word in self.words]
         words = _after_variables(every)
         given = (word.partition("=") for word in every[: len(every) - len(words)])
         return Launchable(tuple(words), {name: value for name, _, value in given})
@@ -154,13 +153,26 @@ def of_a_shell(text: str) -> str | None:
     return None
 
 
+def _script_in(words: Sequence[str]) -> str | None:
+    for before, word in pairwise(words):
+        if before == _MODULE and word not in _LAUNCHERS:
+            return word
+        if word.endswith(".py"):
+            return Path(word).name
+    return None
+
+
 def _after_variables(words: Sequence[str]) -> Sequence[str]:
     """A command without the variables that a shell would read before it: VARIABLE=value command."""
     return list(dropwhile(_VARIABLE.match, words))
 
 
-def _replaced(word: str, values: Mapping[str, str]) -> str:
+def _replaced(word: str, values: Mapping[str, str], in_shell: bool) -> str:
+    """A word with values in place of its placeholders; those that a shell reads are quoted, unless the user did."""
     for placeholder, value in values.items():
+        if in_shell:
+            bare = rf"(?<!['\"]){re.escape(placeholder)}"
+            word = re.sub(bare, shlex.quote(value).replace("\\", r"\\"), word)
         word = word.replace(placeholder, value)
     return word
 

@@ -24,6 +24,8 @@ _TAIL = 15  # lines of a log that a message shows
 _READ = 65_536  # bytes at the end of a log that are looked at for them
 _WIDE = 300  # characters of a line
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
+_ERROR = re.compile(r"(\[rank\d+\]:\s*)?[A-Za-z_.]*(Error|Exception|Interrupt|Exit)\b(:|$)")  # a traceback's last line
+_OF_LAUNCHERS = ("torch.distributed.elastic", "subprocess.CalledProcessError")  # that another process failed
 _OF_A_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\t\x20-\x7e\xa0-\U0010ffff]")
 _POLL = 0.05  # seconds
 _DYING = 10.0  # seconds to wait for killed processes
@@ -41,7 +43,8 @@ class Launch:
         seconds: wall time.
         log: the file with its output.
         others: folders of other processes of it that trained: further ranks.
-        problems: why a process could not be recorded, a sentence each.
+        problems: why the record of a process broke off, a sentence each.
+        kept_out: why the recorder could not get into a process, a sentence each.
         installed: number of processes in which the recorder was installed.
     """
 
@@ -53,6 +56,7 @@ class Launch:
     log: Path
     others: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
+    kept_out: tuple[str, ...] = ()
     installed: int = field(default=0)
 
     @property
@@ -104,8 +108,12 @@ def last_lines(log: Path) -> list[str]:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _READ))
         text = file.read().decode("utf-8", errors="replace")
     lines = [drawn[-1] for line in text.split("\n") if (drawn := [one for one in line.split("\r") if one.strip()])]
-    shown = [_OF_A_TERMINAL.sub("", line).rstrip() for line in lines[-_TAIL:]]
-    return [line if len(line) <= _WIDE else f"{line[:_WIDE]} …" for line in shown if line]
+    lines = [line for each in lines if (line := _OF_A_TERMINAL.sub("", each).rstrip())]
+    shown = lines[-_TAIL:]
+    error = next((line for line in reversed(lines) if _ERROR.match(line) and not line.startswith(_OF_LAUNCHERS)), None)
+    if error is not None and error not in shown:  # a launcher says much more after it
+        shown = [error, "…", *shown]
+    return [line if len(line) <= _WIDE else f"{line[:_WIDE]} …" for line in shown]
 
 
 def launch(
@@ -148,7 +156,9 @@ def launch(
             started.append(process)
             code = _wait(process, begun + timeout, given.folder, on_step)
     others = sorted(path for path in job.parent.glob(f"{given.folder.name}-*") if path.is_dir())
-    errors = sorted(job.parent.glob(f"{given.folder.name}*.error"))
+    errors = {path.name: path.read_text(encoding="utf-8") for path in job.parent.glob(f"{given.folder.name}.*.error")}
+    kept_out = [text for name, text in sorted(errors.items()) if name.startswith(f"{job.name}.")]
+    problems = [text for name, text in sorted(errors.items()) if not name.startswith(f"{job.name}.")]
     return Launch(
         name,
         command,
@@ -157,7 +167,8 @@ def launch(
         time.monotonic() - begun,
         log,
         tuple(others),
-        tuple(path.read_text(encoding="utf-8") for path in errors),
+        tuple(problems),
+        tuple(kept_out),
         len(list(job.parent.glob(f"{job.name}.*.started"))),
     )
 

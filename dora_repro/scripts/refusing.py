@@ -39,9 +39,10 @@ def require_record(ran: Launch, command: Command) -> None:
     Raises:
         BadInput: it was not, or did not.
     """
-    if ran.problems:
+    require_no_problem(ran)
+    if ran.kept_out and not ran.trained:  # some other process may do without
         raise BadInput(
-            f"the uninterrupted run could not be recorded: {ran.problems[0]}. Where its Python lacks a package that "
+            f"the uninterrupted run could not be recorded: {ran.kept_out[0]}. Where its Python lacks a package that "
             f"dora_repro needs, install dora_repro there, or run the check with that Python. {_said(command)}"
         )
     if not ran.installed:
@@ -70,6 +71,22 @@ def require_record(ran: Launch, command: Command) -> None:
         )
 
 
+def require_no_problem(ran: Launch) -> None:
+    """See that the record of a launch did not break off.
+
+    Args:
+        ran: that launch.
+
+    Raises:
+        BadInput: it did.
+    """
+    if ran.problems:
+        raise BadInput(
+            f"the {ran.name} run trained, but its record broke off: {ran.problems[0]}. Please report this as a "
+            f"defect of dora_repro. The command was {ran.command.text!r}"
+        )
+
+
 def require_kill(killed: Launch, kill_after: int) -> None:
     """See that the run to be killed came to where it was to be.
 
@@ -80,6 +97,7 @@ def require_kill(killed: Launch, kill_after: int) -> None:
     Raises:
         BadInput: it ended before.
     """
+    require_no_problem(killed)
     if killed.was_killed:
         return
     steps = counted(len(sides.trace_of(killed).steps), "step")

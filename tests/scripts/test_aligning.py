@@ -1,6 +1,8 @@
 """Which step a resumed process went on from: by its files, or by its state."""
 
-from dora_repro.scripts.aligning import aligned_by_files, aligned_by_state
+import pytest
+
+from dora_repro.scripts.aligning import Alignment, aligned_by_files, aligned_by_state, corrected_by_state
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Effect, Step, Trace
 
@@ -70,3 +72,32 @@ def test_a_run_that_begins_anew_is_aligned_with_nothing():
 
 def test_steps_that_changed_nothing_are_not_told_apart():
     assert aligned_by_state(trace(b"a", b"b", b"b"), snapshot(w=b"b")) is None
+
+
+def test_a_copy_that_a_thread_wrote_later_is_of_the_step_whose_parameters_it_has():
+    run = trace(b"a", b"b", b"c")
+    later = Alignment(3, "files", ("last.pt",))
+    found = corrected_by_state(later, run, snapshot(w=b"b", count=b"\7", constant=b"c"))
+    assert (found.step, found.by, found.files) == (2, "state", ("last.pt",))
+    assert found.words.startswith("Resumed from last.pt, which was written later than its state was taken")
+
+
+@pytest.mark.parametrize(
+    ("told", "weight"),
+    [
+        (Alignment(2, "files", ("last.pt",)), b"b"),  # as the files say
+        (Alignment(3, "files", ("last.pt",)), b"x"),  # of no step
+        (Alignment(2, "files", ("last.pt",)), b"c"),  # written before it was so: another run wrote it
+        (Alignment(3, "files", ("last.pt",), others=frozenset({2})), b"b"),  # parameters of an older file
+    ],
+)
+def test_what_files_tell_holds_where_the_parameters_do_not_speak_against_it(told, weight):
+    run = trace(b"a", b"b", b"c")
+    assert corrected_by_state(told, run, snapshot(w=weight, count=b"\2", constant=b"c")) is told
+
+
+def test_the_steps_of_older_files_are_known(tmp_path):
+    paths = [str(tmp_path / name) for name in ("best.pt", "last.pt")]
+    written = [entry("wrote", path, step) for path, step in zip(paths, (3, 6), strict=True)]
+    found = aligned_by_files(written, [entry("read", path, 0) for path in paths], tmp_path)
+    assert (found.step, found.others) == (6, {3})

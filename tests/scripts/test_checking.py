@@ -1,5 +1,8 @@
 """Whole scripts, launched, killed and resumed: the verdict, the place, and what is refused."""
 
+import errno
+import os
+
 import pytest
 
 from dora_repro.errors import BadInput
@@ -109,3 +112,16 @@ def test_what_cannot_be_checked_is_refused(tmp_path, run, options, says):
         options = {"resume": options["resume"].replace("{command}", script(tmp_path))}
     with pytest.raises(BadInput, match=says):
         check_script(run.replace("{command}", script(tmp_path)), **options)
+
+
+def test_a_disk_that_is_full_meanwhile_is_told_as_such(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dora_repro.scripts.checking.launch", full)
+    for folder in (None, tmp_path / "kept"):
+        with pytest.raises(BadInput, match=r"No space left on device; name one .*\(--keep\)"):
+            check_script(f"{script(tmp_path)} --out {{out}}", folder=folder)
+    monkeypatch.setattr("dora_repro.scripts.checking.launch", lambda *args, **options: open(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):  # a defect, and not the user's folder
+        check_script(f"{script(tmp_path)} --out {{out}}")

@@ -21,6 +21,11 @@ def test_variables_before_the_program_are_of_its_environment():
     assert filled.text == f"A=1 B='x y' {sys.executable} -V"
 
 
+def test_what_a_shell_reads_is_quoted_where_the_user_did_not():
+    filled = Command("""bash -c 'python t.py {out}/a "{out}"' {out}""", "--run").filled({"{out}": "/o u"})
+    assert filled.words[2:] == ("""python t.py '/o u'/a "/o u\"""", "/o u")
+
+
 def test_braces_that_are_no_placeholders_are_left_alone():
     command = Command("""{python} -c 'print({"a": 1}, {lr})'""", "--run")
     assert command.filled({}).words[-1] == 'print({"a": 1}, {lr})'
@@ -96,6 +101,7 @@ def test_what_only_a_shell_understands_is_refused(text, piece):
         ("A=1 {python} -m package.train --out {out}", "package.train"),
         ("{python} -m torch.distributed.run --nproc-per-node 2 ddp.py", "ddp.py"),
         ("bash -c 'cd there && {python} train.py'", "train.py"),
+        ("{python} 'some where/träin ing.py'", "träin ing.py"),
         ("/usr/bin/env x", "env"),
     ],
 )

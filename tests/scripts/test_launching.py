@@ -106,6 +106,18 @@ def test_the_last_lines_are_those_that_a_terminal_would_show(tmp_path):
     assert last_lines(tmp_path / "none") == []
 
 
+def test_the_error_is_shown_that_a_launcher_says_much_after(tmp_path):
+    log = tmp_path / "log"
+    failed = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"
+    after = [failed, *(f"line {number}" for number in range(30))]
+    log.write_text("\n".join(["Traceback:", "[rank1]: RuntimeError: no data", "KeyError", *after]), encoding="utf-8")
+    assert last_lines(log) == ["KeyError", "…", *after[-15:]]
+    log.write_text("\n".join(["[rank1]: RuntimeError: no data", *after]), encoding="utf-8")
+    assert last_lines(log)[0] == "[rank1]: RuntimeError: no data"
+    log.write_text("\n".join(["no Error: here", *after]), encoding="utf-8")
+    assert last_lines(log) == after[-15:]
+
+
 def test_what_empties_its_environment_is_ended_too(tmp_path):
     child = (
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], env={})"
@@ -135,3 +147,11 @@ def test_a_check_that_is_told_to_end_leaves_nothing(tmp_path):
     checker.terminate()
     checker.wait(60)
     assert not psutil.pid_exists(int(log.read_text()))
+
+
+def test_why_a_record_broke_off_is_told_from_why_it_did_not_begin(tmp_path):
+    place = str(tmp_path / "side")
+    code = f"for n in ('json.7', '8'): open({place!r} + '.' + n + '.error', 'w').write(n)"
+    (tmp_path / "side2.json.9.error").write_text("of another launch")
+    ran = launched(tmp_path, code)
+    assert (ran.problems, ran.kept_out) == (("8",), ("json.7",))

@@ -48,7 +48,6 @@ def test_a_run_that_came_to_no_end(ran, code, says):
 @pytest.mark.parametrize(
     ("changes", "text", "says"),
     [
-        ({"problems": ("ModuleNotFoundError: No module named 'xxhash'",)}, None, "xxhash.*install dora_repro there"),
         ({"installed": 0}, "{python} -sE train.py {out}", "with -sE: leave -sE out for the check, or call dora_repro"),
         ({"installed": 0}, None, "either it never imports torch"),
     ],
@@ -57,6 +56,19 @@ def test_a_run_that_was_not_recorded(ran, changes, text, says):
     refusing.require_record(ran, command())
     with pytest.raises(BadInput, match=f"(?s){says}.*The command was --run="):
         refusing.require_record(replace(ran, **changes), command(text) if text else command())
+
+
+def test_one_whose_python_lacks_a_package(ran, tmp_path):
+    lacks = replace(ran, kept_out=("ModuleNotFoundError: No module named 'xxhash'",))
+    refusing.require_record(lacks, command())  # a helper of another Python
+    with pytest.raises(BadInput, match=r"No module named 'xxhash'.*install dora_repro there"):
+        refusing.require_record(replace(lacks, folder=tmp_path / "none"), command())
+
+
+def test_a_record_that_broke_off_is_nobodys_difference(ran):
+    for require in (refusing.require_no_problem, lambda one: refusing.require_kill(one, 2)):
+        with pytest.raises(BadInput, match="the reference run trained, but its record broke off: it broke"):
+            require(replace(ran, problems=("it broke",)))
 
 
 def test_a_run_that_did_not_train(ran, tmp_path):
