@@ -68,6 +68,25 @@ def test_a_process_that_trains_for_another_is_not_the_one_that_is_judged(tmp_pat
     assert any("Further processes trained" in note for note in report.notes)
 
 
+def test_a_checkpoint_that_a_thread_writes_late_accuses_nobody(tmp_path):
+    save = '        torch.save({**state, "rng": torch.get_rng_state()}, os.path.join(args.out, f"epoch{epoch}.pt"))\n'
+    late = (
+        "        import copy, threading, time\n"
+        '        taken = copy.deepcopy({**state, "rng": torch.get_rng_state()})\n'
+        "        def write(taken=taken, name=os.path.join(args.out, f'epoch{epoch}.pt')):\n"
+        "            time.sleep(0.7)\n"
+        "            torch.save(taken, name)\n"
+        "        threading.Thread(target=write).start()\n"
+    )
+    text = TRAIN.replace(save, late).replace(
+        "            optimizer.zero_grad()\n",
+        "            import time; time.sleep(0.4)\n            optimizer.zero_grad()\n",
+    )
+    report = check_script(*commands(tmp_path, text), kill_after=5)
+    assert (report.summary, report.save_at) == ("EXACT", 3)
+    assert "written later than its state was taken" in report.notes[0]
+
+
 def test_a_report_of_a_script_has_its_name_and_its_commands(tmp_path):
     run, _ = commands(tmp_path)
     report = check_script(run, "{python} -c 'import sys; print(sys.argv)' {newest}", kill_after=4)
