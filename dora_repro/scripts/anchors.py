@@ -7,6 +7,7 @@ back there: at the same moments of the same loader, which is known by what it re
 
 import pickle
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ Key: TypeAlias = tuple[str, ...]
 
 _OVER = b""  # in place of a batch: the epoch was over
 _LIMIT = 1 << 29  # bytes of batches that are stored
+_AHEAD = 8  # batches that a loader may be ahead of the step
 
 
 @dataclass
@@ -92,10 +94,12 @@ class Loaders:
 
     Args:
         wanted: what to put in; None for nothing.
+        keeps: whether batches are to be stored later on, with those that were fetched shortly before.
     """
 
-    def __init__(self, wanted: Put | None = None):
+    def __init__(self, wanted: Put | None = None, keeps: bool = False):
         self._wanted = wanted
+        self._before: deque[Value] | None = deque(maxlen=_AHEAD) if keeps else None
         self._known: weakref.WeakKeyDictionary[LoaderIterator, Begun] = weakref.WeakKeyDictionary()
         self._last: Begun | None = None
         self._feed: Iterator[bytes] | None = None
@@ -124,6 +128,8 @@ class Loaders:
             self._before_asking(iterator)
             batch = self._next(real_next, iterator)
             self.batches.append(batch)
+            if self._before is not None:
+                self._before.append(batch)
             return batch
 
         set_loader_init(__init__)
@@ -200,10 +206,12 @@ class Loaders:
         return pickle.loads(other)
 
     def keep(self) -> None:
-        """From now on, store the batches, those in hand first."""
+        """From now on, store the batches: those fetched shortly before, those in hand, and what follows."""
         self._kept = []
-        for batch in self.batches:
+        for batch in self._before or ():
             self._keep(batch)
+        self._first = 0 if self._kept is None else len(self._kept) - len(self.batches)
+        self._before = None
 
     def _keep(self, batch: Value) -> None:
         if self._kept is None:
@@ -222,7 +230,7 @@ class Loaders:
     def write_kept(self, path: Path) -> None:
         """Write the stored batches, where all could be stored."""
         if self._kept is not None:
-            path.write_bytes(pickle.dumps(self._kept))
+            path.write_bytes(pickle.dumps((self._first, self._kept)))
 
     def anchor(self) -> Anchor:
         """What is known at a training forward pass that is about to begin."""
@@ -231,10 +239,17 @@ class Loaders:
         return Anchor(self._last if self.batches else None, in_hand, len(self.batches))
 
 
-def read_batches(path: Path) -> Sequence[bytes]:
-    """What `write_kept` wrote, in a process of this very check."""
-    batches: list[bytes] = pickle.loads(path.read_bytes())
-    return batches
+def read_batches(path: Path, earlier: int = 0) -> Sequence[bytes]:
+    """What `write_kept` wrote, in a process of this very check: the batches in hand and those after them.
+
+    Args:
+        path: the file.
+        earlier: number of batches before those in hand that are wanted as well: a loader that looks ahead fetches more
+            for its first step than for any other.
+    """
+    first, batches = pickle.loads(path.read_bytes())
+    found: Sequence[bytes] = batches[max(0, first - earlier) :]
+    return found
 
 
 def key_of(loader: Any) -> Key:
@@ -243,7 +258,18 @@ def key_of(loader: Any) -> Key:
         size = str(len(loader.dataset))
     except (TypeError, NotImplementedError, AttributeError):
         size = "?"
-    sampler = getattr(loader, "batch_sampler", None) or getattr(loader, "sampler", None)
-    inner = getattr(sampler, "sampler", None)
-    names = (type(one).__name__ for one in (loader.dataset, sampler, inner))
-    return (size, str(getattr(sampler, "batch_size", getattr(loader, "batch_size", None))), *names)
+    samplers = list(_samplers(loader))
+    portions = (getattr(one, "batch_size", None) for one in (*samplers, loader))
+    portion = next((number for number in portions if number is not None), "")
+    order = type(samplers[-1]).__name__ if samplers else ""  # whatever wraps it to skip batches or to share them out
+    return size, type(loader.dataset).__name__, str(portion), order
+
+
+def _samplers(loader: Any) -> Iterator[Any]:
+    """The samplers of a loader, the outermost first."""
+    sampler = loader
+    for _ in range(_AHEAD):
+        sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
+        if sampler is None:
+            return
+        yield sampler

@@ -34,6 +34,7 @@ class Given:
         generators: names of global generators that are put back where the loader's iterator is made and first asked.
         batches: the file of the batches to give in place of the loader's; None for its own.
         own: number of batches that the loader gives by itself before those.
+        in_hand: number of batches that the resumed run had fetched for its first step.
     """
 
     state: Path
@@ -41,6 +42,7 @@ class Given:
     generators: tuple[str, ...] = ()
     batches: Path | None = None
     own: int = 0
+    in_hand: int = 0
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Given":

@@ -407,12 +407,10 @@ class _Work:
     def _explained(self, both: Sides, findings: judge.Findings, report: Report, kill_after: int) -> Explanation:
         discrepancy = discrepancy_of(report, both, findings)
         first = both.resumed.folder / f"{FIRST}{ANCHOR}"
-        anchor = Anchor.read(first) if first.exists() else Anchor(None)
-        fetched = 0 if anchor.begun is None else anchor.begun.fetched
         trials = ScriptTrials(
             both,
             both.reference.folder / f"save-{both.save_at}" / "before.pt",
-            max(0, fetched - anchor.batches),
+            Anchor.read(first) if first.exists() else Anchor(None),
             lambda trial: self._tried(trial, both, kill_after),
             lambda: self._batches(both.save_at),
             discrepancy.at_end,

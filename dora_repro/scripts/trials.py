@@ -44,7 +44,7 @@ class ScriptTrials:
     Args:
         sides: the uninterrupted side, and the resumed one.
         saved: the file of the uninterrupted run's state where the resumed one goes on.
-        own: number of batches that the resumed run fetched by itself before those of its first step.
+        first: what was known of the resumed run's loader before its first step.
         launch: launches the resume command once more, from what the killed run had left.
         batches: returns the file of the uninterrupted run's batches, which it may have to be run again for; None where
             they could not be stored.
@@ -58,12 +58,12 @@ class ScriptTrials:
         self,
         sides: Sides,
         saved: Path,
-        own: int,
+        first: Anchor,
         launch: Callable[[TrialLaunch], Launch],
         batches: Callable[[], Path | None],
         at_end: tuple[str, ...] = (),
     ):
-        self._sides, self._saved, self._own = sides, saved, own
+        self._sides, self._saved, self._first = sides, saved, first
         self._launch, self._batches, self._at_end = launch, batches, at_end
         self.anchor = Anchor.read(saved.with_name(f"{saved.name}{assignment.ANCHOR}"))
         self._world = tuple(path for path in Snapshot.read(saved) if path.startswith(RNG))
@@ -95,7 +95,9 @@ class ScriptTrials:
         generators = tuple(path.removeprefix(RNG) for path in leaves if path.startswith(RNG))
         if DRAWS not in trial.names and not self._drawn_since:
             generators = ()  # the order was drawn before the save: a generator that was saved then has nothing of it
-        return Given(self._saved, leaves, generators, batches, self._own)
+        fetched = self._first.begun.fetched if self._first.begun is not None else 0
+        own = max(0, fetched - self._first.batches)
+        return Given(self._saved, leaves, generators, batches, own, self._first.batches)
 
     @property
     def _drawn_since(self) -> bool:

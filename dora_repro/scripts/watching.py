@@ -60,7 +60,7 @@ class Watch:
         self._given, self._folder, self._depth = given, folder, depth
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._armed, self._backwards, self._wrote = False, 0, False
-        self._loaders = Loaders(_put(given))
+        self._loaders = Loaders(_put(given), keeps=given.keep_batches is not None)
         self._expected = Trace.read(given.expected) if given.expected is not None else None
         self._sure = False  # that the first step has begun: an evaluation may come before it
         self._in_eval, self._modes = False, {False: False, True: False}  # modes of forward passes since the last update
@@ -383,7 +383,8 @@ def _put(given: Assignment) -> Put | None:
     if state is None or not (state.generators or state.batches):
         return None
     anchor = Anchor.read(state.state.with_name(f"{state.state.name}{assignment.ANCHOR}"))
-    batches = None if state.batches is None else read_batches(state.batches)
+    earlier = max(0, state.in_hand - anchor.batches)
+    batches = None if state.batches is None else read_batches(state.batches, earlier)
     return Put(anchor, state.generators, batches, state.own)
 
 

@@ -1,8 +1,10 @@
 """What a loader drew, put back at the moments at which it draws; and another run's batches in place of its own."""
 
+import itertools
+
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
 from dora_repro.scripts.anchors import Anchor, Loaders, Put, key_of, read_batches
@@ -14,10 +16,10 @@ def watched():
     """Watches loaders anew each time it is called; torch's own methods are put back at the end."""
     real = LoaderIterator.__init__, LoaderIterator.__next__
 
-    def watch(put=None):
+    def watch(put=None, keeps=False):
         set_loader_init(real[0])
         set_loader_next(real[1])
-        loaders = Loaders(put)
+        loaders = Loaders(put, keeps)
         loaders.install(lambda: True)
         return loaders
 
@@ -71,7 +73,7 @@ def test_after_the_first_step_nothing_is_put_in(watched):
 
 
 def test_batches_of_another_run_take_the_place_of_those_after_the_skipped_ones(watched, tmp_path):
-    loaders = watched()
+    loaders = watched(keeps=True)
     torch.manual_seed(0)
     iterator = iter(loader())
     next(iterator)
@@ -82,10 +84,27 @@ def test_batches_of_another_run_take_the_place_of_those_after_the_skipped_ones(w
     loaders.write_kept(tmp_path / "batches.pkl")
     loaders.anchor().write(tmp_path / "anchor.pkl")
     batches = read_batches(tmp_path / "batches.pkl")
+    assert len(read_batches(tmp_path / "batches.pkl", earlier=1)) == len(batches) + 1
     watched(Put(Anchor.read(tmp_path / "anchor.pkl"), (), batches, own=1))
     torch.manual_seed(1)
     given = order(loader())
     assert given[1:] + order(loader(), 2) == expected
+
+
+def test_a_loader_that_skips_is_known_as_the_one_that_it_skips_batches_of():
+    class Skipping(BatchSampler):
+        def __init__(self, batch_sampler):
+            self.batch_sampler = batch_sampler
+
+        def __iter__(self):
+            return itertools.islice(self.batch_sampler, 1, None)
+
+        def __len__(self):
+            return len(self.batch_sampler) - 1
+
+    one = loader()
+    assert key_of(one) == key_of(DataLoader(one.dataset, batch_sampler=Skipping(one.batch_sampler)))
+    assert key_of(one) != key_of(DataLoader(one.dataset, batch_size=2))  # in order, as an evaluation reads
 
 
 def test_what_was_fetched_for_a_step_is_known_by_its_bytes(watched):

@@ -45,7 +45,8 @@ def place(tmp_path):
             job = Job(folder, 4, start=SAVED_AT)
             write_result(tmp_path, nothing_done())
             sides = Sides(Evidence(folder), job, Evidence(tmp_path), job)
-            return ScriptTrials(sides, saved, 3, self._launch, lambda: batches)
+            first = Anchor(Begun(("8",), 0, {}, fetched=5), batches=2)
+            return ScriptTrials(sides, saved, first, self._launch, lambda: batches)
 
         def _launch(self, trial):
             self.launched.append(trial)
