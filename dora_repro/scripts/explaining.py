@@ -75,6 +75,7 @@ def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, b
         budget=budget,
         orders=reordered(saved, loaded),
         surplus=tuple(only_resumed(discrepancy)),
+        draws_first=True,
     ).run()
 
 

@@ -74,5 +74,5 @@ def _name_of(frame: types.FrameType) -> str:
     name = frame.f_code.co_name
     if name == _MODULE:
         file = frame.f_globals.get("__file__") or sys.argv[0]
-        name = Path(file).stem or "script"
+        name = f"{Path(file).stem or 'script'}.py"
     return key_text(name)

@@ -47,3 +47,14 @@ def test_an_order_that_was_drawn_before_the_save_is_found_at_the_loader(tmp_path
     assert [cause.name for cause in report.causes] == ["rng/draws"]
     assert "order of the batches" in report.causes[0].how
     assert "epoch_rng" in report.causes[0].advice[0]
+
+
+def test_a_script_without_functions_is_named_by_its_file(tmp_path):
+    lines = TRAIN.replace("\n\nmain()\n", "\n").partition("def main():\n")
+    flat = lines[0] + "\n".join(line.removeprefix("    ") for line in lines[2].splitlines())
+    run, resume = commands(tmp_path, flat, more="--lose optimizer")
+    report = check_script(run, resume, kill_after=4)
+    (cause,) = report.causes
+    assert all(leaf.startswith("train.py/optimizer/") for leaf in cause.leaves)
+    assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
+    assert any("In train.py:" in sentence for sentence in cause.advice)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
-from dora_repro.explain.advice.expressions import Kinds
+from dora_repro.explain.advice.expressions import Kinds, of_function
 from dora_repro.explain.advice.lost_state import Advice, LostState, expression, saved_value, state_key
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.optimizers import moments, whole_optimizer
@@ -120,8 +120,8 @@ def in_function(advice: Advice, function: str) -> Advice:
         function: its name.
     """
     where = (
-        f"In {function}(): the lines of save belong where the checkpoint is filled, those of load where one has been "
-        "read."
+        f"In {of_function(function)}: the lines of save belong where the checkpoint is filled, those of load where one "
+        "has been read."
     )
     return replace(advice, further=(*advice.further, where))
 

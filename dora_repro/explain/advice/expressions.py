@@ -48,6 +48,11 @@ def code(path: str, kinds: Kinds) -> str:
     return expression
 
 
+def of_function(function: str) -> str:
+    """What code is in, as one names it: `main()`; `train.py` for a script's own module."""
+    return function if function.endswith(("()", ".py")) else f"{function}()"
+
+
 def dotted_code(path: str, kinds: Kinds) -> str:
     """A path to a module or tensor as an expression, where its name in a module may have dots."""
     owner, _, last = path.rpartition("/")

@@ -8,6 +8,7 @@ of what it wrote last.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from dora_repro.explain.advice.expressions import of_function
 from dora_repro.explain.advice.libraries import code_of
 
 MORE = "more"  # what the lines fill in place of `state`, where it takes no keys
@@ -27,7 +28,7 @@ _PLACES = {
     "{at}.load_state(path).",
 }
 _ANYWHERE = (
-    "In {function}() the lines of save belong after the checkpoint at `path` was written, those of load after it was "
+    "In {function} the lines of save belong after the checkpoint at `path` was written, those of load after it was "
     "loaded."
 )
 
@@ -60,7 +61,7 @@ def handed_over(writers: Collection[str], libraries: Mapping[str, str], function
         return None
     name = _WRITING.get(library, "a library")
     by = f"{name[:1].upper()}{name[1:]} writes the checkpoint"
-    place = _ANYWHERE.format(function=function) if function else ""
+    place = _ANYWHERE.format(function=of_function(function)) if function else ""
     if function and library:
         place = _PLACES[library].format(at=code_of(libraries[library]))
     if function and library == "lightning":

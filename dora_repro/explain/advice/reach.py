@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 
+from dora_repro.explain.advice.expressions import of_function
 from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.units import class_at
 from dora_repro.state.attributes import is_users_module, module_of
@@ -69,8 +70,7 @@ class Reach:
                 library = self._library_functions.get(holder)
                 function = holder.rpartition("/")[2].partition("#")[0]
                 name = path.removeprefix(f"{holder}/").partition("/")[0]
-                function = function if function.endswith("()") else f"{function}()"
-                return (library and f"`{name}` is a variable of {library}'s own function {function}") or ""
+                return (library and f"`{name}` is a variable of {library}'s own function {of_function(function)}") or ""
         return ""
 
     def _attribute(self, path: str, named: set[str]) -> str:

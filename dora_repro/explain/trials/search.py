@@ -64,6 +64,8 @@ class Search:
         budget: largest number of trials.
         surplus: differences of what the resumed run alone has, as a mark of its resume: removed where the rest does not
             restore exact resume by itself.
+        draws_first: try draws before batches wherever the runs first differ: where draws are put back at the moments
+            at which an order is drawn, and batches cost a run of their own.
         orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
             order alone restores exact resume, it is the cause, and not the moments.
     """
@@ -84,7 +86,9 @@ class Search:
         budget: int = BUDGET,
         orders: Unit = (),
         surplus: Iterable[LeafDifference] = (),
+        draws_first: bool = False,
     ):
+        self._draws_first = draws_first
         self._orders = orders
         self._iterators, self._resettable = iterators, resettable
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
@@ -187,7 +191,7 @@ class Search:
         step works with.
         """
         everything = tuple(self.result.candidates.values())
-        batches_first = self._phase in ("batch", "epoch_end")
+        batches_first = self._phase in ("batch", "epoch_end") and not self._draws_first
         outside = (self._data, (DRAWS,)) if batches_first else ((DRAWS,), self._data)
         # For the case that other memory does harm when it is put back.
         useful = tuple(leaves for leaves in everything if self._role(leaves[0]) in WORKED_WITH)
