@@ -202,6 +202,7 @@ def _check_script(
     given: dict[str, Any],
 ) -> None:
     from dora_repro.scripts.commands import Command
+    from dora_repro.scripts.request import ScriptRequest
 
     output = Output.taken_from(given)
     given.pop("threads")
@@ -211,7 +212,7 @@ def _check_script(
 
     def ask(on_event: "OnEvent") -> "Report | Reports":
         from dora_repro.checks.request import as_tolerance
-        from dora_repro.scripts.checking import ScriptRequest, run_script
+        from dora_repro.scripts.checking import run_script
         from dora_repro.scripts.explaining import BUDGET
 
         folder = options["folder"]

@@ -5,7 +5,6 @@ before the first training forward pass; generators besides where the loader draw
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,9 +141,3 @@ class ScriptTrials:
         one, other = theirs.step(trace.steps[-1].number), trace.steps[-1].loss
         loss = None if one is None or one.loss is None or other is None else abs(one.loss - other)
         return max(sizes, default=0.0), loss
-
-
-def copy_of(folder: Path, there: Path) -> None:
-    """Put a folder, as it was left, in the place of another."""
-    shutil.rmtree(there, ignore_errors=True)
-    shutil.copytree(folder, there, symlinks=True)

@@ -13,6 +13,9 @@ ELSEWHERE = {
     # A script is checked as a whole: what its process records shows in the report.
     "scripts/assignment.py": "tests/scripts/test_launching.py",
     "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
+    "scripts/judging.py": "tests/scripts/test_checking.py",
+    "scripts/request.py": "tests/scripts/test_checking.py",
+    "scripts/workplace.py": "tests/scripts/test_checking.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",
     "scripts/sides.py": "tests/scripts/test_checking.py",
     "cli/answering.py": "tests/cli/test_checking.py",

@@ -29,7 +29,7 @@ def test_a_script_that_saves_all_is_exact(tmp_path):
 )
 def test_what_is_lost_shows_where_it_first_has_an_effect(tmp_path, lost, summary):
     run, resume = commands(tmp_path, more=f"--lose {lost}")
-    report = check_script(run, resume)  # killed between the second and the third checkpoint
+    report = check_script(run, resume, explain=False)  # killed between the second and the third checkpoint
     assert report.summary == summary
     assert report.save_at == 6
     if lost == "best":
@@ -137,10 +137,10 @@ def test_a_disk_that_is_full_meanwhile_is_told_as_such(tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("dora_repro.scripts.checking.launch", full)
+    monkeypatch.setattr("dora_repro.scripts.workplace.launch", full)
     for folder in (None, tmp_path / "kept"):
         with pytest.raises(BadInput, match=r"No space left on device; name one .*\(--keep\)"):
             check_script(f"{script(tmp_path)} --out {{out}}", folder=folder)
-    monkeypatch.setattr("dora_repro.scripts.checking.launch", lambda *args, **options: open(tmp_path / "none"))
+    monkeypatch.setattr("dora_repro.scripts.workplace.launch", lambda *args, **options: open(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):  # a defect, and not the user's folder
         check_script(f"{script(tmp_path)} --out {{out}}")

@@ -26,7 +26,7 @@ def test_what_is_named_is_state(tmp_path):
     )
     text = f"{counting}{TRAIN}".replace("    start, best =", "    dora_repro.record(kept=hidden())\n    start, best =")
     text = text.replace("optimizer.step()\n", "optimizer.step()\n            hidden().total += 1\n")
-    report = check_script(*commands(tmp_path, text), kill_after=4)
+    report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
     assert report.summary == "LATENT"
     assert "kept/total" in report.latent
 

@@ -57,7 +57,7 @@ def test_variables_of_the_script_itself_have_one_name(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(exec, compile(text, str(path), "exec"), space).result()
     paths = [path for path, _ in Snapshot.capture(run_roots(space["program"])).items()]
-    assert "script/count" in paths
+    assert "script.py/count" in paths
     assert "globals.count" not in paths
 
 

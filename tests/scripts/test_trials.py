@@ -9,7 +9,7 @@ from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor, Begun
 from dora_repro.scripts.commands import Launchable
 from dora_repro.scripts.launching import Launch
-from dora_repro.scripts.trials import ScriptTrials, copy_of
+from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.result import nothing_done, write_result
@@ -111,13 +111,3 @@ def test_a_launch_that_raised_resolves_nothing(place):
 def test_what_could_not_be_put_in_is_named(place):
     place.missing = {"main/ema": "is no state"}
     assert place.trials()(Trial(frozenset({"main/ema"}))).failed == {"main/ema": "is no state"}
-
-
-def test_a_folder_is_put_back_as_it_was(tmp_path):
-    (tmp_path / "left").mkdir()
-    (tmp_path / "left" / "a.pt").write_bytes(b"1")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "later.pt").write_bytes(b"2")
-    copy_of(tmp_path / "left", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.pt"]
-    assert (tmp_path / "out" / "a.pt").stat().st_mtime_ns == (tmp_path / "left" / "a.pt").stat().st_mtime_ns

@@ -100,12 +100,12 @@ main()
 def test_a_function_of_parameters(tmp_path, by_hand, lost, summary):
     more = "--by-hand" * by_hand
     run, resume = commands(tmp_path, OF_PARAMETERS, f"{more} {f'--lose {lost}' * bool(lost)}")
-    report = check_script(f"{run} {more}", resume, kill_after=4)
+    report = check_script(f"{run} {more}", resume, kill_after=4, explain=False)
     assert report.summary.startswith(summary)
 
 
 @pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("optimizer", "DIFFERENT: first differs at step 4")])
 def test_a_model_that_trains_in_eval_mode(tmp_path, lost, summary):
     run, resume = commands(tmp_path, IN_EVAL_MODE, f"--lose {lost}" * bool(lost))
-    report = check_script(run, resume, kill_after=4)
+    report = check_script(run, resume, kill_after=4, explain=False)
     assert report.summary.startswith(summary)

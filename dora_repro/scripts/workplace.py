@@ -1,0 +1,187 @@
+"""Where the launches of one check happen: the folder of the evidence, and `{out}`, which has one path for all of them.
+
+What a launch wrote is moved aside before the next begins.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dora_repro.driving.written import newest
+from dora_repro.errors import BadInput
+from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.assignment import BATCHES, Assignment, Given
+from dora_repro.scripts.commands import NEWEST, OUT, Command
+from dora_repro.scripts.launching import Launch, launch
+from dora_repro.scripts.request import ScriptRequest
+from dora_repro.scripts.trials import TrialLaunch
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NOT_WRITABLE = (*_FULL, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
+
+
+@contextmanager
+def workplace(folder: Path | None) -> Iterator[Path]:
+    """The folder of the evidence; a temporary one goes when the check is over."""
+    if folder is not None:
+        with _written_to(folder, _NOT_WRITABLE):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        with _written_to(folder, _FULL):
+            yield folder.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True) as temporary:
+        with _written_to(Path(temporary), _FULL):
+            yield Path(temporary).resolve()
+
+
+@contextmanager
+def _written_to(folder: Path, errors: Container[int | None]) -> Iterator[None]:
+    """Tell of a folder that cannot be written to as of something that its user can change."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in errors:
+            raise
+        raise BadInput(f"folder={str(folder)!r}: {error.strerror}; name one that can be written to (--keep)") from None
+
+
+class Workplace:
+    """Launches the commands of one check, one after the other.
+
+    Args:
+        request: what is asked.
+        folder: where evidence and `{out}` are.
+
+    Attributes:
+        folder: as given.
+        out: what `{out}` stands for.
+        depths: command -> how deep among the processes that it starts the one is that is judged.
+    """
+
+    def __init__(self, request: ScriptRequest, folder: Path):
+        self._request, self.folder, self.out = request, folder, folder / "out"
+        self._trials = 0
+        self.depths: dict[str, int | None] = {}
+
+    @property
+    def resume(self) -> Command:
+        """The command that resumes."""
+        return self._request.resume or self._request.run
+
+    def uninterrupted(self) -> Launch:
+        """The run, to its end."""
+        self.out.mkdir()
+        return self._launch("reference", self._request.run, keep_first=True)
+
+    def killed(self, step: int) -> Launch:
+        """The run, killed after a step."""
+        self.out.mkdir()
+        return self._launch(f"killed-{step}", self._request.run, kill_after=step, keep_first=True, keep_saved=True)
+
+    def resumed(self, kill_after: int) -> Launch:
+        """The resume command, in what the killed run has left; that is kept as it is for trials."""
+        shutil.copytree(self.out, self.left(kill_after), symlinks=True)
+        before = _listing(self.folder / "out-reference")
+        launched = self._launch(f"resumed-{kill_after}", self.resume, keep_first=True)
+        if _listing(self.folder / "out-reference") != before:
+            raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
+        return launched
+
+    def left(self, kill_after: int) -> Path:
+        """What the run that was killed after a step had written."""
+        return self.folder / f"out-killed-{kill_after}"
+
+    def again(self, step: int) -> Launch:
+        """The run once more, up to the step that the resumed one went on from: to keep its state there."""
+        self.out.mkdir()
+        again = self._launch(f"again-{step}", self._request.run, kill_after=step, keep_at=(step + 1,))
+        self.aside(f"again-{step}")
+        return again
+
+    def trial(self, trial: TrialLaunch, kill_after: int, start: int) -> Launch:
+        """The resume command once more, from what the killed run had left, with state put in.
+
+        Args:
+            trial: what is put in.
+            kill_after: the step after which that run was killed.
+            start: the step that the resumed run goes on from.
+        """
+        self._trials += 1
+        shutil.rmtree(self.out, ignore_errors=True)
+        shutil.copytree(self.left(kill_after), self.out, symlinks=True)
+        expected = None if trial.to_the_end else self.folder / "reference" / "trace.jsonl"
+        name = f"trial-{self._trials}"
+        launched = self._launch(name, self.resume, given=trial.given, expected=expected, start=start)
+        shutil.rmtree(self.out, ignore_errors=True)
+        return launched
+
+    def batches(self, step: int) -> Path | None:
+        """The batches of the uninterrupted run from a step on: it is run once more to have them."""
+        folder = self.folder / f"batches-{step}"
+        if not folder.exists():
+            self.out.mkdir()
+            self._launch(folder.name, self._request.run, keep_batches=step + 1)
+            shutil.rmtree(self.out, ignore_errors=True)
+        path = folder / BATCHES
+        return path if path.exists() else None
+
+    def loaded_from(self, alignment: Alignment, kill_after: int) -> Path:
+        """The checkpoint that the resumed run read, as the killed one had left it."""
+        left = self.left(kill_after)
+        read = [left / name for name in alignment.files]
+        if len(read) == 1:
+            return read[0]
+        return Path(os.path.commonpath(read)) if read else newest(left) or left
+
+    def _launch(
+        self,
+        name: str,
+        command: Command,
+        *,
+        kill_after: int | None = None,
+        keep_first: bool = False,
+        keep_saved: bool = False,
+        keep_at: tuple[int, ...] = (),
+        keep_batches: int | None = None,
+        given: Given | None = None,
+        expected: Path | None = None,
+        start: int = 0,
+    ) -> Launch:
+        values = {OUT: str(self.out)}
+        if command.has(NEWEST):
+            values[NEWEST] = str(newest(self.out))
+        assigned = Assignment(
+            self.folder / name,
+            self.out,
+            kill_after,
+            keep_first,
+            keep_saved,
+            keep_at,
+            keep_batches,
+            given,
+            expected,
+            start,
+            self.depths.get(command.text),
+        )
+        side = name.partition("-")[0]
+        self._request.on_event(side, {"event": "built", "step": 0})
+
+        def on_step(step: int) -> None:
+            self._request.on_event(side, {"event": "step", "step": step})
+
+        return launch(side, command.filled(values), assigned, timeout=self._request.timeout, on_step=on_step)
+
+    def aside(self, name: str) -> None:
+        """Move what a launch wrote, so that the next finds an empty folder at the same path."""
+        if self.out.exists():
+            self.out.rename(self.folder / f"out-{name}")
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
