@@ -1,11 +1,6 @@
-"""A script under way: when its steps end, and what is left of each.
+"""A script under way, from its first training forward pass to its end: each step is recorded and written at once.
 
-An update arms: a step is over when the next *training* forward pass begins (an outermost module in training mode, with
-gradients, that has parameters), or, where a function of parameters is trained and no module is called, the next
-backward pass. Who trains in eval mode (frozen statistics, a `train()` that was forgotten) is known by an update that no
-forward pass in training mode came before: then those in eval mode count. What lies between belongs to the step: the
-schedule, an evaluation, a checkpoint; but for the batches that were fetched for the next one. Several optimizers that
-are not stepped at once make a step each.
+When a step is over is `stepping.py`'s to say. The batches that were fetched for the next one are that one's.
 """
 
 import json
@@ -32,6 +27,7 @@ from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.files import Files
 from dora_repro.scripts.program import Program, program_of
+from dora_repro.scripts.stepping import Stepping, with_gradients
 from dora_repro.sides.environment import environment
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.written_by import writers_of
@@ -59,11 +55,11 @@ class Watch:
             given = Assignment(given.folder, given.out)
         self._given, self._folder, self._depth = given, folder, depth
         self._pid, self._thread = os.getpid(), threading.get_ident()
-        self._armed, self._backwards, self._wrote = False, 0, False
+        self._stepping, self._wrote = Stepping(), False
         self._loaders = Loaders(_put(given), keeps=given.keep_batches is not None)
         self._expected = Trace.read(given.expected) if given.expected is not None else None
+        self._actual = Trace()  # the steps, numbered as those that are expected
         self._sure = False  # that the first step has begun: an evaluation may come before it
-        self._in_eval, self._modes = False, {False: False, True: False}  # modes of forward passes since the last update
         self._began = time.perf_counter()
         self._seconds = 0.0
         self._program: Program | None = None
@@ -72,7 +68,7 @@ class Watch:
         self._over = False
         self.done, self.updates = 0, 0
         self.named: dict[str, Value] = {}
-        self.files = Files(given.out, lambda: (self.done + self._armed, 0 if self._armed else self._backwards))
+        self.files = Files(given.out, self._position)
 
     # --- before the first step ---------------------------------------------------------------------------------------
 
@@ -92,6 +88,10 @@ class Watch:
         if self._program is not None:
             vars(self._program).update(objects)
 
+    def _position(self) -> tuple[int, int]:
+        """The number of steps that were done, and of backward passes since the last update."""
+        return self.done + self._stepping.armed, self._stepping.backwards
+
     def _mine(self) -> bool:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
 
@@ -105,7 +105,7 @@ class Watch:
                     return torch.autograd.backward(*args, **kwargs)  # as the recorder sees it, who calls this one
             real(*args, **kwargs)
             if self._mine():
-                self._backwards += 1
+                self._stepping.backwards += 1
 
         def grad(*args: Any, **kwargs: Any) -> Any:
             if self._mine() and self._recorder is None:
@@ -128,8 +128,8 @@ class Watch:
         os._exit = _exit  # type: ignore[assignment]  # typeshed says NoReturn
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
-        if self._mine() and self._recorder is None and _with_gradients(module):
-            self._modes[module.training] = True
+        if self._mine() and self._recorder is None and with_gradients(module):
+            self._stepping.called(module)
             self._start(module, get_frame(1))
 
     def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
@@ -164,7 +164,7 @@ class Watch:
         if self._given.keep_first:
             self._keep(assignment.FIRST)
         self._recorder.begin_anew()
-        self._backwards, self._modes[False] = 0, False
+        self._stepping.forget_evaluation()
         self._be_sure()
 
     def _claim(self) -> None:
@@ -200,33 +200,28 @@ class Watch:
         """A forward pass, or a backward pass, is about to begin."""
         if not self._mine():
             return
-        trains = module is not None and self._trains(module)
+        trains = module is not None and self._stepping.trains(module)
         if not self._sure:
             if trains:
                 with self._careful():
                     self._start_anew(get_frame(2))
         elif module is None:
             self._cut_without_modules(get_frame(2))
-        elif self._armed and trains:
+        elif self._stepping.armed and trains:
             with self._careful():
                 self._cut(get_frame(2))
         elif trains:
             self._wrote |= self.files.look()  # inside an accumulation window
-        if module is not None and _with_gradients(module):
-            self._modes[module.training] = True
+        if module is not None:
+            self._stepping.called(module)
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
             self._loaders.batches.clear()
 
     def _cut_without_modules(self, frame: types.FrameType | None) -> None:
-        """A step is over with a backward pass, or gradients that are asked for, where no module was called since the
-        last update: else they are of an evaluation."""
-        if self._mine() and self._armed and not any(self._modes.values()):
+        """A backward pass begins, or gradients are asked for, which may be the next step's."""
+        if self._mine() and self._stepping.ends_without_modules:
             with self._careful():
                 self._cut(frame)
-
-    def _trains(self, module: torch.nn.Module) -> bool:
-        """Whether calling it is a forward pass of training: not an evaluation, a loss function or an augmentation."""
-        return (module.training or self._in_eval) and _with_gradients(module)
 
     def _cut(self, frame: types.FrameType | None) -> None:
         """A step is over, and the next begins."""
@@ -247,7 +242,8 @@ class Watch:
         self._wrote |= self.files.look()
         step = self._recorder.finish(self._recorder.backward_loss)
         self._lines.step(step)
-        self.done, self._armed, self._backwards = self.done + 1, False, 0
+        self.done += 1
+        self._stepping.over()
         self._stop_at_difference()
 
     def _stop_at_difference(self) -> None:
@@ -255,15 +251,15 @@ class Watch:
         if self._expected is None:
             return
         assert self._recorder is not None
-        steps = (replace(step, number=step.number + self._given.start) for step in self._recorder.trace.steps)
-        found = first_of_step(self._expected, Trace([*steps]), self.done + self._given.start, unfinished=True)
+        number = self.done + self._given.start
+        self._actual.steps.append(replace(self._recorder.trace.steps[-1], number=number))
+        found = first_of_step(self._expected, self._actual, number, unfinished=True)
         if found is not None:
             self._write(assignment.STOPPED, {"step": found.step})
             os.kill(self._pid, signal.SIGKILL)
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
-        """A second update since forward passes that looked like an evaluation: they were those of a step."""
-        if self._mine() and self._armed and self._backwards and self._modes[False] and not self._modes[True]:
+        if self._mine() and self._stepping.ends_with_second_update:
             with self._careful():
                 self._cut(get_frame(1))
 
@@ -272,15 +268,11 @@ class Watch:
             return
         if self._recorder is not None and not self._sure:
             self._be_sure()
-        if any(self._modes.values()):
-            self._in_eval = not self._modes[True]
-            self._modes = {False: False, True: False}
         self.updates += 1
-        self._backwards = 0
         self._loaders.batches.clear()
-        if not self._armed and self.done == self._given.kill_after:
+        if not self._stepping.armed and self.done == self._given.kill_after:
             self._kill()
-        self._armed = True
+        self._stepping.updated()
         self._loaders.step = self.done + 1
 
     def _kill(self) -> None:
@@ -296,10 +288,10 @@ class Watch:
         if self._over or os.getpid() != self._pid:
             return
         with self._careful():
-            if self._recorder is not None and self._backwards and not self._sure:
+            if self._recorder is not None and self._stepping.backwards and not self._sure:
                 self._be_sure()
             if self._recorder is not None and self._lines is not None:
-                if self._armed:
+                if self._stepping.armed:
                     self._loaders.batches.clear()
                     self._finish_step()
                 self._keep(assignment.END)
@@ -386,8 +378,3 @@ def _put(given: Assignment) -> Put | None:
     earlier = max(0, state.in_hand - anchor.batches)
     batches = None if state.batches is None else read_batches(state.batches, earlier)
     return Put(anchor, state.generators, batches, state.own)
-
-
-def _with_gradients(module: torch.nn.Module) -> bool:
-    """Whether calling it makes a graph to the parameters that it trains."""
-    return torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())
