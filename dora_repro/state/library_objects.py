@@ -5,7 +5,6 @@ No library saves these, and no step reads them. Read in transformers 5.24 (`trai
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from dora_repro.state.assign import Setter
@@ -68,10 +67,8 @@ def _read_accelerator(walker: Walker, value: Any, path: str, hold: Setter, role:
     """Accelerate's, but for its list of all loaders that it ever prepared: a resumed run prepares fewer. Those in use
     are held by whoever uses them, and have the names that these give them."""
     walker.attributes(value, path, role, skip={_PREPARED})
-    attributes = attributes_of(value) or {}
-    if _PREPARED in attributes:
-        put = walker.setter(set_attribute, value, _PREPARED)
-        walker.later(partial(walker.visit, attributes[_PREPARED], f"{path}/{_PREPARED}", put, LOG))
+    if _PREPARED in (attributes_of(value) or {}):
+        walker.result.uncaptured[f"{path}/{_PREPARED}"] = "list of all loaders that were prepared"
 
 
 READERS_BY_NAME: dict[str, Reader] = {
