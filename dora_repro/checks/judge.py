@@ -68,7 +68,8 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     lost = compare(saved, loaded).differences if loaded is not None else ()
     end = compare(reference.end, ended).differences if ended is not None else ()
     at_end = frozenset(difference.path for difference in end) if ended is not None else None
-    divergence = wrong_from_the_start(lost, expected, actual, save_at, at_end) or divergence
+    late = {path for path, at in resumed.result["at_work"].items() if path in saved and saved[path].digest.hex() == at}
+    divergence = wrong_from_the_start(lost, expected, actual, save_at, at_end, late) or divergence
     changed = reference.changed_by_save(save_at)
     made = _made_by_save(changed, saved)
     forbidden = [
@@ -127,7 +128,12 @@ def _raised(resumed: Evidence, save_at: int) -> Divergence:
 
 
 def wrong_from_the_start(
-    lost: Iterable[LeafDifference], expected: Trace, actual: Trace, save_at: int, at_end: Container[str] | None
+    lost: Iterable[LeafDifference],
+    expected: Trace,
+    actual: Trace,
+    save_at: int,
+    at_end: Container[str] | None,
+    loaded_late: Container[str] = (),
 ) -> Divergence | None:
     """The first effect leaf (a trained parameter, an optimizer's option) that differs right after loading and has not
     healed when it is next recorded: a `load()` that waits for the first step is not wrong.
@@ -138,6 +144,7 @@ def wrong_from_the_start(
         actual: the resumed run.
         save_at: the step after which it was saved.
         at_end: paths of what differs at the end; None where the resumed run did not get there.
+        loaded_late: paths of what was as saved when the first step began to work.
     """
     effects = {effect.leaf for step in (*expected.steps, *actual.steps) for effect in step.effects}
     for difference in lost:
@@ -145,6 +152,8 @@ def wrong_from_the_start(
             continue  # frozen parameters, kept by digest alone, are memory: no update consists of them
         if effects and difference.path not in effects:
             continue  # and so is what no step ever records: a copy of the model that nothing trains
+        if difference.path in loaded_late:
+            continue
         if _stays_wrong(difference.path, expected, actual, save_at, at_end):
             return Divergence(save_at, "load", difference.path, difference.kind, difference)
     return None

@@ -39,6 +39,32 @@ class Missing(Training):
 
 
 @fault(
+    "sched-missing-later",
+    verdict="DIFFERENT",
+    step=4,
+    phase="schedule",
+    causes=(("scheduler/last_epoch",),),
+    fix='self.scheduler.load_state_dict(state["scheduler"])',
+)
+class MissingLater(Missing):
+    """`load` only remembers the path, and the file is read when the first step begins, without the schedule. Right
+    after loading everything is wrong; the first thing that stays so is the rate after the first resumed update."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: str | None = None
+
+    def load(self, path: str) -> None:
+        self.pending = path
+
+    def step(self) -> float:
+        if self.pending is not None:
+            super().load(self.pending)
+            self.pending = None
+        return super().step()
+
+
+@fault(
     "sched-saved-early",
     verdict="DIFFERENT",
     step=3,

@@ -17,7 +17,7 @@ from dora_repro.contracts import Value
 from dora_repro.recording.after_update import AfterUpdate
 from dora_repro.recording.by_hand import HandScaling, factor_of
 from dora_repro.recording.events import Event, Events
-from dora_repro.recording.group_options import GroupOptions
+from dora_repro.recording.group_options import GroupOptions, options_of
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory
@@ -79,6 +79,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         trace: what was recorded so far.
         kept: the value that was asked for; None until it was met.
         values: step -> path -> tensor on the host; the first entry is what the run began with.
+        at_work: of a run that was loaded: digests of its trainable parameters and its optimizers' options by path, when
+            its first step began to work. A `load()` that waits for that step has done its work by then.
         backward_loss: what the last backward pass was called on, as a number; None where it was called on none.
 
     Example:
@@ -104,11 +106,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         self.trace = Trace()
         self.kept: Value = None
         self.backward_loss: float | None = None
+        self.at_work: dict[str, bytes] = {}
         self.values: Values = {}
         self._wanted = tuple(values)
         self._kept_bytes = 0
         self._done = done
         self._keep = keep
+        self._loaded = done > 0
         self._by_hand, self._factor = HandScaling(), 1.0
         self._hooks = Hooks(
             Listeners(
@@ -300,9 +304,18 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _event(self, phase: str) -> Event:
         """The event to write into."""
+        if self._loaded and not self.at_work:
+            self._note_at_work()
         if phase not in ("update", "schedule"):
             self._after_update.other_work_begins(self._made_of.read)
         return self._events.of(phase)
+
+    def _note_at_work(self) -> None:
+        self._loaded = False
+        made_of = MakeUp(self.run) if self._made_of.has_other_objects() else self._made_of  # made for this very step
+        self.at_work = {path: digest_tensor(parameter) for path, parameter in made_of.parameters.items()}
+        for path, value in options_of(made_of.optimizers).items():
+            self.at_work[path] = value if isinstance(value, bytes) else digest(value)
 
     def _note(self, event: Event, leaf: str, value: Value) -> bytes | None:
         """Add a value's digest to an event and return it; a leaf named twice in it is numbered, as phases are."""

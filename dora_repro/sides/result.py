@@ -42,6 +42,8 @@ class Result(TypedDict):
         not_transplanted: path -> reason, for leaves that could not be put into the run.
         built: digests, in hexadecimal, of the plain values of a run that was to load, before it did; None where that
             moment was not seen.
+        at_work: digests, in hexadecimal, of what a step works with, when the first one after loading began to work
+            (`Recorder.at_work`).
         resumes: whether the factory builds and loads at once, by a `resume(path)` of its own.
         told: what the resumed side was told to do otherwise: names of arguments or entries; None where not known.
         loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
@@ -63,6 +65,7 @@ class Result(TypedDict):
     seconds: dict[str, float]
     not_transplanted: dict[str, str]
     built: dict[str, str] | None
+    at_work: dict[str, str]
     resumes: bool
     told: list[str] | None
     loading: list[dict[str, Json]]
@@ -87,6 +90,7 @@ def nothing_done() -> Result:
         "seconds": {},
         "not_transplanted": {},
         "built": None,
+        "at_work": {},
         "resumes": False,
         "told": None,
         "loading": [],

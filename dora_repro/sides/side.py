@@ -203,6 +203,7 @@ class _Side:
         self.result["where"] = "end"
         self.result["finished"] = recorder.trace.finished
         self.result["facts"] = recorder.facts()
+        self.result["at_work"] = {path: value.hex() for path, value in recorder.at_work.items()}
         Snapshot.capture(run_roots(run)).write(folder / "end.pt")
         _as_snapshot({"kept": recorder.kept} if recorder.kept is not None else {}).write(folder / "kept.pt")
         self.result["where"] = "outputs"
