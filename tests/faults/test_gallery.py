@@ -126,7 +126,8 @@ NO_LINES = {
     "opt-trainable-shift", "opt-orphaned", "opt-alias", "ema-swap", "peft-merged", "peft-double-wrap",
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "environment-variable",
     "loop-patience-lost", "loop-fade-in-lost", "opt-group-added", "stateful-loader-late", "schedulefree-eval-to-save",
-    "closure-count-lost", "hook-lost", "ema-in-a-hook", "pruning-not-remade", "kept-in-a-default", "config-changed",
+    "closure-count-lost", "iterators-in-a-zip", "shared-by-methods", "hook-lost", "ema-in-a-hook", "pruning-not-remade",
+    "kept-in-a-default", "config-changed",
     "opt-keyed-by-id",
 }  # fmt: skip
 # The model must be built otherwise before it is loaded: load_state_dict keeps dtypes, and refuses other shapes.

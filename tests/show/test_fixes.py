@@ -31,7 +31,7 @@ FOUND = explained().explanation
     ],
 )
 def test_what_came_of_lines_in_words(outcome, said):
-    assert lines_verdict(type("Found", (), {"lines_tried": outcome})) == said
+    assert lines_verdict(replace(FOUND, lines_tried=outcome)) == said
 
 
 def test_the_block_has_all_lines_generators_last_and_the_sentences_and_what_came_of_trying_them():
