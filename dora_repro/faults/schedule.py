@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from dora_repro.faults.clean.files import LoadLater
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
 
@@ -46,22 +47,9 @@ class Missing(Training):
     causes=(("scheduler/last_epoch",),),
     fix='self.scheduler.load_state_dict(state["scheduler"])',
 )
-class MissingLater(Missing):
+class MissingLater(Missing, LoadLater):
     """`load` only remembers the path, and the file is read when the first step begins, without the schedule. Right
     after loading everything is wrong; the first thing that stays so is the rate after the first resumed update."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pending: str | None = None
-
-    def load(self, path: str) -> None:
-        self.pending = path
-
-    def step(self) -> float:
-        if self.pending is not None:
-            super().load(self.pending)
-            self.pending = None
-        return super().step()
 
 
 @fault(

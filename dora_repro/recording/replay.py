@@ -22,7 +22,7 @@ from dora_repro.state.walk import walk
 
 LIMIT = 1 << 29  # bytes of batches that are stored
 
-_OVER = b""  # in place of a batch: the loader's epoch was over
+OVER = b""  # in place of a batch: the loader's epoch was over
 
 Next: TypeAlias = Callable[[LoaderIterator], Value]
 
@@ -104,7 +104,7 @@ class StreamRecorder(_Around):
         try:
             batch = real(iterator)
         except StopIteration:
-            self._keep(_OVER)
+            self._keep(OVER)
             raise
         try:
             self._keep(pickle.dumps(batch))
@@ -157,13 +157,27 @@ class StreamReplay(_Around):
             own = real(iterator)
         except StopIteration as error:
             over = error
-        other = next(self._next_ones, None)
-        if other is None:  # the other took no more in this step
-            if over is not None:
-                raise over
-            return own
-        if other == _OVER and over is None:  # the other met an end where this one begins anew
-            other = next(self._next_ones, _OVER)
-        if other == _OVER:
-            raise over or StopIteration
-        return pickle.loads(other)
+        return in_place_of(own, over, self._next_ones)
+
+
+def in_place_of(own: Value, over: StopIteration | None, others: Iterator[bytes]) -> Value:
+    """The next batch of another run in place of a loader's own, which stands where the other has none left.
+
+    Args:
+        own: what the loader gave.
+        over: what it raised instead, at its end.
+        others: the other's batches, pickled; empty where one of its loaders was at its end.
+
+    Raises:
+        StopIteration: the other was at an end, or has none left and the loader is.
+    """
+    other = next(others, None)
+    if other is None:
+        if over is not None:
+            raise over
+        return own
+    if other == OVER and over is None:  # the other met an end where this one begins anew
+        other = next(others, OVER)
+    if other == OVER:
+        raise over or StopIteration
+    return pickle.loads(other)

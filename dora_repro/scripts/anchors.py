@@ -17,6 +17,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
+from dora_repro.recording.replay import LIMIT, OVER, in_place_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
 from dora_repro.state.tree import flatten
@@ -24,8 +25,6 @@ from dora_repro.state.tree import flatten
 World: TypeAlias = dict[str, rng.State]
 Key: TypeAlias = tuple[str, ...]
 
-_OVER = b""  # in place of a batch: the epoch was over
-_LIMIT = 1 << 29  # bytes of batches that are stored
 _AHEAD = 8  # batches that a loader may be ahead of the step
 
 
@@ -172,12 +171,13 @@ class Loaders:
             over = error
         if known is not None:
             known.fetched += over is None
-        batch = own if fed is None else self._fed(fed, own, over)
-        if fed is None and over is not None:
-            self._keep(_OVER)
+        if fed is not None:
+            return in_place_of(own, over, fed)
+        if over is not None:
+            self._keep(OVER)
             raise over
-        self._keep(batch)
-        return batch
+        self._keep_batch(own)
+        return own
 
     def _feed_for(self, known: Begun | None) -> Iterator[bytes] | None:
         """The other run's batches, where this call is to give one of them."""
@@ -193,36 +193,27 @@ class Loaders:
             self._feed = iter(wanted.batches)
         return self._feed
 
-    def _fed(self, fed: Iterator[bytes], own: Value, over: StopIteration | None) -> Value:
-        other = next(fed, None)
-        if other is None:  # the other took no more
-            if over is not None:
-                raise over
-            return own
-        if other == _OVER and over is None:  # the other met an end where this one begins anew
-            other = next(fed, _OVER)
-        if other == _OVER:
-            raise over or StopIteration
-        return pickle.loads(other)
-
     def keep(self) -> None:
         """From now on, store the batches: those fetched shortly before, those in hand, and what follows."""
         self._kept = []
         for batch in self._before or ():
-            self._keep(batch)
+            self._keep_batch(batch)
         self._first = 0 if self._kept is None else len(self._kept) - len(self.batches)
         self._before = None
 
-    def _keep(self, batch: Value) -> None:
+    def _keep_batch(self, batch: Value) -> None:
         if self._kept is None:
             return
         try:
-            data = _OVER if isinstance(batch, bytes) and batch == _OVER else pickle.dumps(batch)
+            self._keep(pickle.dumps(batch))
         except Exception:  # whatever a batch of a user's own classes raises
             self._kept = None
+
+    def _keep(self, data: bytes) -> None:
+        if self._kept is None:
             return
         self._kept_bytes += len(data)
-        if self._kept_bytes > _LIMIT:
+        if self._kept_bytes > LIMIT:
             self._kept = None
         else:
             self._kept.append(data)

@@ -30,7 +30,6 @@ class Entry(TypedDict):
         stamp: its modification time, size and inode.
         step: number of steps that were done, the one whose update was made last included.
         backwards: number of backward passes since the last update: not 0 inside an accumulation window.
-        checkpoint: whether it was read as one, by a function that reads nothing else.
     """
 
     kind: str
@@ -38,7 +37,6 @@ class Entry(TypedDict):
     stamp: list[int]
     step: int
     backwards: int
-    checkpoint: bool
 
 
 class Files:
@@ -87,7 +85,7 @@ class Files:
             self._note(_entry("wrote", str(path), now[path], self._opened.pop(str(path), self._position())))
         return bool(changed)
 
-    def read(self, path: Any, checkpoint: bool = False) -> None:
+    def read(self, path: Any) -> None:
         """Note that a file is read, where it is one in `{out}` or beside it, or may be a checkpoint by its name."""
         try:
             real = os.path.realpath(os.fspath(path))
@@ -102,7 +100,7 @@ class Files:
         known = (real, stamp)
         if known not in self._read:
             self._read.add(known)
-            self._note(_entry("read", real, stamp, self._position(), checkpoint))
+            self._note(_entry("read", real, stamp, self._position()))
 
     def _note(self, entry: Entry) -> None:
         if self._file is None:
@@ -171,22 +169,15 @@ class Files:
         @functools.wraps(real, updated=())
         def reading(filename: Any, *args: Any, **kwargs: Any) -> Any:
             if os.getpid() == self._pid:
-                self.read(filename, checkpoint=True)
+                self.read(filename)
             return real(filename, *args, **kwargs)
 
         return reading
 
 
-def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], checkpoint: bool = False) -> Entry:
+def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int]) -> Entry:
     step, backwards = position
-    return {
-        "kind": kind,
-        "path": path,
-        "stamp": list(stamp),
-        "step": step,
-        "backwards": backwards,
-        "checkpoint": checkpoint,
-    }
+    return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards}
 
 
 def read_ledger(path: Path) -> list[Entry]:

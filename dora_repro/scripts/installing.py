@@ -67,6 +67,8 @@ def _once_imported(name: str, then: Callable[[], None]) -> None:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
+    """As in `boot/sitecustomize.py`, which must work where this package cannot be imported yet."""
+
     def __init__(self, name: str, then: Callable[[], None]):
         self._name, self._then = name, then
 

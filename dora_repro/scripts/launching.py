@@ -19,7 +19,6 @@ from dora_repro.scripts import assignment
 from dora_repro.scripts.assignment import VARIABLE, Assignment
 from dora_repro.scripts.commands import Launchable, boot
 
-LOG = "log.txt"
 _TAIL = 15  # lines of a log that a message shows
 _READ = 65_536  # bytes at the end of a log that are looked at for them
 _WIDE = 300  # characters of a line

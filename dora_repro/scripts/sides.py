@@ -16,11 +16,18 @@ from dora_repro.sides.result import Result, nothing_done, write_result
 from dora_repro.trace import Trace, read_appended
 
 
-def trace_of(launch: Launch) -> Trace:
-    """The steps of a launch, counted from 1; none where it came to none. It is finished where the command succeeded."""
+def trace_of(launch: Launch, after: int = 0) -> Trace:
+    """The steps of a launch; none where it came to none. It is finished where the command succeeded.
+
+    Args:
+        launch: the launch.
+        after: the step that its first one follows.
+    """
     path = launch.folder / assignment.STEPS
     trace = read_appended(path) if path.exists() else Trace()
     trace.finished = launch.code == 0
+    if after:
+        trace.steps = [replace(step, number=step.number + after) for step in trace.steps]
     return trace
 
 
@@ -75,8 +82,7 @@ def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | 
 
 def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
     """The evidence of the resumed side, its steps numbered as those of the uninterrupted run."""
-    trace = trace_of(launch)
-    trace.steps = [replace(step, number=step.number + alignment.step) for step in trace.steps]
+    trace = trace_of(launch, alignment.step)
     result = _result(launch)
     result["step"] += alignment.step
     result["resumes"] = True

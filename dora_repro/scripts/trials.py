@@ -6,7 +6,7 @@ before the first training forward pass; generators besides where the loader draw
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dora_repro.alignment import first_divergence
@@ -17,9 +17,10 @@ from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.assignment import Given
 from dora_repro.scripts.launching import Launch
+from dora_repro.scripts.sides import trace_of
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.trace import Trace, read_appended
+from dora_repro.trace import Trace
 
 RNG = "rng/"
 
@@ -50,7 +51,7 @@ class ScriptTrials:
         at_end: leaves that must be the uninterrupted run's at the end as well.
 
     Attributes:
-        launches: number of launches that were made.
+        anchor: what was known of the uninterrupted run's loader where the resumed one goes on.
     """
 
     def __init__(
@@ -66,7 +67,6 @@ class ScriptTrials:
         self._launch, self._batches, self._at_end = launch, batches, at_end
         self.anchor = Anchor.read(saved.with_name(f"{saved.name}{assignment.ANCHOR}"))
         self._world = tuple(path for path in Snapshot.read(saved) if path.startswith(RNG))
-        self.launches = 0
 
     @property
     def feeds(self) -> bool:
@@ -80,7 +80,6 @@ class ScriptTrials:
         if given is None:
             return TrialResult(Outcome.UNRESOLVED, error="not run: the batches could not be stored")
         launched = self._launch(TrialLaunch(given, trial.to_the_end))
-        self.launches += 1
         return self._result(launched, trial)
 
     def _given(self, trial: Trial) -> Given | None:
@@ -107,7 +106,7 @@ class ScriptTrials:
         folder = launched.folder
         missing = folder / assignment.MISSING
         failed = json.loads(missing.read_text(encoding="utf-8")) if missing.exists() else {}
-        trace = self._trace(launched)
+        trace = trace_of(launched, self._sides.save_at)
         found = first_divergence(self._sides.reference.trace, trace, self._sides.save_at)
         stopped = (folder / assignment.STOPPED).exists()
         if launched.code != 0 and not stopped:
@@ -117,13 +116,6 @@ class ScriptTrials:
         distances = self._distances(folder, trace) if trial.to_the_end else (None, None)
         outcome = Outcome.SAME if same else Outcome.DIFFERENT
         return TrialResult(outcome, found, len(trace.steps), *distances, failed)
-
-    def _trace(self, launched: Launch) -> Trace:
-        path = launched.folder / assignment.STEPS
-        trace = read_appended(path) if path.exists() else Trace()
-        trace.finished = launched.code == 0
-        trace.steps = [replace(step, number=step.number + self._sides.save_at) for step in trace.steps]
-        return trace
 
     def _ends_alike(self, folder: Path) -> bool:
         if not self._at_end:

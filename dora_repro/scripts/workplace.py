@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.assignment import BATCHES, Assignment, Given
+from dora_repro.scripts.assignment import BATCHES, Assignment
 from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.launching import Launch, launch
 from dora_repro.scripts.request import ScriptRequest
@@ -76,18 +77,19 @@ class Workplace:
     def uninterrupted(self) -> Launch:
         """The run, to its end."""
         self.out.mkdir()
-        return self._launch("reference", self._request.run, keep_first=True)
+        return self._launch(self._request.run, replace(self._given("reference"), keep_first=True))
 
     def killed(self, step: int) -> Launch:
         """The run, killed after a step."""
         self.out.mkdir()
-        return self._launch(f"killed-{step}", self._request.run, kill_after=step, keep_first=True, keep_saved=True)
+        given = replace(self._given(f"killed-{step}"), kill_after=step, keep_first=True, keep_saved=True)
+        return self._launch(self._request.run, given)
 
     def resumed(self, kill_after: int) -> Launch:
         """The resume command, in what the killed run has left; that is kept as it is for trials."""
         shutil.copytree(self.out, self.left(kill_after), symlinks=True)
         before = _listing(self.folder / "out-reference")
-        launched = self._launch(f"resumed-{kill_after}", self.resume, keep_first=True)
+        launched = self._launch(self.resume, replace(self._given(f"resumed-{kill_after}"), keep_first=True))
         if _listing(self.folder / "out-reference") != before:
             raise BadInput(f"the resume command wrote into the folder of the uninterrupted run: use {OUT} in it")
         return launched
@@ -99,7 +101,8 @@ class Workplace:
     def again(self, step: int) -> Launch:
         """The run once more, up to the step that the resumed one went on from: to keep its state there."""
         self.out.mkdir()
-        again = self._launch(f"again-{step}", self._request.run, kill_after=step, keep_at=(step + 1,))
+        given = replace(self._given(f"again-{step}"), kill_after=step, keep_at=(step + 1,))
+        again = self._launch(self._request.run, given)
         self.aside(f"again-{step}")
         return again
 
@@ -115,8 +118,8 @@ class Workplace:
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(self.left(kill_after), self.out, symlinks=True)
         expected = None if trial.to_the_end else self.folder / "reference" / "trace.jsonl"
-        name = f"trial-{self._trials}"
-        launched = self._launch(name, self.resume, given=trial.given, expected=expected, start=start)
+        given = self._given(f"trial-{self._trials}")
+        launched = self._launch(self.resume, replace(given, given=trial.given, expected=expected, start=start))
         shutil.rmtree(self.out, ignore_errors=True)
         return launched
 
@@ -125,7 +128,7 @@ class Workplace:
         folder = self.folder / f"batches-{step}"
         if not folder.exists():
             self.out.mkdir()
-            self._launch(folder.name, self._request.run, keep_batches=step + 1)
+            self._launch(self._request.run, replace(self._given(folder.name), keep_batches=step + 1))
             shutil.rmtree(self.out, ignore_errors=True)
         path = folder / BATCHES
         return path if path.exists() else None
@@ -138,43 +141,21 @@ class Workplace:
             return read[0]
         return Path(os.path.commonpath(read)) if read else newest(left) or left
 
-    def _launch(
-        self,
-        name: str,
-        command: Command,
-        *,
-        kill_after: int | None = None,
-        keep_first: bool = False,
-        keep_saved: bool = False,
-        keep_at: tuple[int, ...] = (),
-        keep_batches: int | None = None,
-        given: Given | None = None,
-        expected: Path | None = None,
-        start: int = 0,
-    ) -> Launch:
+    def _given(self, name: str) -> Assignment:
+        return Assignment(self.folder / name, self.out)
+
+    def _launch(self, command: Command, given: Assignment) -> Launch:
         values = {OUT: str(self.out)}
         if command.has(NEWEST):
             values[NEWEST] = str(newest(self.out))
-        assigned = Assignment(
-            self.folder / name,
-            self.out,
-            kill_after,
-            keep_first,
-            keep_saved,
-            keep_at,
-            keep_batches,
-            given,
-            expected,
-            start,
-            self.depths.get(command.text),
-        )
-        side = name.partition("-")[0]
+        given = replace(given, depth=self.depths.get(command.text))
+        side = given.folder.name.partition("-")[0]
         self._request.on_event(side, {"event": "built", "step": 0})
 
         def on_step(step: int) -> None:
             self._request.on_event(side, {"event": "step", "step": step})
 
-        return launch(side, command.filled(values), assigned, timeout=self._request.timeout, on_step=on_step)
+        return launch(side, command.filled(values), given, timeout=self._request.timeout, on_step=on_step)
 
     def aside(self, name: str) -> None:
         """Move what a launch wrote, so that the next finds an empty folder at the same path."""

@@ -9,7 +9,7 @@ from dora_repro.trace import Effect, Step, Trace
 
 def entry(kind, path, step, size=1, backwards=0):
     stamp = [1, size, 7]
-    return {"kind": kind, "path": path, "stamp": stamp, "step": step, "backwards": backwards, "checkpoint": False}
+    return {"kind": kind, "path": path, "stamp": stamp, "step": step, "backwards": backwards}
 
 
 def test_the_youngest_file_that_was_read_tells(tmp_path):

@@ -6,6 +6,7 @@ import torch
 
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.scripts.program import program_of
+from dora_repro.state.frames import set_variable
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 model = torch.nn.Linear(2, 1)
@@ -82,7 +83,8 @@ def test_variables_of_a_running_function_can_be_set():
     def look(frame):
         program = program_of({}, frame)
         snapshot = Snapshot.capture(run_roots(program))
-        frame.f_back.f_locals["best"] = -1.0
+        set_variable(frame.f_back, "best", -1.0)
+        assert Snapshot.capture(run_roots(program))["outer/best"].value == -1.0
         assert not snapshot.restore(run_roots(program), ["outer/best"])
         return Snapshot.capture(run_roots(program))["outer/best"].value
 

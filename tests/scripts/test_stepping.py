@@ -60,10 +60,6 @@ def test_without_gradients_and_without_parameters_nothing_trains():
     assert stepping.trains(model)
 
 
-def test_a_skipped_update_ends_no_step():
-    assert steps([model, "backward", model, "backward", "update", model]) == [1, 1, 1, 1, 1, 2]
-
-
 def test_an_evaluation_before_the_first_step_is_forgotten():
     stepping = Stepping()
     stepping.called(still)
