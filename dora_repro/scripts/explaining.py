@@ -31,7 +31,6 @@ _BATCHES = (
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
 
 
-
 def explain_script(
     run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, budget: int = BUDGET
 ) -> Explanation:

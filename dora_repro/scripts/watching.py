@@ -3,14 +3,11 @@
 When a step is over is `stepping.py`'s to say. The batches that were fetched for the next one are that one's.
 """
 
-import json
 import os
 import signal
-import sys
 import threading
 import time
 import types
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,21 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from dora_repro.alignment import first_of_step
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import Recorder
-from dora_repro.scripts import assignment
+from dora_repro.scripts import assignment, listening
 from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
+from dora_repro.scripts.expected import Expected
 from dora_repro.scripts.files import Files
+from dora_repro.scripts.place import Place, about_process
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.scripts.stepping import Stepping, with_gradients
-from dora_repro.sides.environment import environment
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.written_by import writers_of
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.trace import Trace, TraceWriter
+from dora_repro.trace import Step, Trace, TraceWriter
 
 
 class Watch:
@@ -53,12 +50,12 @@ class Watch:
         self._meant = given.depth is None or depth <= given.depth
         if not self._meant:  # a helper of the process that is judged: recorded, and neither killed nor given anything
             given = Assignment(given.folder, given.out)
-        self._given, self._folder, self._depth = given, folder, depth
+        self._given = given
+        self._place = Place(given.folder, folder, depth, self._meant)
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._stepping, self._wrote = Stepping(), False
         self._loaders = Loaders(_put(given), keeps=given.keep_batches is not None)
-        self._expected = Trace.read(given.expected) if given.expected is not None else None
-        self._actual = Trace()  # the steps, numbered as those that are expected
+        self._expected = Expected(Trace.read(given.expected), given.start) if given.expected is not None else None
         self._sure = False  # that the first step has begun: an evaluation may come before it
         self._began = time.perf_counter()
         self._seconds = 0.0
@@ -79,8 +76,9 @@ class Watch:
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
         self._loaders.install(self._mine)
-        self._watch_backward()
-        self._watch_exit()
+        listening.to_backward(self._before_backward, self._after_backward)
+        listening.to_grad(self._before_backward, self._cut_without_modules)
+        listening.to_exit(self.end)
 
     def name(self, objects: dict[str, Value]) -> None:
         """Take over what the script names: roots of its state beside its functions."""
@@ -95,37 +93,16 @@ class Watch:
     def _mine(self) -> bool:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
 
-    def _watch_backward(self) -> None:
-        real, real_grad = torch.autograd.backward, torch.autograd.grad
+    def _before_backward(self, frame: types.FrameType | None) -> bool:
+        """A backward pass, or gradients that are asked for. Whether the record begins with it: no module was called."""
+        if not self._mine() or self._recorder is not None:
+            return False
+        self._start(None, frame)
+        return self._recorder is not None
 
-        def backward(*args: Any, **kwargs: Any) -> None:
-            if self._mine() and self._recorder is None:  # a function of parameters: no module was called before
-                self._start(None, get_frame(1))
-                if self._recorder is not None:
-                    return torch.autograd.backward(*args, **kwargs)  # as the recorder sees it, who calls this one
-            real(*args, **kwargs)
-            if self._mine():
-                self._stepping.backwards += 1
-
-        def grad(*args: Any, **kwargs: Any) -> Any:
-            if self._mine() and self._recorder is None:
-                self._start(None, get_frame(1))
-                if self._recorder is not None:
-                    return torch.autograd.grad(*args, **kwargs)
-            self._cut_without_modules(get_frame(1))
-            return real_grad(*args, **kwargs)
-
-        torch.autograd.backward, torch.autograd.grad = backward, grad
-
-    def _watch_exit(self) -> None:
-        """End the record where the script leaves without Python's own way out."""
-        real = os._exit
-
-        def _exit(status: int) -> None:
-            self.end()
-            real(status)
-
-        os._exit = _exit  # type: ignore[assignment]  # typeshed says NoReturn
+    def _after_backward(self) -> None:
+        if self._mine():
+            self._stepping.backwards += 1
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine() and self._recorder is None and with_gradients(module):
@@ -136,7 +113,9 @@ class Watch:
         """Begin to record, at the first training forward pass, or the first backward pass where there was none."""
         self._first.remove()
         with self._careful():
-            self._claim()
+            self.files.look()
+            self._place.claim()
+            self.files.write_to(self._place.path / assignment.FILES)
             self._program = program_of(self.named, frame)
             self._program_in_hand()
             self._put_in()
@@ -154,7 +133,7 @@ class Watch:
         """The first step has begun: what is recorded is training."""
         assert self._recorder is not None
         self._sure = True
-        self._lines = TraceWriter(self._folder / assignment.STEPS, self._recorder.trace.start)
+        self._lines = TraceWriter(self._place.path / assignment.STEPS, self._recorder.trace.start)
 
     def _start_anew(self, frame: types.FrameType | None) -> None:
         """What was taken for the first step was an evaluation in eval mode: the first one begins now."""
@@ -167,20 +146,6 @@ class Watch:
         self._stepping.forget_evaluation()
         self._be_sure()
 
-    def _claim(self) -> None:
-        """Take the folder of this launch, or one beside it where another process of it trains, too."""
-        self.files.look()
-        beside = self._folder.with_name(f"{self._folder.name}-process{self._pid}")
-        try:
-            self._folder = self._folder if self._meant else beside
-            self._folder.mkdir(parents=True)
-        except FileExistsError:
-            self._folder = beside
-            self._folder.mkdir(parents=True)
-        about = {"pid": self._pid, "depth": self._depth, "argv": sys.argv}
-        (self._folder / assignment.PROCESS).write_text(json.dumps(about), encoding="utf-8")
-        self.files.write_to(self._folder / assignment.FILES)
-
     def _program_in_hand(self) -> None:
         """Let the recorder know which batches were fetched for the step to come."""
         program: Any = self._program
@@ -192,7 +157,7 @@ class Watch:
         if given is not None and given.leaves:
             assert self._program is not None
             missing = Snapshot.read(given.state).restore(run_roots(self._program), given.leaves)
-            self._write(assignment.MISSING, missing)
+            self._place.write(assignment.MISSING, missing)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -244,18 +209,12 @@ class Watch:
         self._lines.step(step)
         self.done += 1
         self._stepping.over()
-        self._stop_at_difference()
+        self._stop_at_difference(step)
 
-    def _stop_at_difference(self) -> None:
+    def _stop_at_difference(self, step: Step) -> None:
         """End the process where it does not do what is expected: what comes after that is of no use."""
-        if self._expected is None:
-            return
-        assert self._recorder is not None
-        number = self.done + self._given.start
-        self._actual.steps.append(replace(self._recorder.trace.steps[-1], number=number))
-        found = first_of_step(self._expected, self._actual, number, unfinished=True)
-        if found is not None:
-            self._write(assignment.STOPPED, {"step": found.step})
+        if self._expected is not None and (differs := self._expected.differs(step)) is not None:
+            self._place.write(assignment.STOPPED, {"step": differs})
             os.kill(self._pid, signal.SIGKILL)
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
@@ -278,7 +237,7 @@ class Watch:
     def _kill(self) -> None:
         """As a preemption would, without a word to the script."""
         self.files.look()
-        self._write(assignment.KILLED, {"step": self.done, "updates": self.updates})
+        self._place.write(assignment.KILLED, {"step": self.done, "updates": self.updates})
         os.kill(self._pid, signal.SIGKILL)
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -295,20 +254,19 @@ class Watch:
                     self._loaders.batches.clear()
                     self._finish_step()
                 self._keep(assignment.END)
-                self._loaders.write_kept(self._folder / assignment.BATCHES)
+                self._loaders.write_kept(self._place.path / assignment.BATCHES)
                 trace = self._recorder.trace
                 self._lines.close(trace.finished, trace.unseen)
                 facts = self._recorder.facts()
             else:
                 facts = None
-            self._about(facts)
+            self._place.write(assignment.ABOUT, self._about(facts))
         self._stop()
 
-    def _about(self, facts: Any) -> None:
-        about = {
-            "argv": sys.argv,
-            "pid": self._pid,
-            "rank": os.environ.get("RANK"),
+    def _about(self, facts: Any) -> dict[str, Any]:
+        """What the process says of itself at its end."""
+        return {
+            **about_process(),
             "steps": self.done,
             "updates": self.updates,
             "facts": facts,
@@ -316,9 +274,7 @@ class Watch:
             **self._made_with(),
             "seconds": time.perf_counter() - self._began,
             "recording": self._seconds,
-            "environment": environment(),
         }
-        self._write(assignment.ABOUT, about)
 
     def _made_with(self) -> dict[str, Any]:
         """The training libraries in use, and the functions that write what the script has built itself."""
@@ -329,13 +285,7 @@ class Watch:
 
     def _keep(self, name: str) -> None:
         assert self._program is not None
-        Snapshot.capture(run_roots(self._program)).write(self._folder / name)
-        self._loaders.anchor().write(self._folder / f"{name}{assignment.ANCHOR}")
-
-    def _write(self, name: str, about: dict[str, Any]) -> None:
-        folder = self._folder if self._program is not None else self._given.folder.with_name("untrained")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(about), encoding="utf-8")
+        self._place.keep(name, run_roots(self._program), self._loaders.anchor())
 
     def _stop(self) -> None:
         self._over = True
@@ -348,9 +298,7 @@ class Watch:
     def fail(self, error: BaseException) -> None:
         """What went wrong here must not go wrong in the script: it goes on, and the launcher is told."""
         self._stop()
-        self._given.folder.parent.mkdir(parents=True, exist_ok=True)
-        place = self._given.folder.with_name(f"{self._given.folder.name}.{self._pid}.error")
-        place.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+        self._place.fail(error)
 
 
 class _Careful:

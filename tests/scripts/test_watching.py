@@ -5,7 +5,7 @@ import pytest
 from dora_repro.scripts.checking import check_script
 from tests.scripts.trainings import commands
 
-OF_PARAMETERS = '''
+OF_PARAMETERS = """
 import argparse, torch
 p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
 p.add_argument("--by-hand", action="store_true")
@@ -45,9 +45,9 @@ for step in range(start, 9):
         state = {"weights": {name: weight.detach() for name, weight in weights.items()}, "step": step + 1}
         state |= {"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
         torch.save(state, f"{args.out}/step{step}.pt")
-'''
+"""
 
-IN_EVAL_MODE = '''
+IN_EVAL_MODE = """
 import argparse, torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -92,7 +92,7 @@ def main():
 
 
 main()
-'''
+"""
 
 
 @pytest.mark.parametrize("by_hand", [False, True])

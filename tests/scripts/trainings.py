@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-TRAIN = '''
+TRAIN = """
 import argparse, os
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ def main():
 
 
 main()
-'''
+"""
 """Three epochs of three steps; what `--lose` names is not loaded."""
 
 
