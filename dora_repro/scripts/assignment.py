@@ -21,7 +21,12 @@ MISSING = "missing.json"  # what could not be put in, and why
 STOPPED = "stopped.json"  # that it ended itself, since it differs
 BATCHES = "batches.pkl"  # what the loader gave, from the training forward pass of a step on
 ANCHOR = ".anchor"  # added to the name of a state: what was known of the loader then
-AT = "before-step-{}.pt"  # the state before the training forward pass of a step
+
+
+def before_step(number: int, backwards: int = 0) -> str:
+    """The file of the state before the training forward pass of a step; or, inside its accumulation window, before the
+    one that follows so many backward passes."""
+    return f"before-step-{number}.pt" if not backwards else f"in-step-{number}-after-{backwards}.pt"
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ class _Check:
         alignment = self._alignment(killed, resumed)
         if isinstance(alignment, Undecided):
             return self._inconclusive(alignment, kill_after)
-        reference = sides.reference_evidence(self._reference, killed, alignment.step)
+        reference = sides.reference_evidence(self._reference, killed, alignment.step, alignment.backwards)
         if reference is None:
             again = self._place.again(alignment.step)
             reference = sides.reference_evidence(self._reference, again, alignment.step)
@@ -290,7 +290,8 @@ class _Check:
             passes = counted(alignment.backwards, "backward pass")
             yield (
                 f"It was saved inside an accumulation window, {passes} after its last update: its first step is "
-                "compared with one that began before the save, and needs the .grad of those."
+                "compared with what the uninterrupted run did after the save, and needs the .grad that had been "
+                "accumulated by then."
             )
         others = {folder.name for each in (self._reference, killed, resumed) for folder in each.others}
         if others:

@@ -10,6 +10,7 @@ from dora_repro.scripts import assignment
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.files import Entry, read_ledger
 from dora_repro.scripts.launching import Launch
+from dora_repro.scripts.windows import from_the_save_on
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.result import Result, nothing_done, write_result
@@ -56,18 +57,19 @@ def settle(launch: Launch) -> int | None:
     return int(depths[main])
 
 
-def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | None:
+def reference_evidence(launch: Launch, killed: Launch, step: int, backwards: int = 0) -> Evidence | None:
     """The evidence of the uninterrupted side, with its state where the resumed one goes on, which the killed run kept.
 
     Args:
         launch: the uninterrupted run.
         killed: the run that was killed, and is the same one as far as it goes.
         step: the step after which the run was saved.
+        backwards: number of backward passes since then: it was saved inside an accumulation window.
 
     Returns:
         None where that state was not kept.
     """
-    kept = killed.folder / assignment.AT.format(step + 1)
+    kept = killed.folder / assignment.before_step(step + 1, backwards)
     if not kept.exists():
         return None
     folder = launch.folder / f"save-{step}"
@@ -77,7 +79,7 @@ def reference_evidence(launch: Launch, killed: Launch, step: int) -> Evidence | 
     result = _result(launch)
     result["saves"] = {str(step): []}
     result["in_hand"] = {str(step): []}
-    return _evidence(launch, trace_of(launch), result)
+    return _evidence(launch, from_the_save_on(trace_of(launch), step, backwards), result)
 
 
 def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:

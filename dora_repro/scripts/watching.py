@@ -176,7 +176,8 @@ class Watch:
             with self._careful():
                 self._cut(get_frame(2))
         elif trains:
-            self._wrote |= self.files.look()  # inside an accumulation window
+            with self._careful():
+                self._look_inside_window(get_frame(2))
         if module is not None:
             self._stepping.called(module)
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
@@ -195,12 +196,21 @@ class Watch:
         self._program.look(frame)
         self._finish_step()
         if (self._wrote and self._given.keep_saved) or self.done + 1 in self._given.keep_at:
-            self._keep(assignment.AT.format(self.done + 1))
+            self._keep(assignment.before_step(self.done + 1))
         if self.done + 1 == self._given.keep_batches:
             self._loaders.keep()
         self._wrote = False
         self._recorder.begin()
         self._seconds += time.perf_counter() - began
+
+    def _look_inside_window(self, frame: types.FrameType | None) -> None:
+        """Another forward pass of the same step begins: a checkpoint may have been written since the last one."""
+        assert self._program is not None
+        self._wrote |= self.files.look()
+        if self._wrote and self._given.keep_saved and self._stepping.backwards:
+            self._program.look(frame)
+            self._keep(assignment.before_step(self.done + 1, self._stepping.backwards))
+            self._wrote = False
 
     def _finish_step(self) -> None:
         assert self._recorder is not None and self._lines is not None
