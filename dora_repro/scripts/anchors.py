@@ -16,8 +16,10 @@ from typing import Any, TypeAlias
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
 from dora_repro.recording.replay import LIMIT, OVER, in_place_of
+from dora_repro.scripts.calls import Call, call_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
 from dora_repro.state.tree import flatten
@@ -38,6 +40,7 @@ class Begun:
         made: states of the generators just before it was made.
         asked: the same before it was asked for its first batch; None until then.
         fetched: number of batches that it has given.
+        by: the line of the user's own code that led to it: that of the loop; None where none did.
     """
 
     key: Key
@@ -45,6 +48,7 @@ class Begun:
     made: World
     asked: World | None = None
     fetched: int = 0
+    by: Call | None = None
 
 
 @dataclass
@@ -138,7 +142,7 @@ class Loaders:
         key = key_of(loader)
         if (begun := self._to_put(key)) is not None:
             self._restore(begun.made)
-        self._known[iterator] = Begun(key, self.step, rng.capture_world())
+        self._known[iterator] = Begun(key, self.step, rng.capture_world(), by=call_of(get_frame(1)))
 
     def _before_asking(self, iterator: LoaderIterator) -> None:
         known = self._known.get(iterator)

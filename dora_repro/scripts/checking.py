@@ -27,6 +27,7 @@ from dora_repro.scripts.aligning import (
 )
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.assignment import ANCHOR, FIRST
+from dora_repro.scripts.belonging import Calls, calls_of
 from dora_repro.scripts.commands import OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.judging import control_of, findings_of
@@ -268,10 +269,13 @@ class _Check:
         if resumed.stopped or not self._request.explain or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
             return report
         job = sides.resumed_job(resumed, alignment, steps, self._place.loaded_from(alignment, kill_after))
+        calls = calls_of(sides.ledger_of(killed), sides.ledger_of(resumed), alignment, self._place.out)
         both = Sides(reference, Job(reference.folder, steps, (step,)), evidence, job)
-        return replace(report, explanation=self._explained(both, findings, report, kill_after))
+        return replace(report, explanation=self._explained(both, findings, report, kill_after, calls))
 
-    def _explained(self, both: Sides, findings: Findings, report: Report, kill_after: int) -> Explanation:
+    def _explained(
+        self, both: Sides, findings: Findings, report: Report, kill_after: int, calls: Calls
+    ) -> Explanation:
         discrepancy = discrepancy_of(report, both, findings)
         first = both.resumed.folder / f"{FIRST}{ANCHOR}"
         trials = ScriptTrials(
@@ -282,7 +286,7 @@ class _Check:
             lambda: self._place.batches(both.save_at),
             discrepancy.at_end,
         )
-        return explain_script(trials, both, discrepancy, self._request.budget)
+        return explain_script(trials, both, discrepancy, self._request.budget, calls)
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."

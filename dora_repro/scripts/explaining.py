@@ -11,28 +11,23 @@ from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import DATA, DRAWS, Trial
+from dora_repro.explain.trials.trial import Trial
 from dora_repro.explain.unexplained import ruled_out
+from dora_repro.scripts.belonging import Calls, placed
 from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.parameter_order import reordered
 
 BUDGET = 12  # launches
-_ORDER = (
-    "Keep the generator as it is before the loop over the loader begins: `epoch_rng = torch.get_rng_state()`. Save it "
-    "with the rest; when resuming, set it before that loop, skip the batches that were used, and set the generator as "
-    "it was at the save."
-)
-_BATCHES = (
-    "No state of generators brings these batches back: what they are made of was drawn, or read, at another moment. A "
-    "loader with a state of its own does (torchdata's StatefulDataLoader), and so do draws that depend on epoch and "
-    "index alone."
-)
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
 
 
 def explain_script(
-    run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, budget: int = BUDGET
+    run_trial: ScriptTrials,
+    sides: Sides,
+    discrepancy: Discrepancy,
+    budget: int,
+    calls: Calls,
 ) -> Explanation:
     """Explain why the resumed script differs from the uninterrupted one.
 
@@ -41,6 +36,7 @@ def explain_script(
         sides: the uninterrupted side, and the resumed one.
         discrepancy: what is to be explained.
         budget: largest number of launches.
+        calls: the script's lines that wrote and read the checkpoint.
     """
     begun = time.perf_counter()
     if sides.resumed.loaded_or_none is None:
@@ -49,7 +45,10 @@ def explain_script(
         words = "The resume command ended before its first training step."
         return Explanation((cause,), words, proved=True, seconds=time.perf_counter() - begun)
     found = _searched(run_trial, sides, discrepancy, budget)
-    explanation = _explained(run_trial, sides, discrepancy, found) if found.parts else _unexplained(found, discrepancy)
+    if found.parts:
+        explanation = _explained(run_trial, sides, discrepancy, found, calls)
+    else:
+        explanation = _unexplained(found, discrepancy)
     return replace(
         explanation,
         trials=tuple(describe_trial(trial, result, found) for trial, result in found.trials),
@@ -78,11 +77,14 @@ def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, b
     ).run()
 
 
-def _explained(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, found: SearchResult) -> Explanation:
+def _explained(
+    run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, found: SearchResult, calls: Calls
+) -> Explanation:
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
-    causes = tuple(map(_of_script, describer.causes(found)))
+    loop = run_trial.anchor.begun.by if run_trial.anchor.begun is not None else None
+    causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found))
     again = run_trial(Trial(found.trial_names)) if not found.stopped else None
     confirmation = Confirmation(None if again is None else again.restores, {} if again is None else again.failed)
     return Explanation(
@@ -94,16 +96,6 @@ def _explained(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, 
         other=found.other,
         harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
     )
-
-
-def _of_script(cause: Cause) -> Cause:
-    """A cause in the words of scripts, whose loaders draw before the first step."""
-    if cause.name == DRAWS:
-        how = "the order of the batches was drawn from generators in another state"
-        return replace(cause, how=how, advice=(_ORDER, *cause.advice))
-    if cause.name == DATA:
-        return replace(cause, advice=(*cause.advice, _BATCHES))
-    return cause
 
 
 def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:

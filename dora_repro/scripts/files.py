@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 from dora_repro.driving.written import Stamp, stamps
 from dora_repro.private_names.of_cpython import get_frame
+from dora_repro.scripts.calls import Call, call_of
 from dora_repro.state.attributes import is_users_module
 
 _WRITING = set("wax+")
@@ -30,6 +31,7 @@ class Entry(TypedDict):
         stamp: its modification time, size and inode.
         step: number of steps that were done, the one whose update was made last included.
         backwards: number of backward passes since the last update: not 0 inside an accumulation window.
+        by: the line of the user's own code that opened it; None where that was not seen.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Entry(TypedDict):
     stamp: list[int]
     step: int
     backwards: int
+    by: Call | None
 
 
 class Files:
@@ -56,6 +59,7 @@ class Files:
         self._near = f"{self._out}-"  # what other launches wrote is beside it: nothing that this one should read
         self._stamps = stamps(self._out)
         self._opened: dict[str, tuple[int, int]] = {}
+        self._openers: dict[str, Call | None] = {}
         self._quiet = False
         self._read: set[tuple[str, Stamp]] = set()
         self._waiting: list[Entry] = []
@@ -82,7 +86,8 @@ class Files:
         changed = [path for path, stamp in now.items() if self._stamps.get(path) != stamp]
         self._stamps = now
         for path in changed:
-            self._note(_entry("wrote", str(path), now[path], self._opened.pop(str(path), self._position())))
+            opened = self._opened.pop(str(path), self._position())
+            self._note(_entry("wrote", str(path), now[path], opened, self._openers.pop(str(path), None)))
         return bool(changed)
 
     def read(self, path: Any) -> None:
@@ -100,7 +105,7 @@ class Files:
         known = (real, stamp)
         if known not in self._read:
             self._read.add(known)
-            self._note(_entry("read", real, stamp, self._position()))
+            self._note(_entry("read", real, stamp, self._position(), call_of(get_frame(1))))
 
     def _note(self, entry: Entry) -> None:
         if self._file is None:
@@ -129,6 +134,7 @@ class Files:
             real = os.fsdecode(os.path.realpath(path))
             if real.startswith(self._prefix):
                 self._opened[real] = self._position()
+                self._openers[real] = call_of(get_frame(1))
         else:
             self.read(os.fsdecode(path))
 
@@ -136,7 +142,9 @@ class Files:
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))
         for path, position in [*self._opened.items()]:
             if path == old or path.startswith(f"{old}{os.sep}"):
-                self._opened[new + path.removeprefix(old)] = position
+                renamed = new + path.removeprefix(old)
+                self._opened[renamed] = position
+                self._openers[renamed] = self._openers.get(path)
 
     # --- functions that open files outside of Python ----------------------------------------------------------------
 
@@ -152,6 +160,7 @@ class Files:
                 path = os.fsdecode(os.path.realpath(f))
                 if path.startswith(self._prefix):
                     self._opened[path] = self._position()
+                    self._openers[path] = call_of(get_frame(1))
                     if is_users_module(str(get_frame(1).f_globals.get("__name__"))):
                         self.writers.add("torch.save")
             return real(obj, f, *args, **kwargs)
@@ -175,9 +184,9 @@ class Files:
         return reading
 
 
-def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int]) -> Entry:
+def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], by: Call | None) -> Entry:
     step, backwards = position
-    return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards}
+    return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards, "by": by}
 
 
 def read_ledger(path: Path) -> list[Entry]:

@@ -12,6 +12,8 @@ def test_a_lost_optimizer_is_the_cause_and_its_line_is_advised(tmp_path):
     assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
     assert report.explanation.proved and report.explanation.confirmed
     assert any("In main()" in sentence for sentence in cause.advice)
+    read = next(n for n, line in enumerate(TRAIN.splitlines(), 1) if "torch.load(" in line)
+    assert any(f"read at train.py:{read}, in main() (`state = torch.load(" in each for each in cause.advice)
 
 
 def _changed(text, *pairs):
@@ -46,7 +48,9 @@ def test_an_order_that_was_drawn_before_the_save_is_found_at_the_loader(tmp_path
     assert report.summary == "DIFFERENT: first differs at step 6, phase batch, batch/0"
     assert [cause.name for cause in report.causes] == ["rng/draws"]
     assert "order of the batches" in report.causes[0].how
-    assert "epoch_rng" in report.causes[0].advice[0]
+    loop = next(n for n, line in enumerate(MIDDLE.splitlines(), 1) if "in enumerate(loader)" in line)
+    assert f"begins (train.py:{loop}, in main()): `epoch_rng" in report.causes[0].advice[0]
+    assert "written at train.py:" in report.causes[0].advice[1] and "read at train.py:" in report.causes[0].advice[1]
 
 
 def test_a_script_without_functions_is_named_by_its_file(tmp_path):

@@ -1,0 +1,88 @@
+"""Where advised lines belong in a script: beside the calls that wrote and read its checkpoint, and at its loop."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dora_repro.explain.explanation import Cause
+from dora_repro.explain.trials.trial import DATA, DRAWS
+from dora_repro.scripts.aligning import Alignment, relative
+from dora_repro.scripts.calls import Call, listed, place
+from dora_repro.scripts.files import Entry
+
+_ORDER = (
+    "Keep the generator as it is before the loop over the loader begins{at}: `epoch_rng = torch.get_rng_state()`. "
+    "Save it with the rest; when resuming, set it before that loop, skip the batches that were used, and set the "
+    "generator as it was at the save."
+)
+_BATCHES = (
+    "No state of generators brings these batches back: what they are made of was drawn, or read, at another moment. A "
+    "loader with a state of its own does (torchdata's StatefulDataLoader), and so do draws that depend on epoch and "
+    "index alone."
+)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The lines of a script that have to do with the checkpoint which was resumed from.
+
+    Attributes:
+        wrote: that wrote its files, in the killed run.
+        read: that read them, in the resumed one.
+    """
+
+    wrote: tuple[Call, ...] = ()
+    read: tuple[Call, ...] = ()
+
+
+def calls_of(killed: Iterable[Entry], resumed: Iterable[Entry], alignment: Alignment, out: Path) -> Calls:
+    """The lines that wrote and read what a resumed run went on from.
+
+    Args:
+        killed: what the killed run wrote.
+        resumed: what the resumed one read.
+        alignment: which files those are.
+        out: the folder of both.
+    """
+    last = {entry["path"]: entry["by"] for entry in killed if entry["kind"] == "wrote"}
+    first = [entry for entry in resumed if entry["kind"] == "read" and relative(entry["path"], out) in alignment.files]
+    wrote = [call for path, call in last.items() if relative(path, out) in alignment.files and call is not None]
+    return Calls(tuple(wrote), tuple(entry["by"] for entry in first if entry["by"] is not None))
+
+
+def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
+    """A cause whose advice says where it belongs in the script; loaders of scripts draw before the first step.
+
+    Args:
+        cause: of a script.
+        calls: the lines that wrote and read the checkpoint.
+        loop: the line at which the loop over the loader began whose batch was the first after the save.
+    """
+    if cause.name == DRAWS:
+        how = "the order of the batches was drawn from generators in another state"
+        order = _ORDER.format(at=f" ({place(loop)})" if loop else "")
+        return replace(cause, how=how, advice=(*_with(order, calls), *cause.advice))
+    if cause.name == DATA:
+        at = (f"The loop over the loader: {listed([loop])}.",) if loop else ()
+        return replace(cause, advice=(*cause.advice, _BATCHES, *at))
+    if cause.save or cause.load:
+        return replace(cause, advice=_with_all(cause, calls))
+    return cause
+
+
+def _with(sentence: str, calls: Calls) -> tuple[str, ...]:
+    where = _where(calls)
+    return (sentence, where) if where else (sentence,)
+
+
+def _with_all(cause: Cause, calls: Calls) -> tuple[str, ...]:
+    where = _where(calls)
+    return (*cause.advice, *filter(None, (where,)), "These lines were not tried in the script.")
+
+
+def _where(calls: Calls) -> str:
+    """Where the checkpoint is written and read, as a sentence; empty where neither is known."""
+    wrote = f"written at {listed(calls.wrote)}" if calls.wrote else ""
+    read = f"read at {listed(calls.read)}" if calls.read else ""
+    known = " and ".join(filter(None, (wrote, read)))
+    return f"The checkpoint is {known}." if known else ""

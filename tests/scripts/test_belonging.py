@@ -1,0 +1,44 @@
+"""Where advised lines belong in a script."""
+
+from dora_repro.explain.explanation import Cause
+from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.belonging import Calls, calls_of, placed
+
+SAVE = {"file": "/a/train.py", "line": 9, "function": "save"}
+LOAD = {"file": "/a/train.py", "line": 4, "function": "main"}
+LOOP = {"file": "/a/train.py", "line": 6, "function": "main"}
+
+
+def entry(kind, path, by):
+    return {"kind": kind, "path": path, "stamp": [1, 2, 3], "step": 0, "backwards": 0, "by": by}
+
+
+def test_only_the_files_that_were_resumed_from_count(tmp_path):
+    out = tmp_path.resolve()
+    other = {**SAVE, "line": 99}
+    killed = [entry("wrote", f"{out}/a.pt", SAVE), entry("wrote", f"{out}/b.pt", other)]
+    resumed = [entry("read", f"{out}/a.pt", LOAD), entry("read", f"{out}/c.pt", other), entry("read", "/far.pt", None)]
+    assert calls_of(killed, resumed, Alignment(3, "files", ("a.pt",)), out) == Calls((SAVE,), (LOAD,))
+    assert calls_of(killed, resumed, Alignment(3, "option"), out) == Calls()
+
+
+def test_lines_are_placed_and_said_not_to_be_tried():
+    cause = Cause("main/best", ("main/best",), "value", save=("state['best'] = best",))
+    advice = placed(cause, Calls((SAVE,), (LOAD,)), LOOP).advice
+    where = "The checkpoint is written at train.py:9, in save() and read at train.py:4, in main()."
+    assert advice == (where, "These lines were not tried in the script.")
+    assert placed(cause, Calls(), LOOP).advice == ("These lines were not tried in the script.",)
+
+
+def test_a_cause_without_lines_and_with_nothing_known_says_no_more():
+    cause = Cause("main/best", ("main/best",), "value")
+    assert placed(cause, Calls((SAVE,), (LOAD,)), LOOP) == cause
+
+
+def test_draws_and_batches_name_the_loop():
+    draws = placed(Cause("rng/draws", ()), Calls(), LOOP).advice
+    assert "before the loop over the loader begins (train.py:6, in main()): `epoch_rng" in draws[0]
+    batches = placed(Cause("data/batches", ()), Calls(), LOOP).advice
+    assert batches[-1] == "The loop over the loader: train.py:6, in main()."
+    assert "begins: `epoch_rng" in placed(Cause("rng/draws", ()), Calls(), None).advice[0]
+    assert len(placed(Cause("data/batches", ()), Calls(), None).advice) == len(batches) - 1
