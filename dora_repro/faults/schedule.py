@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from dora_repro.faults.clean.files import LoadLater
+from dora_repro.faults.clean.files import LoadLater, LoadPutAside
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
 
@@ -50,6 +50,21 @@ class Missing(Training):
 class MissingLater(Missing, LoadLater):
     """`load` only remembers the path, and the file is read when the first step begins, without the schedule. Right
     after loading everything is wrong; the first thing that stays so is the rate after the first resumed update."""
+
+
+@fault(
+    "sched-missing-put-aside",
+    verdict="DIFFERENT",
+    step=4,
+    phase="schedule",
+    causes=(("scheduler/last_epoch",),),
+    fix='self.scheduler.load_state_dict(state["scheduler"])',
+)
+class MissingPutAside(LoadPutAside):
+    """`load` keeps what it read, and the first step applies the optimizer's part of it; the schedule's is forgotten.
+    What was put aside is no loss: taken away, that step could not begin."""
+
+    parts = ("optimizer",)
 
 
 @fault(

@@ -187,8 +187,8 @@ class Search:
     def _first_sufficient(self) -> tuple[Unit, ...] | None:
         """Components that restore exact resume when all are put back; None where no tried set does.
 
-        Tried are all that differ, with batches, draws or iterators where that is not enough; then only those that a
-        step works with.
+        Tried are all that differ, or but for what the resumed run alone holds; with batches, draws or iterators where
+        that is not enough; then only those that a step works with.
         """
         everything = tuple(self.result.candidates.values())
         batches_first = self._phase in ("batch", "epoch_end") and not self._draws_first
@@ -202,7 +202,11 @@ class Search:
         if found is None and self._surplus:
             found = self._first_with_surplus(more[:1], everything)
         if found is None:
+            found = self._first_beside_what_waits(more[:1], everything)
+        if found is None:
             found = self._first_of(more[1:], everything)
+        if found is None:
+            found = self._first_beside_what_waits(more[1:], everything)
         if found is None and self._variables:
             found = self._first_with_variables(everything, more)
         if found is None and self._iterators:  # such a trial does all steps up to the save
@@ -211,6 +215,26 @@ class Search:
         if found is None and useful != everything:
             found = self._first_of(more, useful)
         return self._first_with_surplus(more[1:], everything) if found is None and self._surplus else found
+
+    def _first_beside_what_waits(
+        self, more: Iterable[tuple[Unit, ...]], everything: tuple[Unit, ...]
+    ) -> tuple[Unit, ...] | None:
+        """Components that restore exact resume where what the resumed run alone holds is left in it; None where none
+        do. It may be what `load()` put aside: a step that applies it would not find it."""
+        held = {
+            name: tuple(path for path in unit if not self._only_resumed(path))
+            for name, unit in self.result.candidates.items()
+        }
+        held = {name: unit for name, unit in held.items() if unit}
+        if tuple(held.values()) == everything:
+            return None
+        found = self._first_of(more, tuple(held.values()))
+        if found is not None:
+            self.result.candidates = held
+        return found
+
+    def _only_resumed(self, path: str) -> bool:
+        return path in self._differences and self._differences[path].kind == "unexpected"
 
     def _first_of(self, more: Iterable[tuple[Unit, ...]], base: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
         """Components with the first of batches, draws or iterators that restores exact resume beside them."""

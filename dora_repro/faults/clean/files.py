@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from dora_repro.faults.gallery import fault
-from dora_repro.faults.plain import Training
+from dora_repro.faults.plain import Training, read
 from dora_repro.faults.saving import InATuple, Numbered
 
 
@@ -57,6 +57,29 @@ class LoadLater(Training):
         if self.pending is not None:
             super().load(self.pending)
             self.pending = None
+        return super().step()
+
+
+@fault("clean-load-put-aside", verdict="EXACT", steps=7, save_at=4)
+class LoadPutAside(Training):
+    """`load` keeps what it read, and the first step takes it apart and applies each part. What the run holds until then
+    is nothing that it should not have."""
+
+    parts = ("optimizer", "scheduler")
+
+    def load(self, path: str) -> None:
+        state = read(path)
+        self.load_model(state)
+        self.load_data(state)
+        self.load_rng(state)
+        self.steps = state["steps"]
+        self.put_aside = state
+
+    def step(self) -> float:
+        state = vars(self).pop("put_aside", None)
+        if state is not None:
+            for name in self.parts:
+                getattr(self, name).load_state_dict(state.pop(name))
         return super().step()
 
 

@@ -241,3 +241,24 @@ def test_a_batch_in_hand_goes_with_the_batches():
     found = searched(rule, differences, "batch", streams=True, in_hand=("train/x",))
     assert {part.name for part in found.parts} == {DATA, "rng/torch.cpu"}
     assert found.names == {DATA, "train/x", "rng/torch.cpu"} and found.harmless == ("train/best",)
+
+
+# --- what load() put aside for the first step -------------------------------------------------------------------------
+
+
+def test_what_the_resumed_run_alone_holds_is_left_where_a_step_needs_it():
+    aside = [lost("pending/optimizer/step", kind="unexpected"), lost("pending/epoch", kind="unexpected")]
+    rule = Rule({"scheduler/last_epoch"}, harmful=["pending/optimizer/step"])
+    found = searched(rule, [*aside, lost("scheduler/last_epoch"), *moments()], "schedule")
+    assert found.names == {"scheduler/last_epoch"} and found.proved and found.parts[0].necessary
+    assert not {difference.path for difference in aside}.intersection(found.harmless)
+
+
+def test_what_the_resumed_run_alone_holds_is_the_cause_where_removing_it_restores_the_run():
+    found = searched(Rule({"extra/key"}), [lost("extra/key", kind="unexpected"), lost("epoch")])
+    assert found.names == {"extra/key"} and found.harmless == ("epoch",)
+
+
+def test_nothing_is_named_where_leaving_what_waits_does_not_help_either():
+    differences = [lost("pending/epoch", kind="unexpected"), lost("epoch")]
+    assert searched(Rule({"elsewhere"}), differences).parts == ()
