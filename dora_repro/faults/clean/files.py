@@ -65,7 +65,7 @@ class LoadPutAside(Training):
     """`load` keeps what it read, and the first step takes it apart and applies each part. What the run holds until then
     is nothing that it should not have."""
 
-    parts = ("optimizer", "scheduler")
+    parts: tuple[str, ...] = ("optimizer", "scheduler")
 
     def load(self, path: str) -> None:
         state = read(path)
