@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 from dora_repro.checkpoint.opening import kind_of
@@ -10,6 +12,9 @@ from dora_repro.errors import BadInput
 Stamp = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 
 NO_CHECKPOINTS = (".json", ".jsonl", ".csv", ".txt", ".log", ".yaml", ".yml", ".md", ".png", ".svg", ".html")
+_COPY = re.compile(r"best(?![a-z])|best_?model|(?<![a-z])ema(?![a-z])")
+_TO_RESUME = re.compile(r"\d|epoch|step|last|latest|current|resume|checkpoint|ckpt(?!$)|state|snapshot")
+_LESS = 0.9  # two files of the same content differ a little in size: the name of a file is in it
 _BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
@@ -41,19 +46,48 @@ class Written:
 
 
 def newest(folder: Path) -> Path | None:
-    """The youngest checkpoint in a folder: a file, or a folder of its own whose files were all written with it.
+    """The checkpoint in a folder to resume from: the youngest that is not named as a copy of the best state so far.
+
+    Such a copy loses only against a file that is named as a checkpoint and is no smaller: a script may write nothing
+    else to resume from, and what it writes beside may be a vocabulary.
 
     Args:
         folder: where a run wrote; looked at with its sub-folders.
+
+    Returns:
+        A file, or a folder of its own whose files were all written with it; None if there is none.
     """
-    files = {path: stamp for path, stamp in stamps(folder).items() if _may_be_checkpoint(path)}
-    if not files:
+    found = _by_age(folder)
+    if not found:
         return None
-    youngest = max(files, key=lambda path: (files[path][0], str(path)))
-    parent = youngest.parent
-    if parent != folder and len([path for path in files if path.parent == parent]) > 1 and parent.name[-1:].isdigit():
-        return parent
-    return youngest
+    first, size = found[0]
+    if not _names(_COPY, first, folder):
+        return first
+    others = ((path, its) for path, its in found[1:] if not _names(_COPY, path, folder))
+    return next((path for path, its in others if _names(_TO_RESUME, path, folder) and its >= _LESS * size), first)
+
+
+def youngest(folder: Path) -> Path | None:
+    """The checkpoint in a folder that was written last, whatever its name: a file, or a folder of its own."""
+    found = _by_age(folder)
+    return found[0][0] if found else None
+
+
+def _by_age(folder: Path) -> list[tuple[Path, int]]:
+    """The checkpoints of a folder and their sizes, the youngest first; those of one folder count as one."""
+    files = {path: stamp for path, stamp in stamps(folder).items() if _may_be_checkpoint(path)}
+    beside = Counter(path.parent for path in files)
+    sizes: dict[Path, int] = {}
+    for path in sorted(files, key=lambda path: (files[path][0], str(path)), reverse=True):
+        parent = path.parent
+        whole = parent != folder and beside[parent] > 1 and parent.name[-1:].isdigit()
+        checkpoint = parent if whole else path
+        sizes[checkpoint] = sizes.get(checkpoint, 0) + files[path][1]
+    return list(sizes.items())
+
+
+def _names(words: re.Pattern[str], path: Path, folder: Path) -> bool:
+    return words.search(str(path.relative_to(folder)).lower()) is not None
 
 
 def _may_be_checkpoint(path: Path) -> bool:

@@ -290,6 +290,7 @@ class _Check:
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
+        yield from self._place.notes
         if alignment.backwards:
             passes = counted(alignment.backwards, "backward pass")
             yield (
@@ -310,4 +311,5 @@ class _Check:
             title=self._request.title,
             next_step=why.next_step,
             reference=self._trace,
+            notes=self._place.notes,
         )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.driving.written import newest
+from dora_repro.driving.written import newest, youngest
 from dora_repro.errors import BadInput
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.assignment import BATCHES, Assignment
@@ -61,12 +61,14 @@ class Workplace:
     Attributes:
         folder: as given.
         out: what `{out}` stands for.
+        notes: which file `{newest}` stood for last.
         depths: command -> how deep among the processes that it starts the one is that is judged.
     """
 
     def __init__(self, request: ScriptRequest, folder: Path):
         self._request, self.folder, self.out = request, folder, folder / "out"
         self._trials = 0
+        self.notes: tuple[str, ...] = ()
         self.depths: dict[str, int | None] = {}
 
     @property
@@ -148,6 +150,7 @@ class Workplace:
         values = {OUT: str(self.out)}
         if command.has(NEWEST):
             values[NEWEST] = str(newest(self.out))
+            self.notes = _notes_on_newest(self.out)
         given = replace(given, depth=self.depths.get(command.text))
         side = given.folder.name.partition("-")[0]
         self._request.on_event(side, {"event": "built", "step": 0})
@@ -161,6 +164,14 @@ class Workplace:
         """Move what a launch wrote, so that the next finds an empty folder at the same path."""
         if self.out.exists():
             self.out.rename(self.folder / f"out-{name}")
+
+
+def _notes_on_newest(out: Path) -> tuple[str, ...]:
+    found, last = newest(out), youngest(out)
+    if found is None or last is None:
+        return ()
+    younger = "" if found == last else f"; {last.relative_to(out)} is younger, but named as a copy beside it"
+    return (f"{NEWEST} stood for {found.relative_to(out)}{younger}.",)
 
 
 def _listing(folder: Path) -> dict[str, tuple[int, int]]:

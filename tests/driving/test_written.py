@@ -2,9 +2,10 @@
 
 import os
 
+import pytest
 import torch
 
-from dora_repro.driving.written import Written, newest
+from dora_repro.driving.written import Written, newest, youngest
 
 
 def save(path, time, value=1.0):
@@ -48,3 +49,32 @@ def test_a_file_that_advised_lines_write_beside_a_checkpoint_is_none(tmp_path):
     save(tmp_path / "last.pt", 10)
     save(tmp_path / "last.pt.more", 20)
     assert newest(tmp_path) == tmp_path / "last.pt"
+
+
+@pytest.mark.parametrize(
+    ("older", "last", "expected"),
+    [
+        ("epoch2.pt", "model_best.pt", "epoch2.pt"),
+        ("last.ckpt", "best.ckpt", "last.ckpt"),
+        ("epoch=2.ckpt", "best-epoch=2.ckpt", "epoch=2.ckpt"),
+        ("checkpoint.pth.tar", "best/model.pt", "checkpoint.pth.tar"),
+        ("step_20.pt", "ema.pt", "step_20.pt"),
+        ("vocabulary.pt", "best.pt", "best.pt"),  # it says nothing of a checkpoint
+        ("epoch2.pt", "cinema.pt", "cinema.pt"),
+        ("best.pt", "epoch2.pt", "epoch2.pt"),
+    ],
+)
+def test_a_copy_of_the_best_state_gives_way_to_what_is_named_as_a_checkpoint(tmp_path, older, last, expected):
+    save(tmp_path / older, 10)
+    save(tmp_path / last, 20)
+    assert newest(tmp_path) == tmp_path / expected
+    assert youngest(tmp_path) == tmp_path / last
+
+
+def test_a_copy_of_the_best_state_is_taken_where_nothing_else_holds_as_much(tmp_path):
+    save(tmp_path / "table_v2.pt", 10)
+    save(tmp_path / "best.pt", 20, torch.zeros(2000))
+    assert newest(tmp_path) == tmp_path / "best.pt"
+    save(tmp_path / "checkpoint-3" / "model.pt", 11, torch.zeros(1500))
+    save(tmp_path / "checkpoint-3" / "optimizer.pt", 12, torch.zeros(1500))
+    assert newest(tmp_path) == tmp_path / "checkpoint-3"

@@ -127,6 +127,7 @@ OF_NO_MODULE = {
     "cli/test_front_door.py": "the package's public names",
     "cli/test_processes.py": "the command as a user runs it, in a process of its own",
     "lab/test_random_clicks.py": "the lab under a thousand clicks",
+    "scripts/test_hard_launches.py": "whole scripts that fork, talk, change directory, are told to end",
     "state/test_walk_python.py": "a walk over Python's objects, through all its modules",
     "state/test_walk_torch.py": "a walk over torch's objects, through all its modules",
     "subject/test_resume.py": "the subject resumes bit for bit",

@@ -1,0 +1,67 @@
+"""Scripts that behave badly in other ways than their state: each must still be judged by its training alone."""
+
+from dora_repro.checks.report import Verdict
+from dora_repro.scripts.checking import check_script
+from tests.scripts.trainings import TRAIN, commands
+
+STEP = "            optimizer.step()\n"
+SAVE = '        torch.save({**state, "rng": torch.get_rng_state()}, os.path.join(args.out, f"epoch{epoch}.pt"))\n'
+DONE = '    print("done", best)\n'
+
+BEST = SAVE + '        torch.save({"model": model.state_dict()}, os.path.join(args.out, "model_best.pt"))\n'
+DELETES = SAVE + '        if epoch: os.remove(os.path.join(args.out, f"epoch{epoch - 1}.pt"))\n'
+TALKS = STEP + '            print("x" * 6_000_000)\n'
+TO_ANOTHER_FOLDER = '    os.chdir("/"); torch.manual_seed(0)\n'
+FORKS = "    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)\n    torch.manual_seed(0)\n"
+
+ENDS = "    os._exit(0)\n"
+
+
+def changed(*pairs):
+    """The training with lines replaced, each of which it has once."""
+    text = TRAIN
+    for old, new in pairs:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return text
+
+
+def test_what_a_script_does_besides_accuses_nobody(tmp_path):
+    """It forks, changes directory, writes 6 MB a step to the terminal and ends without Python's own way out."""
+    seeded = "    torch.manual_seed(0)\n"
+    text = changed((seeded, FORKS + TO_ANOTHER_FOLDER), (STEP, TALKS), (DONE, ENDS))
+    report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
+    assert (report.summary, report.save_at, report.steps) == ("EXACT", 3, 9), str(report)
+
+
+def test_a_copy_of_the_best_is_no_checkpoint_to_resume_from(tmp_path):
+    text = changed((SAVE, BEST), (DONE, ""))  # and it prints nothing
+    report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
+    assert (report.summary, report.save_at) == ("EXACT", 3), str(report)
+    assert any("{newest} stood for epoch0.pt; model_best.pt is younger" in note for note in report.notes)
+
+
+def test_what_is_lost_is_seen_where_old_checkpoints_are_deleted(tmp_path):
+    text = TRAIN.replace(SAVE, DELETES)
+    run, resume = commands(tmp_path, text, more="--lose optimizer")
+    report = check_script(run, resume, kill_after=7, explain=False)
+    assert report.summary == "DIFFERENT: first differs at step 7, phase update, main/model/0.weight"
+
+
+def test_an_error_that_is_caught_on_the_way_to_a_good_end_is_no_equal_end(tmp_path):
+    text = TRAIN.replace("\nmain()\n", "\ntry:\n    main()\nexcept Exception:\n    raise SystemExit(0)\n")
+    late = f"            if args.resume and epoch == 2: raise ValueError('late')\n{STEP}"
+    run, resume = commands(tmp_path, text.replace(STEP, late))
+    report = check_script(run, resume, kill_after=4, explain=False)
+    assert report.verdict is not Verdict.EXACT, str(report)
+
+
+def test_a_script_that_saves_when_it_is_told_to_end_is_killed_all_the_same(tmp_path):
+    handler = (
+        "    import signal\n"
+        '    late = lambda *_: (torch.save({}, os.path.join(args.out, "epoch9.pt")), os._exit(0))\n'
+        "    signal.signal(signal.SIGTERM, late)\n    torch.manual_seed(0)\n"
+    )
+    text = TRAIN.replace("    torch.manual_seed(0)\n", handler)
+    report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
+    assert (report.summary, report.save_at) == ("EXACT", 3), str(report)
