@@ -3,7 +3,6 @@
 What a loader reads ahead, and what a `load()` that waits for the first step does at its beginning, is no difference.
 """
 
-import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
@@ -11,9 +10,7 @@ from functools import cached_property
 from itertools import groupby, takewhile
 from operator import attrgetter
 
-from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Step, Trace
-
-_NUMBER = re.compile(r"\[\d+\]$")
+from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Step, Trace, numbered, unnumbered
 
 
 class _Both:
@@ -142,7 +139,7 @@ def _read_first(effects: Iterable[Effect], prepared: Container[str]) -> list[tup
 
 def _is_read(leaf: str, prepared: Container[str]) -> bool:
     """Whether a leaf is of a batch, or of what a module made of one that only prepares data."""
-    return _of_loader(leaf) or _unnumbered(leaf) in prepared
+    return _of_loader(leaf) or unnumbered(leaf) in prepared
 
 
 def _prepared(*traces: Trace) -> frozenset[str]:
@@ -150,18 +147,13 @@ def _prepared(*traces: Trace) -> frozenset[str]:
     return frozenset(leaf for trace in traces for step in trace.steps for leaf in step.prepared)
 
 
-def _unnumbered(name: str) -> str:
-    """A name without the number that it has where it is repeated: `outputs/scale` of `outputs/scale[2]`."""
-    return _NUMBER.sub("", name)
-
-
 def _without_first(effects: Sequence[Effect], count: int) -> tuple[Effect, ...]:
     """The effects but the first, named as if these had not been there."""
     gone, kept = effects[:count], effects[count:]
     begun = kept[0].phase if kept and kept[0].phase == gone[-1].phase else ""
     whole = dict.fromkeys(effect.phase for effect in gone if effect.phase != begun)
-    phases = Counter(map(_unnumbered, whole))
-    leaves = Counter(_unnumbered(effect.leaf) for effect in gone if effect.phase == begun)
+    phases = Counter(map(unnumbered, whole))
+    leaves = Counter(unnumbered(effect.leaf) for effect in gone if effect.phase == begun)
     for phase, less in phases.items():
         kept = _renumbered(kept, phase, less)
     rest = len(list(takewhile(lambda effect: effect.phase == begun, effects[count:])))
@@ -179,7 +171,7 @@ def _renamed(name: str, phase: str, less: int) -> str:
     if not name.startswith(f"{phase}["):
         return name
     number = int(name.removeprefix(f"{phase}[").rstrip("]")) - less
-    return phase if number == 1 else f"{phase}[{number}]"
+    return numbered(phase, number)
 
 
 def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bool = False) -> Divergence | None:
@@ -245,12 +237,11 @@ def _without_read(effects: Iterable[Effect], prepared: Container[str]) -> list[E
         found = [effect for effect in event if not _is_read(effect.leaf, prepared)]
         if not found:
             continue
-        name = phase.partition("[")[0]
+        name = unnumbered(phase)
         if not name == before == "forward":
             count[name] += 1
         before = name
-        numbered = name if count[name] == 1 else f"{name}[{count[name]}]"
-        kept += [replace(effect, phase=numbered) for effect in found]
+        kept += [replace(effect, phase=numbered(name, count[name])) for effect in found]
     return kept
 
 
@@ -275,7 +266,7 @@ def _first_at_step_end(number: int, expected: Sequence[Effect], actual: Sequence
     ends = [{effect.leaf: effect.digest for effect in effects if effect.phase == STEP_END} for effects in sides]
     if ends[0] == ends[1]:
         return None
-    updates = [{e.leaf: e.digest for e in effects if e.phase.partition("[")[0] == "update"} for effects in sides]
+    updates = [{e.leaf: e.digest for e in effects if unnumbered(e.phase) == "update"} for effects in sides]
     for leaf in dict.fromkeys((*ends[0], *ends[1])):
         one, other = (end.get(leaf, update.get(leaf)) for end, update in zip(ends, updates, strict=True))
         if one != other:
@@ -293,7 +284,7 @@ def _updates_in_order(expected: Sequence[Effect], actual: Sequence[Effect]) -> S
     ordered: list[Effect] = []
     for phase, block in groupby(actual, attrgetter("phase")):
         effects = [*block]
-        if phase.partition("[")[0] == "update" and all((phase, effect.leaf) in places for effect in effects):
+        if unnumbered(phase) == "update" and all((phase, effect.leaf) in places for effect in effects):
             effects.sort(key=lambda effect: places[effect.phase, effect.leaf])
         ordered += effects
     return ordered

@@ -6,6 +6,7 @@ before.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,18 @@ FORMAT = "dora_repro/trace/2"
 FINISHED = "run/finished"  # the leaf of one run being over while the other goes on
 STEP_END = "step_end"  # the phase of parameters that are, at the end of a step, not as their update left them
 T = TypeVar("T")
+
+_NUMBER = re.compile(r"\[\d+\]$")
+
+
+def numbered(name: str, number: int) -> str:
+    """How a phase or leaf is called that comes for the `number`th time: `backward`, then `backward[2]`."""
+    return name if number == 1 else f"{name}[{number}]"
+
+
+def unnumbered(name: str) -> str:
+    """A name without the number that it has where it is repeated: `outputs/scale` of `outputs/scale[2]`."""
+    return _NUMBER.sub("", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,7 @@ class Divergence:
         if self.leaf == FINISHED:
             over, on = (second, "the other") if self.kind == "missing" else ("the other", second)
             return f"{over} is over, {on} goes on"
-        step = "" if self.phase.partition("[")[0] in ("", "load", "save") else "this step of "  # an effect, no state
+        step = "" if unnumbered(self.phase) in ("", "load", "save") else "this step of "  # an effect, no state
         if self.kind == "missing":
             return f"missing in {step}{second}"
         if self.kind == "unexpected":

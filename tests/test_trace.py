@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.trace import FORMAT, Divergence, Step, Trace
+from dora_repro.trace import FORMAT, Divergence, Step, Trace, numbered, unnumbered
 from tests.traces import ONE, digest, trace
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -191,3 +191,9 @@ def test_of_two_runs_the_one_that_is_over_is_named():
         "missing": "the resumed run is over, the other goes on",
         "unexpected": "the other is over, the resumed run goes on",
     }
+
+
+def test_a_phase_or_leaf_that_is_repeated_is_numbered_and_its_number_taken_off_again():
+    assert [numbered("backward", number) for number in (1, 2, 10)] == ["backward", "backward[2]", "backward[10]"]
+    assert unnumbered(numbered("outputs/scale", 2)) == unnumbered("outputs/scale") == "outputs/scale"
+    assert unnumbered("batch/images[0]/mask") == "batch/images[0]/mask"

@@ -12,7 +12,7 @@ from dora_repro.lab.components import Component, components, fix, generator_draw
 from dora_repro.lab.history import History
 from dora_repro.lab.script import Action, parse
 from dora_repro.sides.side import brief_waits
-from dora_repro.trace import Divergence
+from dora_repro.trace import Divergence, unnumbered
 
 
 class Lab(History):
@@ -154,7 +154,7 @@ class Lab(History):
         other = self._reference.trace.step(step.number)
         known = {(effect.phase, effect.leaf): effect.digest for effect in other.effects} if other else {}
         found = []
-        for name, effects in groupby(step.effects, lambda effect: effect.phase.partition("[")[0]):
+        for name, effects in groupby(step.effects, lambda effect: unnumbered(effect.phase)):
             differing = [e.leaf for e in effects if known.get((e.phase, e.leaf)) != e.digest]
             found.append((name, tuple(dict.fromkeys(differing))))
         return tuple(found)

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import count, takewhile
 
 from dora_repro.contracts import Value
-from dora_repro.trace import STEP_END, Effect
+from dora_repro.trace import STEP_END, Effect, numbered
 
 
 @dataclass
@@ -27,10 +27,7 @@ class Event:
         """The leaf, numbered as phases are where the event has one of that name."""
         if leaf not in self.digests:
             return leaf
-        number = 2
-        while f"{leaf}[{number}]" in self.digests:
-            number += 1
-        return f"{leaf}[{number}]"
+        return next(name for number in count(2) if (name := numbered(leaf, number)) not in self.digests)
 
 
 class Events:
@@ -75,24 +72,24 @@ class Events:
         self._events.insert(place, event)
         return event
 
-    def drop_last_batches(self, count: int) -> None:
-        """Take out the last `count` batches, and all that came after each."""
+    def drop_last_batches(self, number: int) -> None:
+        """Take out the last `number` batches, and all that came after each."""
         phases = [event.phase for event in self._events]
-        while count and "batch" in phases:
+        while number and "batch" in phases:
             last = len(phases) - 1 - phases[::-1].index("batch")
             del self._events[last:], phases[last:]
-            count -= 1
+            number -= 1
 
     def named(self) -> Iterator[tuple[str, Event]]:
         """Each event with its phase: those after the last update are of `epoch_end`, repeated ones are numbered."""
         updates = [index for index, event in enumerate(self._events) if event.phase == "update"]
         last_update = updates[-1] if updates else len(self._events)
-        count: Counter[str] = Counter()
+        times: Counter[str] = Counter()
         for index, event in enumerate(self._events):
             ends = index > last_update and event.phase not in ("schedule", STEP_END)
             phase = "epoch_end" if ends else event.phase
-            count[phase] += 1
-            yield (phase if count[phase] == 1 else f"{phase}[{count[phase]}]"), event
+            times[phase] += 1
+            yield numbered(phase, times[phase]), event
 
     def effects(self) -> tuple[Effect, ...]:
         """What the step did, in order of execution."""

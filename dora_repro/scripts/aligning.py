@@ -11,7 +11,7 @@ from pathlib import Path
 from dora_repro.driving.written import NO_CHECKPOINTS
 from dora_repro.scripts.files import Entry
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.trace import STEP_END, Trace
+from dora_repro.trace import STEP_END, Trace, unnumbered
 
 ENOUGH = 0.5  # of the leaves that move must be those after a step, to say that a run goes on from there
 
@@ -106,7 +106,7 @@ def _parameters(trace: Trace) -> Iterable[tuple[int, Mapping[str, bytes]]]:
     """The digests of the trained parameters after each step."""
     parameters: dict[str, bytes] = {}
     for step in trace.steps:
-        ends = (e for e in step.effects if e.phase.partition("[")[0] in ("update", STEP_END))
+        ends = (e for e in step.effects if unnumbered(e.phase) in ("update", STEP_END))
         parameters = {**parameters, **{effect.leaf: effect.digest for effect in ends}}
         yield step.number, parameters
 

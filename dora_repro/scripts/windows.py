@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from dora_repro.trace import Effect, Trace
+from dora_repro.trace import Effect, Trace, numbered, unnumbered
 
 
 def from_the_save_on(trace: Trace, step: int, backwards: int) -> Trace:
@@ -26,7 +26,7 @@ def from_the_save_on(trace: Trace, step: int, backwards: int) -> Trace:
 
 def _since(effects: Sequence[Effect], backwards: int) -> tuple[Effect, ...]:
     """The effects after that many backward passes, and the batches that were fetched ahead before; numbered anew."""
-    events = [(_unnumbered(phase), tuple(event)) for phase, event in groupby(effects, attrgetter("phase"))]
+    events = [(unnumbered(phase), tuple(event)) for phase, event in groupby(effects, attrgetter("phase"))]
     passes = [index for index, (phase, _) in enumerate(events) if phase == "backward"]
     last = passes[min(backwards, len(passes)) - 1] if passes else -1
     batches = [event for event in events[: last + 1] if event[0] == "batch"]
@@ -35,10 +35,5 @@ def _since(effects: Sequence[Effect], backwards: int) -> tuple[Effect, ...]:
     found: list[Effect] = []
     for phase, event in (*ahead, *events[last + 1 :]):
         count[phase] += 1
-        name = phase if count[phase] == 1 else f"{phase}[{count[phase]}]"
-        found += [replace(effect, phase=name) for effect in event]
+        found += [replace(effect, phase=numbered(phase, count[phase])) for effect in event]
     return tuple(found)
-
-
-def _unnumbered(phase: str) -> str:
-    return phase.partition("[")[0]

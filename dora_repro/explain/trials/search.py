@@ -21,6 +21,7 @@ from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.objects import around
 from dora_repro.state.parameter_order import optimizer_of
 from dora_repro.state.paths import ends
+from dora_repro.trace import unnumbered
 
 BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
@@ -92,7 +93,7 @@ class Search:
         self._orders = orders
         self._iterators, self._resettable = iterators, resettable
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
-        self._phase = phase.partition("[")[0]
+        self._phase = unnumbered(phase)
         self._data = (DATA, *in_hand)
         self._loop = (LOOP, DATA) if same_batches and streams else (LOOP,)
         self._differences = {difference.path: difference for difference in differences}
