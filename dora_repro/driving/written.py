@@ -4,8 +4,10 @@ import contextlib
 import os
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.opening import kind_of
 from dora_repro.errors import BadInput
 
@@ -45,32 +47,64 @@ class Written:
         return {path: number for path, number in self.after.items() if _may_be_checkpoint(path)}
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint in a folder to resume from: the youngest that is not named as a copy of the best state so far.
+@dataclass(frozen=True)
+class Newest:
+    """The checkpoint of a folder to resume from.
 
-    Such a copy loses only against a file that is named as a checkpoint and is no smaller: a script may write nothing
-    else to resume from, and what it writes beside may be a vocabulary.
+    Attributes:
+        path: a file, or a folder of its own whose files were all written with it.
+        passed_over: the younger one that was not taken; None where it is the youngest.
+        why: why not, in words.
+    """
+
+    path: Path
+    passed_over: Path | None = None
+    why: str = ""
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint in a folder to resume from: its path, as `newest_of` chooses it; None if there is none."""
+    found = newest_of(folder)
+    return None if found is None else found.path
+
+
+def newest_of(folder: Path) -> Newest | None:
+    """The checkpoint in a folder to resume from: the youngest that has an optimizer's state and is no copy of the best.
+
+    One that has none gives way to one that has it beside a model's: weights alone are written to be used, and what
+    resumes beside them. Where none has it, or what the youngest holds cannot be told, the youngest counts as it is.
+    One that is named as a copy of the best state so far loses only against a file that is named as a checkpoint and is
+    no smaller: a script may write nothing else to resume from, and what it writes beside may be a vocabulary.
 
     Args:
         folder: where a run wrote; looked at with its sub-folders.
 
     Returns:
-        A file, or a folder of its own whose files were all written with it; None if there is none.
+        None if there is none.
     """
     found = _by_age(folder)
     if not found:
         return None
-    first, size = found[0]
-    if not _names(_COPY, first, folder):
-        return first
-    others = ((path, its) for path, its in found[1:] if not _names(_COPY, path, folder))
-    return next((path for path, its in others if _names(_TO_RESUME, path, folder) and its >= _LESS * size), first)
+    first, why = found[0][0], ""
+    if _lacks(first, "optimizer"):
+        having = [(path, size) for path, size in found[1:] if not _lacks(path, "optimizer")]
+        if having and not _lacks(having[0][0], "model"):  # else the optimizer is in a file of its own
+            found, why = having, "holds no state of an optimizer"
+    youngest, size = found[0]
+    if _names(_COPY, youngest, folder):
+        others = (path for path, its in found[1:] if its >= _LESS * size and not _names(_COPY, path, folder))
+        better = next((path for path in others if _names(_TO_RESUME, path, folder)), None)
+        if better is not None:
+            return Newest(better, first, why or "is named as a copy of the best state")
+    return Newest(youngest) if youngest == first else Newest(youngest, first, why)
 
 
-def youngest(folder: Path) -> Path | None:
-    """The checkpoint in a folder that was written last, whatever its name: a file, or a folder of its own."""
-    found = _by_age(folder)
-    return found[0][0] if found else None
+def _lacks(path: Path, part: str) -> bool:
+    """Whether a checkpoint, with the files that belong to it, certainly lacks this part of a training."""
+    try:
+        return part in {lack.part for lack in inspect(path).missing}
+    except BadInput:
+        return False
 
 
 def _by_age(folder: Path) -> list[tuple[Path, int]]:

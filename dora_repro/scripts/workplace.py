@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.driving.written import newest, youngest
+from dora_repro.driving.written import newest, newest_of
 from dora_repro.errors import BadInput
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.assignment import BATCHES, Assignment
@@ -167,11 +167,12 @@ class Workplace:
 
 
 def _notes_on_newest(out: Path) -> tuple[str, ...]:
-    found, last = newest(out), youngest(out)
-    if found is None or last is None:
+    found = newest_of(out)
+    if found is None:
         return ()
-    younger = "" if found == last else f"; {last.relative_to(out)} is younger, but named as a copy beside it"
-    return (f"{NEWEST} stood for {found.relative_to(out)}{younger}.",)
+    passed = found.passed_over
+    younger = "" if passed is None else f"; {passed.relative_to(out)} is younger, but {found.why}"
+    return (f"{NEWEST} stood for {found.path.relative_to(out)}{younger}.",)
 
 
 def _listing(folder: Path) -> dict[str, tuple[int, int]]:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from dora_repro.driving.written import Written, newest, youngest
+from dora_repro.driving.written import Written, newest, newest_of
 
 
 def save(path, time, value=1.0):
@@ -68,7 +68,8 @@ def test_a_copy_of_the_best_state_gives_way_to_what_is_named_as_a_checkpoint(tmp
     save(tmp_path / older, 10)
     save(tmp_path / last, 20)
     assert newest(tmp_path) == tmp_path / expected
-    assert youngest(tmp_path) == tmp_path / last
+    passed_over = None if older != expected or older == last else tmp_path / last
+    assert newest_of(tmp_path).passed_over == passed_over
 
 
 def test_a_copy_of_the_best_state_is_taken_where_nothing_else_holds_as_much(tmp_path):
@@ -78,3 +79,50 @@ def test_a_copy_of_the_best_state_is_taken_where_nothing_else_holds_as_much(tmp_
     save(tmp_path / "checkpoint-3" / "model.pt", 11, torch.zeros(1500))
     save(tmp_path / "checkpoint-3" / "optimizer.pt", 12, torch.zeros(1500))
     assert newest(tmp_path) == tmp_path / "checkpoint-3"
+
+
+def state(path, time, *, optimizer=False, momentum=0.9):
+    """A checkpoint as training scripts write them; weights alone without an optimizer."""
+    model = torch.nn.Linear(3, 1)
+    used = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    model(torch.ones(3)).backward()
+    used.step()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": model.state_dict(), "optimizer": used.state_dict()} if optimizer else model.state_dict(), path)
+    os.utime(path, ns=(time, time))
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_weights_alone_give_way_to_a_checkpoint_with_an_optimizer(tmp_path, momentum):
+    state(tmp_path / "last.pt", 10, optimizer=True, momentum=momentum)
+    state(tmp_path / "epoch3.pt", 20)
+    found = newest_of(tmp_path)
+    assert (found.path, found.passed_over) == (tmp_path / "last.pt", tmp_path / "epoch3.pt")
+    assert found.why == "holds no state of an optimizer"
+    state(tmp_path / "epoch4.pt", 30, optimizer=True, momentum=momentum)
+    assert newest_of(tmp_path).path == tmp_path / "epoch4.pt" and newest_of(tmp_path).passed_over is None
+
+
+def test_weights_alone_are_taken_where_no_older_file_has_an_optimizer_and_a_model(tmp_path):
+    torch.save({"optimizer": torch.optim.Adam(torch.nn.Linear(1, 1).parameters()).state_dict()}, tmp_path / "opt.pt")
+    os.utime(tmp_path / "opt.pt", ns=(5, 5))
+    state(tmp_path / "epoch1.pt", 10)
+    state(tmp_path / "epoch2.pt", 20)
+    assert newest(tmp_path) == tmp_path / "epoch2.pt"
+
+
+def test_a_checkpoint_of_several_files_has_the_optimizer_beside_it(tmp_path):
+    state(tmp_path / "old.pt", 5, optimizer=True)
+    torch.save(torch.optim.Adam(torch.nn.Linear(1, 1).parameters()).state_dict(), tmp_path / "optimizer_3.pt")
+    os.utime(tmp_path / "optimizer_3.pt", ns=(10, 10))
+    state(tmp_path / "model_3.pt", 20)
+    assert newest(tmp_path) == tmp_path / "model_3.pt"
+
+
+def test_what_cannot_be_read_is_not_passed_over(tmp_path):
+    state(tmp_path / "last.pt", 10, optimizer=True)
+    state(tmp_path / "torn.pt", 20)
+    data = (tmp_path / "torn.pt").read_bytes()
+    (tmp_path / "torn.pt").write_bytes(data[: len(data) // 2])
+    os.utime(tmp_path / "torn.pt", ns=(20, 20))
+    assert newest(tmp_path) == tmp_path / "torn.pt"
