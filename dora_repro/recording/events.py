@@ -80,6 +80,22 @@ class Events:
             del self._events[last:], phases[last:]
             number -= 1
 
+    def of_next(self, mark: int, in_hand: int) -> "Events":
+        """Take out what belongs to the next step, which began at a place: the batches in hand then, and all after it.
+
+        Args:
+            mark: the number of events that there were.
+            in_hand: the number of batches that had been fetched for the next step.
+        """
+        found = Events()
+        batches = [index for index in range(mark) if self._events[index].phase == "batch"][-in_hand:] if in_hand else []
+        found._events = [self._events[index] for index in (*batches, *range(mark, len(self._events)))]
+        del self._events[batches[0] if batches else mark :]
+        return found
+
+    def __len__(self) -> int:
+        return len(self._events)
+
     def named(self) -> Iterator[tuple[str, Event]]:
         """Each event with its phase: those after the last update are of `epoch_end`, repeated ones are numbered."""
         updates = [index for index, event in enumerate(self._events) if event.phase == "update"]

@@ -48,6 +48,16 @@ class Preparing:
         """Forget the calls of the last step."""
         self._calls = []
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def of_next(self, mark: int, in_hand: int) -> "Preparing":
+        """Take out the calls of the next step, which began when there were `mark` of them, with batches in hand."""
+        found = Preparing()
+        found._calls, found._known = [*(None for _ in range(in_hand)), *self._calls[mark:]], self._known
+        del self._calls[mark:]
+        return found
+
     def batch(self) -> None:
         """A loader has handed out a batch."""
         self._calls.append(None)

@@ -8,6 +8,7 @@ are digested, and so are those that are not any more what their update made of t
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypedDict
 
@@ -61,6 +62,25 @@ class Facts(TypedDict):
     gradients: bool | None
     changed: bool
     values_dropped: bool
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A moment in a step at which it may be over.
+
+    Attributes:
+        events: number of events so far.
+        calls: number of calls of modules.
+        gradients: number of gradients that had arrived.
+        in_hand: number of batches that had been fetched for the next step.
+        loss: what the last backward pass was called on.
+    """
+
+    events: int
+    calls: int
+    gradients: int
+    in_hand: int
+    loss: float | None
 
 
 class Recorder(AbstractContextManager["Recorder"]):
@@ -129,7 +149,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._memory: Memory | None = None
         self._options = GroupOptions()
         self._after_update = AfterUpdate()
-        self._reached: set[int] = set()  # ids of the parameters that a gradient reached in this step
+        self._reached: list[int] = []  # ids of the parameters that a gradient reached in this step
+        self._mark: _Mark | None = None
+        self._until_mark: dict[str, bytes | None] = {}  # memory that had changed in this step by then
         self._preparing = Preparing()
         self._trained: dict[str, int] = {}  # path -> number of elements of what was trained in any step
         self._seen: set[str] = set()
@@ -213,6 +235,36 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Record a module's call that had begun before the step did."""
         self._hooks.enter(module)
 
+    def mark(self) -> None:
+        """The step may be over here, as will be known later (`split`). It is not yet, where no step is being done."""
+        if self._memory is not None:
+            self._note_options()
+            sizes = len(self._events), len(self._preparing), len(self._reached), len(self._in_hand())
+            self._mark = _Mark(*sizes, self.backward_loss)
+            self._until_mark |= self._memory.changes()
+
+    def split(self) -> Step:
+        """End a step where it was marked last, and begin the next one there.
+
+        Returns:
+            The step that is over.
+
+        Raises:
+            RuntimeError: it was not marked, or the context is not open.
+        """
+        mark = self._mark
+        if mark is None:
+            raise RuntimeError("the step was not marked: call mark() where it may be over")
+        events = self._events.of_next(mark.events, mark.in_hand)
+        preparing = self._preparing.of_next(mark.calls, mark.in_hand)
+        reached, asked = self._reached[mark.gradients :], set(self._hooks.asked)
+        del self._reached[mark.gradients :]
+        step = self._finished(mark.loss, 0, self._until_mark)
+        self._begin_step(by_hand=False)
+        self._events, self._preparing, self._reached = events, preparing, reached
+        self._hooks.asked |= asked
+        return step
+
     def finish(self, loss: Value = None, *, last: bool = False) -> Step:
         """End a step that was begun: what has happened since is its own, but for batches in hand.
 
@@ -226,12 +278,18 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             RuntimeError: the context is not open.
         """
+        self._hooks.listening = False
+        return self._finished(loss, len(self._in_hand()), None, last)
+
+    def _finished(
+        self, loss: Value, in_hand: int, changes: dict[str, bytes | None] | None, last: bool = False
+    ) -> Step:
+        """The step that is over, but for the batches in hand; with what its memory changed, where that is known."""
         memory = self._memory
         if memory is None:
             raise RuntimeError("the recorder is closed: call finish() inside `with Recorder(run) as recorder:`")
-        self._hooks.listening = False
         self._done += 1
-        self._events.drop_last_batches(len(self._in_hand()))  # with what was done to them: they are of the next step
+        self._events.drop_last_batches(in_hand)  # with what was done to them: they are of the next step
         if self._made_of.has_changed():
             self._look_anew()
         self._note_options()
@@ -243,13 +301,15 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._note(self._event("forward"), "loss", loss)
         self._note_seen()
         self._keep_values()
-        rates, effects, changes = self._learning_rates(), self._events.effects(), memory.changes()
+        rates, effects = self._learning_rates(), self._events.effects()
+        if changes is None:
+            changes = {**self._until_mark, **memory.changes()}
         step = Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained))
         self.trace.steps.append(step)
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return step
 
-    def _begin_step(self) -> None:
+    def _begin_step(self, by_hand: bool = True) -> None:
         if self._made_of.has_other_objects():  # between two steps; within one, more is compared
             self._look_anew()
         self._made_of.begin_step()
@@ -258,8 +318,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._number = self._done + 1
         self._events = Events()
         self._preparing.begin_step()
-        self._by_hand.begin()
-        self._reached.clear()
+        if by_hand:
+            self._by_hand.begin()
+        self._reached, self._mark, self._until_mark = [], None, {}
         self._hooks.asked.clear()
 
     def _in_hand(self) -> Sequence[Value]:
@@ -368,7 +429,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         for key in dict.fromkeys((*arrived, *unwatched)):
             gradient = by_id[key].grad if key in by_id else None
             if gradient is not None:
-                self._reached.add(key)
+                self._reached.append(key)
                 if held and key not in held:
                     continue
                 if not self._gradients:
@@ -396,7 +457,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         reached. A copy of the model is neither, though it may ask for gradients; where nothing is either, the run
         trains in ways of its own, and all that ask for gradients count."""
         made_of = self._made_of
-        trained = (made_of.held | self._reached | self._hooks.asked) & made_of.by_id.keys() or set(made_of.by_id)
+        trained = (made_of.held | {*self._reached} | self._hooks.asked) & made_of.by_id.keys() or set(made_of.by_id)
         self._trained |= {made_of.paths[key]: made_of.by_id[key].numel() for key in trained}
         return trained
 

@@ -102,7 +102,7 @@ class Loaders:
 
     def __init__(self, wanted: Put | None = None, keeps: bool = False):
         self._wanted = wanted
-        self._before: deque[Value] | None = deque(maxlen=_AHEAD) if keeps else None
+        self._before: deque[Value] = deque(maxlen=_AHEAD if keeps else 0)
         self._known: weakref.WeakKeyDictionary[LoaderIterator, Begun] = weakref.WeakKeyDictionary()
         self._last: Begun | None = None
         self._feed: Iterator[bytes] | None = None
@@ -131,8 +131,7 @@ class Loaders:
             self._before_asking(iterator)
             batch = self._next(real_next, iterator)
             self.batches.append(batch)
-            if self._before is not None:
-                self._before.append(batch)
+            self._before.append(batch)
             return batch
 
         set_loader_init(__init__)
@@ -197,13 +196,19 @@ class Loaders:
             self._feed = iter(wanted.batches)
         return self._feed
 
+    @property
+    def source(self) -> int | None:
+        """What tells the iterator that the batch in hand is from; None where there is no batch in hand."""
+        return id(self._last) if self.batches and self._last is not None else None
+
     def keep(self) -> None:
-        """From now on, store the batches: those fetched shortly before, those in hand, and what follows."""
+        """From now on, store the batches: those fetched shortly before, those in hand, and what follows. May be called
+        again, where it turns out that the step began later."""
         self._kept = []
-        for batch in self._before or ():
+        self._kept_bytes = 0
+        for batch in self._before:
             self._keep_batch(batch)
         self._first = 0 if self._kept is None else len(self._kept) - len(self.batches)
-        self._before = None
 
     def _keep_batch(self, batch: Value) -> None:
         if self._kept is None:

@@ -126,6 +126,8 @@ class Watch:
             recorder.begin()
             if module is None or module.training:
                 self._be_sure()
+            self._stepping.mark(self._loaders.source)
+            self._loaders.batches.clear()
             if module is not None:
                 recorder.enter(module)
 
@@ -135,7 +137,7 @@ class Watch:
         self._sure = True
         self._lines = TraceWriter(self._place.path / assignment.STEPS, self._recorder.trace.start)
 
-    def _start_anew(self, frame: types.FrameType | None) -> None:
+    def _start_anew(self, frame: types.FrameType | None, sure: bool) -> None:
         """What was taken for the first step was an evaluation in eval mode: the first one begins now."""
         assert self._program is not None and self._recorder is not None
         self._program.look(frame)
@@ -144,7 +146,9 @@ class Watch:
             self._keep(assignment.FIRST)
         self._recorder.begin_anew()
         self._stepping.forget_evaluation()
-        self._be_sure()
+        self._stepping.mark(self._loaders.source)
+        if sure:
+            self._be_sure()
 
     def _program_in_hand(self) -> None:
         """Let the recorder know which batches were fetched for the step to come."""
@@ -167,17 +171,17 @@ class Watch:
             return
         trains = module is not None and self._stepping.trains(module)
         if not self._sure:
-            if trains:
+            if trains or (module is not None and self._may_begin(module)):
                 with self._careful():
-                    self._start_anew(get_frame(2))
+                    self._start_anew(get_frame(2), sure=trains)
         elif module is None:
             self._cut_without_modules(get_frame(2))
         elif self._stepping.armed and trains:
             with self._careful():
                 self._cut(get_frame(2))
-        elif trains:
+        elif trains or self._stepping.may_train(module):
             with self._careful():
-                self._look_inside_window(get_frame(2))
+                self._look_at_pass(get_frame(2))
         if module is not None:
             self._stepping.called(module)
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
@@ -188,6 +192,8 @@ class Watch:
         if self._mine() and self._stepping.ends_without_modules:
             with self._careful():
                 self._cut(frame)
+        elif self._mine():
+            self._stepping.asked()
 
     def _cut(self, frame: types.FrameType | None) -> None:
         """A step is over, and the next begins."""
@@ -195,27 +201,58 @@ class Watch:
         assert self._program is not None and self._recorder is not None
         self._program.look(frame)
         self._finish_step()
-        if (self._wrote and self._given.keep_saved) or self.done + 1 in self._given.keep_at:
-            self._keep(assignment.before_step(self.done + 1))
-        if self.done + 1 == self._given.keep_batches:
-            self._loaders.keep()
+        self._keep_before(self.done + 1)
         self._wrote = False
         self._recorder.begin()
         self._seconds += time.perf_counter() - began
 
-    def _look_inside_window(self, frame: types.FrameType | None) -> None:
-        """Another forward pass of the same step begins: a checkpoint may have been written since the last one."""
-        assert self._program is not None
-        self._wrote |= self.files.look()
-        if self._wrote and self._given.keep_saved and self._stepping.backwards:
+    def _look_at_pass(self, frame: types.FrameType | None) -> None:
+        """A forward pass begins that is another one of the step, or in eval mode: a checkpoint may have been written
+        since the last one."""
+        assert self._program is not None and self._recorder is not None
+        wrote = self.files.look()
+        self._wrote |= wrote
+        number = self.done + 1 + self._stepping.armed
+        if self._stepping.armed and self._stepping.may_begin(self._loaders.source, wrote):
             self._program.look(frame)
-            self._keep(assignment.before_step(self.done + 1, self._stepping.backwards))
+            self._stepping.mark(self._loaders.source)
+            self._recorder.mark()
+            self._keep_before(number)
+        elif self._wrote and self._given.keep_saved and self._stepping.backwards:
+            self._program.look(frame)
+            self._keep(assignment.before_step(number, self._stepping.backwards))
             self._wrote = False
 
+    def _may_begin(self, module: torch.nn.Module) -> bool:
+        """Whether the first step may begin with this pass in eval mode, and what came before it was an evaluation."""
+        source = self._loaders.source
+        return self._stepping.may_train(module) and source is not None and self._stepping.may_begin(source, False)
+
+    def _keep_before(self, number: int) -> None:
+        """Keep the state and the batches from here on, where that is wanted before this step."""
+        if (self._wrote and self._given.keep_saved) or number in self._given.keep_at:
+            self._keep(assignment.before_step(number))
+        if number == self._given.keep_batches:
+            self._loaders.keep()
+
+    def _cut_at_mark(self) -> None:
+        """An update is made, with forward passes in eval mode alone since the last: the step was over where they
+        began."""
+        with self._careful():
+            began = time.perf_counter()
+            assert self._recorder is not None
+            self._wrote = False
+            self._note(self._recorder.split())
+            self._seconds += time.perf_counter() - began
+
     def _finish_step(self) -> None:
-        assert self._recorder is not None and self._lines is not None
+        assert self._recorder is not None
         self._wrote |= self.files.look()
-        step = self._recorder.finish(self._recorder.backward_loss)
+        self._note(self._recorder.finish(self._recorder.backward_loss))
+
+    def _note(self, step: Step) -> None:
+        """A step is over."""
+        assert self._lines is not None
         self._lines.step(step)
         self.done += 1
         self._stepping.over()
@@ -228,15 +265,16 @@ class Watch:
             os.kill(self._pid, signal.SIGKILL)
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
-        if self._mine() and self._stepping.ends_with_second_update:
-            with self._careful():
-                self._cut(get_frame(1))
+        if self._mine() and self._stepping.ended_at_mark:
+            self._cut_at_mark()
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if not self._mine():
             return
         if self._recorder is not None and not self._sure:
             self._be_sure()
+        if self._stepping.ended_at_mark:  # by a closure, inside the update
+            self._cut_at_mark()
         self.updates += 1
         self._loaders.batches.clear()
         if not self._stepping.armed and self.done == self._given.kill_after:

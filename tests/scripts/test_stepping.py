@@ -8,15 +8,28 @@ from dora_repro.scripts.stepping import Stepping
 
 
 def steps(calls):
-    """Number the calls by step: each is a module that is called, `backward`, or `update`."""
+    """Number the calls by step: each is a module that is called, `backward`, `asked`, `update`, `save`, or, for a batch
+    that was fetched, the name of the loader."""
     stepping, number, told = Stepping(), 1, []
+    source, wrote, mark = None, False, 0
     for call in calls:
+        over = False
         if isinstance(call, nn.Module):
             over = stepping.armed and stepping.trains(call)
-        elif call == "backward":
+            if stepping.armed and stepping.may_train(call) and stepping.may_begin(source, wrote):
+                stepping.mark(source)
+                mark = len(told)
+            source, wrote = None, False
+        elif call in ("backward", "asked"):
             over = stepping.ends_without_modules
+        elif call == "update":
+            over = stepping.ended_at_mark
+            if over:
+                told[mark:] = [number + 1] * (len(told) - mark)
+        elif call == "save":
+            wrote = True
         else:
-            over = stepping.ends_with_second_update
+            source = call
         if over:
             stepping.over()
             number += 1
@@ -24,7 +37,9 @@ def steps(calls):
             stepping.called(call)
         elif call == "backward":
             stepping.backwards += 1
-        else:
+        elif call == "asked":
+            stepping.asked()
+        elif call == "update":
             stepping.updated()
         told.append(number)
     return told
@@ -45,6 +60,21 @@ loss = nn.MSELoss()
         ("an evaluation between", [model, "backward", "update", still, model], [1, 1, 1, 1, 2]),
         ("no module", ["backward", "update"] * 2, [1, 1, 2, 2]),
         ("in eval mode", [still, "backward", "update"] * 3, [1, 1, 1, 2, 2, 2, 3, 3, 3]),
+        ("eval mode after train mode", [model, "backward", "update", still, "backward", "update"], [1, 1, 1, 2, 2, 2]),
+        ("and back", [still, "backward", "update", model, "backward", "update"], [1, 1, 1, 2, 2, 2]),
+        ("gradients asked for in it", [still, "asked", "update"] * 2, [1, 1, 1, 2, 2, 2]),
+        ("accumulation in it", [still, "backward", still, "backward", "update"] * 2, [1] * 5 + [2] * 5),
+        (
+            "evaluated before it",
+            ["a", still, "backward", "update", "b", still, "b", still, "a", still, "backward", "update"],
+            [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2],
+        ),
+        (
+            "saved before it",
+            [still, "backward", "update", still, "save", still, "backward", "update"],
+            [1, 1, 1, 1, 1, 2, 2, 2],
+        ),
+        ("evaluated after it", [still, "backward", "update", still, still], [1, 1, 1, 1, 1]),
     ],
 )
 def test_a_step_is_over_when_the_next_one_begins(what, calls, numbers):
@@ -65,6 +95,4 @@ def test_an_evaluation_before_the_first_step_is_forgotten():
     stepping.called(still)
     stepping.backwards = 1
     stepping.forget_evaluation()
-    stepping.called(model)
-    stepping.updated()
-    assert not stepping.trains(still)
+    assert stepping.may_begin(None, False)

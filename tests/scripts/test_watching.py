@@ -52,6 +52,7 @@ import argparse, torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
+p.add_argument("--frozen-later", action="store_true")
 args = p.parse_args()
 
 
@@ -60,7 +61,8 @@ class Tuning:
         torch.manual_seed(0)
         x = torch.randn(24, 4)
         self.loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8, shuffle=True)
-        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1)).eval()
+        self.other = DataLoader(TensorDataset(x[:8], x[:8].sum(1, keepdim=True)), batch_size=4)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
         self.first, self.best = 0, None
 
@@ -73,11 +75,15 @@ class Tuning:
 
     def fit(self):
         for epoch in range(self.first, 3):
+            self.model.train(args.frozen_later and epoch == 0)
             for x, y in self.loader:
                 loss = nn.functional.mse_loss(self.model(x), y)
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
+            if args.frozen_later:
+                self.model.eval()
+                self.error = sum(nn.functional.mse_loss(self.model(x), y).item() for x, y in self.other)
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
             torch.save({**state, "epoch": epoch + 1, "rng": torch.get_rng_state()}, f"{args.out}/epoch{epoch}.pt")
@@ -109,3 +115,11 @@ def test_a_model_that_trains_in_eval_mode(tmp_path, lost, summary):
     run, resume = commands(tmp_path, IN_EVAL_MODE, f"--lose {lost}" * bool(lost))
     report = check_script(run, resume, kill_after=4, explain=False)
     assert report.summary.startswith(summary)
+
+
+def test_a_resume_where_the_script_goes_over_to_eval_mode_and_has_evaluated_in_it(tmp_path):
+    run, resume = commands(tmp_path, IN_EVAL_MODE, "--frozen-later")
+    report = check_script(f"{run} --frozen-later", resume, kill_after=4, explain=False)
+    assert (report.summary, report.save_at) == ("EXACT", 3)
+    told = [{effect.phase for effect in step.effects} for step in report.reference.steps]
+    assert all({"forward", "backward", "update"} <= phases for phases in told)
