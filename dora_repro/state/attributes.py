@@ -32,14 +32,19 @@ LIBRARIES = {
 
 
 _OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
-_DRIVING = f"{_OWN}.driving."  # but what drives a user's function is no part of the run
+_AROUND = tuple(f"{_OWN}.{room}." for room in ("driving", "scripts", "recording", "state"))  # drives and watches runs
+
+
+def is_around_runs(name: str) -> bool:
+    """Whether a module of this kit drives or watches runs: it is no part of any, though its hooks may be."""
+    return f"{name}.".startswith(_AROUND)
 
 
 @functools.lru_cache(maxsize=4096)
 def is_users_module(name: str) -> bool:
     """Whether a module belongs to no library."""
     top = name.partition(".")[0]
-    if f"{name}.".startswith(_DRIVING):
+    if is_around_runs(name):
         return False
     if top in ("__main__", _OWN):  # the file of `__main__` may be Jupyter's
         return True

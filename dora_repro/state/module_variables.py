@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.state.attributes import LIBRARIES, MUTABLE, is_users_module, module_of
+from dora_repro.state.attributes import LIBRARIES, MUTABLE, is_around_runs, is_users_module, module_of
 from dora_repro.state.bytecode_names import names_in_bytecode
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.function_state import keeps_something, may_be_changed_by_others
@@ -211,7 +211,7 @@ class _Reading:
         """Of a library that the code names: its generators, and that the rest of it is not looked into."""
         name = str(vars(value).get("__name__")) if issubclass(type(value), types.ModuleType) else _defined_in(value)
         top = name.partition(".")[0]
-        if is_users_module(name) or top in _WELL_KNOWN or not top:
+        if is_users_module(name) or is_around_runs(name) or top in _WELL_KNOWN or not top:
             return
         for module in dict.fromkeys((top, name)):
             namespace = vars(sys.modules[module]) if module in sys.modules else {}

@@ -31,7 +31,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
-from dora_repro.state.attributes import MUTABLE, attributes_of, type_name
+from dora_repro.state.attributes import MUTABLE, attributes_of, name_of_type, type_name
 from dora_repro.state.digest import is_plain
 from dora_repro.state.function_state import name_of_function
 from dora_repro.state.keys import key_text, key_type
@@ -199,6 +199,11 @@ def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, ho
         walker.visit(value.__self__, f"{path}/self", None, role)
 
 
+def read_class(walker: Walker, value: type, path: str, hold: Setter, role: str) -> None:
+    """A class is the same by its name; what a user's class has as variables is read with the code that names it."""
+    walker.leaf(f"{path}/name", name_of_type(value), "structure")
+
+
 def list_cache(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """What a cached function remembers lies in C."""
     walker.result.uncaptured[path] = CACHE
@@ -308,15 +313,16 @@ READERS: tuple[tuple[type, Reader], ...] = (
     (types.MethodType, read_method),
     (CACHED_FUNCTION, list_cache),
     (types.BuiltinFunctionType, read_builtin),
+    (type, read_class),
     *((kind, read_position) for kind in (*_POSITIONS, _BACKWARDS)),
     *((kind, read_dict_iterator) for kind in _DICT_ITERATORS),
     *((kind, read_nested_iterator) for kind in _NESTED),
 )
 UNSHARED_TYPES: tuple[type, ...] = (
-    tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
+    tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType, type,
 )  # fmt: skip
 PLUMBING: tuple[type, ...] = (
-    types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType,
+    types.ModuleType, types.CodeType, types.FrameType, types.TracebackType,
     types.MethodWrapperType, types.WrapperDescriptorType,
     types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
     threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event,

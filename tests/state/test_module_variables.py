@@ -367,3 +367,10 @@ def test_of_a_library_generators_alone_are_state_and_the_rest_is_listed(helpers,
 
 def test_well_known_libraries_are_not_listed():
     assert not [path for path in Snapshot.capture(run_roots(Run())).uncaptured if "globals" in path]
+
+
+def test_what_the_kit_put_in_the_place_of_torchs_functions_is_no_part_of_a_run(tmp_path):
+    """A script that is recorded calls `torch.save` through the kit's own, which uses the kit's caches."""
+    text = "from dora_repro.scripts.calls import call_of as save\nclass Run:\n def step(self): save(None)"
+    captured = Snapshot.capture(run_roots(run_of(text, tmp_path)))
+    assert not [path for path in (*captured, *captured.uncaptured) if "dora_repro" in path]

@@ -412,7 +412,6 @@ def make_plumbing() -> dict:
         "file": io.StringIO(),
         "logger": logging.getLogger("x"),
         "module": random,
-        "class": Holder,
         "weak": weakref.ref(held),
         "weak_dict": weakref.WeakValueDictionary(),
         "proxy": weakref.proxy(held),
@@ -433,6 +432,16 @@ def test_plumbing_is_listed_with_its_type_and_never_walked():
     assert found.uncaptured.keys() == expected
     assert not found.leaves
     assert found.uncaptured["run/lock"] == "_thread.lock" and found.uncaptured["run/module"] == "module random"
+
+
+def test_a_class_is_the_same_by_its_name():
+    found = walk({"kind": Holder, "reads": {"int": int, "layer": torch.nn.Linear}})
+    assert {path: leaf.value for path, leaf in found.items()} == {
+        "kind/name": f"{__name__}.Holder",
+        "reads/int/name": "int",
+        "reads/layer/name": "torch.nn.modules.linear.Linear",
+    }
+    assert {leaf.role for _, leaf in found.items()} == {"structure"} and not found.uncaptured
 
 
 def test_a_function_of_c_is_told_by_name_and_a_bound_one_by_its_object_too():
