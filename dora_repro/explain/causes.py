@@ -19,6 +19,7 @@ from dora_repro.explain.advice.advice import (
     of_suspended,
 )
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
+from dora_repro.explain.advice.fitted import fitted
 from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
@@ -38,6 +39,7 @@ from dora_repro.explain.explanation import Cause
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
+from dora_repro.sides.places import LOAD, SAVE
 from dora_repro.state.forms import Form
 from dora_repro.state.frames import LINE, POSITION
 from dora_repro.state.overlay import through_aliases
@@ -98,6 +100,13 @@ class CauseDescriber:
         self._libraries = sides.reference.libraries
         self._handed = handed_over(sides.reference.writers, self._libraries, self.function)
         self._reach = Reach(saved, sides.reference.library_functions)
+        function = self.function
+        reference, resumed = sides.reference, sides.resumed
+        self.places = (
+            (reference.place(function), reference.place(function))
+            if function
+            else (reference.place(SAVE), resumed.place(LOAD) or reference.place(LOAD))
+        )
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
 
@@ -156,6 +165,7 @@ class CauseDescriber:
         filled, beside, why = self._written_to(part, advice)
         if filled:
             advice = in_place_of_state(advice, filled)
+        advice = fitted(advice, *self.places)
         further = (*advice.further, _READ if self._is_mark(part) else "", why, *self._in_time(part.name))
         sentences = (advice.sentence, *further, *by_library)
         return Cause(

@@ -240,11 +240,12 @@ def _explained(
     describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load)
     causes = describer.causes(found)
     causes_of_data = describer.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
-    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes))
+    places = describer.places
+    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes, places=places))
     if not found.stopped and (tried is None or not tried.restores):
         plain = describer.causes(found, plain=True)
         if Explanation(plain).lines != Explanation(causes).lines:
-            again = _lines_tried(run_trial, Explanation(plain))
+            again = _lines_tried(run_trial, Explanation(plain, places=places))
             if tried is None or again is None or again.restores:
                 causes, tried = plain, again
     return Explanation(
@@ -261,6 +262,7 @@ def _explained(
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         lines_tried=tried,
+        places=places,
         function=describer.function,
         draws=_draws(session, sides, discrepancy, candidates, found, describer.drawn_since_stored),
         other=found.other,

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from dora_repro.explain.advice.fitted import in_names_of, is_import
 from dora_repro.explain.advice.handed_over import MORE
 from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.explain.trials.trial import BEYOND, Lines, TrialResult
+from dora_repro.sides.places import Place
 
 _UNSAFE = "weights_only=False"
 
@@ -97,6 +99,7 @@ class Explanation:
             show `confirmed` without them.
         lines_tried: result of running the lines of save and load in place of a transplant; None where they were not
             run: a cause has no lines, or lines that need another class of loader.
+        places: where the lines of save and those of load go; None where that is not known.
         function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
@@ -118,6 +121,7 @@ class Explanation:
     confirmed: bool | None = None
     confirmation_missing: dict[str, str] = field(default_factory=dict)
     lines_tried: TrialResult | None = None
+    places: tuple[Place | None, Place | None] = (None, None)
     function: str = ""
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
@@ -133,17 +137,23 @@ class Explanation:
 
     @property
     def lines(self) -> Lines:
-        """What to add to save and load, each line once; generators last, since what else is loaded may draw."""
+        """What to add to save and load, each line once: imports first, generators last, since what else is loaded may
+        draw."""
         causes = sorted(self.causes, key=lambda cause: cause.role == "generator")
         save = [*dict.fromkeys(line for cause in causes for line in cause.save)]
         load = [*dict.fromkeys((cause.file, line) for cause in causes for line in cause.load)]
         beside = next((cause.beside for cause in causes if cause.beside and cause.save), "")
         if beside:
             unsafe = any(_UNSAFE in sentence for cause in causes if cause.save for sentence in cause.advice)
-            save = [f"{MORE} = {{}}", *save, f"torch.save({MORE}, {beside})"]
-            load = [("", f"{MORE} = torch.load({beside}{f', {_UNSAFE}' if unsafe else ''})"), *load]
+            written = in_names_of(self.places[0], (f"{MORE} = {{}}", f"torch.save({MORE}, {beside})"))
+            read = in_names_of(self.places[1], (f"{MORE} = torch.load({beside}{f', {_UNSAFE}' if unsafe else ''})",))
+            save = [*dict.fromkeys((*written[:-1], *save)), written[-1]]
+            load = [*dict.fromkeys((*(("", line) for line in read), *load))]
         filled = next((cause.filled for cause in causes if cause.filled not in ("state", MORE)), "state")
-        return Lines(tuple(save), tuple(load), filled)
+        save.sort(key=lambda line: not is_import(line))
+        load = [*dict.fromkeys((file * (not is_import(line)), line) for file, line in load)]
+        load.sort(key=lambda read: not is_import(read[1]))
+        return Lines(tuple(save), tuple(load), filled, self.places)
 
     @property
     def leaves(self) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ def _explained(
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         other=found.other,
+        places=describer.places,
         harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
     )
 

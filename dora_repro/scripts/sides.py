@@ -112,6 +112,7 @@ def _result(launch: Launch) -> Result:
     if about.get("facts"):
         result["facts"] = about["facts"]
     result["libraries"], result["writers"] = about.get("libraries", {}), about.get("writers", [])
+    result["places"] = about.get("places", {})
     result["seconds"] = {"all": launch.seconds}
     result["environment"] = about.get("environment", {})
     return result

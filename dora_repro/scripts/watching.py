@@ -27,6 +27,7 @@ from dora_repro.scripts.place import Place, about_process
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.scripts.stepping import Stepping, with_gradients
 from dora_repro.sides.libraries import libraries_of
+from dora_repro.sides.places import places_of_functions
 from dora_repro.sides.written_by import writers_of
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Step, Trace, TraceWriter
@@ -327,9 +328,10 @@ class Watch:
     def _made_with(self) -> dict[str, Any]:
         """The training libraries in use, and the functions that write what the script has built itself."""
         if self._program is None:
-            return {"libraries": {}, "writers": []}
+            return {"libraries": {}, "writers": [], "places": {}}
         libraries = libraries_of(self._program)
-        return {"libraries": libraries, "writers": sorted({*writers_of(self._program, libraries), *self.files.writers})}
+        writers = sorted({*writers_of(self._program, libraries), *self.files.writers})
+        return {"libraries": libraries, "writers": writers, "places": places_of_functions(self._program)}
 
     def _keep(self, name: str) -> None:
         assert self._program is not None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.difference import LeafDifference, sizes
+from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.show.fixes import code_lines, lines_verdict, sentences
 from dora_repro.show.groups import Names, grouped_paths
@@ -201,13 +202,16 @@ def _fix(found: Explanation, limit: int) -> list[str]:
     if limit < 1:
         return []
     code = code_lines(found)
+    total = len(code)
+    if total > CODE:  # imports are among all of them, below
+        code = [line for line in code if not is_import(line[1])]
     if not code:
         advice = [f"Fix: {line}" for line in sentences(found)] or [f"Next: {line}" for line in found.look_at]
         return _wrapped(advice[0], 2, limit=limit) if advice else []
     verdict = lines_verdict(found) or "not tried"
 
     def titled(shown: int) -> list[str]:
-        return _wrapped(_fix_title(shown, len(code), verdict), 2)
+        return _wrapped(_fix_title(shown, total, verdict), 2)
 
     for some in _whole_fixes(found, code):
         lines, shown = _code(some, limit)

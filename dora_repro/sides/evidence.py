@@ -14,6 +14,7 @@ from dora_repro.recording.operators import Operator
 from dora_repro.recording.recorder import Values
 from dora_repro.sides import logs
 from dora_repro.sides.job import CHECKPOINT, Job
+from dora_repro.sides.places import Place, read_place
 from dora_repro.sides.result import Failure, Result, from_fields, read_result
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
@@ -53,6 +54,11 @@ class Evidence:
     def writers(self) -> list[str]:
         """The functions by which the run's own code writes objects that it has built: `torch.save`."""
         return self.result["writers"]
+
+    def place(self, name: str) -> Place | None:
+        """Where lines of advice go: into what saves, what loads, or a function that the run is in, by the path of its
+        variables. None where that is not known."""
+        return read_place(self.result["places"].get(name))
 
     @property
     def library_functions(self) -> dict[str, str]:

@@ -49,6 +49,8 @@ class Result(TypedDict):
         loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
         libraries: training library -> the attribute of the run that shows it.
         writers: functions by which the run's own code writes objects that it has built.
+        places: `save` and `load`, or the path of a function's variables -> where lines of advice go
+            (`sides/places.py`).
         library_functions: path of the variables of a function that the run is in -> the library that it is of.
         failure: what the run raised; None where it did not.
         environment: versions, devices and numeric flags of the process.
@@ -71,6 +73,7 @@ class Result(TypedDict):
     loading: list[dict[str, Json]]
     libraries: dict[str, str]
     writers: list[str]
+    places: dict[str, dict[str, Any]]
     library_functions: dict[str, str]
     failure: Failure | None
     environment: dict[str, object]
@@ -96,6 +99,7 @@ def nothing_done() -> Result:
         "loading": [],
         "libraries": {},
         "writers": [],
+        "places": {},
         "library_functions": {},
         "failure": None,
         "environment": {},

@@ -26,6 +26,7 @@ from dora_repro.sides.environment import environment
 from dora_repro.sides.job import CHECKPOINT, OBJECTS, Job
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.logs import Logs
+from dora_repro.sides.places import places_of, places_of_functions
 from dora_repro.sides.protocol import Emit, Request, ignore
 from dora_repro.sides.result import nothing_done, to_fields, write_result
 from dora_repro.sides.written_by import library_functions, writers_of
@@ -137,6 +138,7 @@ class _Side:
             Snapshot.capture(run_roots(run)).write(job.folder / "load.pt")
         self.result["libraries"] = libraries_of(run)
         self.result["writers"] = writers_of(run, self.result["libraries"])
+        self.result["places"] = places_of(run, self._factory)
         return run
 
     def _note_built(self, run: Run) -> None:
@@ -185,6 +187,7 @@ class _Side:
         if self._job.objects:
             Objects.taken(run_roots(run), self._job.objects).write(folder / OBJECTS)
         self.result["library_functions"] |= library_functions(run)
+        self.result["places"] |= places_of_functions(run)
         run.save(str(live / CHECKPOINT.format(step)))
         shutil.copytree(live, folder / "first")
         after = Snapshot.capture(run_roots(run))

@@ -51,7 +51,7 @@ def flag_lines(name: str, key: str) -> tuple[str, str]:
 
 
 # torch.load refuses numpy's arrays by default (weights_only=True); numpy takes lists back.
-_LISTED = "[part.tolist() if isinstance(part, np.ndarray) else part for part in {}]"
+_LISTED = '[part.tolist() if hasattr(part, "tolist") else part for part in {}]'
 ARRAYS = "Its state has numpy arrays, which torch.load reads only with weights_only=False."
 
 _GLOBAL = {

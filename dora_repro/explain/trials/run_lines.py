@@ -15,6 +15,7 @@ from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.contracts import Run, Value
 from dora_repro.explain.trials.trial import Lines
+from dora_repro.sides.places import Place, names_at
 from dora_repro.state.attributes import attributes_of
 from dora_repro.state.frames import Variables
 from dora_repro.state.held_code import held_code
@@ -32,7 +33,8 @@ def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]
         beside: `path` of the lines that write a file of their own beside it.
     """
     state: dict[str, Value] = {}
-    exec("\n".join(lines.save), {**_names(run), "path": beside, lines.state: state})
+    place = lines.places[0]
+    exec("\n".join(lines.save), {**_names(run, place), _path(place): beside, lines.state: state})
     file = io.BytesIO()
     torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
     file.seek(0)
@@ -52,7 +54,8 @@ def read_into(
         beside: `path` of the lines that read a file of their own beside it, as `fill` was given it.
     """
     states: dict[str, Value] = {}
-    names = {**_names(run), "path": beside}  # and those that a line makes for the next
+    place = lines.places[1]
+    names = {**_names(run, place), _path(place): beside}  # and those that a line makes for the next
     given = dict(names)
     for file, line in lines.load:
         if file not in states:
@@ -76,12 +79,19 @@ def _state(file: Path) -> Value:
     return read(file)
 
 
-def _names(run: Run) -> dict[str, Value]:
-    """The names that the lines may use besides `state`."""
+def _path(place: Place | None) -> str:
+    """What the path of the checkpoint is called in the lines."""
+    return "path" if place is None else place.path
+
+
+def _names(run: Run, place: Place | None) -> dict[str, Value]:
+    """The names that the lines may use besides `state`: at a place that is known those of its function alone."""
     here = run if not callable(getattr(run, "components", None)) else _Named(run)
     of_modules = {one.name: one.namespace[one.name] for one in _variables(run).values()}
     local = {name: value for holder in _functions(run) for name, value in holder.frame.f_locals.items()}
     named = {**sys.modules, **_classes(run), **of_modules}
+    if place is not None and (there := names_at(run, place)):
+        return {**_classes(run), **there, **of_modules, **local, place.own: here}
     return {**named, "copy": copy, "np": np, "random": random, "torch": torch, **local, "self": here}
 
 

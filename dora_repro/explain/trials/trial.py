@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dora_repro.sides.places import Place, read_place
 from dora_repro.trace import Divergence
 
 # Named as leaves are: what can be tried, and is no leaf.
@@ -35,11 +36,19 @@ class Lines:
         load: (file, line) of those that read `state` after load(). The file is the one that is `state` to the line:
             empty for the one at `path` (and what the lines of save filled), else its name relative to that one.
         state: the name that `state` has in the lines.
+        places: where the lines of save and those of load go, which says what names they have; None where that is not
+            known, and they have those that all advice is written with.
     """
 
     save: tuple[str, ...] = ()
     load: tuple[tuple[str, str], ...] = ()
     state: str = "state"
+    places: tuple[Place | None, Place | None] = (None, None)
+
+
+def _lines(fields: Mapping[str, Any]) -> Lines:
+    save, load = map(read_place, fields["places"])
+    return Lines(tuple(fields["save"]), tuple(map(tuple, fields["load"])), fields["state"], (save, load))
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Trial:
     def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
         """Read what `to_dict` wrote."""
         given = fields["lines"]
-        lines = given and Lines(tuple(given["save"]), tuple(map(tuple, given["load"])), given["state"])
+        lines = given and _lines(given)
         return cls(frozenset(fields["names"]), fields["to_the_end"], lines, frozenset(fields["beside"]))
 
 

@@ -148,10 +148,14 @@ class Scaled(Training):
         (Configured, ['state["config/fade"] = self.config["fade"]'], ['self.config["fade"] = state["config/fade"]']),
         (
             Averaging,
-            ['state["shadow"] = copy.deepcopy(self.shadow)'],
-            ["self.shadow.clear()", 'self.shadow.update(copy.deepcopy(state["shadow"]))'],
+            ["import copy", 'state["shadow"] = copy.deepcopy(self.shadow)'],
+            ["import copy", "self.shadow.clear()", 'self.shadow.update(copy.deepcopy(state["shadow"]))'],
         ),
-        (Pooled, ['state["pool"] = copy.deepcopy(self.pool)'], ['self.pool[:] = copy.deepcopy(state["pool"])']),
+        (
+            Pooled,
+            ["import copy", 'state["pool"] = copy.deepcopy(self.pool)'],
+            ["import copy", 'self.pool[:] = copy.deepcopy(state["pool"])'],
+        ),
         (Scaled, ['state["amp"] = self.amp.state_dict()'], ['self.amp.load_state_dict(state["amp"])']),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

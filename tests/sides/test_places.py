@@ -1,0 +1,52 @@
+"""Where lines of advice go, and what names they have there."""
+
+import json
+import random as rnd
+from types import SimpleNamespace
+
+import torch
+
+from dora_repro.sides.places import LOAD, SAVE, Place, method, names_at, places_of, places_of_functions, read_place
+
+
+class Mine:
+    def __init__(self):
+        self.turns = self.turning()
+        next(self.turns)
+
+    def turning(self):
+        random = yield rnd.random()
+        yield random
+
+    def save(this, where):
+        torch.save({}, where)
+
+    def load(self, name):
+        torch.load(name)
+
+
+def test_the_run_and_the_path_go_by_the_names_of_the_methods():
+    places = {name: read_place(found) for name, found in json.loads(json.dumps(places_of(Mine(), Mine))).items()}
+    assert (places[SAVE].own, places[SAVE].path, places[SAVE].function) == ("this", "where", "Mine.save")
+    assert (places[LOAD].own, places[LOAD].path, places[LOAD].module) == ("self", "name", __name__)
+    assert places[SAVE].names["random"] == "rnd" and places[SAVE].names["torch"] == "torch"
+
+
+def test_functions_that_are_half_done_are_places_by_the_path_of_their_variables():
+    places = places_of_functions(Mine())
+    assert list(places) == ["turns"]
+    assert read_place(places["turns"]).taken == ["random"]
+
+
+def test_what_is_no_method_of_the_users_is_no_place():
+    assert method(print) is None and method(SimpleNamespace().__repr__) is None
+    assert method(torch.nn.Linear(1, 1).state_dict) is None
+    assert places_of(SimpleNamespace(save=lambda path: None, load=print), Mine) == {}
+    assert read_place(None) is None
+
+
+def test_lines_have_the_global_names_of_the_function_that_they_go_into():
+    run = Mine()
+    names = names_at(run, Place.of(Mine.save))
+    assert names["rnd"] is rnd and names["Mine"] is Mine and "random" not in names
+    assert names_at(run, Place("Other.save", __name__)) == {}
