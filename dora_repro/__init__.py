@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below; a te
     from dora_repro.errors import MissingExtra as MissingExtra
     from dora_repro.explain.explanation import Cause as Cause
     from dora_repro.explain.explanation import Explanation as Explanation
+    from dora_repro.kept.opening import evidence as evidence
     from dora_repro.recording import Recorder as Recorder
     from dora_repro.scripts.checking import check_script as check_script
     from dora_repro.scripts.naming import record as record
@@ -54,6 +55,7 @@ _PLACES = {
     "driving.stepwise": ("stepwise",),
     "scripts.checking": ("check_script",),
     "scripts.naming": ("record",),
+    "kept.opening": ("evidence",),
     "recording": ("Recorder",),
     "state.snapshot": ("Snapshot",),
     "contracts": ("Factory", "Run"),

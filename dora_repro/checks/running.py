@@ -14,10 +14,11 @@ from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
 from dora_repro.checks.request import Request
+from dora_repro.checks.resumed import Resumed, keep
 from dora_repro.comparison.drift import Drift
 from dora_repro.difference import Setting
 from dora_repro.errors import BadInput
-from dora_repro.explain.explaining import Discrepancy, explain, explain_nondeterminism
+from dora_repro.explain.explaining import Discrepancy, explain, explain_nondeterminism, setup_of
 from dora_repro.recording.recorder import VALUES_LIMIT
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
@@ -34,7 +35,9 @@ def run_check(request: Request) -> Report:
     with request.session() as session:
         session.expect(2)
         reference, job = _reference(session, request)
-        return _resume(session, request, reference, job, reference, save_at)[0]
+        resumed = _resume(session, request, reference, job, reference, save_at)
+        keep(session, request, [resumed], several=False)
+        return resumed.report
 
 
 def run_every_step(request: Request) -> Reports:
@@ -43,13 +46,12 @@ def run_every_step(request: Request) -> Reports:
     with request.session() as session:
         session.expect(1 + len(points))
         reference, job = _reference(session, request)
-        reports: list[Report] = []
+        done: list[Resumed] = []
         for index, point in enumerate(points):
             session.expect(len(points) - index)
-            asked = _explaining_first(request, reports)
-            report, _ = _resume(session, asked, reference, job, reference, point)
-            reports.append(replace(report, title=f"resumed at step {point}"))
-        return Reports(request.title, tuple(reports))
+            resumed = _resume(session, request, reference, job, reference, point, explaining=_unexplained(done))
+            done.append(resumed.titled(f"resumed at step {point}"))
+        return keep(session, request, done, several=True)
 
 
 def run_twice(request: Request) -> Reports:
@@ -60,21 +62,22 @@ def run_twice(request: Request) -> Reports:
     with request.session() as session:
         session.expect(1 + len(points))
         reference, job = _reference(session, request)
-        reports: list[Report] = []
+        done: list[Resumed] = []
         parent = reference
         for index, point in enumerate(points):
             if str(point) not in parent.result["saves"]:
                 break  # the run before it did not get this far; its own report says why
             session.expect(len(points) - index)
-            asked = _explaining_first(request, reports)
-            report, parent = _resume(session, asked, reference, job, parent, point, points[index + 1 : index + 2])
-            reports.append(replace(report, title=f"resume {index + 1}, at step {point}"))
-        return Reports(request.title, tuple(reports))
+            following, explaining = points[index + 1 : index + 2], _unexplained(done)
+            resumed = _resume(session, request, reference, job, parent, point, following, explaining=explaining)
+            done.append(resumed.titled(f"resume {index + 1}, at step {point}"))
+            parent = resumed.evidence
+        return keep(session, request, done, several=True)
 
 
-def _explaining_first(request: Request, reports: Sequence[Report]) -> Request:
-    """The same request; where several checks are made of one run, only the first that differs is explained."""
-    return replace(request, explain=request.explain and all(report.explanation is None for report in reports))
+def _unexplained(done: Sequence[Resumed]) -> bool:
+    """Whether no report has an explanation yet: of several checks of one run, only the first that differs gets one."""
+    return all(each.report.explanation is None for each in done)
 
 
 def _reference(session: Session, request: Request) -> tuple[Evidence, Job]:
@@ -118,8 +121,23 @@ def _resume(
     parent: Evidence,
     save_at: int,
     saves: tuple[int, ...] = (),
-) -> tuple[Report, Evidence]:
-    """Resume from what `parent` saved after `save_at`, compare with the reference, and report."""
+    *,
+    explaining: bool = True,
+) -> Resumed:
+    """Resume from what `parent` saved after `save_at`, compare with the reference, and report.
+
+    Args:
+        session: runs the sides.
+        request: what is asked.
+        reference: the uninterrupted side.
+        reference_job: the job that made it.
+        parent: the side that saved.
+        save_at: the step after which it did.
+        saves: the steps after which the resumed side saves.
+        explaining: explain a difference, where that is asked for.
+    """
+    explaining = explaining and request.explain
+    for_trials = explaining or (request.folder is not None and len(request.points) == 1)
     folder = session.folder / f"resumed-{save_at}"
     job = Job(
         folder,
@@ -134,11 +152,12 @@ def _resume(
         resumed = session.run("resumed", job)
     except SideStopped as stopped:
         reason = f"the resumed side did not finish: {stopped}"
-        return Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title), parent
+        report = Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title)
+        return Resumed(report, parent, finished=False)
     findings = judge.compare_sides(reference, resumed, save_at, request.steps)
     sides = Sides(reference, reference_job, resumed, job)
     try:
-        known = controlled(session, sides, findings, request.control, request.explain)
+        known = controlled(session, sides, findings, request.control, for_trials)
     except SideStopped as stopped:
         known = Controlled(findings, notes=(f"the control did not finish: {stopped}",))
     notes = list(known.notes)
@@ -150,15 +169,18 @@ def _resume(
     if resumed.failure is not None:
         notes.append(f"the resumed side raised {resumed.failure['error']}")
     report = report_of(request, reference, resumed, known.findings, known.control, tuple(notes), save_at)
-    if request.explain and known.repeat is not None:
-        if known.control.divergence is not None:
-            job = sides.reference_job if known.nondeterministic == "reference" else sides.resumed_job
-            why = explain_nondeterminism(session, job, known.control.divergence.step)
-            report = replace(report, explanation=why)
-        elif report.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
-            discrepancy = discrepancy_of(report, sides, known.findings)
+    setup = None
+    if explaining and known.repeat is not None and known.control.divergence is not None:
+        job = sides.reference_job if known.nondeterministic == "reference" else sides.resumed_job
+        why = explain_nondeterminism(session, job, known.control.divergence.step)
+        report = replace(report, explanation=why)
+    elif report.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
+        discrepancy = discrepancy_of(report, sides, known.findings)
+        if request.folder is not None and resumed.loaded_or_none is not None:
+            setup = setup_of(sides, known.repeat, discrepancy)
+        if explaining and known.repeat is not None:
             report = replace(report, explanation=explain(session, sides, known.repeat, discrepancy))
-    return report, resumed
+    return Resumed(report, resumed, setup=setup)
 
 
 def discrepancy_of(report: Report, sides: Sides, findings: judge.Findings) -> Discrepancy:
@@ -268,7 +290,7 @@ def report_of(
         reference=reference.trace,
         resumed=resumed.trace,
         histories={"reference": reference.histories, "resumed": resumed.histories},
-        drift=_drift(reference, resumed),
+        drift=drift_of(reference, resumed),
     )
 
 
@@ -279,7 +301,7 @@ def _configuration(findings: judge.Findings, control: Control) -> tuple[Setting,
     return tuple(each for each in findings.settings if each.by in told and each.path not in control.noise)
 
 
-def _drift(reference: Evidence, resumed: Evidence) -> Drift | None:
+def drift_of(reference: Evidence, resumed: Evidence) -> Drift | None:
     """The distance of both sides at every step, where values were asked for and there is anything to compare."""
     if not reference.values or not resumed.values:
         return None

@@ -111,7 +111,7 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     candidates = tuple(candidates_of(discrepancy, saved, iterators))
     only_there = tuple(only_resumed(discrepancy))
     variables = tuple(variables_of(discrepancy, saved, iterators))
-    setup = _setup(sides, repeat, discrepancy)
+    setup = setup_of(sides, repeat, discrepancy)
     roles = {path: leaf.role for path, leaf in saved.items()}
     tried: list[TrialRecord] = []
     refuted: list[Refuted] = []
@@ -162,18 +162,25 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
     return replace(explanation, trials=tuple(tried), steps=steps, stopped=found.stopped)
 
 
-def _setup(sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> TrialSetup:
-    at_save = repeat.folder / f"save-{sides.save_at}"
-    objects = at_save / OBJECTS
+def setup_of(sides: Sides, repeat: Evidence | None, discrepancy: Discrepancy) -> TrialSetup:
+    """What all trials of a resumed side have in common.
+
+    Args:
+        sides: the reference and the resumed side.
+        repeat: the reference repeated; with None, what was not recorded of the reference cannot be put back.
+        discrepancy: what is to be explained.
+    """
+    objects = None if repeat is None else repeat.folder / f"save-{sides.save_at}" / OBJECTS
+    streams = None if repeat is None else repeat.streams
     return TrialSetup(
         load=str(sides.resumed_job.load),
         start=sides.save_at,
         steps=sides.resumed_job.steps,
         reference=str(sides.reference.folder),
         resumed=str(sides.resumed.folder),
-        saved=str(_saved_state(sides, repeat)),
-        objects=str(objects) if objects.exists() else None,
-        streams=str(repeat.streams) if repeat.streams.exists() else None,
+        saved=str(_saved_state(sides, repeat or sides.reference)),
+        objects=str(objects) if objects is not None and objects.exists() else None,
+        streams=str(streams) if streams is not None and streams.exists() else None,
         threads=sides.resumed_job.threads,
         at_end=discrepancy.at_end,
         raised=discrepancy.raised,

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dora_repro.checks.judge import Findings
+from dora_repro.checks.keeping import SCRIPT, Answer, Kept, Origin
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.checks.request import as_tolerance
 from dora_repro.checks.running import discrepancy_of, report_of
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
+from dora_repro.explain.candidates import Discrepancy
 from dora_repro.explain.explanation import Explanation
 from dora_repro.scripts import refusing, sides, undecided
+from dora_repro.scripts.again import Again, trials_of
 from dora_repro.scripts.aligning import (
     Alignment,
     aligned_by_files,
@@ -25,15 +27,13 @@ from dora_repro.scripts.aligning import (
     may_be_checkpoint,
     relative,
 )
-from dora_repro.scripts.anchors import Anchor
-from dora_repro.scripts.assignment import ANCHOR, FIRST
+from dora_repro.scripts.assignment import FIRST
 from dora_repro.scripts.belonging import Calls, calls_of
 from dora_repro.scripts.commands import OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.judging import control_of, findings_of
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.request import ScriptRequest
-from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.scripts.undecided import Undecided
 from dora_repro.scripts.workplace import Workplace, workplace
 from dora_repro.sides.evidence import Evidence, Sides
@@ -109,11 +109,10 @@ def run_script(request: ScriptRequest) -> Report | Reports:
     """`check_script` of a request."""
     with workplace(request.folder) as folder:
         check = _Check(request, Workplace(request, folder))
-        reports = tuple(replace(check.report(step), launched=request.launched) for step in check.points)
-    if len(reports) == 1:
-        return reports[0]
-    both = zip(reports, check.points, strict=True)
-    return Reports(request.title, tuple(replace(each, title=f"killed after step {step}") for each, step in both))
+        kept = Kept(SCRIPT, request.title, len(check.points) > 1, request.asked, Origin.here(), check.answers())
+        if request.folder is not None:
+            kept.write(folder)
+    return kept.result
 
 
 @dataclass(frozen=True)
@@ -191,19 +190,27 @@ class _Check:
 
     # --- one kill ----------------------------------------------------------------------------------------------------
 
-    def report(self, kill_after: int) -> Report:
+    def answers(self) -> tuple[Answer, ...]:
+        """A report for each kill, and where its evidence is."""
+        return tuple(self._titled(self.answer(step), step) for step in self.points)
+
+    def _titled(self, answer: Answer, kill_after: int) -> Answer:
+        title = f"killed after step {kill_after}" if len(self.points) > 1 else answer.report.title
+        return replace(answer, report=replace(answer.report, title=title, launched=self._request.launched))
+
+    def answer(self, kill_after: int) -> Answer:
         """Kill, resume, compare."""
         killed = self._killed(kill_after)
         resumed = self._resumed(kill_after)
         alignment = self._alignment(killed, resumed)
         if isinstance(alignment, Undecided):
-            return self._inconclusive(alignment, kill_after)
+            return self._undecided(alignment, kill_after)
         reference = sides.reference_evidence(self._reference, killed, alignment.step, alignment.backwards)
         if reference is None:
             again = self._place.again(alignment.step)
             reference = sides.reference_evidence(self._reference, again, alignment.step)
             if reference is None:
-                return self._inconclusive(undecided.not_kept(alignment.step), kill_after)
+                return self._undecided(undecided.not_kept(alignment.step), kill_after)
         return self._judged(reference, killed, resumed, alignment, kill_after)
 
     def _killed(self, kill_after: int) -> Launch:
@@ -256,7 +263,7 @@ class _Check:
 
     def _judged(
         self, reference: Evidence, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int
-    ) -> Report:
+    ) -> Answer:
         step, steps = alignment.step, len(self._trace.steps)
         evidence = sides.resumed_evidence(resumed, alignment)
         findings = findings_of(reference, evidence, step, sides.about_of(resumed).get("named", ()))
@@ -265,27 +272,25 @@ class _Check:
         asked = _Asked(steps, self._request.ignore, self._request.tolerance, self._request.title)
         report = report_of(asked, reference, evidence, findings, control, notes, step)
         if resumed.stopped and not (report.verdict is Verdict.DIFFERENT and resumed.trained):
-            return self._inconclusive(undecided.unfinished(resumed), kill_after)
-        if resumed.stopped or not self._request.explain or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
-            return report
+            return self._undecided(undecided.unfinished(resumed), kill_after)
+        places = {"reference": reference.folder.name, "steps": reference.steps, "killed": killed.folder.name}
+        answer = Answer(report, {**places, "resumed": evidence.folder.name})
+        if resumed.stopped or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
+            return answer
         job = sides.resumed_job(resumed, alignment, steps, self._place.loaded_from(alignment, kill_after))
-        calls = calls_of(sides.ledger_of(killed), sides.ledger_of(resumed), alignment, self._place.out)
         both = Sides(reference, Job(reference.folder, steps, (step,)), evidence, job)
-        return replace(report, explanation=self._explained(both, findings, report, kill_after, calls))
-
-    def _explained(
-        self, both: Sides, findings: Findings, report: Report, kill_after: int, calls: Calls
-    ) -> Explanation:
         discrepancy = discrepancy_of(report, both, findings)
-        first = both.resumed.folder / f"{FIRST}{ANCHOR}"
-        trials = ScriptTrials(
-            both,
-            both.reference.folder / f"save-{both.save_at}" / "before.pt",
-            Anchor.read(first) if first.exists() else Anchor(None),
-            lambda trial: self._place.trial(trial, kill_after, both.save_at),
-            lambda: self._place.batches(both.save_at),
-            discrepancy.at_end,
-        )
+        if resumed.trained:
+            again = Again(kill_after, step, discrepancy.at_end, dict(self._place.depths))
+            answer = replace(answer, trial=again.to_dict())
+        if not self._request.explain:
+            return answer
+        calls = calls_of(sides.ledger_of(killed), sides.ledger_of(resumed), alignment, self._place.out)
+        explanation = self._explained(both, discrepancy, kill_after, calls)
+        return replace(answer, report=replace(report, explanation=explanation))
+
+    def _explained(self, both: Sides, discrepancy: Discrepancy, kill_after: int, calls: Calls) -> Explanation:
+        trials = trials_of(self._place, both, kill_after, discrepancy.at_end)
         return explain_script(trials, both, discrepancy, self._request.budget, calls)
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
@@ -302,8 +307,8 @@ class _Check:
         if others:
             yield f"Further processes trained and were recorded, but not judged: {', '.join(sorted(others))}."
 
-    def _inconclusive(self, why: Undecided, kill_after: int) -> Report:
-        return Report(
+    def _undecided(self, why: Undecided, kill_after: int) -> Answer:
+        report = Report(
             Verdict.INCONCLUSIVE,
             why.reason,
             kill_after,
@@ -313,3 +318,4 @@ class _Check:
             reference=self._trace,
             notes=self._place.notes,
         )
+        return Answer(report, {})

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dora_repro.errors import BadInput
 from dora_repro.scripts.commands import NEWEST, OUT, Command
@@ -87,3 +88,10 @@ class ScriptRequest:
         """The commands as they were typed, a line each."""
         resumed = "the same command" if self.resume is None else self.resume.text
         return f"Script:  {self.run.text}", f"Resumed: {resumed}"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked, by the names of the options, as JSON can hold it."""
+        resume = None if self.resume is None else self.resume.text
+        asked = {"run": self.run.text, "resume": resume, "kill_after": list(self.kill_after), "at_step": self.at_step}
+        return {**asked, "ignore": list(self.ignore), "tolerance": self.tolerance, "timeout": self.timeout}

@@ -11,7 +11,7 @@ from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.files import Entry, read_ledger
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.windows import from_the_save_on
-from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.evidence import STEPS, Evidence
 from dora_repro.sides.job import Job
 from dora_repro.sides.result import Result, nothing_done, write_result
 from dora_repro.trace import Trace, read_appended
@@ -79,7 +79,9 @@ def reference_evidence(launch: Launch, killed: Launch, step: int, backwards: int
     result = _result(launch)
     result["saves"] = {str(step): []}
     result["in_hand"] = {str(step): []}
-    return _evidence(launch, from_the_save_on(trace_of(launch), step, backwards), result)
+    # Of several kills, one in the middle of a step compares other steps than the rest do.
+    name = f"trace-{step}-{backwards}.jsonl" if backwards else STEPS
+    return _evidence(launch, from_the_save_on(trace_of(launch), step, backwards), result, name)
 
 
 def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
@@ -124,8 +126,8 @@ def about_of(launch: Launch) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _evidence(launch: Launch, trace: Trace, result: Result) -> Evidence:
+def _evidence(launch: Launch, trace: Trace, result: Result, name: str = STEPS) -> Evidence:
     launch.folder.mkdir(exist_ok=True)  # one that raised before it trained left none
-    trace.write(launch.folder / "trace.jsonl")
+    trace.write(launch.folder / name)
     write_result(launch.folder, result)
-    return Evidence(launch.folder)
+    return Evidence(launch.folder, name)

@@ -4,6 +4,7 @@ What a launch wrote is moved aside before the next begins.
 """
 
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -57,6 +58,7 @@ class Workplace:
     Args:
         request: what is asked.
         folder: where evidence and `{out}` are.
+        trials: where launches for trials leave theirs; by default in `folder`, too.
 
     Attributes:
         folder: as given.
@@ -65,9 +67,9 @@ class Workplace:
         depths: command -> how deep among the processes that it starts the one is that is judged.
     """
 
-    def __init__(self, request: ScriptRequest, folder: Path):
+    def __init__(self, request: ScriptRequest, folder: Path, trials: Path | None = None):
         self._request, self.folder, self.out = request, folder, folder / "out"
-        self._trials = 0
+        self._trials = folder if trials is None else trials
         self.notes: tuple[str, ...] = ()
         self.depths: dict[str, int | None] = {}
 
@@ -108,30 +110,39 @@ class Workplace:
         self.aside(f"again-{step}")
         return again
 
-    def trial(self, trial: TrialLaunch, kill_after: int, start: int) -> Launch:
+    def trial(self, trial: TrialLaunch, kill_after: int, start: int, steps: Path) -> Launch:
         """The resume command once more, from what the killed run had left, with state put in.
 
         Args:
             trial: what is put in.
             kill_after: the step after which that run was killed.
             start: the step that the resumed run goes on from.
+            steps: the file of the uninterrupted run's steps: a trial is over where it does anything else.
         """
-        self._trials += 1
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(self.left(kill_after), self.out, symlinks=True)
-        expected = None if trial.to_the_end else self.folder / "reference" / "trace.jsonl"
-        given = self._given(f"trial-{self._trials}")
-        launched = self._launch(self.resume, replace(given, given=trial.given, expected=expected, start=start))
-        shutil.rmtree(self.out, ignore_errors=True)
-        return launched
+        given = replace(self._given_trial("trial-{}"), given=trial.given, start=start)
+        try:
+            return self._launch(self.resume, given if trial.to_the_end else replace(given, expected=steps))
+        finally:
+            shutil.rmtree(self.out, ignore_errors=True)
+
+    def _given_trial(self, name: str) -> Assignment:
+        """An assignment of a name with a number that no launch has had."""
+        free = (number for number in itertools.count(1) if not (self._trials / f"{name.format(number)}.json").exists())
+        return Assignment(self._trials / name.format(next(free)), self.out)
 
     def batches(self, step: int) -> Path | None:
         """The batches of the uninterrupted run from a step on: it is run once more to have them."""
-        folder = self.folder / f"batches-{step}"
-        if not folder.exists():
+        name = f"batches-{step}"
+        folder = next((each / name for each in (self.folder, self._trials) if (each / name).exists()), None)
+        if folder is None:
+            folder = self._trials / name
             self.out.mkdir()
-            self._launch(self._request.run, replace(self._given(folder.name), keep_batches=step + 1))
-            shutil.rmtree(self.out, ignore_errors=True)
+            try:
+                self._launch(self._request.run, replace(Assignment(folder, self.out), keep_batches=step + 1))
+            finally:
+                shutil.rmtree(self.out, ignore_errors=True)
         path = folder / BATCHES
         return path if path.exists() else None
 

@@ -19,6 +19,8 @@ from dora_repro.sides.result import Failure, Result, from_fields, read_result
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
 
+STEPS = "trace.jsonl"
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -26,9 +28,11 @@ class Evidence:
 
     Attributes:
         folder: the folder; it must stay as long as anything is still to be read.
+        steps: the name of the file of its steps.
     """
 
     folder: Path
+    steps: str = STEPS
 
     @cached_property
     def result(self) -> Result:
@@ -68,7 +72,7 @@ class Evidence:
     @cached_property
     def trace(self) -> Trace:
         """The steps that were recorded; none where the side did not come that far."""
-        path = self.folder / "trace.jsonl"
+        path = self.folder / self.steps
         return Trace.read(path) if path.exists() else Trace()
 
     # --- the state at one moment -------------------------------------------------------------------------------------

@@ -70,6 +70,11 @@ class Session(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def factory(self) -> bytes:
+        """The factory as it is sent to the sides; empty where they run in this interpreter."""
+        return self._pickled
+
     def expect(self, sides: int) -> None:
         """Say how many sides are still to be run: their interpreters may get ready."""
         if self._interpreters is not None:

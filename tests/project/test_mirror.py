@@ -11,6 +11,7 @@ from pathlib import Path
 # Modules without a file of tests of their own, by glob, and the file whose tests go through them.
 ELSEWHERE = {
     # A script is checked as a whole: what its process records shows in the report.
+    "scripts/again.py": "tests/kept/test_opening.py",
     "scripts/assignment.py": "tests/scripts/test_launching.py",
     "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
     "scripts/judging.py": "tests/scripts/test_checking.py",
@@ -49,6 +50,7 @@ ELSEWHERE = {
     "checks/judge.py": "tests/checks/test_verdicts.py",
     "checks/report.py": "tests/checks/test_verdicts.py",
     "checks/request.py": "tests/checks/test_verdicts.py",
+    "checks/resumed.py": "tests/kept/test_opening.py",
     "checks/running.py": "tests/checks/test_verdicts.py",
     "checks/study.py": "tests/checks/test_expectation.py",
     "cli/group.py": "tests/cli/test_checking.py",

@@ -38,6 +38,7 @@ ROOMS = (
     "explain",
     "checks",
     "scripts",
+    "kept",
     "faults",
     "lab",
     "show",

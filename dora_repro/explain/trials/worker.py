@@ -10,7 +10,7 @@ differs.
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,24 @@ class TrialSetup:
     threads: int | None = None
     at_end: tuple[str, ...] = ()
     raised: bool = False
+
+    def within(self, folder: Path) -> dict[str, Any]:
+        """The fields as JSON can hold them, their paths relative to a folder."""
+        fields = asdict(self)
+        return {**fields, **{name: _relative(fields[name], folder) for name in _PATHS}}
+
+    @classmethod
+    def below(cls, folder: Path, fields: Mapping[str, Any]) -> "TrialSetup":
+        """The setup that `within` took apart, in a folder that may be elsewhere by now."""
+        paths = {name: fields[name] and str(folder / fields[name]) for name in _PATHS}
+        return cls(**{**fields, **paths, "at_end": tuple(fields["at_end"])})
+
+
+_PATHS = ("load", "reference", "resumed", "saved", "objects", "streams")
+
+
+def _relative(path: str | None, folder: Path) -> str | None:
+    return None if path is None else Path(path).relative_to(folder).as_posix()
 
 
 @dataclass
