@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dora_repro.checks.keeping import Answer, Kept
+from dora_repro.checks.keeping import Kept
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.checks.running import drift_of
 from dora_repro.errors import BadInput
@@ -38,7 +38,7 @@ def evidence(folder: str | Path) -> "KeptCheck":
     """
     place = Path(folder).absolute()
     kept = Kept.read(place)
-    return KeptCheck(place, kept, tuple(KeptReport(place, kept, answer) for answer in kept.answers))
+    return KeptCheck(place, kept, tuple(KeptReport(place, kept, index) for index in range(len(kept.answers))))
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,11 +78,12 @@ class KeptReport:
     Args:
         folder: of the check.
         kept: what the check has left on itself.
-        answer: the report's part of it.
+        index: place of the report among those of the check.
 
     Attributes:
         folder: as given.
         kept: as given.
+        index: as given.
         trial: what a trial has to know; empty where none can be made.
         reference: what the uninterrupted side left; None where the check came to no comparison.
         resumed: what the resumed side left; None likewise.
@@ -92,8 +93,9 @@ class KeptReport:
         BadInput: files of it are missing or damaged.
     """
 
-    def __init__(self, folder: Path, kept: Kept, answer: Answer):
-        self.folder, self.kept, self.trial = folder, kept, answer.trial
+    def __init__(self, folder: Path, kept: Kept, index: int):
+        answer = kept.answers[index]
+        self.folder, self.kept, self.index, self.trial = folder, kept, index, answer.trial
         places = {name: _name(place, folder) for name, place in answer.places.items()}
         self._killed = places.get("killed")
         self.reference = self._side(places.get("reference"), places.get("steps", STEPS))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dora_repro.contracts import Factory
+from dora_repro.contracts import Factory, Run
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.imports import imported_libraries
 from dora_repro.sides.interpreters import Interpreters
@@ -25,7 +25,7 @@ class Session(AbstractContextManager):
     """Runs the sides of one question, one after the other, each in a process of its own.
 
     Args:
-        factory: builds a run, called afresh for each side.
+        factory: builds a run, called afresh for each side; as bytes, as a session of another process had sent it.
         in_process: run all sides in this interpreter.
         timeout: seconds for each side.
         on_event: called with the name of a side and its event, while the sides run.
@@ -40,7 +40,7 @@ class Session(AbstractContextManager):
 
     def __init__(
         self,
-        factory: Factory,
+        factory: Factory | bytes,
         *,
         in_process: bool,
         timeout: float,
@@ -50,8 +50,10 @@ class Session(AbstractContextManager):
         interpreters: Interpreters | None = None,
     ):
         self.in_process, self._timeout, self._on_event = in_process, timeout, on_event
-        self._factory = factory
-        self._pickled = b"" if in_process else pickled(factory)
+        if isinstance(factory, bytes):
+            self._pickled, self._factory = factory, _elsewhere
+        else:
+            self._pickled, self._factory = b"" if in_process else pickled(factory), factory
         self._stack = ExitStack()
         self._kept = folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="dora-repro-"))
@@ -176,6 +178,10 @@ class Session(AbstractContextManager):
             again = replace(job, folder=self.folder / f"repeat-{len(self._repeats)}")
             self._repeats[job] = self.run(side, again, unlike=job.folder)
         return self._repeats[job]
+
+
+def _elsewhere() -> Run:
+    raise RuntimeError("the factory is known as bytes alone: its runs are built in other processes")
 
 
 def threads() -> int | None:

@@ -1,6 +1,5 @@
 """Folders that checks have kept, opened again: what the check returned, and both runs at every moment stored."""
 
-import functools
 import shutil
 
 import pytest
@@ -10,15 +9,6 @@ from dora_repro import BadInput
 from dora_repro.scripts.checking import check_script
 from tests import runs
 from tests.scripts.trainings import commands
-
-
-@pytest.fixture(scope="module")
-def every(tmp_path_factory):
-    """Two resumes of a run object that forgets its generators: what was returned, and the folder."""
-    folder = tmp_path_factory.mktemp("every") / "kept"
-    forgetful = functools.partial(runs.Forgetful, "rng")
-    options = {"values": "model/*", "in_process": True, "folder": folder}
-    return dora_repro.every_step(forgetful, steps=3, save_at=[1, 2], **options), folder
 
 
 def same(opened, returned):
@@ -51,10 +41,9 @@ def test_a_resume_of_a_resume_is_kept_too(tmp_path):
     assert [each.trial for each in opened.reports] == [{}, {}]
 
 
-def test_a_script_is_opened_as_a_run_object_is(tmp_path):
-    run, resume = commands(tmp_path, more="--lose optimizer")
-    returned = check_script(run, resume, kill_after=4, explain=False, folder=tmp_path / "kept")
-    opened = dora_repro.evidence(tmp_path / "kept")
+def test_a_script_is_opened_as_a_run_object_is(launched):
+    returned, folder = launched
+    opened = dora_repro.evidence(folder)
     assert same(opened.result, returned)
     assert list(opened.first.states) == [3, 9]
     assert len(opened.first.killed.steps) == 4

@@ -74,6 +74,9 @@ ELSEWHERE = {
     "faults/*.py": "tests/faults/test_gallery.py",
     # Runs in an interpreter of its own, which the runner's tests start.
     "headless/child.py": "tests/headless/test_running.py",
+    # A process that its other end starts.
+    "kept/trying.py": "tests/kept/test_transplants.py",
+    "kept/worker_main.py": "tests/kept/test_transplants.py",
     # Parts of one object, `Lab`, tested by clicks.
     "lab/choices.py": "tests/lab/test_lab.py",
     "lab/global_state.py": "tests/lab/test_lab.py",
