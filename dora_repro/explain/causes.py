@@ -40,7 +40,6 @@ from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.places import LOAD, SAVE
-from dora_repro.state.forms import Form
 from dora_repro.state.frames import LINE, POSITION
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
@@ -56,7 +55,6 @@ _BESIDE = (
     "The checkpoint takes no further keys (it is no dict, or one module's state_dict): these go into a file of "
     "their own beside it."
 )
-_CONTEXT_VARIABLE = Form("_contextvars.ContextVar")
 _MARKED = "a mark of the resume, set while loading: nothing is lost, but a step depends on it"
 _READ = "Better: let no step depend on whether the run was resumed."
 _ANOTHER = re.compile(r"(those|the values)(?: that| of) `[^`]*`(?: had)?")
@@ -281,8 +279,6 @@ class CauseDescriber:
                 return closed_over(function, _names_inside(part.leaves, function), "a default argument")
             if name is not None and any(mark in str(name.value) for mark in ("<locals>", "<lambda>")):
                 return closed_over(function, _names_inside(part.leaves, function))
-            if self._saved.forms.get(function) == _CONTEXT_VARIABLE:
-                return closed_over(function, ("value",), "the present value")
         return None
 
     def _of_hook(self, part: Part) -> Advice | None:

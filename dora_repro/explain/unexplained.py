@@ -14,6 +14,8 @@ from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.session import Session
+from dora_repro.state.holders import ADDRESSES, IN_USE, LARGE
+from dora_repro.state.members import NOT_HELD
 from dora_repro.state.module_variables import CACHE
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Divergence
@@ -23,6 +25,7 @@ OUTSIDE = (
     "look at what is no state of the run: time and dates, the order of sets (PYTHONHASHSEED), environment variables, "
     "thread counts, files read at start, module globals, other processes and services"
 )
+NOT_READ = (IN_USE, ADDRESSES, LARGE, NOT_HELD)
 _SHOWN = 3  # leaves
 
 
@@ -60,7 +63,7 @@ def unexplained(
     step = max(divergence.step, *reached) if reached else divergence.step
     look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
     saved = sides.reference.at_save(sides.save_at)
-    look_at += [*caches(saved), *other_order(saved, sides.resumed.loaded)]
+    look_at += [*caches(saved), *not_looked_into(saved), *other_order(saved, sides.resumed.loaded)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
@@ -82,6 +85,15 @@ def caches(saved: Snapshot) -> Iterator[str]:
             f"`{'`, `'.join(held[:_SHOWN])}`: holds a cache that cannot be looked into, and that no file holds. Where "
             "what it remembers was drawn, or how much it does counts, keep it in a dict of the run, save it and load it"
         )
+
+
+def not_looked_into(saved: Snapshot) -> Iterator[str]:
+    """What holds state for other code and was not read, each with the reason."""
+    held = [(path, what) for path, what in saved.uncaptured.items() if what.endswith(NOT_READ)]
+    if held:
+        listed = ", ".join(f"`{path}` ({what})" for path, what in held[:_SHOWN])
+        more = f", and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+        yield f"not looked into, and so not ruled out: {listed}{more}"
 
 
 def other_order(saved: Snapshot, loaded: Snapshot) -> Iterator[str]:

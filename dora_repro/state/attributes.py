@@ -4,12 +4,17 @@ No property, `__getattr__`, `__class__` or `__eq__` of a value is called: lazy p
 in training scripts, and reading must not change what it reads.
 """
 
+import array
 import contextvars
 import enum
 import functools
+import io
+import mmap
+import queue
 import sys
 import threading
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +27,12 @@ from dora_repro.state import rng
 from dora_repro.state.per_type import per_type
 
 GENERATORS = rng.PRIVATE_GENERATORS
-MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *GENERATORS)
+# What keeps values for other code without being a container of its own: read by `holders.py` and `members.py`.
+HOLDERS = (
+    array.array, bytearray, memoryview, mmap.mmap, io.StringIO, io.BytesIO, queue.Queue, queue.SimpleQueue,
+    weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet,
+)  # fmt: skip
+MUTABLE = (list, dict, set, deque, torch.Tensor, np.ndarray, *HOLDERS, *GENERATORS)
 
 LIBRARIES = {
     "torch", "torchvision", "torchdata", "torchmetrics", "numpy", "transformers", "tokenizers", "datasets", "peft",
@@ -53,9 +63,12 @@ def is_users_module(name: str) -> bool:
     return bool(top) and not (installed or top in LIBRARIES)
 
 
+_MODULE: Any = type.__dict__["__module__"]  # of types written in C as well, whose `__dict__` has none
+
+
 def module_of(kind: type) -> str:
     """The module a class was defined in, whatever the class makes of `__module__`."""
-    module = kind.__dict__.get("__module__", "builtins")
+    module = _MODULE.__get__(kind)
     return module if type(module) is str else ""
 
 

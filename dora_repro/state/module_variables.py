@@ -8,6 +8,8 @@ that is only read. Libraries are not followed; of those that the code names, the
 """
 
 import contextvars
+import ctypes
+import decimal
 import enum
 import functools
 import importlib.util
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.state.attributes import LIBRARIES, MUTABLE, is_around_runs, is_users_module, module_of
+from dora_repro.state.attributes import HOLDERS, LIBRARIES, MUTABLE, is_around_runs, is_users_module, module_of
 from dora_repro.state.bytecode_names import names_in_bytecode
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.function_state import keeps_something, may_be_changed_by_others
@@ -33,7 +35,10 @@ from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED, Names, nam
 
 PREFIX = "globals."  # of their names among a run's objects
 
-_STATEFUL = (*PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer, threading.local, contextvars.ContextVar)
+_STATEFUL = (
+    *PRIVATE_GENERATORS, torch.nn.Module, torch.optim.Optimizer, threading.local, contextvars.ContextVar,
+    *HOLDERS, ctypes.Array, ctypes.Structure, ctypes.Union, decimal.Context, io.TextIOWrapper, io.BufferedReader,
+)  # fmt: skip
 CACHED_FUNCTION: type = type(functools.lru_cache(len))
 CACHE = "a cache, which cannot be looked into"  # of a function that remembers what it returned
 _WELL_KNOWN = sys.stdlib_module_names | {"torch", "numpy"}  # their global generators are leaves of their own

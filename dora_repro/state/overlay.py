@@ -17,7 +17,12 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
     kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
     kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
     forms = {at: form for at, form in below.forms.items() if at not in paths}
-    forms |= {at: form for at, form in above.forms.items() if at in paths or (at in around and at not in forms)}
+    for at, form in above.forms.items():
+        if at in paths or (at in around and at not in forms):
+            forms[at] = form
+        elif at in around and form.keys:  # of the entries that are brought along
+            inside = {text: kind for text, kind in form.keys.items() if {f"{at}/{text}"} & (paths | around)}
+            forms[at] = replace(forms[at], keys={**forms[at].keys, **inside})
     return Snapshot(leaves, below.uncaptured, kinds, forms)
 
 

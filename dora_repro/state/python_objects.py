@@ -8,13 +8,13 @@ import collections
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import io
 import itertools
 import logging
 import multiprocessing.process
 import multiprocessing.queues
 import operator
-import queue
 import socket
 import subprocess
 import threading
@@ -35,7 +35,9 @@ from dora_repro.state.attributes import MUTABLE, attributes_of, name_of_type, ty
 from dora_repro.state.digest import is_plain
 from dora_repro.state.function_state import name_of_function
 from dora_repro.state.keys import key_text, key_type
+from dora_repro.state.members import read_members
 from dora_repro.state.module_variables import CACHE, CACHED_FUNCTION
+from dora_repro.state.rebuild import RANGE_ITERATOR
 from dora_repro.state.type_dispatch import Way
 from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
 
@@ -110,7 +112,7 @@ def read_set(walker: Walker, value: set[Value] | frozenset[Value], path: str, ho
     elif all(walker.way(type(item))[0] in (Way.SCALAR, Way.ENCODED) for item in items):
         walker.leaf(path, {"members": sorted(map(key_text, items))}, role, None, hold)
     else:
-        walker.result.uncaptured[path] = f"{type_name(value)} of {len(items)} items"
+        read_members(walker, value, path, hold, role)
     _of_subclass(walker, value, path, role)
 
 
@@ -217,6 +219,8 @@ def read_position(walker: Walker, value: Any, path: str, hold: Setter, role: str
         rest = over[len(over) - left :]
         put = None if hold is None else lambda plain: hold(iter(range(*plain[1:])))
         walker.leaf(path, ("range", rest.start, rest.stop, rest.step), role, put, hold)
+        if not walker.moving_only:
+            walker.result.kinds[path] = RANGE_ITERATOR
         return
     walker.leaf(f"{path}/left", left, role, walker.setter(_set_left, value, over, hold))
     if left:
@@ -233,7 +237,20 @@ def _set_left(iterator: Any, over: Sized, hold: Setter, left: int) -> None:
 
 
 def read_dict_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
-    walker.leaf(f"{path}/left", operator.length_hint(value), role)
+    """An iterator over a dict or set: how many items are left of it."""
+    put = None if hold is None else partial(_begin_again, value, hold)
+    walker.leaf(f"{path}/left", operator.length_hint(value), role, put)
+
+
+def _begin_again(iterator: Any, hold: Callable[[Any], object], left: int) -> None:
+    """Another iterator over the same dict or set, that has as many items left."""
+    over = next((held for held in gc.get_referents(iterator) if isinstance(held, (dict, set, frozenset))), None)
+    if over is None or left > len(over):
+        raise ValueError("an iterator that is used up stays so")
+    made = iter(_VIEW_OF[type(iterator)](over))
+    for _ in range(len(over) - left):
+        next(made)
+    hold(made)
 
 
 def read_nested_iterator(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
@@ -246,6 +263,11 @@ def read_nested_iterator(walker: Walker, value: Any, path: str, hold: Setter, ro
         except TypeError:
             walker.result.uncaptured[path] = type_name(value)
             return
+    # One that has not begun has fewer parts: both are read as if they had the same.
+    if isinstance(value, itertools.chain) and state:
+        state = [(*state[0], *(None,) * (2 - len(state[0])))]
+    elif isinstance(value, _COMBINING) and not state:
+        state = [None]
     pieces = [*parts, *state]
     for index, part in enumerate(pieces):
         if not _is_code(part):
@@ -273,7 +295,10 @@ def _rebuild(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # as above, of Python 3.12
         for state in pieces[arguments:]:
-            made.__setstate__(state)
+            if isinstance(value, itertools.chain):
+                made.__setstate__(tuple(part for part in state if part is not None))
+            elif state is not None:
+                made.__setstate__(state)
     hold(made)
 
 
@@ -293,8 +318,16 @@ _BACKWARDS: type = type(reversed(_NO_ITEMS))
 _SEQUENCES: tuple[Iterable[Any], ...] = ([], (), range(0), "", "é", b"")
 _POSITIONS = dict.fromkeys(type(iter(sequence)) for sequence in _SEQUENCES)  # both texts may have one type of iterator
 _EMPTY: dict[str, int] = {}
-_VIEWS: tuple[Iterable[Any], ...] = (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items(), set())
-_DICT_ITERATORS = tuple(type(iter(view)) for view in _VIEWS)
+_VIEW_OF: dict[type, Callable[[Any], Iterable[Any]]] = {
+    type(iter(_EMPTY.keys())): iter,
+    type(iter(_EMPTY.values())): dict.values,
+    type(iter(_EMPTY.items())): dict.items,
+    type(iter(set(_EMPTY))): iter,
+}
+_DICT_ITERATORS = tuple(_VIEW_OF)
+_COMBINING = (
+    itertools.product, itertools.permutations, itertools.combinations, itertools.combinations_with_replacement,
+)  # fmt: skip
 _ITERTOOLS = (kind for kind in vars(itertools).values() if isinstance(kind, type) and kind is not itertools.count)
 _NESTED = (enumerate, zip, map, filter, *_ITERTOOLS)
 
@@ -319,17 +352,17 @@ READERS: tuple[tuple[type, Reader], ...] = (
     *((kind, read_nested_iterator) for kind in _NESTED),
 )
 UNSHARED_TYPES: tuple[type, ...] = (
-    tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType, type,
+    tuple, frozenset, types.FunctionType, types.MethodType, types.BuiltinFunctionType, type, weakref.ReferenceType,
 )  # fmt: skip
 PLUMBING: tuple[type, ...] = (
     types.ModuleType, types.CodeType, types.FrameType, types.TracebackType,
     types.MethodWrapperType, types.WrapperDescriptorType,
-    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType, memoryview,
+    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.CellType,
     threading.Thread, type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event,
-    threading.Semaphore, threading.Barrier, queue.Queue, queue.SimpleQueue, io.IOBase,
+    threading.Semaphore, threading.Barrier, io.IOBase,
     logging.Logger, logging.Handler, socket.socket, subprocess.Popen, contextvars.Context,
-    weakref.ref, weakref.ProxyType, weakref.CallableProxyType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
-    weakref.WeakSet, weakref.finalize, multiprocessing.process.BaseProcess, multiprocessing.queues.Queue,
+    weakref.ProxyType, weakref.CallableProxyType, weakref.finalize,
+    multiprocessing.process.BaseProcess, multiprocessing.queues.Queue,
     concurrent.futures.Executor, concurrent.futures.Future,
 )  # fmt: skip
 PLUMBING_MODULES = (

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from dora_repro.state.paths import ancestors
 BUILT = (dict, OrderedDict, list, tuple, deque)  # containers that can be made from nothing but what they hold
 _BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in BUILT}
 _MAPPINGS = ("dict", "OrderedDict")
+RANGE_ITERATOR = "range_iterator"  # name of the kind of an iterator over a range, whose leaf is what is left of it
 VARIABLES = "variables"  # name of the kind of what stands for the variables of a function that is half done
 
 
@@ -56,6 +58,11 @@ class Kind:
             container: the object.
             keyed: text in paths -> path, of keys that are tensors or modules.
         """
+        if isinstance(container, WeakKeyDictionary):
+            return cls(type_name(container), None, len(container), None, tuple((keyed or {}).items()))
+        if isinstance(container, WeakValueDictionary):
+            names = tuple((key_text(key), key) for key in list(container.keys()) if is_plain(key))
+            return cls(type_name(container), names, len(names))
         if not isinstance(container, (*BUILT, set, frozenset)):
             return None
         known = type(container) in (*BUILT, set, frozenset)
@@ -198,6 +205,8 @@ def _rebuilt(kind: Kind | None, plain: Any) -> Any:
         return plain
     if kind.name in _BY_NAME:
         return _built(kind, plain)
+    if kind.name == RANGE_ITERATOR:
+        return iter(range(*plain[1:]))
     try:
         return decode(kind.name, plain)
     except KeyError:

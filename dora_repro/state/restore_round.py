@@ -4,6 +4,8 @@ What it changes may bring another difference to light, so `restoring.py` walks t
 """
 
 import copy
+import queue
+import weakref
 from collections import deque
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeAlias
@@ -21,6 +23,7 @@ from dora_repro.state.hooks import add_hook, names_hook, remove_hook
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable, remade
+from dora_repro.state.members import in_order_again
 from dora_repro.state.objects import Objects
 from dora_repro.state.places import with_folders
 from dora_repro.state.rebuild import Kind, Maker, copied
@@ -77,6 +80,7 @@ class Round:
                     self._remove(path)
                 except Exception as error:
                     failed[path] = _reason(error)
+        in_order_again(self.live.objects, wrong)
         self._generators_last(wrong, failed)
         return failed
 
@@ -246,12 +250,14 @@ class Round:
             parent.put(unescaped(name), value)
         elif isinstance(parent, NotRunning):
             raise NotRestorable(f"a {parent.what} has no variables")
+        elif isinstance(parent, (set, weakref.WeakSet)):
+            parent.add(value)
+        elif isinstance(parent, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
+            parent[self._key(parent_path, name)] = value
+        elif isinstance(parent, queue.SimpleQueue):
+            parent.put(value)
         elif isinstance(parent, dict):
-            kind = self.kinds.get(parent_path)
-            try:
-                key = self._make_anew.key(kind, name) if kind is not None else unescaped(name)
-            except KeyError:
-                key = unescaped(name)
+            key = self._key(parent_path, name)
             if key in parent:  # of another type, as 2 is beside 2.0: a dict would keep that one
                 del parent[key]
             parent[key] = value
@@ -279,6 +285,14 @@ class Round:
         else:
             set_attribute(parent, unescaped(name), value)
 
+    def _key(self, path: str, name: str) -> Any:
+        """The key that a dict has under this text in paths."""
+        kind = self.kinds.get(path)
+        try:
+            return self._make_anew.key(kind, name) if kind is not None else unescaped(name)
+        except KeyError:
+            return unescaped(name)
+
     # --- what is too much ------------------------------------------------------------------------------------------
 
     def _remove(self, path: str) -> None:
@@ -305,10 +319,12 @@ class Round:
         elif isinstance(parent, torch.optim.Optimizer):
             live = self.live.objects.get(path)
             del parent.state[next(key for key, state in parent.state.items() if state is live)]
-        elif isinstance(parent, dict):
+        elif isinstance(parent, (set, weakref.WeakSet)):
+            parent.discard(self._object_at(path, None))
+        elif isinstance(parent, (dict, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
             of_object = self.live.keyed.get(parent_path, {}).get(name)
             its = None if of_object is None else self._make_anew.object_key(of_object)
-            del parent[next(key for key in parent if (key_text(key) == name if its is None else _is(key, its)))]
+            del parent[next(key for key in list(parent) if (key_text(key) == name if its is None else _is(key, its)))]
         elif isinstance(parent, (list, deque)) and int(name) == len(parent) - 1:
             parent.pop()
         elif isinstance(parent, torch.nn.Module):
@@ -330,15 +346,21 @@ class Round:
         while above := above.rpartition("/")[0]:
             hook = self._is_hook(above)
             if not hook and not isinstance(self.live.objects.get(above), (dict, list, deque)):
-                continue  # what a hook's function or object holds goes with the hook
+                if not self._is_member(above):
+                    continue  # what a hook's function or object holds goes with the hook
             if above in self.kinds or self._make_anew.is_above_wanted(above):
                 break
             inside = [other for other in self.now if other.startswith(f"{above}/")]
             if not self.chosen.issuperset(inside):
                 break
-            if hook or above == highest.rpartition("/")[0]:
+            if hook or above == highest.rpartition("/")[0] or self._is_member(above):
                 highest = above
         return highest
+
+    def _is_member(self, path: str) -> bool:
+        """Whether an object is an item of a set or a sequence, with which all that it holds goes."""
+        holder = self.live.objects.get(path.rpartition("/")[0])
+        return path in self.live.objects and isinstance(holder, (set, list, deque))
 
     def _is_hook(self, path: str) -> bool:
         holder, _, name = path.rpartition("/")

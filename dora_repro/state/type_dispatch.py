@@ -6,20 +6,17 @@ value itself is not touched: `isinstance` would read its `__class__`, and lazy p
 
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from dora_repro.state.attributes import GENERATORS, comes_from
+from dora_repro.state.attributes import GENERATORS, comes_from, module_of
 from dora_repro.state.codecs import Codec, codec_of
 from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.per_type import per_type
 
 Reader = TypeVar("Reader")
-
-_MODULE_OF: Any = type.__dict__["__module__"]  # of types written in C as well, whose `__dict__` has none
-
 
 @enum.unique
 class Way(enum.Enum):
@@ -43,6 +40,7 @@ class Table(Generic[Reader]):
             read by its attributes.
         readers_by_name: `module.Class` -> reader, of types of libraries that need not be installed.
         unshared: types whose identity means nothing, so that no alias is made of them.
+        in_place: types with a codec whose values change in place, so that their readers come first.
         plumbing: types that are listed as uncaptured, if no reader takes them.
         plumbing_modules: modules and packages whose classes are such.
 
@@ -55,6 +53,7 @@ class Table(Generic[Reader]):
         readers: Iterable[tuple[type, Reader]],
         readers_by_name: Mapping[str, Reader] | None = None,
         unshared: Iterable[type] = (),
+        in_place: Iterable[type] = (),
         plumbing: Iterable[type] = (),
         plumbing_modules: Iterable[str] = (),
     ):
@@ -64,7 +63,7 @@ class Table(Generic[Reader]):
                 raise ValueError(f"two readers for {kind.__module__}.{kind.__qualname__}")
             self._readers[kind] = reader
         self._readers_by_name = dict(readers_by_name or {})
-        self._unshared, self._plumbing = tuple(unshared), tuple(plumbing)
+        self._unshared, self._plumbing, self._in_place = tuple(unshared), tuple(plumbing), tuple(in_place)
         self._plumbing_modules = tuple(plumbing_modules)
         self.way = per_type(self._way)
 
@@ -74,13 +73,13 @@ class Table(Generic[Reader]):
             return Way.SCALAR, None, None
         for base, way in ((torch.Tensor, Way.TENSOR), (GENERATORS, Way.GENERATOR), (np.ndarray, Way.ARRAY)):
             if issubclass(kind, base):
-                return way, None, None
+                return way, None, self._readers.get(base) if isinstance(base, type) else None
         codec = codec_of(kind)
-        if codec is not None:
+        if codec is not None and not issubclass(kind, self._in_place):
             return Way.ENCODED, codec, None
         reader = next((reader for base, reader in self._readers.items() if issubclass(kind, base)), None)
         if reader is None and self._readers_by_name:
-            names = (f"{_MODULE_OF.__get__(base)}.{base.__qualname__}" for base in kind.__mro__)
+            names = (f"{module_of(base)}.{base.__qualname__}" for base in kind.__mro__)
             reader = next((self._readers_by_name[name] for name in names if name in self._readers_by_name), None)
         if reader is None and (issubclass(kind, self._plumbing) or comes_from(kind, self._plumbing_modules)):
             return Way.LISTED, None, None

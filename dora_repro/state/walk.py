@@ -8,15 +8,16 @@ from collections.abc import Mapping
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import DisableTorchFunctionSubclass
-from dora_repro.state import frames, library_objects, python_objects, torch_objects
+from dora_repro.state import frames, holders, library_objects, members, python_objects, torch_objects
 from dora_repro.state.leaves import Leaves
 from dora_repro.state.type_dispatch import Table
 from dora_repro.state.walker import Reader, Walker
 
 TABLE: Table[Reader] = Table(
-    readers=(*torch_objects.READERS, *python_objects.READERS, *frames.READERS),
+    readers=(*torch_objects.READERS, *python_objects.READERS, *holders.READERS, *members.READERS, *frames.READERS),
     readers_by_name=frames.READERS_BY_NAME | library_objects.READERS_BY_NAME,
     unshared=python_objects.UNSHARED_TYPES,
+    in_place=holders.BUFFERS,
     plumbing=(*torch_objects.PLUMBING, *python_objects.PLUMBING),
     plumbing_modules=(*torch_objects.PLUMBING_MODULES, *python_objects.PLUMBING_MODULES),
 )

@@ -8,7 +8,7 @@ Objects are distinguished by their type alone: none of their properties, `__geta
 `__bool__` is called.
 """
 
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Container, Mapping, MutableMapping
 from functools import partial
 from types import CellType
@@ -23,7 +23,7 @@ from dora_repro.state import rng
 from dora_repro.state.assign import Setter, put_array, put_tensor
 from dora_repro.state.attributes import attributes_of, class_state, set_attribute, type_name
 from dora_repro.state.codecs import Codec, kind_name
-from dora_repro.state.digest import is_plain
+from dora_repro.state.digest import digest
 from dora_repro.state.hooks import hooks_of
 from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import Leaf, Leaves
@@ -57,10 +57,10 @@ class Walker:
     def __init__(self, table: Table[Reader], moving_only: bool = False):
         self.moving_only = moving_only
         self.result = Leaves()
-        self.way = table.way
+        self._table, self.way = table, table.way
         self._queue: deque[tuple[Value, str, Setter, str, int, Reader]] = deque()
         self._last: list[Callable[[], object]] = []  # work put off until all parameters have their names
-        self._names: dict[int, str] = {}  # id -> path of the first way to an object
+        self._names: MutableMapping[int, str] = {}  # id -> path of the first way to an object
         self._storages: dict[int, list[tuple[torch.Tensor, str]]] = {}  # address -> tensors that begin there
         self._alive: list[Value] = []  # so that no id is given twice during a walk
         self._depth = 0
@@ -130,7 +130,7 @@ class Walker:
         elif way is _SHARED:
             self._put_in_line(value, path, hold, role, reader)
         elif way is _ARRAY:
-            self.array(value, path, hold, role)
+            self.array(value, path, hold, role, reader)
         else:
             self.generator(value, path, hold)
 
@@ -162,6 +162,14 @@ class Walker:
     def path_of(self, value: Value) -> str | None:
         """The name of an object that was met before."""
         return self._names.get(id(value))
+
+    def content_of(self, value: Value) -> bytes:
+        """A digest of what an object holds, the same in every process; what has a name goes by that."""
+        inside = Walker(self._table)
+        inside._names = ChainMap({}, self._names)
+        inside.walk({"": value})
+        forms = [f"{path} {type_name(held)}" for path, held in inside.result.objects.items()]
+        return digest(sorted([*forms, *(f"{path} {_digest_of(leaf)}" for path, leaf in inside.result.items())]))
 
     def key(self, key: Value, path: str) -> str:
         """A key of the dict at a path as text: a tensor's or module's is the name that it was met by, and so is that of
@@ -246,16 +254,12 @@ class Walker:
         others.append((value, path))
         return path
 
-    def array(self, value: np.ndarray, path: str, hold: Setter, role: str) -> None:
-        """An array: a leaf, its items as a list where they are plain Python objects, or listed."""
-        if not value.dtype.hasobject:
-            self.leaf(path, value, role, self.setter(put_array, value, hold), hold)
-            return
-        items = value.tolist() if value.size <= MAX_ITEMS else None
-        if items is not None and is_plain(items):
-            self.leaf(path, items, role)
+    def array(self, value: np.ndarray, path: str, hold: Setter, role: str, reader: Reader | None) -> None:
+        """An array: a leaf, or taken apart where its items are Python objects."""
+        if value.dtype.hasobject:
+            self._put_in_line(value, path, hold, role, reader)
         else:
-            self.result.uncaptured[path] = f"numpy array of {value.size} Python objects"
+            self.leaf(path, value, role, self.setter(put_array, value, hold), hold)
 
     def generator(self, value: rng.Generator, path: str, hold: Setter) -> None:
         """A private random number generator: its state. A global one is captured as such, whoever holds it."""
@@ -303,6 +307,13 @@ class Walker:
         """An object of a class that nobody here knows."""
         if not self.attributes(value, path, role):
             self.result.uncaptured[path] = type_name(value)
+
+
+def _digest_of(leaf: Leaf) -> str:
+    try:
+        return leaf.digest.hex()
+    except Exception:  # a tensor class that cannot be read
+        return ""
 
 
 _AT_REST = frozenset({"parameter", "gradient", "structure", "data"})

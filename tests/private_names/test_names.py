@@ -1,5 +1,6 @@
 """Every private name that the kit uses is still there, in the versions that are installed."""
 
+import ctypes
 import importlib
 import re
 from pathlib import Path
@@ -38,6 +39,8 @@ def node():
 
 # What has the attributes that its class does not show.
 EXAMPLES = {
+    "ctypes.Array": lambda: (ctypes.c_int * 1)(),
+    "ctypes.Structure": lambda: type("Point", (ctypes.Structure,), {"_fields_": [("x", ctypes.c_int)]}),
     "numpy.random.RandomState": np.random.RandomState,
     "torch.autograd.graph.Node": node,
     "torch._ops.OpOverload": lambda: torch.ops.aten.add_.Tensor,

@@ -1,5 +1,7 @@
 """One snapshot laid over another; a leaf that went by another name is found by the name that it is asked for."""
 
+from collections import Counter
+
 import torch
 
 from dora_repro.state.overlay import overlaid, through_aliases
@@ -50,3 +52,11 @@ def test_a_run_gets_the_value_and_keeps_its_two_objects():
     run = {"space": Space(0), "held": {"env": {"space": Space(1)}}, "weight": torch.zeros(2)}
     assert through_aliases(shared(), {OTHER}).restore(run, [OTHER]) == {}
     assert run["held"]["env"]["space"].count == 5 and run["space"].count == 0
+
+
+def test_entries_bring_the_types_of_their_keys():
+    counts = {"counts": Counter({0: 2, "a": 1})}
+    saved, loaded = Snapshot.capture(counts), Snapshot.capture({"counts": Counter()})
+    held = {"counts": Counter()}
+    assert overlaid(loaded, saved, frozenset({"counts/0", "counts/a"})).restore(held) == {}
+    assert held == counts

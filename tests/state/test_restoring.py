@@ -16,7 +16,9 @@ from torch import nn
 
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
+from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.suspended import objects_lost
 from dora_repro.state.walk import walk
 from tests import runs
 
@@ -676,3 +678,33 @@ def test_what_a_cycle_goes_round_in_is_the_snapshots_own() -> None:
     assert not snapshot.restore(behind)
     assert [next(behind["turns"]) for _ in range(5)] == [2, 3, 1, 2, 3]
     assert [next(ahead["turns"]) for _ in range(4)] == [2, 3, 1, 2]
+
+
+def iterators():
+    squares = {number: number**2 for number in range(6)}
+    return {
+        "chain": itertools.chain((1, 2), range(9)),
+        "chains": itertools.chain.from_iterable([(1, 2), (3, 4), (5,)]),
+        "product": map(sum, itertools.product([1, 2, 3], [4, 5])),
+        "permutations": itertools.permutations([1, 2, 3]),
+        "combinations": itertools.combinations(range(4), 2),
+        "keys": iter(squares),
+        "values": iter(squares.values()),
+        "items": iter(squares.items()),
+        "numbered": enumerate(itertools.chain(range(2), range(3))),
+        "every second": itertools.islice(range(60), 0, None, 2),
+        "sums": itertools.accumulate(range(1, 9)),
+    }
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_an_iterator_that_has_begun_is_put_back_and_one_that_has_not(taken):
+    wanted = iterators()
+    for iterator in wanted.values():
+        for _ in range(taken):
+            next(iterator)
+    snapshot = Snapshot.capture(wanted)
+    live = iterators()
+    objects = Objects.taken(wanted, objects_lost(snapshot, Snapshot.capture(live)))
+    assert snapshot.restore(live, objects=objects) == {}
+    assert {name: list(it) for name, it in live.items()} == {name: list(it) for name, it in wanted.items()}

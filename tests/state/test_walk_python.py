@@ -10,7 +10,6 @@ import io
 import itertools
 import logging
 import os
-import queue
 import random
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import pytest
 import torch
 
 from dora_repro.state.digest import digest
+from dora_repro.state.members import MAX_MEMBERS
 from dora_repro.state.walk import walk
 from dora_repro.state.walker import MAX_DEPTH, MAX_ITEMS
 from tests.state.worlds import changed, digests, look
@@ -172,16 +172,17 @@ def test_values_of_ones_own_classes_over_numbers_and_text_are_seen():
 
 def test_numpy_arrays_and_scalars():
     found = look(a=np.arange(3), s=np.float32(1.5), o=np.array(["x", "yy"], dtype=object), m=np.array([object()]))
-    assert found["a"].tolist() == [0, 1, 2] and found["s"] == 1.5 and found["o"] == ["x", "yy"]
+    assert found["a"].tolist() == [0, 1, 2] and found["s"] == 1.5 and found["o/(items)"] == ["x", "yy"]
     assert "m" not in found
-    assert walk({"m": np.array([object()])}).uncaptured == {"m": "numpy array of 1 Python objects"}
+    assert walk({"m": np.array([object()])}).uncaptured == {"m/0": "object"}
 
 
 def test_sets_are_leaves_where_their_members_have_text():
-    found = walk({"p": {1, 2}, "e": {Mode.WARM, Mode.COLD}, "o": {Holder()}, "f": frozenset("ab")})
+    found = walk({"p": {1, 2}, "e": {Mode.WARM, Mode.COLD}, "f": frozenset("ab")})
     assert found["p"].value == {1, 2} and found["f"].value == frozenset("ab")
     assert found["e"].value == {"members": ["Mode.COLD", "Mode.WARM"]}
-    assert "of 1 items" in found.uncaptured["o"]
+    many = {Holder(x=number) for number in range(MAX_MEMBERS + 1)}
+    assert "of 1001 items" in walk({"o": many}).uncaptured["o"]
 
 
 # --- functions ---------------------------------------------------------------------------------------------------
@@ -407,19 +408,15 @@ def make_plumbing() -> dict:
         "condition": threading.Condition(),
         "semaphore": threading.Semaphore(),
         "thread": threading.Thread(),
-        "queue": queue.Queue(),
-        "simple": queue.SimpleQueue(),
-        "file": io.StringIO(),
+        "file": io.BufferedWriter(io.BytesIO()),
         "logger": logging.getLogger("x"),
         "module": random,
-        "weak": weakref.ref(held),
-        "weak_dict": weakref.WeakValueDictionary(),
+        "weak": weakref.ref(Holder()),
         "proxy": weakref.proxy(held),
         "code": make_plumbing.__code__,
         "pool": concurrent.futures.ThreadPoolExecutor(1),
         "loop": asyncio.new_event_loop(),
         "object": object(),
-        "view": memoryview(b"x"),
         "keep": held,
     }
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, of_function
-from dora_repro.explain.advice.lost_state import Advice, LostState, expression, saved_value, state_key
+from dora_repro.explain.advice.holders import holder_at, holder_lines
+from dora_repro.explain.advice.lost_state import Advice, LostState, expression, of_each, saved_value, state_key
 from dora_repro.explain.advice.models import alias, gradients, structure, weights
 from dora_repro.explain.advice.optimizers import moments, whole_optimizer
 from dora_repro.explain.advice.position import place_in_the_data
@@ -161,7 +162,8 @@ def advise(
     paths, saved = leaves or (name,), saved or {}
     if role == OBJECT:
         whole = LostState(paths, saved, _kinds(saved) if kinds is None else kinds)
-        return whole_optimizer(whole) or whole_object(whole)
+        holder = holder_at(whole, whole.first, inside=True)
+        return whole_optimizer(whole) or (holder_lines(whole, holder) if holder else whole_object(whole))
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
     kinds = _kinds(saved) if kinds is None else kinds
     advice = _by_role(LostState(paths, saved, kinds, keys, nothing_there, loaded, plain), role)
@@ -251,8 +253,16 @@ _SENTENCES = {
 # --- by role ---------------------------------------------------------------------------------------------------------
 
 
+def _in_holder(lost: LostState, role: str) -> Advice:
+    """Advice on leaves that lie in one holder, or in none."""
+    holder = holder_at(lost, lost.first)
+    return holder_lines(lost, holder) if holder else _by_role(lost, role)
+
+
 def _by_role(lost: LostState, role: str) -> Advice:
     """Advise on leaves of one role."""
+    if role in ("memory", "alias") and any(holder_at(lost, path) for path in lost.paths):
+        return of_each(lambda some: _in_holder(some, role), lost, lambda path: holder_at(lost, path))
     if lost.root == "flags" or role == "flag":
         return _flags(lost)
     if role == "generator" or lost.root == "rng":
