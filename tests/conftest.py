@@ -6,6 +6,8 @@ import signal
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]
+
 # A job that a shell runs in the background ignores Ctrl-C, and so would all that is started here and sent one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

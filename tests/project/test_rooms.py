@@ -44,6 +44,7 @@ ROOMS = (
     "show",
     "widgets",
     "headless",
+    "pytest_plugin",
     "cli",
 )
 
