@@ -3,7 +3,7 @@
 Imported at the start of every pytest run, also of those that check nothing: no torch, nothing of a check.
 """
 
-import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ class ResumeExact:
 
         self._calls += 1
         started = self._config.invocation_params.dir
-        at = telling.place(sys._getframe(1), started)
+        at = telling.place(traceback.extract_stack(limit=2)[0], started)
         given = {
             "resume": resume,
             "steps": steps,

@@ -5,7 +5,7 @@ import os
 import re
 import textwrap
 from pathlib import Path
-from types import FrameType
+from traceback import FrameSummary
 
 from dora_repro.checkpoint.writing import atomic
 from dora_repro.checks.report import Report, Reports
@@ -48,14 +48,14 @@ def cannot(error: Exception, at: str) -> str:
     return "\n".join([*lines, *more, f"{at}: nothing was compared"])
 
 
-def place(frame: FrameType, folder: Path) -> str:
+def place(call: FrameSummary, folder: Path) -> str:
     """File and line of a call, as pytest writes them.
 
     Args:
-        frame: of what called.
+        call: as `traceback` knows it.
         folder: where pytest was started.
     """
-    return f"{seen_from(folder, Path(frame.f_code.co_filename))}:{frame.f_lineno}"
+    return f"{seen_from(folder, Path(call.filename))}:{call.lineno}"
 
 
 def seen_from(folder: Path, path: Path) -> str:

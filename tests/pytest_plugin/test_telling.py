@@ -1,6 +1,6 @@
 """The words of a test that failed, and the pages that are kept."""
 
-import sys
+import traceback
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_what_cannot_be_asked_is_told_in_eighty_columns_and_a_log_stays_as_it_is
 
 
 def test_a_place_is_that_of_the_call_seen_from_where_pytest_was_started(tmp_path):
-    here = telling.place(sys._getframe(), tmp_path)
+    here = telling.place(traceback.extract_stack(limit=1)[0], tmp_path)
     assert here.startswith("..") and "test_telling.py:" in here
 
 
