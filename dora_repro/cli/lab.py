@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.util
+import itertools
+import json
 import os
 import secrets
 import signal
@@ -11,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.wording import counted
 
 FIRST = "07_lab"
+EVIDENCE = "11_the_evidence"  # the notebook that `--on` opens
 COPIES = "dora-repro-notebooks"
 HOST = "127.0.0.1"
 PORT = 8888  # Jupyter's own
@@ -29,27 +32,84 @@ FAREWELL = 15.0  # seconds to end kernels in good order
 
 
 @click.command(short_help="Open the notebooks in JupyterLab.")
-@click.argument("name", default=FIRST, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("--on", "evidence", metavar="FOLDER", help="Open the evidence that a check has left there (--keep).")
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Port to use. [default: {PORT}, or the next free one]")
 @click.option("--no-browser", is_flag=True, help="Open no browser: print the address of JupyterLab, with its token.")
 @click.option(
     "--folder", metavar="FOLDER", help=f"Folder of your copies, created if necessary. [default: {COPIES} here]"
 )
-def lab(name: str, port: int | None, no_browser: bool, folder: str | None) -> None:
+def lab(name: str | None, evidence: str | None, port: int | None, no_browser: bool, folder: str | None) -> None:
     """Open the notebook NAME (07 or 07_lab; 07_lab by default) in JupyterLab, in a folder of copies of all notebooks.
+
+    With --on FOLDER, open a notebook on the evidence of a check that was told to --keep FOLDER: where both runs differ,
+    what was lost, and further transplants, each by a click.
 
     The copies are yours to run and change: an existing file is never overwritten, so the same command continues
     where you stopped. Ctrl-C ends JupyterLab and its kernels. Exit codes: 0 ended, 2 bad input.
     """
+    if evidence is not None and name is not None:
+        raise click.UsageError(f"--on opens the notebook on the evidence: leave out {name}")
 
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingExtra("jupyterlab", "notebooks", "dora-repro lab")
     source = originals()
     yours = Path(folder) if folder is not None else default_folder(source)
-    chosen = chosen_in(name, source, yours)
+    on = opened(evidence) if evidence is not None else None
+    chosen = chosen_in(name or FIRST, source, yours)
     port = free_port(port)
     click.echo(summary(copy_missing(source, yours)))
+    if on is not None:
+        chosen = copy_on(on, source, yours)
+        click.echo(f"on the evidence in {on}: {yours / chosen}")
     serve(yours, chosen, port, browser=not no_browser)
+
+
+def opened(evidence: str) -> Path:
+    """The folder of a check's evidence, looked at before anything is served.
+
+    Raises:
+        BadInput: it is none, or not whole.
+    """
+    from dora_repro.kept import opening
+
+    return opening.evidence(evidence).folder
+
+
+def copy_on(evidence: Path, source: Path, yours: Path) -> str:
+    """The file name of a copy of the notebook whose parameter is the folder of the evidence: the one that is there, or
+    a new one; no file is written over.
+
+    Raises:
+        BadInput: the folder of the copies cannot be written to.
+    """
+    text = (source / f"{EVIDENCE}.ipynb").read_text(encoding="utf-8")
+    content = json.loads(text)
+    (cell,) = (cell for cell in content["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    lines = "".join(cell["source"]).splitlines(keepends=True)
+    told = f"folder = {str(evidence)!r}"
+    given = {"folder": told, "restore": 'restore = ""'}  # launching again is for who looks at it to ask for
+    cell["source"] = [_set(line, given) for line in lines]
+    for code in (cell for cell in content["cells"] if cell["cell_type"] == "code"):
+        code["outputs"], code["execution_count"] = [], None  # those of other evidence
+    for number in itertools.count(1):
+        path = yours / f"{EVIDENCE}_of_{evidence.name}{f'_{number}' if number > 1 else ''}.ipynb"
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        except FileExistsError:
+            if json.dumps(told, ensure_ascii=False)[1:-1] not in path.read_text(encoding="utf-8", errors="replace"):
+                continue  # on other evidence, in a folder of the same name
+        except OSError as error:
+            raise BadInput(f"cannot write {path}: {error.strerror}; name another --folder") from error
+        return path.name
+    raise AssertionError("numbers do not end")
+
+
+def _set(line: str, given: Mapping[str, str]) -> str:
+    """A line of a cell of parameters, with another value where one is given; its comment stays."""
+    name, _, rest = line.partition(" = ")
+    return f"{given[name]}  #{rest.partition('#')[2]}" if name in given else line
 
 
 def originals() -> Path:

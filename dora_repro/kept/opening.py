@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dora_repro.checks.keeping import Kept
+from dora_repro.checks.keeping import SCRIPT, Kept
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.checks.running import drift_of
+from dora_repro.comparison.stepwise import Leaves
 from dora_repro.errors import BadInput
 from dora_repro.scripts import assignment
+from dora_repro.scripts.aligning import may_be_checkpoint
+from dora_repro.scripts.files import read_ledger
 from dora_repro.sides.evidence import STEPS, Evidence
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace, read_appended
@@ -147,6 +150,27 @@ class KeptReport:
         if last is not None and other is not None and resumed.result["step"] == done != at:
             found[done] = (last, other)
         return found
+
+    @property
+    def stored(self) -> tuple[Mapping[int, Leaves], Mapping[int, Leaves]]:
+        """The leaves of the uninterrupted and of the resumed run by step: whole states (`states`), and at other steps
+        the parameters, where the check was given `values`."""
+        drift = self.report.drift
+        expected: dict[int, Leaves] = {} if drift is None else {step: drift.expected[step] for step in drift.steps}
+        actual: dict[int, Leaves] = {} if drift is None else {step: drift.actual[step] for step in drift.steps}
+        for step, (one, other) in self.states.items():
+            expected[step], actual[step] = one, other
+        return dict(sorted(expected.items())), dict(sorted(actual.items()))
+
+    @cached_property
+    def saves(self) -> tuple[int, ...]:
+        """The steps after which the uninterrupted run saved."""
+        if self.reference is None:
+            return ()
+        if self.kept.kind != SCRIPT:
+            return tuple(sorted(map(int, self.reference.result["saves"])))
+        entries = read_ledger(self.reference.folder / assignment.FILES)
+        return tuple(sorted({e["step"] for e in entries if e["kind"] == "wrote" and may_be_checkpoint(e["path"])}))
 
     def __repr__(self) -> str:
         return f"KeptReport({self.report.title}: {self.report.summary})"

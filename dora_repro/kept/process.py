@@ -25,6 +25,10 @@ _TAIL = 15  # lines of the log that a message shows
 _FAREWELL = 15.0  # seconds to end what it has launched
 
 
+class Cancelled(Exception):
+    """A trial was ended before it had come to a result."""
+
+
 class TrialProcess:
     """Makes trials of one report, one after the other; started when the first is asked for.
 
@@ -48,6 +52,7 @@ class TrialProcess:
 
         Raises:
             BadInput: it cannot be made, with the reason.
+            Cancelled: `close` was called meanwhile.
         """
         if self._process is None or self._process.poll() is not None:
             self._start()
@@ -62,9 +67,14 @@ class TrialProcess:
                 if event["event"] == "answer":
                     return TrialResult.from_dict(event)
                 on_event(event)
+        except ValueError:  # what it says is closed
+            if self._process is process:
+                raise
         except BaseException:
             self.close()
             raise
+        if self._process is not process:
+            raise Cancelled("the trial was ended before it had come to a result")
         code = process.wait()
         words = f"the process of the trial ended with exit code {code}{self._tail()}"
         self.close()

@@ -1,6 +1,8 @@
 """`dora-repro lab`: copies that are never overwritten, what is refused, and a JupyterLab that ends with the command."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dora_repro.checks.keeping import OBJECT, Answer, Kept, Origin
+from dora_repro.checks.report import Report, Verdict
 from dora_repro.cli import lab as module
 from tests.headless import specimens
 
@@ -200,3 +204,51 @@ def test_jupyterlab_does_not_outlive_a_command_that_is_killed(started):
     assert family
     command.kill()
     assert gone(family)
+
+
+# --- on the evidence of a check
+
+
+@pytest.fixture
+def evidence(here):
+    """A folder that a check has kept, and the notebook that `--on` opens."""
+    text = 'folder = ""  # of a check\nrestore = "*"  # globs'
+    specimens.write(here / "notebooks" / "11_the_evidence.ipynb", parameters=text)
+    answer = Answer(Report(Verdict.EXACT, "equal", 1, 2), {})
+    (here / "kept").mkdir()
+    Kept(OBJECT, "check", False, {}, Origin.here(), (answer,)).write(here / "kept")
+    return here / "kept"
+
+
+def test_on_evidence_a_copy_of_its_notebook_is_opened_that_has_the_folder(call, here, served, evidence):
+    done = call("lab", "--on", "kept")
+    assert done.exit_code == 0, done.output
+    (folder, name), copy = served[0], here / "dora-repro-notebooks" / "11_the_evidence_of_kept.ipynb"
+    assert folder / name == copy
+    (cell,) = json.loads(copy.read_text(encoding="utf-8"))["cells"]
+    assert "".join(cell["source"]) == f"folder = {str(evidence)!r}  # of a check\nrestore = \"\"  # globs"
+    assert cell["outputs"] == [] and cell["execution_count"] is None
+    copy.write_text(copy.read_text(encoding="utf-8").replace("globs", "mine"), encoding="utf-8")
+    call("lab", "--on", str(evidence))
+    assert served[1] == served[0] and "mine" in copy.read_text(encoding="utf-8")
+
+
+def test_evidence_in_another_folder_of_the_same_name_gets_a_copy_of_its_own(call, here, served, evidence):
+    call("lab", "--on", "kept")
+    shutil.copytree(evidence, here / "other" / "kept")
+    call("lab", "--on", "other/kept")
+    assert [name for _, name in served] == ["11_the_evidence_of_kept.ipynb", "11_the_evidence_of_kept_2.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--on", "nowhere"), "there is no folder"),
+        (("--on", "notebooks"), "is no folder that a check has kept (it has no evidence.json)"),
+        (("07", "--on", "kept"), "--on opens the notebook on the evidence: leave out 07"),
+    ],
+)
+def test_evidence_that_is_none_is_refused_before_anything_is_served(call, here, served, evidence, words, said):
+    done = call("lab", *words)
+    assert (done.exit_code, served) == (2, []) and said in " ".join(done.stderr.split())
+    assert not (here / "dora-repro-notebooks").exists()

@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 import dora_repro
 from dora_repro import BadInput
+from dora_repro.kept.process import Cancelled
 from dora_repro.kept.transplants import BATCHES, FURTHER, GENERATORS, Transplants
 from dora_repro.scripts.assignment import VARIABLE
 from tests.kept.conftest import contents
@@ -105,13 +107,14 @@ def test_where_the_script_is_another_by_now_nothing_is_said_of_the_one_that_was_
 def test_one_that_is_closed_in_the_middle_leaves_no_process_and_no_folder(launched):
     _, folder = launched
     transplants = Transplants(dora_repro.evidence(folder).first)
-    begun, made = threading.Event(), []
-    worker = threading.Thread(target=lambda: made.append(transplants.make(on_event=lambda event: begun.set())))
-    worker.start()
-    assert begun.wait(120)
-    transplants.close()
-    worker.join(60)
-    assert made[0].result.outcome == "unresolved" and not made[0].reproduced
+    begun, before = threading.Event(), len(transplants.made)
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(lambda: transplants.make(on_event=lambda event: begun.set()))
+        assert begun.wait(120)
+        transplants.close()
+        with pytest.raises(Cancelled, match="ended before it had come to a result"):
+            made.result(60)
+    assert len(transplants.made) == before
     assert not (folder / "out").exists()
     jobs = [_job_of(process) for process in psutil.process_iter()]
     assert not [job for job in jobs if "trial-1.json" in job and "scratch" in job]

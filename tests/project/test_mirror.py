@@ -120,6 +120,8 @@ ELSEWHERE = {
     "subject/prompts.py": "tests/subject/test_model.py",
     "subject/sizes.py": "tests/subject/test_model.py",
     "subject/training.py": "tests/subject/test_resume.py",
+    # Lanes of timelines, tested in the timelines.
+    "widgets/lanes.py": "tests/widgets/lab/test_timeline.py",
     # Words and figures of a panel, tested in the panel that shows them.
 }
 

@@ -3,6 +3,7 @@
 import functools
 
 from dora_repro.lab import Lab
+from dora_repro.widgets import lanes
 from dora_repro.widgets.lab import timeline
 from tests import runs as small
 
@@ -25,5 +26,5 @@ def test_it_has_a_lane_for_each_process_and_says_so_in_words():
 def test_a_timeline_of_many_processes_scrolls_and_does_not_grow():
     lab = Lab(forgetful, 6).play("build,step,save," + ",".join(["load,step,save"] * 3))
     drawn = timeline.timeline(lab)
-    assert drawn.startswith(f'<div style="max-height:{timeline.TALLEST}px; overflow-y:auto;')
+    assert drawn.startswith(f'<div style="max-height:{lanes.TALLEST}px; overflow-y:auto;')
     assert drawn.count(">resumed, killed<") == 2
