@@ -52,7 +52,7 @@ def answer(ask: "Ask", given: dict[str, Any], subject: Subject) -> None:
     options = taken_options(given)
     if output.html is not None:
         options["values"] = ("*",)  # the page draws the distance of the parameters, step by step
-    present(_asked(ask, options, subject, threads, output.quiet), output, subject)
+    present(_asked(ask, options, subject, threads, output.quiet), output, subject, options["folder"])
 
 
 def answer_listening(
@@ -74,13 +74,24 @@ def answer_listening(
             result = ask(progress.on_event)
     except KeyboardInterrupt:
         raise _interrupted(progress.reached, folder) from None
-    present(result, output, subject)
+    present(result, output, subject, folder)
 
 
-def present(result: "Report | Reports", output: Output, subject: Subject) -> None:
-    """Print an answer, write it, and exit with the verdict's code."""
+def present(
+    result: "Report | Reports", output: Output, subject: Subject, kept: "str | Path | None" = None
+) -> None:
+    """Print an answer, write it, and exit with the verdict's code.
+
+    Args:
+        result: the answer.
+        output: where it goes.
+        subject: what is checked.
+        kept: the folder of the evidence, where it was kept.
+    """
     try:
         _print(result, output, subject)
+        if kept is not None and not output.quiet:
+            click.echo(f"Evidence: {kept} (dora-repro lab --on {shlex.quote(str(kept))})", err=True)
     finally:
         _write(result, output, subject)
     click.get_current_context().exit(result.verdict.exit_code)

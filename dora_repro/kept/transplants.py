@@ -26,8 +26,9 @@ from dora_repro.trace import Divergence
 from dora_repro.wording import counted
 
 FURTHER = "further.jsonl"  # transplants that were made from the evidence, a line each
-BATCHES, GENERATORS = "the reference's batches", "the reference's generators, at each draw"
-_BEYOND = {BATCHES: DATA, GENERATORS: DRAWS}
+BATCHES, GENERATORS = "the reference's batches", "the reference's generators, at each step"
+LOADERS = "the reference's generators, where its loader draws"  # of a script
+_BEYOND = {BATCHES: DATA, GENERATORS: DRAWS, LOADERS: DRAWS}
 _NOUNS = {"option": "group option", "memory": "value", "": "leaf", "data": "data set", "alias": "second name"}
 
 
@@ -167,7 +168,7 @@ class Transplants(AbstractContextManager["Transplants"]):
         return made
 
     def _names(self, chosen: str) -> tuple[str, ...]:
-        if chosen in _BEYOND:
+        if chosen in _BEYOND and chosen in self.choices:
             return (_BEYOND[chosen],)
         if chosen in self.components:
             return self.components[chosen]
@@ -182,8 +183,10 @@ class Transplants(AbstractContextManager["Transplants"]):
     @property
     def choices(self) -> tuple[str, ...]:
         """What can be chosen, by name."""
-        feeds = self.report.kept.kind == SCRIPT or self.report.trial.get("streams") is not None
-        return (*self.components, *(_BEYOND if feeds else ()))
+        if self.report.kept.kind == SCRIPT:
+            return (*self.components, BATCHES, LOADERS)
+        recorded = self.report.trial.get("streams") is not None
+        return (*self.components, *((BATCHES, GENERATORS) if recorded else ()))
 
     def _as_resumed(self, result: TrialResult) -> bool:
         """Whether a run that was resumed anew did what the resumed run had done."""

@@ -32,7 +32,8 @@ def test_a_run_of_ones_own_passes_and_its_reports_are_written(tmp_path):
     text = done.stdout.decode()
     assert "✓ model/0.weight: max diff = 0.00e+00\n" in text
     assert text.endswith("✅ TEST PASSED: Checkpoint loading is reproducible!\n")
-    assert "\x1b" not in text and done.stderr == b""  # no terminal: no colours, no bars
+    assert "\x1b" not in text  # no terminal: no colours, no bars
+    assert done.stderr == b"Evidence: kept (dora-repro lab --on kept)\n"
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["verdict"] == "EXACT"
     assert (tmp_path / "r.xml").exists()
     # The evidence that was kept can be looked at.

@@ -20,6 +20,7 @@ from dora_repro.widgets.evidence.timeline import timeline
 from dora_repro.widgets.panel import Panel, close_all, row, text_html, widgets
 
 TABS = ("Answer", "Lost", "Differences", "Trials", "Transplant")
+_ROWS = 8  # components that are in view at once
 _LOOK = 0.3  # seconds between two looks at how far a transplant has come
 
 
@@ -48,7 +49,7 @@ class EvidencePanel(Panel):
             layout=widgets.Layout(display=None if len(titles) > 1 else "none"),
         )  # fmt: skip  # a row of arguments
         self.line = widgets.HTML()
-        self.components = widgets.SelectMultiple(description="", rows=9, layout=widgets.Layout(width="620px"))
+        self.components = widgets.SelectMultiple(layout=widgets.Layout(width="620px"))
         self.globs = widgets.Text(placeholder="optimizer/*/exp_avg", layout=widgets.Layout(width="620px"))
         self.launch = widgets.Button(
             description="Put back and resume", icon="play", tooltip="make the resumed run anew, with this state in it",
@@ -98,6 +99,7 @@ class EvidencePanel(Panel):
         close_all(self._differences.children)
         self._differences.children = [self._explorer()]
         self.components.options = self.transplants.choices if not self.transplants.possible else ()
+        self.components.rows = min(max(len(self.components.options), 3), _ROWS)
         self.launch.disabled = bool(self.transplants.possible)
         self.globs.value = ""
         self.outcome.value = text_html(self.transplants.possible)
