@@ -265,10 +265,13 @@ class CauseDescriber:
             yield min(alike, key=lambda other: "conf" not in other.path and "arg" not in other.path)
 
     def _advised(self, part: Part) -> tuple[tuple[str, ...], str]:
-        """The leaves and the role to give advice for: an object as a whole, but for one in an optimizer's state."""
+        """The leaves and the role to give advice for: an object as a whole, but for one in an optimizer's state; what
+        was known by another name, as what it is."""
+        roles = {self._saved[path].role for path in part.leaves if path in self._saved}
+        if part.role == "alias" and len(roles) == 1:
+            return part.leaves, roles.pop()
         if part.role != OBJECT:
             return part.leaves, part.role
-        roles = {self._saved[path].role for path in part.leaves if path in self._saved}
         return (part.leaves, "moment") if roles == {"moment"} else ((part.name.removesuffix("/*"),), OBJECT)
 
     def _closed_over(self, part: Part) -> Advice | None:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.driving.written import NO_CHECKPOINTS
-from dora_repro.scripts.files import Entry
+from dora_repro.scripts.files import Entry, may_be_checkpoint
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import STEP_END, Trace, unnumbered
 
@@ -113,11 +112,6 @@ def _parameters(trace: Trace) -> Iterable[tuple[int, Mapping[str, bytes]]]:
 
 def _equal(first: Snapshot, parameters: Mapping[str, bytes]) -> Iterable[bool]:
     return (path in first and first[path].digest == digest for path, digest in parameters.items())
-
-
-def may_be_checkpoint(path: str) -> bool:
-    """Whether a file may be one by its name: no log, table or picture."""
-    return Path(path).suffix.lower() not in NO_CHECKPOINTS and ".tfevents." not in path
 
 
 def relative(path: str, out: Path) -> str:

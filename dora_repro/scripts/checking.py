@@ -24,13 +24,13 @@ from dora_repro.scripts.aligning import (
     aligned_by_files,
     aligned_by_state,
     corrected_by_state,
-    may_be_checkpoint,
     relative,
 )
 from dora_repro.scripts.assignment import FIRST
 from dora_repro.scripts.belonging import Calls, calls_of
 from dora_repro.scripts.commands import OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
+from dora_repro.scripts.files import may_be_checkpoint
 from dora_repro.scripts.judging import control_of, findings_of
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.request import ScriptRequest

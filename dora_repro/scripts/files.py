@@ -9,11 +9,12 @@ import functools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from dora_repro.driving.written import Stamp, stamps
+from dora_repro.driving.written import NO_CHECKPOINTS, Stamp, stamps
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.scripts.calls import Call, call_of
 from dora_repro.state.attributes import is_users_module
@@ -50,6 +51,7 @@ class Files:
         position: returns the numbers of steps done and of backward passes since the last update.
 
     Attributes:
+        saved: whether what was found at the last look may be a checkpoint, which the thread that made the ledger wrote.
         writers: functions by which the script's own code wrote what it had built.
     """
 
@@ -60,6 +62,8 @@ class Files:
         self._stamps = stamps(self._out)
         self._opened: dict[str, tuple[int, int]] = {}
         self._openers: dict[str, Call | None] = {}
+        self._thread, self._elsewhere = threading.get_ident(), set[str]()  # opened in the background
+        self.saved = False
         self._quiet = False
         self._read: set[tuple[str, Stamp]] = set()
         self._waiting: list[Entry] = []
@@ -85,6 +89,7 @@ class Files:
         now = stamps(self._out)
         changed = [path for path, stamp in now.items() if self._stamps.get(path) != stamp]
         self._stamps = now
+        self.saved = any(may_be_checkpoint(str(path)) for path in changed if str(path) not in self._elsewhere)
         for path in changed:
             opened = self._opened.pop(str(path), self._position())
             self._note(_entry("wrote", str(path), now[path], opened, self._openers.pop(str(path), None)))
@@ -135,6 +140,7 @@ class Files:
             if real.startswith(self._prefix):
                 self._opened[real] = self._position()
                 self._openers[real] = call_of(get_frame(1))
+                (self._elsewhere.discard if threading.get_ident() == self._thread else self._elsewhere.add)(real)
         else:
             self.read(os.fsdecode(path))
 
@@ -145,6 +151,8 @@ class Files:
                 renamed = new + path.removeprefix(old)
                 self._opened[renamed] = position
                 self._openers[renamed] = self._openers.get(path)
+                if path in self._elsewhere:
+                    self._elsewhere.add(renamed)
 
     # --- functions that open files outside of Python ----------------------------------------------------------------
 
@@ -187,6 +195,11 @@ class Files:
 def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], by: Call | None) -> Entry:
     step, backwards = position
     return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards, "by": by}
+
+
+def may_be_checkpoint(path: str) -> bool:
+    """Whether a file may be one by its name: no log, table or picture."""
+    return Path(path).suffix.lower() not in NO_CHECKPOINTS and ".tfevents." not in path
 
 
 def read_ledger(path: Path) -> list[Entry]:

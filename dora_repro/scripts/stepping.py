@@ -8,6 +8,9 @@ are not stepped at once make a step each.
 A forward pass in eval mode, with gradients, is of an evaluation or of a training with frozen statistics: which of both
 is known when a second update comes with none in training mode before it. Then the step was over where the last of them
 began that may have been the first of a step: after the update, after a checkpoint, with a batch of another iterator.
+
+A forward pass in training mode begins a step, unless a checkpoint is written before any backward pass: samples were
+drawn from a generator, say. The step begins after the checkpoint then, as it does for who resumes from it.
 """
 
 import torch
@@ -46,6 +49,11 @@ class Stepping:
         if self.backwards or self._asked:
             return False
         return not self.marked or wrote or source not in (None, self._source)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the step has made nothing but forward passes so far."""
+        return not (self.armed or self.backwards or self._asked)
 
     def mark(self, source: int | None) -> None:
         """A forward pass begins that may be the first one of the next step."""

@@ -209,7 +209,7 @@ class Watch:
 
     def _look_at_pass(self, frame: types.FrameType | None) -> None:
         """A forward pass begins that is another one of the step, or in eval mode: a checkpoint may have been written
-        since the last one."""
+        since the last one. Then what began the step was no part of it: samples were drawn, say, in training mode."""
         assert self._program is not None and self._recorder is not None
         wrote = self.files.look()
         self._wrote |= wrote
@@ -222,6 +222,11 @@ class Watch:
         elif self._wrote and self._given.keep_saved and self._stepping.backwards:
             self._program.look(frame)
             self._keep(assignment.before_step(number, self._stepping.backwards))
+            self._wrote = False
+        elif self._stepping.untouched and self.files.saved:
+            self._program.look(frame)
+            self._recorder.begin()
+            self._keep_before(number)
             self._wrote = False
 
     def _may_begin(self, module: torch.nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """The ledger of a process: what it wrote and read in `{out}`, and at which step."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -52,6 +53,32 @@ def test_a_file_that_is_renamed_keeps_its_step(watched):
     os.rename(out / "tmp", out / "checkpoint-2")
     files.look()
     assert ledger(files, out) == [("wrote", "checkpoint-2/model.pt", 2)]
+
+
+def test_what_this_thread_saves_is_told_from_logs_and_from_what_is_written_in_the_background(watched):
+    files, out, _ = watched
+
+    def saved():
+        files.look()
+        return files.saved
+
+    (out / "log.txt").write_text("loss 1.0")
+    assert not saved()
+    torch.save({"a": 1}, out / "now.pt")
+    assert saved() and not saved()
+
+    def in_background():
+        with open(out / "tmp.pt", "wb") as file:
+            file.write(b"0")
+        os.rename(out / "tmp.pt", out / "slow.pt")
+
+    thread = threading.Thread(target=in_background)
+    thread.start()
+    thread.join()
+    assert not saved()
+    with open(out / "slow.pt", "wb") as file:
+        file.write(b"00")
+    assert saved()
 
 
 def test_reading_is_noted_once_and_elsewhere_only_of_what_may_be_a_checkpoint(watched, tmp_path_factory):

@@ -100,6 +100,40 @@ def main():
 main()
 """
 
+SAMPLES = """
+import argparse, torch
+from torch import nn
+p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
+args = p.parse_args()
+torch.manual_seed(0)
+generator = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+critic = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Dropout(0.1), nn.Linear(6, 1))
+of_critic, of_generator = (torch.optim.Adam(net.parameters(), 1e-2) for net in (critic, generator))
+parts = {"generator": generator, "critic": critic, "of_critic": of_critic, "of_generator": of_generator}
+z, first = torch.randn(4, 2), 0
+if args.resume:
+    state = torch.load(args.resume)
+    for name, part in parts.items():
+        if name != args.lose:
+            part.load_state_dict(state[name])
+    first = state["epoch"]
+    torch.set_rng_state(state["rng"])
+for epoch in range(first, 3):
+    for _ in range(2):
+        of_critic.zero_grad()
+        fake = generator(torch.randn(4, 2))
+        (critic(fake.detach()).mean() - critic(torch.randn(4, 3)).mean()).backward()
+        of_critic.step()
+        of_generator.zero_grad()
+        (-critic(fake).mean()).backward()
+        of_generator.step()
+    samples = generator(z)
+    with open(f"{args.out}/samples.txt", "w") as file:
+        file.write(str(samples.tolist()))
+    state = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({**state, "epoch": epoch + 1, "rng": torch.get_rng_state()}, f"{args.out}/epoch{epoch}.pt")
+"""
+
 
 @pytest.mark.parametrize("by_hand", [False, True])
 @pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("optimizer", "DIFFERENT: first differs at step 4")])
@@ -123,3 +157,16 @@ def test_a_resume_where_the_script_goes_over_to_eval_mode_and_has_evaluated_in_i
     assert (report.summary, report.save_at) == ("EXACT", 3)
     told = [{effect.phase for effect in step.effects} for step in report.reference.steps]
     assert all({"forward", "backward", "update"} <= phases for phases in told)
+
+
+@pytest.mark.parametrize(
+    ("lost", "summary", "cause"),
+    [("", "EXACT", None), ("of_critic", "DIFFERENT: first differs at step 9", "of_critic")],
+)
+def test_samples_that_are_drawn_in_training_mode_before_the_save_are_of_no_step(tmp_path, lost, summary, cause):
+    run, resume = commands(tmp_path, SAMPLES, f"--lose {lost}" * bool(lost))
+    report = check_script(run, resume, kill_after=9)
+    assert (report.summary, report.save_at) == (summary, 8) if not lost else report.summary.startswith(summary)
+    if cause is not None:
+        assert report.explanation.proved
+        assert all(cause in leaf for leaf in report.explanation.leaves)
