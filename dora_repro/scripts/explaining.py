@@ -9,6 +9,7 @@ from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.proof import describe_trial, proof
+from dora_repro.explain.trials.components import by_object
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import Trial
@@ -44,9 +45,9 @@ def explain_script(
         cause = Cause("run/exception", ("run/exception",), "", error)
         words = "The resume command ended before its first training step."
         return Explanation((cause,), words, proved=True, seconds=time.perf_counter() - begun)
-    found = _searched(run_trial, sides, discrepancy, budget)
+    found = _searched(run_trial, sides, discrepancy, max(1, budget - 1))  # the last one is to confirm what was found
     if found.parts:
-        explanation = _explained(run_trial, sides, discrepancy, found, calls)
+        explanation = _explained(run_trial, sides, discrepancy, found, calls, len(found.trials) < budget)
     else:
         explanation = _unexplained(found, discrepancy)
     return replace(
@@ -74,18 +75,25 @@ def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, b
         orders=reordered(saved, loaded),
         surplus=tuple(only_resumed(discrepancy)),
         draws_first=True,
+        holder=by_object,
+        marks={*discrepancy.set_by_load, *(setting.path for setting in discrepancy.settings)},
     ).run()
 
 
 def _explained(
-    run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, found: SearchResult, calls: Calls
+    run_trial: ScriptTrials,
+    sides: Sides,
+    discrepancy: Discrepancy,
+    found: SearchResult,
+    calls: Calls,
+    confirm: bool,
 ) -> Explanation:
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
     loop = run_trial.anchor.begun.by if run_trial.anchor.begun is not None else None
     causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found))
-    again = run_trial(Trial(found.trial_names)) if not found.stopped else None
+    again = run_trial(Trial(found.trial_names)) if confirm and found.stopped != "interrupted" else None
     confirmation = Confirmation(None if again is None else again.restores, {} if again is None else again.failed)
     return Explanation(
         causes=causes,

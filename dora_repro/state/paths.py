@@ -44,7 +44,7 @@ def pattern(paths: Iterable[str]) -> str:
     if len(several) == 1:
         return several[0]
     first, last = ends(several[0])
-    head = _shared_parents(several) or first
+    head = shared_parents(several) or first
     slash = "/" if head else ""
     if last == "*":
         return f"{head}{slash}*"
@@ -52,7 +52,7 @@ def pattern(paths: Iterable[str]) -> str:
     return next((glob for glob in closer if len(matching(glob, several)) == len(several)), widest)
 
 
-def _shared_parents(paths: Iterable[str]) -> str:
+def shared_parents(paths: Iterable[str]) -> str:
     """The path that all of these lie below, as deep as there is one; empty where there is none."""
     shared = takewhile(lambda names: len(set(names)) == 1, zip(*(path.split("/")[:-1] for path in paths), strict=False))
     return "/".join(names[0] for names in shared)

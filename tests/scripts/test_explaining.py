@@ -8,7 +8,7 @@ def test_a_lost_optimizer_is_the_cause_and_its_line_is_advised(tmp_path):
     run, resume = commands(tmp_path, more="--lose optimizer")
     report = check_script(run, resume, kill_after=4)
     (cause,) = report.causes
-    assert cause.name == "main/*/{step, exp_avg, exp_avg_sq}"
+    assert cause.name == "main/optimizer/*/{step, exp_avg, exp_avg_sq}"
     assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
     assert report.explanation.proved and report.explanation.confirmed
     assert any("In main()" in sentence for sentence in cause.advice)

@@ -11,9 +11,10 @@ to the save, and then gets the resumed run's state around them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from dora_repro.difference import LeafDifference
+from dora_repro.explain.trials.components import Holder, by_first_name, components_of
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult, Unit, all_of, name_of
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Trial, TrialResult
@@ -27,17 +28,8 @@ BUDGET = 40  # trials
 PARTS_TRIED = 6  # parts of a cause that are tried alone and left out alone
 EXACT = 4  # a kind with at most that many leaves is minimised leaf by leaf; a larger one is halved
 MANY = 3  # objects of a list are one loss
-# Roles that are likely behind a first difference in a phase come first, so that the cause is found soon.
-_LIKELY = {
-    "batch": ("generator", "memory", "data"),
-    "forward": ("parameter", "buffer", "generator", "structure", "flag"),
-    "backward": ("gradient", "structure", "flag", "parameter"),
-    "update": ("moment", "option", "memory", "gradient"),
-    "schedule": ("option", "memory"),
-    "step_end": ("memory", "generator", "buffer", "parameter"),
-}
-# Roles of leaves that come one per parameter: where all of a kind are lost, they are one loss.
-_BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient"})
+# Roles of leaves that come one per parameter or group: where all of a kind are lost, they are one loss.
+_BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient", "option"})
 
 
 class OutOfBudget(Exception):
@@ -67,6 +59,8 @@ class Search:
             restore exact resume by itself.
         draws_first: try draws before batches wherever the runs first differ: where draws are put back at the moments
             at which an order is drawn, and batches cost a run of their own.
+        holder: tells the component of a leaf, by its path and role.
+        marks: paths of the differences that mark a resume or were told otherwise: tried last.
         orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
             order alone restores exact resume, it is the cause, and not the moments.
     """
@@ -88,7 +82,10 @@ class Search:
         orders: Unit = (),
         surplus: Iterable[LeafDifference] = (),
         draws_first: bool = False,
+        holder: Holder = by_first_name,
+        marks: Container[str] = (),
     ):
+        self._holder, self._marks = holder, marks
         self._draws_first = draws_first
         self._orders = orders
         self._iterators, self._resettable = iterators, resettable
@@ -100,7 +97,7 @@ class Search:
         self._variables = {difference.path: difference for difference in variables}
         self._surplus = {difference.path: difference for difference in surplus}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
-        self._moments = Counter(path.partition("/")[0] for path, role in roles.items() if role == "moment")
+        self._moments = Counter(holder(path, role) for path, role in roles.items() if role == "moment")
         inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
         together = _in_one_place(inside.values())
         self._objects = {path: together.get(at, at) for path, at in inside.items()}
@@ -112,19 +109,8 @@ class Search:
 
     def _components(self) -> dict[str, Unit]:
         """Candidates by component and role: the likely ones first."""
-        likely = _LIKELY.get(self._phase, ())
-        groups: dict[tuple[str, str], list[str]] = {}
-        for path in self._differences:
-            if path in self._data:
-                continue
-            first = path.partition("/")[0]
-            whole = self._objects.get(path)
-            key = (path if first in ("rng", "flags") else first, self._role(path))
-            groups.setdefault((whole, "object") if whole is not None else key, []).append(path)
-        # What comes first is preferred; other names of an object last, since a value may do without them.
-        places = {**{role: place for place, role in enumerate(likely)}, "alias": len(likely) + 1}
-        order = sorted(groups, key=lambda key: places.get(key[1], len(likely)))
-        return {f"{first}, {role}": tuple(groups[first, role]) for first, role in order}
+        found = (each for path, each in self._differences.items() if path not in self._data)
+        return components_of(found, self._phase, self._holder, self._objects, self._marks)
 
     # --- trials --------------------------------------------------------------------------------------------------
 
@@ -297,7 +283,7 @@ class Search:
         """Whether all the moments of an optimizer are lost: one loss, and with a part of them it could not step."""
         if any(self._differences[path].kind != "missing" for path in unit if path in self._differences):
             return False
-        return self._role(unit[0]) == "moment" and len(unit) == self._moments[unit[0].partition("/")[0]]
+        return self._role(unit[0]) == "moment" and len(unit) == self._moments[self._holder(unit[0], "moment")]
 
     def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
         if unit == self._data:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dora_repro.explain.trials.trial import DATA, Outcome, Trial, TrialResult
-from dora_repro.state.paths import ends, pattern
+from dora_repro.state.paths import ends, pattern, shared_parents
 
 OBJECT = "object"  # role of a part that is an object of a class, whole
 
@@ -106,5 +106,7 @@ def name_of(leaves: Unit) -> str:
         return pattern(leaves)
     firsts, lasts = {first for first, _ in kinds}, ", ".join(dict.fromkeys(last for _, last in kinds))
     if len(firsts) == 1:
-        return f"{firsts.pop()}/*/{{{lasts}}}"
+        head = shared_parents(leaves) or firsts.pop()
+        between = "" if all("/" not in path.removeprefix(f"{head}/") for path in leaves) else "*/"
+        return f"{head}/{between}{{{lasts}}}"
     return ", ".join(pattern(paths) for paths in kinds.values())

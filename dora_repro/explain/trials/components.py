@@ -1,0 +1,71 @@
+"""What a search begins with: all that differs, in components, the likely ones first.
+
+A component is what is lost together as a rule: the moments of an optimizer, the options of its groups, an object. Where
+each object is an attribute of the run, the first name of a path tells; where all hang under one function, as in a
+script, what holds a leaf.
+"""
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from itertools import takewhile
+
+from dora_repro.difference import LeafDifference
+
+Holder = Callable[[str, str], str]  # of a leaf, by its path and role
+
+MARKS = "what marks a resume"
+_DEEP = 3  # names: function, object, and an object of that, as the schedule of a trainer
+_BELOW = {"moment": 2, "option": 2}  # names below the optimizer: of a parameter or a group, and of the leaf
+_ALONE = ("rng", "flags")
+
+# Roles that are likely behind a first difference in a phase come first, so that the cause is found soon.
+_LIKELY = {
+    "batch": ("generator", "memory", "data"),
+    "forward": ("parameter", "buffer", "generator", "structure", "flag"),
+    "backward": ("gradient", "structure", "flag", "parameter"),
+    "update": ("moment", "option", "memory", "gradient"),
+    "schedule": ("option", "memory"),
+    "step_end": ("memory", "generator", "buffer", "parameter"),
+}
+
+
+def by_first_name(path: str, role: str) -> str:
+    """The holder of a leaf by the first name of its path; each generator and each flag by itself."""
+    first = path.partition("/")[0]
+    return path if first in _ALONE else first
+
+
+def by_object(path: str, role: str) -> str:
+    """The holder of a leaf as the object under a function's name, or one of its attributes, as far as names tell."""
+    first, *names = path.split("/")
+    if first in _ALONE:
+        return path
+    above = names[: max(0, len(names) - _BELOW.get(role, 1))]
+    return "/".join((first, *takewhile(lambda name: not name.isdigit(), above[: _DEEP - 1])))
+
+
+def components_of(
+    differences: Iterable[LeafDifference],
+    phase: str,
+    holder: Holder = by_first_name,
+    objects: Mapping[str, str] = {},
+    marks: Container[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """The paths of differences by component and role.
+
+    Args:
+        differences: of the reference's state at the save and the resumed run's after loading.
+        phase: phase of the first differing effect.
+        holder: tells a leaf's component.
+        objects: path -> object that the resumed run lacks, which is a component by itself.
+        marks: paths that mark a resume, or were told otherwise: rarely a cause, so one component, and tried last.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in differences:
+        whole = objects.get(each.path)
+        key = (whole, "object") if whole is not None else (holder(each.path, each.role), each.role)
+        groups.setdefault((MARKS, "") if each.path in marks else key, []).append(each.path)
+    likely = _LIKELY.get(phase, ())
+    # What comes first is preferred; other names of an object late, since a value may do without them.
+    places = {**{role: place for place, role in enumerate(likely)}, "alias": len(likely) + 1}
+    order = sorted(groups, key=lambda key: (key[0] == MARKS, places.get(key[1], len(likely))))
+    return {", ".join(filter(None, key)): tuple(groups[key]) for key in order}
