@@ -6,9 +6,10 @@ back there: at the same moments of the same loader, which is known by what it re
 """
 
 import pickle
+import types
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
 from dora_repro.recording.replay import LIMIT, OVER, in_place_of
 from dora_repro.scripts.calls import Call, call_of
+from dora_repro.scripts.samplers import Chosen, Own, own_of, put_back, samplers_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
 from dora_repro.state.tree import flatten
@@ -39,6 +41,7 @@ class Begun:
         step: number of steps that were done when it was made.
         made: states of the generators just before it was made.
         asked: the same before it was asked for its first batch; None until then.
+        samplers: what the loader's samplers held when it was made.
         fetched: number of batches that it has given.
         by: the line of the user's own code that led to it: that of the loop; None where none did.
     """
@@ -47,6 +50,7 @@ class Begun:
     step: int
     made: World
     asked: World | None = None
+    samplers: Own = ()
     fetched: int = 0
     by: Call | None = None
 
@@ -84,12 +88,14 @@ class Put:
         generators: names of the global generators to put back where the iterator is made and first asked.
         batches: the batches of the uninterrupted run from that forward pass on, pickled; None: the loader's own.
         own: number of batches that the loader gives by itself before those.
+        chosen: given the frame in which an iterator is about to be made, tells what to put back into samplers.
     """
 
     anchor: Anchor
     generators: tuple[str, ...] = ()
     batches: Sequence[bytes] | None = None
     own: int = 0
+    chosen: Callable[[types.FrameType | None], Chosen] | None = None
 
 
 class Loaders:
@@ -141,7 +147,10 @@ class Loaders:
         key = key_of(loader)
         if (begun := self._to_put(key)) is not None:
             self._restore(begun.made)
-        self._known[iterator] = Begun(key, self.step, rng.capture_world(), by=call_of(get_frame(1)))
+            if self._wanted is not None and self._wanted.chosen is not None:
+                put_back(loader, begun.samplers, self._wanted.chosen(get_frame(1)))
+        world, own = rng.capture_world(), own_of(loader)
+        self._known[iterator] = Begun(key, self.step, world, samplers=own, by=call_of(get_frame(1)))
 
     def _before_asking(self, iterator: LoaderIterator) -> None:
         known = self._known.get(iterator)
@@ -258,18 +267,8 @@ def key_of(loader: Any) -> Key:
         size = str(len(loader.dataset))
     except (TypeError, NotImplementedError, AttributeError):
         size = "?"
-    samplers = list(_samplers(loader))
+    samplers = list(samplers_of(loader))
     portions = (getattr(one, "batch_size", None) for one in (*samplers, loader))
     portion = next((number for number in portions if number is not None), "")
     order = type(samplers[-1]).__name__ if samplers else ""  # whatever wraps it to skip batches or to share them out
     return size, type(loader.dataset).__name__, str(portion), order
-
-
-def _samplers(loader: Any) -> Iterator[Any]:
-    """The samplers of a loader, the outermost first."""
-    sampler = loader
-    for _ in range(_AHEAD):
-        sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
-        if sampler is None:
-            return
-        yield sampler

@@ -1,8 +1,9 @@
 """What a launched script is recorded for: plain data in a file, whose path the process finds in its environment."""
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ def before_step(number: int, backwards: int = 0) -> str:
     return f"before-step-{number}.pt" if not backwards else f"in-step-{number}-after-{backwards}.pt"
 
 
+def of_rank(name: str) -> str:
+    """The name of what this process leaves or is given, where the first rank has `name`: `killed-14-rank1`."""
+    rank = os.environ.get("RANK", "0")
+    return name if rank == "0" else f"{name}-rank{rank}"
+
+
 @dataclass(frozen=True)
 class Given:
     """State of the uninterrupted run, put into the resumed one.
@@ -40,6 +47,8 @@ class Given:
         batches: the file of the batches to give in place of the loader's; None for its own.
         own: number of batches that the loader gives by itself before those.
         in_hand: number of batches that the resumed run had fetched for its first step.
+        since: whether the loader's iterator was begun after the save, so that what its samplers hold is as saved then.
+        draws: put back all generators by which the loader's order was drawn.
     """
 
     state: Path
@@ -48,6 +57,25 @@ class Given:
     batches: Path | None = None
     own: int = 0
     in_hand: int = 0
+    since: bool = False
+    draws: bool = False
+
+    @property
+    def of_this_rank(self) -> "Given":
+        """The same for this process: each rank has had its own state, generators and batches.
+
+        Where that of another rank is not known, the first one's is put in without generators: these are its own.
+        """
+        name = of_rank(self.state.stem)
+        if name == self.state.stem:
+            return self
+        batches = self.batches and self.batches.parent.with_name(of_rank(self.batches.parent.name)) / self.batches.name
+        own = replace(self, batches=batches if batches is not None and batches.exists() else None)
+        state = self.state.with_name(f"{name}{self.state.suffix}")
+        if state.exists():
+            return replace(own, state=state)
+        shared = tuple(path for path in self.leaves if not path.startswith("rng/"))
+        return replace(own, leaves=shared, generators=(), draws=False)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Given":

@@ -9,7 +9,7 @@ from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.proof import describe_trial, proof
-from dora_repro.explain.trials.components import by_object
+from dora_repro.explain.trials.components import by_object, by_optimizer
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import Trial
@@ -75,7 +75,8 @@ def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, b
         orders=reordered(saved, loaded),
         surplus=tuple(only_resumed(discrepancy)),
         draws_first=True,
-        holder=by_object,
+        holder=by_optimizer,
+        divided=by_object,
         marks={*discrepancy.set_by_load, *(setting.path for setting in discrepancy.settings)},
     ).run()
 

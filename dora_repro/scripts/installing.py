@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dora_repro.contracts import Value
-from dora_repro.scripts.assignment import DEPTH, VARIABLE, Assignment
+from dora_repro.scripts.assignment import DEPTH, VARIABLE, Assignment, of_rank
 from dora_repro.scripts.watching import Watch
 
 _watches: list[Watch] = []  # of this process: one, or none
@@ -54,8 +54,7 @@ def name_objects(objects: dict[str, Value]) -> None:
 
 def _folder_of(folder: Path) -> Path:
     """The folder of this rank: the first one's is the launch's own."""
-    rank = os.environ.get("RANK", "0")
-    return folder if rank == "0" else folder.with_name(f"{folder.name}-rank{rank}")
+    return folder.with_name(of_rank(folder.name))
 
 
 def _once_imported(name: str, then: Callable[[], None]) -> None:

@@ -5,20 +5,29 @@ is read when the loader's iterator is begun, which is before the first training 
 generators, the values to put back are those of the same moment.
 """
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
+
 from dora_repro.contracts import Value
+from dora_repro.scripts.assignment import Given
 from dora_repro.state import rng
 from dora_repro.state.attributes import attributes_of
-from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.digest import PLAIN_SCALARS, digest
+from dora_repro.state.snapshot import Snapshot, run_roots
+from dora_repro.state.walk import walk
 
 Own: TypeAlias = Sequence[dict[str, tuple[bool, Value]]]
 """For each sampler, the outermost first: name -> (whether it is a generator, its value or state)."""
 
-Chosen: TypeAlias = Callable[[Value, str, bool], bool]
-"""Of a sampler, the name of an attribute, and whether it is a generator: whether that is to be put back."""
+Chosen: TypeAlias = Callable[[Value, str, bool, Value], bool]
+"""Of a sampler, the name of an attribute, whether it is a generator, and the value that the other run had: whether it
+is to be put back."""
 
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 _DEEP = 8  # samplers around samplers
 
 
@@ -41,7 +50,7 @@ def _own(sampler: Value) -> Iterator[tuple[str, tuple[bool, Value]]]:
     for name, value in (attributes_of(sampler) or {}).items():
         if type(value) in PLAIN_SCALARS:
             yield name, (False, value)
-        elif rng.is_generator(value):
+        elif isinstance(value, _GENERATORS):
             yield name, (True, rng.state_of(value))
 
 
@@ -56,8 +65,32 @@ def put_back(loader: Any, own: Own, chosen: Chosen) -> None:
     for sampler, theirs in zip(samplers_of(loader), own, strict=False):
         here: Any = attributes_of(sampler) or {}
         for name, (generator, value) in theirs.items():
-            if name in here and chosen(sampler, name, generator):
+            if name in here and chosen(sampler, name, generator, value):
                 if generator:
                     rng.set_state(here[name], value)
                 else:
                     object.__setattr__(sampler, name, value)
+
+
+def chosen_of(given: Given, program: Value) -> Chosen:
+    """What a trial puts back into samplers: the leaves that it is given, and with the draws all their generators.
+
+    Where an order was begun before the save, its samplers may have moved since: only what they still held at the save
+    is put back then.
+
+    Args:
+        given: what the trial puts in.
+        program: the script where the iterator is about to be made.
+    """
+    paths = {id(value): path for path, value in walk(run_roots(program)).objects.items()}
+    saved = Snapshot.read(given.state) if given.leaves and not given.since else None
+
+    def chosen(sampler: Value, name: str, generator: bool, value: Value) -> bool:
+        path = f"{paths.get(id(sampler), '')}/{name}"
+        if given.draws and generator:
+            return True
+        if path not in given.leaves:
+            return False
+        return saved is None or (not generator and path in saved and saved[path].digest == digest(value))
+
+    return chosen

@@ -76,12 +76,22 @@ def reference_evidence(launch: Launch, killed: Launch, step: int, backwards: int
     folder.mkdir(exist_ok=True)
     for extra in ("", assignment.ANCHOR):
         shutil.copy(kept.with_name(f"{kept.name}{extra}"), folder / f"before.pt{extra}")
+    _keep_ranks(killed, kept.name, folder)
     result = _result(launch)
     result["saves"] = {str(step): []}
     result["in_hand"] = {str(step): []}
     # Of several kills, one in the middle of a step compares other steps than the rest do.
     name = f"trace-{step}-{backwards}.jsonl" if backwards else STEPS
     return _evidence(launch, from_the_save_on(trace_of(launch), step, backwards), result, name)
+
+
+def _keep_ranks(killed: Launch, name: str, folder: Path) -> None:
+    """Keep the state of further ranks beside the first one's, as far as they kept it: trials put back each its own."""
+    for other in killed.others:
+        rank = other.name.removeprefix(f"{killed.folder.name}-")
+        if rank.startswith("rank") and (other / name).exists():
+            for extra in ("", assignment.ANCHOR):
+                shutil.copy(other / f"{name}{extra}", folder / f"before-{rank}.pt{extra}")
 
 
 def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:

@@ -95,7 +95,8 @@ class ScriptTrials:
             generators = ()  # the order was drawn before the save: a generator that was saved then has nothing of it
         fetched = self._first.begun.fetched if self._first.begun is not None else 0
         own = max(0, fetched - self._first.batches)
-        return Given(self._saved, leaves, generators, batches, own, self._first.batches)
+        since, draws = self._drawn_since, DRAWS in trial.names
+        return Given(self._saved, leaves, generators, batches, own, self._first.batches, since, draws)
 
     @property
     def _drawn_since(self) -> bool:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dora_repro.scripts.expected import Expected
 from dora_repro.scripts.files import Files
 from dora_repro.scripts.place import Place, about_process
 from dora_repro.scripts.program import Program, program_of
+from dora_repro.scripts.samplers import chosen_of
 from dora_repro.scripts.stepping import Stepping, with_gradients
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.places import places_of_functions
@@ -51,12 +53,16 @@ class Watch:
         self._meant = given.depth is None or depth <= given.depth
         if not self._meant:  # a helper of the process that is judged: recorded, and neither killed nor given anything
             given = Assignment(given.folder, given.out)
+        if given.given is not None:
+            given = replace(given, given=given.given.of_this_rank)
         self._given = given
         self._place = Place(given.folder, folder, depth, self._meant)
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._stepping, self._wrote = Stepping(), False
         self._loaders = Loaders(_put(given), keeps=given.keep_batches is not None)
-        self._expected = Expected(Trace.read(given.expected), given.start) if given.expected is not None else None
+        first = folder == given.folder  # the rank that is judged: other ones have other batches
+        expected = given.expected if first else None
+        self._expected = Expected(Trace.read(expected), given.start) if expected is not None else None
         self._sure = False  # that the first step has begun: an evaluation may come before it
         self._began = time.perf_counter()
         self._seconds = 0.0
@@ -161,7 +167,10 @@ class Watch:
         given = self._given.given
         if given is not None and given.leaves:
             assert self._program is not None
-            missing = Snapshot.read(given.state).restore(run_roots(self._program), given.leaves)
+            saved = Snapshot.read(given.state)
+            judged = self._place.path == self._given.folder
+            leaves = given.leaves if judged else [path for path in given.leaves if path in saved]
+            missing = saved.restore(run_roots(self._program), leaves)
             self._place.write(assignment.MISSING, missing)
 
     # --- steps -------------------------------------------------------------------------------------------------------
@@ -375,9 +384,9 @@ class _Careful:
 def _put(given: Assignment) -> Put | None:
     """What loaders are to be given."""
     state = given.given
-    if state is None or not (state.generators or state.batches):
+    if state is None or not (state.generators or state.batches or state.leaves):
         return None
     anchor = Anchor.read(state.state.with_name(f"{state.state.name}{assignment.ANCHOR}"))
     earlier = max(0, state.in_hand - anchor.batches)
     batches = None if state.batches is None else read_batches(state.batches, earlier)
-    return Put(anchor, state.generators, batches, state.own)
+    return Put(anchor, state.generators, batches, state.own, lambda frame: chosen_of(state, program_of({}, frame)))

@@ -1,8 +1,9 @@
 """What a search begins with: all that differs, in components, the likely ones first.
 
-A component is what is lost together as a rule: the moments of an optimizer, the options of its groups, an object. Where
-each object is an attribute of the run, the first name of a path tells; where all hang under one function, as in a
-script, what holds a leaf.
+A component is what is lost together as a rule: the moments of an optimizer, the options of its groups, what an
+attribute of the run holds. Where all hang under one function, as in a script, that attribute is the function: moments
+and options are then told apart by their optimizer, and the rest of a role is one component, divided by objects where it
+is needed.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -32,6 +33,11 @@ def by_first_name(path: str, role: str) -> str:
     """The holder of a leaf by the first name of its path; each generator and each flag by itself."""
     first = path.partition("/")[0]
     return path if first in _ALONE else first
+
+
+def by_optimizer(path: str, role: str) -> str:
+    """The holder of a leaf by the first name of its path; of moments and options the optimizer."""
+    return by_object(path, role) if role in _BELOW else by_first_name(path, role)
 
 
 def by_object(path: str, role: str) -> str:

@@ -60,6 +60,7 @@ class Search:
         draws_first: try draws before batches wherever the runs first differ: where draws are put back at the moments
             at which an order is drawn, and batches cost a run of their own.
         holder: tells the component of a leaf, by its path and role.
+        divided: tells what a component that is needed is divided by first; None where its kinds are.
         marks: paths of the differences that mark a resume or were told otherwise: tried last.
         orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
             order alone restores exact resume, it is the cause, and not the moments.
@@ -83,9 +84,10 @@ class Search:
         surplus: Iterable[LeafDifference] = (),
         draws_first: bool = False,
         holder: Holder = by_first_name,
+        divided: Holder | None = None,
         marks: Container[str] = (),
     ):
-        self._holder, self._marks = holder, marks
+        self._holder, self._divided, self._marks = holder, divided, marks
         self._draws_first = draws_first
         self._orders = orders
         self._iterators, self._resettable = iterators, resettable
@@ -262,13 +264,23 @@ class Search:
 
     def _refined(self, units: Sequence[Unit]) -> list[Unit]:
         """Components split into the kinds of leaves that are needed, and these into the leaves."""
-        for divide in (self._kinds_of, self._leaves_of):
+        for divide in (self._objects_of, self._kinds_of, self._leaves_of):
             done: list[Unit] = []
             for index, unit in enumerate(units):
                 rest = all_of((*done, *units[index + 1 :]))
                 done += divide(unit, rest)
             units = done
         return list(units)
+
+    def _objects_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
+        if self._divided is None or unit[0] in BEYOND or unit[0] in self._objects:
+            return [unit]
+        groups: dict[str, list[str]] = {}
+        for path in unit:
+            groups.setdefault(self._divided(path, self._role(path)), []).append(path)
+        if len(groups) == 1:
+            return [unit]
+        return minimal([tuple(paths) for paths in groups.values()], lambda some: self._restores((*rest, *all_of(some))))
 
     def _kinds_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
         kinds: dict[tuple[str, str], list[str]] = {}

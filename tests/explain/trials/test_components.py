@@ -1,9 +1,9 @@
 """What a search begins with: grouped by what holds it, the likely first, and what marks a resume last."""
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.trials.components import MARKS, by_first_name, by_object, components_of
+from dora_repro.explain.trials.components import MARKS, by_first_name, by_object, by_optimizer, components_of
 from dora_repro.explain.trials.search import Search
-from dora_repro.explain.trials.trial import Outcome, TrialResult
+from dora_repro.explain.trials.trial import DRAWS, Outcome, TrialResult
 from dora_repro.trace import Divergence
 
 
@@ -28,14 +28,15 @@ SCRIPT = [
     *MOMENTS,
 ]
 MARK_PATHS = {"main/args/resume", *(each.path for each in MARKED)}
+OPTIONS = {"holder": by_optimizer, "divided": by_object, "marks": MARK_PATHS}
 
 
-def test_what_hangs_under_a_function_is_grouped_by_the_object_that_holds_it():
-    found = components_of(SCRIPT, "update", by_object, marks=MARK_PATHS)
-    assert list(found)[:2] == ["main/trainer/optimizer, moment", "main/trainer/optimizer, option"]
-    assert found["main/trainer/schedule, memory"] == ("main/trainer/schedule/last_epoch",)
+def test_what_hangs_under_a_function_is_grouped_by_optimizer_and_divided_by_object():
+    found = components_of(SCRIPT, "update", by_optimizer, marks=MARK_PATHS)
+    assert list(found)[:3] == ["main/trainer/optimizer, moment", "main/trainer/optimizer, option", "main, memory"]
     assert found["rng/torch.cpu, generator"] == ("rng/torch.cpu",)
-    assert found["main/trainer/handler, memory"] == ("main/trainer/handler/loader/iteration",)
+    divided = {by_object(path, "memory") for path in found["main, memory"]}
+    assert divided == {"main/config", "main/trainer", "main/trainer/schedule", "main/trainer/handler"}
     assert list(found)[-1] == MARKS and set(found[MARKS]) == MARK_PATHS
     assert sum(map(len, found.values())) == len(SCRIPT)
 
@@ -60,10 +61,28 @@ def test_moments_and_a_schedule_of_a_script_are_found_by_eleven_launches_and_not
         return TrialResult(Outcome.DIFFERENT, Divergence(16, "update", "main/model/w"), 1)
 
     roles = {each.path: each.role for each in SCRIPT}
-    found = Search(run, SCRIPT, roles, "update", False, budget=11, holder=by_object, marks=MARK_PATHS).run()
+    found = Search(run, SCRIPT, roles, "update", False, budget=11, **OPTIONS).run()
     assert found.names == needed and found.proved
     assert {part.name for part in found.parts} == {
         "main/trainer/optimizer/*/{step, m}",
         "main/trainer/optimizer/*/lr",
         "main/trainer/schedule/last_epoch",
     }
+
+
+def test_draws_of_a_script_are_found_by_eleven_launches_though_many_objects_differ():
+    """Accelerate within an epoch: a loader that is made anew differs in dozens of leaves, and in part breaks a run."""
+    roles = ("memory", "structure", "alias")
+    others = [lost(f"main/active/{part}/{role}{n}", role) for role in roles for part in "abcd" for n in "12"]
+    differences = [lost("rng/torch.cpu", "generator"), *others, lost("main/skip"), lost("main/args/resume")]
+
+    def run(trial):
+        put = [each for each in others if each.path in trial.names]
+        if DRAWS in trial.names and len(put) in (0, 8, 16, 24):
+            return TrialResult(Outcome.SAME, steps=1)
+        return TrialResult(Outcome.DIFFERENT, Divergence(16, "batch", "batch/0"), 1)
+
+    roles = {each.path: each.role for each in differences}
+    options = {**OPTIONS, "marks": {"main/args/resume", "main/skip"}}
+    found = Search(run, differences, roles, "batch", True, budget=11, draws_first=True, **options).run()
+    assert found.names == {DRAWS} and found.proved

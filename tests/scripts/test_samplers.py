@@ -1,0 +1,79 @@
+"""What samplers hold when an order is begun, put back at that moment: an epoch that was not told, a generator of its
+own."""
+
+import types
+
+import torch
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from dora_repro.scripts.assignment import Given
+from dora_repro.scripts.checking import check_script
+from dora_repro.scripts.samplers import chosen_of, own_of, put_back
+from dora_repro.state.snapshot import Snapshot, run_roots
+from tests.scripts.trainings import TRAIN, commands
+
+
+def loader(epoch=0, seed=0):
+    data = TensorDataset(torch.arange(12.0))
+    sampler = DistributedSampler(data, num_replicas=1, rank=0, seed=seed)
+    sampler.set_epoch(epoch)
+    return DataLoader(data, batch_size=4, sampler=sampler)
+
+
+def order(loader):
+    return [batch[0].tolist() for batch in loader]
+
+
+def test_what_is_chosen_comes_back_and_nothing_else():
+    other = own_of(loader(epoch=3, seed=5))
+    mine = loader()
+    put_back(mine, other, lambda sampler, name, generator, value: name == "epoch")
+    assert (mine.sampler.epoch, mine.sampler.seed) == (3, 0)
+    assert order(mine) == order(loader(epoch=3))
+    assert order(mine) != order(loader(epoch=3, seed=5))
+
+
+def test_a_generator_of_a_sampler_comes_back_where_the_order_is_drawn():
+    def shuffled(seed):
+        data = TensorDataset(torch.arange(12.0))
+        return DataLoader(data, sampler=RandomSampler(data, generator=torch.Generator().manual_seed(seed)))
+
+    theirs, mine = shuffled(1), shuffled(2)
+    own = own_of(theirs)
+    put_back(mine, own, lambda sampler, name, generator, value: generator)
+    assert order(mine) == order(theirs)
+
+
+def test_a_leaf_that_moved_since_an_order_was_begun_is_not_what_was_saved(tmp_path):
+    program = types.SimpleNamespace(loader=loader(epoch=3))
+    program.sampler = program.loader.sampler
+    Snapshot.capture(run_roots(program)).write(tmp_path / "before.pt")
+    path = "sampler/epoch"
+
+    def chosen(value, **options):
+        given = Given(tmp_path / "before.pt", (path,), **options)
+        return chosen_of(given, program)(program.sampler, "epoch", False, value)
+
+    assert chosen(3) and not chosen(2) and chosen(2, since=True)
+    assert not chosen_of(Given(tmp_path / "before.pt", ("sampler/seed",)), program)(program.sampler, "epoch", False, 3)
+
+
+def _told_after(text):
+    """The script, with a sampler that is told the next epoch when one is over: not so in the resumed process."""
+    data = "    loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True)\n"
+    sampler = (
+        "    data = TensorDataset(x, y)\n"
+        "    sampler = torch.utils.data.distributed.DistributedSampler(data, num_replicas=1, rank=0)\n"
+        "    loader = DataLoader(data, batch_size=8, sampler=sampler)\n"
+    )
+    over = "        best = min(best"
+    assert data in text and over in text
+    return text.replace(data, sampler).replace(over, f"        sampler.set_epoch(epoch + 1)\n{over}")
+
+
+def test_an_epoch_that_a_sampler_is_not_told_is_the_cause(tmp_path):
+    report = check_script(*commands(tmp_path, _told_after(TRAIN)), kill_after=4)
+    assert report.summary == "DIFFERENT: first differs at step 4, phase batch, batch/0"
+    assert [leaf for cause in report.causes for leaf in cause.leaves] == ["main/sampler/epoch"]
+    assert report.explanation.confirmed
