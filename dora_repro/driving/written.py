@@ -17,6 +17,8 @@ NO_CHECKPOINTS = (".json", ".jsonl", ".csv", ".txt", ".log", ".yaml", ".yml", ".
 _COPY = re.compile(r"best(?![a-z])|best_?model|(?<![a-z])ema(?![a-z])")
 _TO_RESUME = re.compile(r"\d|epoch|step|last|latest|current|resume|checkpoint|ckpt(?!$)|state|snapshot")
 _LESS = 0.9  # two files of the same content differ a little in size: the name of a file is in it
+_CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
+_WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)")  # as transformers names them
 _BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
@@ -114,10 +116,17 @@ def _by_age(folder: Path) -> list[tuple[Path, int]]:
     sizes: dict[Path, int] = {}
     for path in sorted(files, key=lambda path: (files[path][0], str(path)), reverse=True):
         parent = path.parent
-        whole = parent != folder and beside[parent] > 1 and parent.name[-1:].isdigit()
+        together = beside[parent] > 1 and parent.name[-1:].isdigit()
+        whole = parent != folder and (together or _is_saved_model(parent))
         checkpoint = parent if whole else path
         sizes[checkpoint] = sizes.get(checkpoint, 0) + files[path][1]
     return list(sizes.items())
+
+
+def _is_saved_model(folder: Path) -> bool:
+    """Whether a folder is what `save_pretrained` writes: a model or an adapter, read again by the folder's name."""
+    there = {path.name for path in folder.iterdir()}
+    return _ADAPTER_CONFIG in there or (_CONFIG in there and any(map(_WEIGHTS.fullmatch, there)))
 
 
 def _names(words: re.Pattern[str], path: Path, folder: Path) -> bool:

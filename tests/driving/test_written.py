@@ -45,6 +45,19 @@ def test_the_youngest_is_a_file_or_the_folder_of_a_checkpoint(tmp_path):
     assert newest(tmp_path) == tmp_path / "checkpoint-3"
 
 
+def test_a_saved_adapter_or_model_is_its_folder(tmp_path):
+    save(tmp_path / "epoch1" / "adapter_model.bin", 10)
+    assert newest(tmp_path) == tmp_path / "epoch1" / "adapter_model.bin"
+    (tmp_path / "epoch1" / "adapter_config.json").write_text("{}")
+    assert newest(tmp_path) == tmp_path / "epoch1"
+    save(tmp_path / "last" / "model-00001-of-00002.bin", 20)
+    (tmp_path / "last" / "config.json").write_text("{}")
+    assert newest(tmp_path) == tmp_path / "last"
+    save(tmp_path / "run" / "model_3.pt", 30)  # a run's own configuration beside its checkpoints
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert newest(tmp_path) == tmp_path / "run" / "model_3.pt"
+
+
 def test_a_file_that_advised_lines_write_beside_a_checkpoint_is_none(tmp_path):
     save(tmp_path / "last.pt", 10)
     save(tmp_path / "last.pt.more", 20)
