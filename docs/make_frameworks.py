@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import shlex
 import sys
 import time
@@ -279,7 +280,8 @@ def _script(framework: Framework) -> str:
 
 
 def _anchor(row: Row) -> str:
-    return row.name.replace(",", "").replace(":", "").replace(" ", "-").lower()
+    """The row's heading as the site makes an anchor of it."""
+    return re.sub(r"[^\w-]", "", row.name.lower().replace(" ", "-"))
 
 
 def _capital(text: str) -> str:

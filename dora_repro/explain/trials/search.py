@@ -140,7 +140,19 @@ class Search:
             self.result.stopped = "budget"
         except KeyboardInterrupt:
             self.result.stopped = "interrupted"
+        if self.result.stopped and self.result.parts and not self.result.proved:
+            self._take_smallest()
         return self.result
+
+    def _take_smallest(self) -> None:
+        """Let the answer be the smallest set that a trial has restored exact resume with."""
+        restored = (trial.names.difference(self.result.base) for trial, result in self.result.trials if result.restores)
+        best = min(restored, key=len, default=self.result.names)
+        if len(best) < len(self.result.names):
+            beyond = ((name,) for name in sorted(BEYOND - {DATA}))
+            every = (*beyond, self._data, *self.result.candidates.values())
+            kept = (tuple(leaf for leaf in unit if leaf in best) for unit in every)
+            self._set_parts(unit for unit in kept if unit)
 
     def _search(self) -> None:
         if self._restores(()):
@@ -150,11 +162,17 @@ class Search:
         if sufficient is None:
             return
         self._set_parts(sufficient)  # the best so far
-        coarse = minimal(self._without_misplaced(sufficient), lambda some: self._restores(all_of(some)))
+        units = self._without_rest(self._without_misplaced(sufficient))
+        coarse = minimal(units, lambda some: self._restores(all_of(some)))
         self._set_parts(coarse)
         self._set_parts(self._refined(coarse))
         self.result.proved = True
         self._try_parts(all_of(sufficient))
+
+    def _without_rest(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """The draws or batches alone, where they are needed and do: what else differs is then not looked at."""
+        beyond = tuple(unit for unit in units if unit[0] in BEYOND)
+        return beyond if beyond and len(beyond) < len(units) and self._restores(all_of(beyond)) else units
 
     def _without_misplaced(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """The units without moments that an order of parameters has misplaced, where putting the order back does."""

@@ -181,6 +181,20 @@ def test_no_more_trials_are_done_than_allowed_and_the_best_so_far_is_reported():
     assert {"part3/x", "part17/x", "part31/x"} <= found.names
 
 
+def test_of_the_sets_tried_the_smallest_that_restored_the_run_is_the_best_so_far():
+    differences = [lost(f"part{index}/x") for index in range(16)]
+    found = searched(Rule({"part1/x", "part2/x"}), differences, budget=4)
+    tried = [trial.names for trial, result in found.trials if result.restores]
+    assert found.stopped == "budget" and len(tried) > 1
+    assert found.names == min(tried, key=len) and len(found.names) < len(differences)
+
+
+def test_batches_that_do_by_themselves_are_tried_before_what_differs_besides_is_looked_at():
+    differences = [lost(f"part{index}/x") for index in range(40)]
+    found = searched(Rule({DATA}), differences, "batch", streams=True)
+    assert found.names == {DATA} and found.proved and len(found.trials) <= 6
+
+
 def test_an_interruption_gives_the_best_so_far():
     class Interrupting(Rule):
         def __call__(self, trial):
