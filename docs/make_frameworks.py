@@ -168,7 +168,7 @@ def unlike(expected: Expected, report: dict) -> list[str]:
         if not any(fnmatchcase(leaf, glob) for leaf in named):
             wrong.append(f"{glob} is not among the causes")
     surplus = [leaf for leaf in named if not any(fnmatchcase(leaf, glob) for glob in expected.causes)]
-    if surplus:
+    if surplus and report["explanation"]["proved"]:  # else the report says that it may be more than needed
         wrong.append(f"{surplus[0]} is among the causes" + (f", and {len(surplus) - 1} more" if surplus[1:] else ""))
     return wrong
 
@@ -254,10 +254,11 @@ def _causes(row: Row, saved: int) -> str:
     """The causes in the words of the report."""
     report = read_report(row, saved)
     told = [f"`{cause['name']}`: {cause['how']}" for cause in causes(report)]
-    if told:
-        return "; ".join(told).replace("|", "\\|")
-    explanation = report["explanation"]
-    return (explanation or {}).get("unexplained") or "–"
+    explanation = report["explanation"] or {}
+    if not told:
+        return explanation.get("unexplained") or "–"
+    more = "" if explanation["proved"] else " (sufficient, but perhaps more than needed)"
+    return "; ".join(told).replace("|", "\\|") + more
 
 
 def _launches(row: Row, saved: int) -> str:

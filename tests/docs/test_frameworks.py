@@ -43,7 +43,7 @@ def report(rows):
     """A report that is as the row `plain` expects it within an epoch."""
     divergence = {"step": 16, "phase": "batch", "leaf": "batch/0"}
     causes = [{"name": rows.DRAWS, "how": "drawn again", "leaves": [rows.DRAWS]}]
-    explanation = {"causes": causes}
+    explanation = {"causes": causes, "proved": True}
     return {"verdict": "DIFFERENT", "reason": "", "divergence": divergence, "explanation": explanation}
 
 
@@ -120,7 +120,8 @@ def test_a_report_that_is_not_as_expected_is_seen(rows, maker, report):
     assert wrong(leaf="loss") == ["the leaf is loss, expected batch/0"]
     assert wrong(explanation=None) == ["rng/draws is not among the causes"]
     more = [*report["explanation"]["causes"], {"leaves": ["main/epoch"]}]
-    assert wrong(explanation={"causes": more}) == ["main/epoch is among the causes"]
+    assert wrong(explanation={"causes": more, "proved": True}) == ["main/epoch is among the causes"]
+    assert wrong(explanation={"causes": more, "proved": False}) == []  # it says that this may be more than needed
 
 
 def test_a_verdict_that_the_weights_do_not_bear_out_is_seen(script, maker, report):
