@@ -217,3 +217,22 @@ def test_clicks_are_measured_in_a_browser(script, tmp_path):
     module = script("clicks")
     ((what, times),) = module.measured(jupyter, {"4 x 2": module.DEEP.format(leaves=4, steps=2)}, 1)
     assert what == "4 x 2" and len(times) == 1 and 0 < times[0] < 60_000
+
+
+def test_a_script_is_recorded_beside_the_bare_one_and_checked_whole(script, tmp_path, monkeypatch):
+    module = script("scripts")
+    monkeypatch.setattr(module.timing, "cost_of", within_or_launched(module))
+    words = ["--models", "mlp", "--steps", "2", "--rounds", "1", "--ways", "passes"]
+    rows = {row["what"]: row for row in rows_of(module, tmp_path, *words)}
+    assert positive(rows["record(), no check"], "with the kit")
+    assert all(positive(rows[what], "bare", "with the kit", "ratio") for what in rows if what.startswith("a "))
+    memory = [row for what, row in rows.items() if what.startswith("memory ")]
+    assert len(memory) == 4 or not Path("/proc/self/clear_refs").exists()
+    assert all(positive(row, "bare", "with the kit") and math.isfinite(row["copies"]) for row in memory)
+    assert rows["a check (passes): EXACT"]["launches"] == "3"
+
+
+def within_or_launched(module: types.ModuleType) -> Callable:
+    """As `within`, where a benchmark starts itself; what it measures is launched."""
+    launched, inside = module.timing.cost_of, within(module)
+    return lambda words: inside(words) if words[0] == module.__file__ else launched(words)
