@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from dora_repro.alignment import first_divergence, first_memory_divergence, without_late_loading
 from dora_repro.checks.configuration import Configuration
+from dora_repro.checks.histories import Moments, histories
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
 from dora_repro.checks.set_by_load import Constant
-from dora_repro.comparison.leaves import Comparison, compare, compare_leaf
-from dora_repro.contracts import Value
+from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.leaves import WORKED_WITH
@@ -86,9 +86,9 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
         end = tuple(difference for difference in end if difference.role != "gradient")
     grown: list[str] = []
     if loaded is not None and ended is not None:
-        lists = saved, reference.end, loaded, ended
         of_one_form = [d.path for d in end if d.kind != "type"]
-        grown = [path for path in of_one_form if _only_grew(path, *lists, same_entries=divergence is None)]
+        moments = Moments(saved, reference.end, loaded, ended)
+        grown = histories(of_one_form, moments, same_entries=divergence is None)
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     settings = () if loaded is None else tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
     told: tuple[str, ...] = ()
@@ -170,31 +170,6 @@ def _stays_wrong(path: str, expected: Trace, actual: Trace, save_at: int, at_end
         if any(values):
             return values[0] != values[1]
     return at_end is None or path in at_end
-
-
-def _only_grew(
-    path: str, saved: Snapshot, end: Snapshot, loaded: Snapshot, resumed_end: Snapshot, *, same_entries: bool
-) -> bool:
-    """Whether a leaf is a history: on both sides a list that kept what it had and grew, from different beginnings; by
-    the same entries, where the runs did the same steps. Two of one length that nothing grew are none, but an order."""
-    before, after, other_before, other_after = (
-        _list_at(path, snapshot) for snapshot in (saved, end, loaded, resumed_end)
-    )
-    if path not in end or before is None or after is None or other_before is None or other_after is None:
-        return False
-    if before == after and other_before == other_after and 0 < len(before) == len(other_before):
-        return False
-    if compare_leaf(path, before, after[: len(before)]):
-        return False
-    if compare_leaf(path, other_before, other_after[: len(other_before)]):
-        return False
-    return not same_entries or compare_leaf(path, after[len(before) :], other_after[len(other_before) :]) is None
-
-
-def _list_at(path: str, snapshot: Snapshot) -> list[Value] | None:
-    """The list at a path, empty where there is nothing yet; None where there is something else."""
-    value = snapshot[path].value if path in snapshot else []
-    return value if isinstance(value, list) and type(value) is list else None  # a subclass may hold more than entries
 
 
 def _three_comparisons(
