@@ -110,10 +110,11 @@ def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Seq
 def _without_skipped(
     theirs: Sequence[Effect], effects: Sequence[Effect], prepared: Container[str]
 ) -> Sequence[Effect]:
-    """The effects without the batches that come before those of the other run's step, if these are equal.
+    """The effects without the batches that come before those of the other run's step.
 
     Nothing worked on them but modules that prepare data, and what reading them did to generators and positions shows in
-    what comes after.
+    what comes after. Where those of the step are not equal, as many as the other run read are its own: the first wrong
+    one is among these, and not among those that were passed over.
     """
     expected, read = _read_first(theirs, prepared), _read_first(effects, prepared)
     if (skipped := _surplus(expected, read)) is None:  # equal batches of which other data was made, perhaps
@@ -121,6 +122,8 @@ def _without_skipped(
         handed_out = [one for one in expected if _of_loader(one[0])]
         surplus = _surplus(handed_out, [read[index] for index in batches]) if handed_out else None
         skipped = None if surplus is None else batches[surplus]
+    if skipped is None and expected:
+        skipped = _surplus([leaf for leaf, _ in expected], [leaf for leaf, _ in read])
     return _without_first(effects, skipped) if skipped else effects
 
 

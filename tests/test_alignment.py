@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_repro.alignment import first_divergence, first_in_step, first_memory_divergence
+from dora_repro.alignment import first_divergence, first_in_step, first_memory_divergence, recorded_as
 from dora_repro.trace import Divergence, Effect, Step, Trace
 from tests.traces import ONE, trace
 
@@ -135,6 +135,22 @@ def test_batches_that_a_late_load_passes_over_in_its_first_step_are_no_effect():
     options = [("schedule", "optimizer/lr", b"1")]
     held = Trace([step(3, *options), step(4, *batches(b"c"), forward)])
     assert first_divergence(held, Trace([step(4, *options, *batches(b"b", b"c"), forward)]), 3) is None
+
+
+def test_of_batches_read_in_pairs_the_first_wrong_one_is_the_place_whatever_a_late_load_passed_over():
+    def batches(*values):
+        names = ("batch", *(f"batch[{number}]" for number in range(2, len(values) + 1)))
+        return [(name, "batch/0", value) for name, value in zip(names, values, strict=True)]
+
+    forward = ("forward", "loss", b"l")
+    expected = Trace([step(3), step(4, *batches(b"a4", b"b4"), forward)])
+    late = Trace([step(4, *batches(b"a1", b"b1", b"a2", b"b2", b"a3", b"a4", b"b3"), forward)])
+    found = first_divergence(expected, late, 3)
+    assert found == Divergence(4, "batch[2]", "batch/0")
+    assert recorded_as(expected, late, found) == ("batch[7]", "batch/0")
+    # What was read in another form is not paired by its number.
+    other = Trace([step(4, ("batch", "batch/x", b"a4"), *batches(b"a4", b"b3")[1:], forward)])
+    assert first_divergence(expected, other, 3) == Divergence(4, "batch", "batch/0", "missing")
 
 
 def test_where_the_order_differs_what_should_have_come_is_missing():
