@@ -79,9 +79,12 @@ def without_late_loading(expected: Trace, actual: Trace, step: Step) -> Sequence
     """
     if step.number != actual.steps[0].number:
         return step.effects
-    effects = _without_late_options(expected.step(step.number - 1), step.effects)
+    prepared = _prepared(expected, actual)
+    effects, late = _late_options_first(expected.step(step.number - 1), step.effects, prepared)
+    if late:
+        effects = _renumbered(effects[late:], "schedule", len({effect.phase for effect in effects[:late]}))
     theirs = expected.step(step.number)
-    return effects if theirs is None else _without_skipped(theirs.effects, effects, _prepared(expected, actual))
+    return effects if theirs is None else _without_skipped(theirs.effects, effects, prepared)
 
 
 def recorded_as(expected: Trace, actual: Trace, divergence: Divergence) -> tuple[str, str]:
@@ -92,19 +95,44 @@ def recorded_as(expected: Trace, actual: Trace, divergence: Divergence) -> tuple
     if step is None:
         return found
     effects = without_late_loading(expected, actual, step)
-    recorded = step.effects[len(step.effects) - len(effects) :]
+    recorded: Sequence[Effect] = step.effects
+    if step.number == actual.steps[0].number:
+        recorded, _ = _late_options_first(expected.step(step.number - 1), recorded, _prepared(expected, actual))
+    recorded = recorded[len(recorded) - len(effects) :]
     names = {(ours.phase, ours.leaf): (own.phase, own.leaf) for ours, own in zip(effects, recorded, strict=True)}
     return names.get(found, found)
 
 
-def _without_late_options(before: Step | None, effects: Sequence[Effect]) -> Sequence[Effect]:
-    early = list(takewhile(lambda effect: effect.phase == "schedule", effects))
+def passed_over(expected: Trace, actual: Trace) -> int:
+    """How many batches the second run read in its first step before those of that step, to pass over them."""
+    if not actual.steps:
+        return 0
+    step = actual.steps[0]
+    every, counted = (
+        {effect.phase for effect in effects if _of_loader(effect.leaf)}
+        for effects in (step.effects, without_late_loading(expected, actual, step))
+    )
+    return len(every) - len(counted)
+
+
+def _late_options_first(
+    before: Step | None, effects: Sequence[Effect], prepared: Container[str]
+) -> tuple[Sequence[Effect], int]:
+    """The effects with the options first that were set before anything worked on a batch, and how many these are: none
+    where they are not what the other run had before its step."""
+    begins = list(takewhile(lambda effect: _is_option(effect) or _is_read(effect.leaf, prepared), effects))
+    early = list(filter(_is_option, begins))
     if before is None or not early:
-        return effects
-    options = {effect.leaf: effect.digest for effect in before.effects if effect.phase.startswith("schedule")}
+        return effects, 0
+    options = {effect.leaf: effect.digest for effect in before.effects if _is_option(effect)}
     if any(options.get(effect.leaf) != effect.digest for effect in early):
-        return effects
-    return _renumbered(effects[len(early) :], "schedule", 1)
+        return effects, 0
+    read = [effect for effect in begins if not _is_option(effect)]
+    return (*early, *read, *effects[len(begins) :]), len(early)
+
+
+def _is_option(effect: Effect) -> bool:
+    return effect.phase.partition("[")[0] == "schedule"
 
 
 def _without_skipped(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_repro.alignment import first_divergence, first_in_step, first_memory_divergence, recorded_as
+from dora_repro.alignment import first_divergence, first_in_step, first_memory_divergence, passed_over, recorded_as
 from dora_repro.trace import Divergence, Effect, Step, Trace
 from tests.traces import ONE, trace
 
@@ -115,6 +115,21 @@ def test_options_that_a_late_load_sets_at_the_beginning_of_its_first_step_are_no
     assert first_divergence(expected, late, 3) is not None
 
 
+def test_options_that_a_late_load_sets_after_it_has_read_its_batches_are_no_schedule():
+    option, update = ("schedule", "optimizer/lr", b"1"), ("update", "w", b"u")
+    read = [("batch", "batch/0", b"a"), ("batch[2]", "batch/0", b"b")]
+    expected = Trace([step(3, update, option), step(4, read[0], update, ("schedule", "optimizer/lr", b"2"))])
+    after = ("schedule[2]", "optimizer/lr", b"2")
+    assert first_divergence(expected, Trace([step(4, read[0], option, update, after)]), 3) is None
+    held = Trace([step(3, update, option), step(4, ("batch", "batch/0", b"c"), update)])
+    late = Trace([step(4, read[0], option, read[1], update)])
+    found = first_divergence(held, late, 3)
+    assert found == Divergence(4, "batch", "batch/0")
+    assert recorded_as(held, late, found) == ("batch[2]", "batch/0")
+    wrong = ("schedule", "optimizer/lr", b"3")
+    assert first_divergence(expected, Trace([step(4, read[0], wrong, update, after)]), 3).phase == "update"
+
+
 def test_batches_that_a_late_load_passes_over_in_its_first_step_are_no_effect():
     def batches(*values):
         names = ("batch", *(f"batch[{number}]" for number in range(2, len(values) + 1)))
@@ -148,6 +163,7 @@ def test_of_batches_read_in_pairs_the_first_wrong_one_is_the_place_whatever_a_la
     found = first_divergence(expected, late, 3)
     assert found == Divergence(4, "batch[2]", "batch/0")
     assert recorded_as(expected, late, found) == ("batch[7]", "batch/0")
+    assert passed_over(expected, late) == 5 and passed_over(expected, expected) == 0 == passed_over(expected, Trace())
     # What was read in another form is not paired by its number.
     other = Trace([step(4, ("batch", "batch/x", b"a4"), *batches(b"a4", b"b3")[1:], forward)])
     assert first_divergence(expected, other, 3) == Divergence(4, "batch", "batch/0", "missing")

@@ -25,6 +25,7 @@ class Controlled:
         control: the result for the report.
         notes: further findings for the report, a sentence each.
         repeat: the repeat of the reference; None where it was not repeated.
+        resumed: the repeat of the resumed side, with the state in which its late objects were made; None likewise.
         nondeterministic: the side whose repeat differs from its first run: `reference`, `resumed`, or empty.
     """
 
@@ -32,6 +33,7 @@ class Controlled:
     control: Control = NOT_RUN
     notes: tuple[str, ...] = ()
     repeat: Evidence | None = None
+    resumed: Evidence | None = None
     nondeterministic: str = ""
 
 
@@ -61,6 +63,8 @@ def controlled(
     session.expect(2 if findings.any_byte else 1)
     keep = _value_wanted(findings.divergence)
     job = replace(sides.reference_job, keep=keep)
+    objects: tuple[str, ...] = ()
+    resumed: Evidence | None = None
     if for_trials:
         frozen = any(difference.by_digest for difference in findings.lost)
         loaded = sides.resumed.loaded_or_none
@@ -72,7 +76,7 @@ def controlled(
     orders: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
-        job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides))
+        job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides), late=objects)
         resumed = session.repeat("resumed, repeated", job)
         pairs.append(("resumed", sides.resumed, resumed))
         orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()
@@ -95,7 +99,7 @@ def controlled(
         differing = _orders_of_sides(sides)
         noise = tuple(path for path in noise if path not in differing)
     control = Control(tuple(side for side, _, _ in pairs), first_found is None, first_found, noise, orders, stale)
-    return Controlled(findings, control, tuple(notes), reference, nondeterministic)
+    return Controlled(findings, control, tuple(notes), reference, resumed, nondeterministic)
 
 
 def _orders(resumed: Evidence, again: Evidence) -> tuple[str, ...]:

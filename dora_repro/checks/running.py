@@ -179,7 +179,8 @@ def _resume(
         if request.folder is not None and resumed.loaded_or_none is not None:
             setup = setup_of(sides, known.repeat, discrepancy)
         if explaining and known.repeat is not None:
-            report = replace(report, explanation=explain(session, sides, known.repeat, discrepancy))
+            why = explain(session, sides, known.repeat, discrepancy, known.resumed)
+            report = replace(report, explanation=why)
     return Resumed(report, resumed, setup=setup)
 
 

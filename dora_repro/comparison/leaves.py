@@ -136,6 +136,9 @@ def compare(
         for path in paths
     )
     differences = [difference for difference in found if difference]
+    if isinstance(first, Snapshot) and isinstance(second, Snapshot):
+        alone_there = {"missing": first.defaults, "unexpected": second.defaults}
+        differences = [each for each in differences if each.path not in alone_there.get(each.kind, ())]
     if isinstance(first, Leaves) and isinstance(second, Leaves):
         torn = {*first.about.unread, *second.about.unread}
         paths = [path for path in paths if not is_below(path, torn)]

@@ -36,6 +36,7 @@ from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.explanation import Cause
+from dora_repro.explain.late import Late
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
@@ -58,6 +59,10 @@ _BESIDE = (
 _MARKED = "a mark of the resume, set while loading: nothing is lost, but a step depends on it"
 _READ = "Better: let no step depend on whether the run was resumed."
 _ANOTHER = re.compile(r"(those|the values)(?: that| of) `[^`]*`(?: had)?")
+_MADE = (
+    "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
+    "`state` that load() has put aside."
+)
 _HOOK = re.compile(r"/\w*hooks\.\d+$")
 
 
@@ -71,6 +76,7 @@ class CauseDescriber:
         differences: differences of the two states.
         settings: plain values that no step changes, and that the resumed run was told or set otherwise.
         set_by_load: leaves that mark a resume.
+        late: what the resumed run makes in its first step; `loaded` is then its state when that is there.
     """
 
     def __init__(
@@ -81,7 +87,9 @@ class CauseDescriber:
         differences: tuple[LeafDifference, ...],
         settings: Iterable[Setting] = (),
         set_by_load: Iterable[str] = (),
+        late: Late | None = None,
     ) -> None:
+        self._late = late
         self._marks = frozenset(set_by_load)
         self._settings = {setting.path: setting for setting in settings}
         extra = [difference.path for difference in differences if difference.path not in saved]
@@ -164,7 +172,9 @@ class CauseDescriber:
         if filled:
             advice = in_place_of_state(advice, filled)
         advice = fitted(advice, *self.places)
-        further = (*advice.further, _READ if self._is_mark(part) else "", why, *self._in_time(part.name))
+        late = self._late.holder(part.leaves) if self._late is not None else ""
+        made = _MADE.format(expressions.code(late, self._saved.kinds)) if late and advice.load else ""
+        further = (*advice.further, _READ if self._is_mark(part) else "", why, made, *self._in_time(part.name))
         sentences = (advice.sentence, *further, *by_library)
         return Cause(
             name=part.name,
@@ -180,6 +190,7 @@ class CauseDescriber:
             save=advice.save,
             load=advice.load,
             file=advice.file,
+            late=late,
             advice=tuple(filter(None, sentences)),
         )
 

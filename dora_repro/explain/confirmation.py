@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dora_repro.alignment import first_divergence
-from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LOOP
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, LOOP, PASSED
 from dora_repro.explain.trials.worker import TrialSetup, same_leaves
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
@@ -71,6 +71,8 @@ def confirm(
         objects=Path(setup.objects) if setup.objects else None,
         around=sides.resumed.folder / "load.pt" if names & {ITERATORS, LOOP} else None,
         begun=LOOP in names,
+        late=setup.late if LATE in names else (),
+        passed_over=setup.passed_over if PASSED in names else 0,
     )
     job = replace(sides.resumed_job, saves=(), values=(), transplant=given)
     try:

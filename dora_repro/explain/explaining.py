@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from dora_repro.alignment import passed_over
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.candidates import (
@@ -19,12 +20,13 @@ from dora_repro.explain.candidates import (
 from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
+from dora_repro.explain.late import Late, late_objects
 from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
 from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.search import BUDGET, Search
-from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.search_result import SearchResult, Unit
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.explain.unexplained import OUTSIDE, unexplained
 from dora_repro.sides.evidence import Evidence, Sides
@@ -39,12 +41,14 @@ from dora_repro.state.suspended import objects_lost, stand_alike, suspended
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
 OVERDUE = 2  # trials that may reach their time limit before no more are run
-
+LATE_BUDGET = 20  # trials for what late objects lack
 REFUTED = 3  # sets that a fresh process does not confirm before the search is given up
 UNCONFIRMED = "what restores exact resume in a trial does not do so once more"
 
 
-def explain(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> Explanation:
+def explain(
+    session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy, resumed: Evidence | None = None
+) -> Explanation:
     """Explain why the resumed side differs from the reference.
 
     A trial that takes its interpreter down is unresolved; no SideStopped leaves this function.
@@ -54,6 +58,8 @@ def explain(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discr
         sides: the reference and the resumed side.
         repeat: the reference repeated, with what it was fed recorded.
         discrepancy: what is to be explained.
+        resumed: the resumed side repeated, with objects looked for that it makes in its first step; None where it was
+            not.
     """
     begun = time.perf_counter()
     if discrepancy.changed:
@@ -61,7 +67,7 @@ def explain(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discr
     elif sides.resumed.loaded_or_none is None:
         explanation = _raised_while_loading(sides.resumed)
     else:
-        explanation = _searched(session, sides, repeat, discrepancy)
+        explanation = _searched(session, sides, repeat, discrepancy, resumed)
     return replace(explanation, seconds=time.perf_counter() - begun)
 
 
@@ -103,15 +109,18 @@ def _raised_while_loading(resumed: Evidence) -> Explanation:
 # --- the search ------------------------------------------------------------------------------------------------------
 
 
-def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy) -> Explanation:
+def _searched(
+    session: Session, sides: Sides, repeat: Evidence, discrepancy: Discrepancy, resumed: Evidence | None
+) -> Explanation:
     """The causes that trials find and a fresh process confirms; what it does not confirm is no cause, and the search
-    goes on without it."""
+    goes on without it. Where the run makes objects in its first step, what these lack is tried first."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
     iterators = tuple(suspended(saved, saved.uncaptured))
     candidates = tuple(candidates_of(discrepancy, saved, iterators))
     only_there = tuple(only_resumed(discrepancy))
     variables = tuple(variables_of(discrepancy, saved, iterators))
-    setup = setup_of(sides, repeat, discrepancy)
+    late = late_objects(saved, resumed, candidates, discrepancy.noise)
+    setup = replace(setup_of(sides, repeat, discrepancy), late=late.objects if late is not None else ())
     roles = {path: leaf.role for path, leaf in saved.items()}
     tried: list[TrialRecord] = []
     refuted: list[Refuted] = []
@@ -120,24 +129,43 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
         run_trial = _Trials(answer)
         while True:
             no_cause = frozenset(name for one in refuted for name in one.names)
-            found = Search(
-                run_trial,
-                (difference for difference in candidates if difference.path not in no_cause),
-                roles,
-                phase_of(sides, discrepancy),
-                streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
-                iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
-                resettable=not suspended(loaded, loaded.uncaptured),
-                objects=objects_lost(saved, loaded),
-                in_hand=batch_in_hand(sides, candidates, saved),
-                same_batches=had_same_batches(sides, discrepancy.divergence),
-                variables=(variable for variable in variables if variable.path not in no_cause),
-                budget=BUDGET - len(tried),
-                orders=reordered(saved, loaded),
-                surplus=(difference for difference in only_there if difference.path not in no_cause),
-            ).run()
+            if late is not None:
+                found = Search(
+                    run_trial,
+                    late.candidates,
+                    roles,
+                    phase_of(sides, discrepancy),
+                    streams=setup.streams is not None,
+                    objects=objects_lost(saved, late.state),
+                    in_hand=batch_in_hand(sides, late.candidates, saved),
+                    budget=LATE_BUDGET,
+                    orders=reordered(saved, late.state),
+                    base=(LATE,),
+                    passes_over=bool(setup.passed_over),
+                ).run()
+            else:
+                found = Search(
+                    run_trial,
+                    (difference for difference in candidates if difference.path not in no_cause),
+                    roles,
+                    phase_of(sides, discrepancy),
+                    streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
+                    iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
+                    resettable=not suspended(loaded, loaded.uncaptured),
+                    objects=objects_lost(saved, loaded),
+                    in_hand=batch_in_hand(sides, candidates, saved),
+                    same_batches=had_same_batches(sides, discrepancy.divergence),
+                    variables=(variable for variable in variables if variable.path not in no_cause),
+                    budget=BUDGET - len(tried),
+                    orders=reordered(saved, loaded),
+                    surplus=(difference for difference in only_there if difference.path not in no_cause),
+                    passes_over=bool(setup.passed_over),
+                ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)
+            if late is not None and not found.parts and found.stopped != "interrupted":
+                late = None  # nothing that they lacked: then all that was missing right after loading
+                continue
             if not found.parts:
                 beside = {"noise": discrepancy.noise, "set while loading": discrepancy.set_by_load}
                 explanation = unexplained(
@@ -146,10 +174,14 @@ def _searched(session: Session, sides: Sides, repeat: Evidence, discrepancy: Dis
                 break
             confirmation = confirm(session, sides, setup, found.trial_names, discrepancy.at_end)
             if confirmation.same:
+                differing = (*candidates, *only_there, *variables) if late is None else late.candidates
                 explanation = _explained(
-                    session, sides, run_trial, found, (*candidates, *only_there, *variables), confirmation, discrepancy
+                    session, sides, run_trial, found, differing, confirmation, discrepancy, late
                 )
                 break
+            if late is not None:
+                late = None
+                continue
             refuted.append(Refuted(found.names, confirmation))
             if found.stopped or len(refuted) >= REFUTED:
                 explanation = Explanation(unexplained=UNCONFIRMED)
@@ -183,6 +215,7 @@ def setup_of(sides: Sides, repeat: Evidence | None, discrepancy: Discrepancy) ->
         streams=str(streams) if streams is not None and streams.exists() else None,
         threads=sides.resumed_job.threads,
         at_end=discrepancy.at_end,
+        passed_over=passed_over(sides.reference.trace, sides.resumed.trace),
         raised=discrepancy.raised,
     )
 
@@ -223,14 +256,17 @@ class _Trials:
             return TrialResult(Outcome.UNRESOLVED, error=str(stopped))
 
 
-def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation) -> TrialResult | None:
+def _lines_tried(
+    run_trial: Callable[[Trial], TrialResult], explanation: Explanation, base: Unit
+) -> TrialResult | None:
     """Run the advised lines in place of a transplant, where every cause has lines; else None."""
     causes = [cause for cause in explanation.causes if not cause.taken_from]
     if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
         return None
     restored = {leaf for cause in causes for leaf in (*cause.leaves, *cause.restored)} - BEYOND
     taken = (leaf for cause in explanation.causes if cause.taken_from for leaf in cause.leaves)
-    return run_trial(Trial(frozenset(restored), lines=explanation.lines, beside=frozenset(taken)))
+    names = frozenset((*restored, *(name for name in base if name == LATE)))
+    return run_trial(Trial(names, lines=explanation.lines, beside=frozenset(taken)))
 
 
 def _explained(
@@ -241,18 +277,19 @@ def _explained(
     candidates: tuple[LeafDifference, ...],
     confirmation: Confirmation,
     discrepancy: Discrepancy,
+    late: Late | None,
 ) -> Explanation:
     """The causes, with their proof."""
-    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
-    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load)
+    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded if late is None else late.state
+    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load, late)
     causes = describer.causes(found)
     causes_of_data = describer.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
     places = describer.places
-    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes, places=places))
+    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes, places=places), found.base)
     if not found.stopped and (tried is None or not tried.restores):
         plain = describer.causes(found, plain=True)
         if Explanation(plain).lines != Explanation(causes).lines:
-            again = _lines_tried(run_trial, Explanation(plain, places=places))
+            again = _lines_tried(run_trial, Explanation(plain, places=places), found.base)
             if tried is None or again is None or again.restores:
                 causes, tried = plain, again
     return Explanation(

@@ -33,6 +33,8 @@ class Cause:
             checkpoint; empty where they fill its `state`.
         filled: the dict that the lines fill and read, where it is no `state` of the user's.
         restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
+        late: path of the object that all leaves lie in, where the resumed run makes it in its first step: its lines of
+            load belong there.
         taken_from: the leaf of which a function took its rows for the next step; empty where it did not. It has no
             lines: what tells which rows has them.
     """
@@ -52,6 +54,7 @@ class Cause:
     filled: str = "state"
     restored: tuple[str, ...] = ()
     taken_from: str = ""
+    late: str = ""
 
     @property
     def is_state(self) -> bool:
@@ -153,7 +156,11 @@ class Explanation:
         save.sort(key=lambda line: not is_import(line))
         load = [*dict.fromkeys((file * (not is_import(line)), line) for file, line in load)]
         load.sort(key=lambda read: not is_import(read[1]))
-        return Lines(tuple(save), tuple(load), filled, self.places)
+        late = [line for cause in causes if cause.late for line in (*cause.save, *cause.load)]
+        if late and beside:  # all of what one file holds is read together
+            late = [*save, *(line for _, line in load)]
+        late = [line for line in late if not is_import(line)]
+        return Lines(tuple(save), tuple(load), filled, self.places, tuple(dict.fromkeys(late)))
 
     @property
     def leaves(self) -> tuple[str, ...]:

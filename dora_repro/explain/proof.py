@@ -3,7 +3,7 @@
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import TrialRecord
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, Trial, TrialResult
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, PASSED, Trial, TrialResult
 from dora_repro.state.paths import few
 from dora_repro.wording import counted
 
@@ -16,7 +16,7 @@ def describe_trial(trial: Trial, result: TrialResult, found: SearchResult) -> Tr
     if CONTROL in trial.names:
         did = "nothing, in a run that did the steps up to the save itself"
         return TrialRecord(did, 0, result, "does what the resumed run did")
-    return TrialRecord(_put_back(trial, found), len(trial.names), result)
+    return TrialRecord(_put_back(trial, found), len(trial.names.difference(found.base)), result)
 
 
 def _put_back(trial: Trial, found: SearchResult) -> str:
@@ -50,7 +50,7 @@ def proof(
         remaining = "the state at the end"
     elif steps:
         remaining = "the remaining step" if steps == 1 else f"the remaining {counted(steps, 'step')}"
-    alone = "these" if len(found.names) > 1 else "this"
+    alone = "these" if len(found.names - {PASSED}) > 1 else "this"
     words = [f"Restoring {alone} alone makes {remaining} identical"]
     necessary = [part.necessary for part in found.parts]
     if all(necessary):

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from dora_repro.faults.clean.files import LoadLater, LoadPutAside
+from dora_repro.faults.clean.files import LoadLater, LoadPutAside, MadeInFirstStep
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import PER_EPOCH, Training
 
@@ -65,6 +65,22 @@ class MissingPutAside(LoadPutAside):
     What was put aside is no loss: taken away, that step could not begin."""
 
     parts = ("optimizer",)
+
+
+@fault(
+    "sched-missing-made-late",
+    verdict="DIFFERENT",
+    step=4,
+    phase="schedule",
+    causes=(("scheduler/last_epoch",),),
+    fix='self.scheduler.load_state_dict(self.kept["scheduler"])  # where it is made',
+)
+class MissingMadeLate(MadeInFirstStep):
+    """The optimizer and its schedule are made in the first step. The optimizer is then given what was kept for it, and
+    the schedule is not: it begins anew. Right after loading both are missing, and one of them is lost."""
+
+    def give(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 @fault(

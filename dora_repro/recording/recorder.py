@@ -100,8 +100,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         kept: the value that was asked for; None until it was met.
         values: step -> path -> tensor on the host; the first entry is what the run began with.
         at_work: of a run that was loaded: digests of its trainable parameters and its optimizers' options by path, when
-            its first step began to work. A `load()` that waits for that step has done its work by then.
+            its first step began to work on its batches; options of an optimizer that is not there yet, before it
+            first steps. A `load()` that waits for that step has done its work by then.
         backward_loss: what the last backward pass was called on, as a number; None where it was called on none.
+        before_work: called before each outermost module, backward pass and update of the present step; None to call
+            nothing. The next step begins without it.
 
     Example:
         With the class `Run` of the example of `check`::
@@ -126,12 +129,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         self.trace = Trace()
         self.kept: Value = None
         self.backward_loss: float | None = None
+        self.before_work: Callable[[], None] | None = None
         self.at_work: dict[str, bytes] = {}
         self.values: Values = {}
         self._wanted = tuple(values)
         self._kept_bytes = 0
         self._done = done
-        self._keep = keep
+        self._keep, self._beginning = keep, beginning
         self._loaded = done > 0
         self._by_hand, self._factor = HandScaling(), 1.0
         self._hooks = Hooks(
@@ -141,8 +145,8 @@ class Recorder(AbstractContextManager["Recorder"]):
                 self._on_loss,
                 self._on_gradients,
                 self._on_update,
-                self._by_hand.stepping,
-                beginning,
+                self._on_stepping,
+                self._on_beginning,
             )
         )
         self._events = Events()
@@ -181,6 +185,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Find the run's parameters, optimizers and their names, since its make-up has changed."""
         self._made_of.look()
         self._watch()
+
+    def meet(self) -> None:
+        """Find what the run is made of by now, in the midst of a step: it has been given what it did not have."""
+        self._look_anew()
+        self._options.met(self._made_of.optimizers)
 
     def _watch(self) -> None:
         self._hooks.watch_gradients(self._made_of.parameters.values())
@@ -288,6 +297,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         memory = self._memory
         if memory is None:
             raise RuntimeError("the recorder is closed: call finish() inside `with Recorder(run) as recorder:`")
+        self.before_work = None
         self._done += 1
         self._events.drop_last_batches(in_hand)  # with what was done to them: they are of the next step
         if self._made_of.has_changed():
@@ -365,18 +375,23 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _event(self, phase: str) -> Event:
         """The event to write into."""
-        if self._loaded and not self.at_work:
+        if phase != "batch":
             self._note_at_work()
         if phase not in ("update", "schedule"):
             self._after_update.other_work_begins(self._made_of.read)
         return self._events.of(phase)
 
     def _note_at_work(self) -> None:
+        if not self._loaded:
+            return
         self._loaded = False
         made_of = MakeUp(self.run) if self._made_of.has_other_objects() else self._made_of  # made for this very step
         self.at_work = {path: digest_tensor(parameter) for path, parameter in made_of.parameters.items()}
+        self._note_options_at_work(made_of)
+
+    def _note_options_at_work(self, made_of: MakeUp) -> None:
         for path, value in options_of(made_of.optimizers).items():
-            self.at_work[path] = value if isinstance(value, bytes) else digest(value)
+            self.at_work.setdefault(path, value if isinstance(value, bytes) else digest(value))
 
     def _note(self, event: Event, leaf: str, value: Value) -> bytes | None:
         """Add a value's digest to an event and return it; a leaf named twice in it is numbered, as phases are."""
@@ -390,6 +405,21 @@ class Recorder(AbstractContextManager["Recorder"]):
             event.kept[leaf] = value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
         return found
 
+    def _on_beginning(self, module: torch.nn.Module | None) -> None:
+        self._call_before_work()
+        self._beginning(module)
+
+    def _on_stepping(self, optimizer: torch.optim.Optimizer) -> None:
+        self._call_before_work()
+        if self.at_work and not self.trace.steps and self._made_of.has_other_objects():  # made since that was noted
+            self._note_options_at_work(MakeUp(self.run))
+        self._by_hand.stepping(optimizer)
+
+    def _call_before_work(self) -> None:
+        self._note_at_work()
+        if self.before_work is not None:
+            self.before_work()
+
     def _on_batch(self, batch: Value) -> None:
         self._note_options()
         self._preparing.batch()
@@ -399,8 +429,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _on_output(self, module: torch.nn.Module, given: Value, output: Value) -> None:
         if self._made_of.is_unknown(module):  # made in this step: its gradients are to be seen
-            self._look_anew()
-            self._options.met(self._made_of.optimizers)
+            self.meet()
         self._note_options()
         event = self._event("forward")
         name = self._made_of.name_of(module)

@@ -130,14 +130,18 @@ class StreamReplay(_Around):
         batches: return the other's batches. The run's own loaders work all the same, so that they draw what they draw;
             what they return is dropped.
         draws: set every generator to the other's at the beginning of a step.
+        passed_over: number of batches that the run reads in its first step before those of that step: these are its
+            own.
     """
 
-    def __init__(self, run: Value, streams: Streams, batches: bool, draws: bool):
+    def __init__(self, run: Value, streams: Streams, batches: bool, draws: bool, passed_over: int = 0):
         super().__init__(run)
         self._streams, self._batches, self._draws = streams, batches, draws
         self._next_ones: Iterator[bytes] = iter(())
+        self._passed_over, self._own = passed_over, 0
 
     def begin(self, step: int) -> None:
+        self._own, self._passed_over = self._passed_over, 0
         if self._batches:
             self._next_ones = iter(self._streams.batches.get(step, ()))
         if self._draws and step in self._streams.generators:
@@ -150,6 +154,9 @@ class StreamReplay(_Around):
 
     def _next(self, real: Next, iterator: LoaderIterator) -> Value:
         if not self._batches:
+            return real(iterator)
+        if self._own:
+            self._own -= 1
             return real(iterator)
         own: Value = None
         over: StopIteration | None = None

@@ -7,13 +7,13 @@ evidence for it follows (`console.py`). Pure: a report in, lines out.
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.difference import LeafDifference, sizes
 from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Cause, Explanation
-from dora_repro.show.fixes import code_lines, lines_verdict, sentences
+from dora_repro.show.fixes import code_lines, label, lines_verdict, sentences
 from dora_repro.show.groups import Names, grouped_paths
 from dora_repro.show.names import cut
 from dora_repro.show.sections import resumed_steps
@@ -217,9 +217,7 @@ def _fix(found: Explanation, limit: int) -> list[str]:
         lines, shown = _code(some, limit)
         if len(titled(shown)) + len(lines) <= limit and shown == len(some):
             return [*titled(shown), *lines]
-    of_causes = {("save", line) for cause in found.causes for line in cause.save}
-    of_causes |= {("load", line) for cause in found.causes for line in cause.load}
-    lines, shown = _code(_first([line for line in code if line in of_causes]), max(1, limit - len(titled(1))))
+    lines, shown = _code(_first(_of_causes(found.causes, code)), max(1, limit - len(titled(1))))
     return [*titled(shown), *lines]
 
 
@@ -236,11 +234,11 @@ def _code(code: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
     lines: list[str] = []
     shown, before = 0, ""
     for method, line in code:
-        label = f"{method}():" if method != before else ""
+        begin = f"{label(method)}:" if method != before else ""
         text = _QUOTED.sub(_kept_whole, line)
         if len(text) > COLUMNS - 12:
             text = text.partition("  # ")[0]  # a comment that is folded would read as code on its second line
-        wrapped = _wrapped(f"{label:<8}{text}", 4, hang=12, limit=room)
+        wrapped = _wrapped(f"{begin:<8}{' ' * (len(begin) > 7)}{text}", 4, hang=12, limit=room)
         if lines and len(lines) + len(wrapped) > room:
             break
         lines, shown, before = [*lines, *wrapped], shown + 1, method
@@ -253,15 +251,22 @@ def _whole_fixes(found: Explanation, code: list[tuple[str, str]]) -> Iterator[li
         yield code
     causes = sorted(found.causes, key=lambda cause: cause.role == "generator")  # as in `Explanation.lines`
     for count in range(len(causes), 0, -1):
-        some = {("save", line) for cause in causes[:count] for line in cause.save}
-        some |= {("load", line) for cause in causes[:count] for line in cause.load}
+        some = _of_causes(causes[:count], code)
         if 0 < len(some) <= CODE:
-            yield [line for line in code if line in some]
+            yield some
+
+
+def _of_causes(causes: Iterable[Cause], code: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The lines of code that are those of some causes."""
+    causes = tuple(causes)
+    save = {line for cause in causes for line in cause.save}
+    load = {line for cause in causes for line in cause.load}
+    return [(method, line) for method, line in code if line in (save if method == "save" else load)]
 
 
 def _first(code: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """At most `CODE` lines: as many of save() as of load(), where both have more."""
-    save, load = ([line for line in code if line[0] == method] for method in ("save", "load"))
+    save, load = ([line for line in code if (line[0] == "save") is saves] for saves in (True, False))
     half = max(CODE // 2, CODE - len(load))
     return [*save[:half], *load[: CODE - len(save[:half])]]
 

@@ -3,11 +3,20 @@
 from dora_repro.explain.explanation import Explanation
 from dora_repro.explain.trials.trial import Outcome
 
+LATE = "first step"  # where lines of load belong that need an object which is made there
+
 
 def code_lines(found: Explanation) -> list[tuple[str, str]]:
-    """(`save` or `load`, line of code) for every line to add, those of save first."""
+    """(`save`, `load` or `LATE`, line of code) for every line to add, those of save first."""
     added = found.lines
-    return [*(("save", line) for line in added.save), *(("load", line) for _, line in added.load)]
+    places = {line: LATE if line in added.late else "load" for _, line in added.load}
+    of_load = sorted(((places[line], line) for _, line in added.load), key=lambda one: one[0] == LATE)
+    return [*(("save", line) for line in added.save), *of_load]
+
+
+def label(method: str) -> str:
+    """What stands before the lines of a method."""
+    return method if method == LATE else f"{method}()"
 
 
 def sentences(found: Explanation) -> list[str]:
@@ -19,7 +28,7 @@ def fix_block(found: Explanation) -> list[str]:
     """All that fixes it, as a paragraph; empty where there is no advice."""
     lines, before = [], ""
     for method, line in code_lines(found):
-        lines += [f"  in {method}():"] if method != before else []
+        lines += [f"  in {'the ' if method == LATE else ''}{label(method)}:"] if method != before else []
         lines.append(f"      {line}")  # six spaces and more are code to `screen.folded`
         before = method
     lines += [f"  {line}" for line in sentences(found)]

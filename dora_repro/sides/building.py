@@ -9,6 +9,7 @@ from typing import Any
 
 from dora_repro.contracts import Factory, Run
 from dora_repro.sides.job import Transplant
+from dora_repro.sides.late_objects import inside as in_late_objects
 from dora_repro.state.objects import Objects
 from dora_repro.state.overlay import overlaid, through_aliases
 from dora_repro.state.snapshot import Snapshot, run_roots
@@ -107,7 +108,7 @@ def inside(leaves: Iterable[str], saved: Snapshot) -> list[str]:
 
 
 def transplant(run: Run, given: Transplant) -> dict[str, str]:
-    """Put leaves of another run into this one.
+    """Put leaves of another run into this one, but for those of objects that it makes later.
 
     Returns:
         path -> reason, for those that could not be put in.
@@ -117,5 +118,5 @@ def transplant(run: Run, given: Transplant) -> dict[str, str]:
     if given.around is not None:
         state = overlaid(Snapshot.read(given.around), saved, frozenset(given.leaves))
         return restore_around(state, roots, objects, inside(given.leaves, saved) if given.begun else ())
-    saved = through_aliases(saved, frozenset(given.leaves))
-    return saved.restore(roots, given.leaves, objects) if given.leaves else {}
+    now = frozenset(given.leaves) - in_late_objects(given.leaves, given.late)
+    return through_aliases(saved, now).restore(roots, sorted(now), objects) if now else {}

@@ -92,6 +92,12 @@ class Evidence:
         return self.loaded if (self.folder / "load.pt").exists() else None
 
     @cached_property
+    def when_made(self) -> Snapshot | None:
+        """The state in the first step, when objects were there that it made; None where none was looked for, or met."""
+        path = self.folder / "made.pt"
+        return Snapshot.read(path) if path.exists() else None
+
+    @cached_property
     def end(self) -> Snapshot:
         """The state after the last step.
 

@@ -24,6 +24,9 @@ class Transplant:
         objects: the file of the objects that a resumed run lacks (`state/objects.py`); None where it lacks none.
         around: the snapshot of a resumed run after loading. The run is then not loaded but does the steps up to the
             save itself, and gets this state around the iterators that it holds, with the leaves on top of it.
+        late: paths of objects that the run makes in its first step: leaves inside these are put in as soon as one of
+            them is there.
+        passed_over: number of batches that the run reads in its first step before it gets the other's.
         begun: with `around`: the run does one step and not all up to the save, so that its loop has begun; leaves that
             are variables of the loop are put into it.
     """
@@ -36,6 +39,8 @@ class Transplant:
     objects: Path | None = None
     around: Path | None = None
     begun: bool = False
+    late: tuple[str, ...] = ()
+    passed_over: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON can hold them."""
@@ -45,7 +50,8 @@ class Transplant:
     def from_dict(cls, fields: Mapping[str, Any]) -> "Transplant":
         """The transplant that `to_dict` took apart; lists of JSON become tuples again."""
         paths = {name: fields[name] and Path(fields[name]) for name in ("state", "streams", "objects", "around")}
-        return cls(**{**fields, **paths, "leaves": tuple(fields["leaves"])})
+        tuples = {name: tuple(fields[name]) for name in ("leaves", "late")}
+        return cls(**{**fields, **paths, **tuples})
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Job:
         streams: store the batches and generators of every step after this one, to feed another run with.
         frozen: store frozen parameters by value at the saves, not by digest alone.
         objects: paths of objects to store whole at the saves, for runs that lack them.
+        late: paths of objects to look for in the first step: as soon as one of them is there that was not after
+            loading, the state is stored.
         draws: (first, last) step in which to log who draws random numbers; with 0 as the first, while loading too.
         operators: the step of which to log every operator.
         transplant: state to put into the run after loading.
@@ -82,6 +90,7 @@ class Job:
     streams: int | None = None
     frozen: bool = False
     objects: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     draws: tuple[int, int] | None = None
     operators: int | None = None
     transplant: Transplant | None = None
@@ -97,7 +106,7 @@ class Job:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Job":
         """The job that `to_dict` took apart; lists of JSON become tuples again."""
-        tuples = {name: tuple(fields[name]) for name in ("saves", "values", "objects")}
+        tuples = {name: tuple(fields[name]) for name in ("saves", "values", "objects", "late")}
         pairs = {name: tuple(fields[name]) if fields[name] else None for name in ("keep", "draws")}
         load = Path(fields["load"]) if fields["load"] else None
         transplant = Transplant.from_dict(fields["transplant"]) if fields["transplant"] else None

@@ -44,6 +44,7 @@ class Result(TypedDict):
             moment was not seen.
         at_work: digests, in hexadecimal, of what a step works with, when the first one after loading began to work
             (`Recorder.at_work`).
+        late: paths of the objects that the first step made before the state was stored (`Job.late`).
         resumes: whether the factory builds and loads at once, by a `resume(path)` of its own.
         told: what the resumed side was told to do otherwise: names of arguments or entries; None where not known.
         loading: notes of calls of `load_state_dict` (`recording/load_calls.py`).
@@ -68,6 +69,7 @@ class Result(TypedDict):
     not_transplanted: dict[str, str]
     built: dict[str, str] | None
     at_work: dict[str, str]
+    late: list[str]
     resumes: bool
     told: list[str] | None
     loading: list[dict[str, Json]]
@@ -94,6 +96,7 @@ def nothing_done() -> Result:
         "not_transplanted": {},
         "built": None,
         "at_work": {},
+        "late": [],
         "resumes": False,
         "told": None,
         "loading": [],

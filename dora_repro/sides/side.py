@@ -24,6 +24,7 @@ from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step, transplant
 from dora_repro.sides.environment import environment
 from dora_repro.sides.job import CHECKPOINT, OBJECTS, Job
+from dora_repro.sides.late_objects import NEVER_MADE, LateObjects, inside
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.logs import Logs
 from dora_repro.sides.places import places_of, places_of_functions
@@ -111,6 +112,7 @@ class _Side:
             self._emit({"event": "loaded" if job.load else "built", "step": job.start})
             with _streams(run, job) as begin, _recorded(run, job) as recorder:
                 self._lap("capture")
+                self._look_for_late_objects(run, recorder)
                 self._do_steps(run, recorder, begin, logs)
                 self._leave_end(run, recorder)
                 self.result["rewritten"] = [step for step in job.saves if _was_rewritten(job.folder / f"save-{step}")]
@@ -140,6 +142,26 @@ class _Side:
         self.result["writers"] = writers_of(run, self.result["libraries"])
         self.result["places"] = places_of(run, self._factory)
         return run
+
+    def _look_for_late_objects(self, run: Run, recorder: Recorder) -> None:
+        """In the first step, store the state or put some into the run as soon as objects are there that it makes."""
+        job, given = self._job, self._job.transplant
+
+        def store(made: tuple[str, ...]) -> None:
+            self.result["late"] = list(made)
+            Snapshot.capture(run_roots(run)).write(job.folder / "made.pt")
+
+        def put_in(made: tuple[str, ...]) -> None:
+            for path in inside(leaves, made):
+                del missing[path]
+            missing.update(saved.restore(run_roots(run), sorted(inside(leaves, made))))
+
+        if job.late:
+            LateObjects(run, job.late).when_made(recorder, store)
+        elif given is not None and (leaves := inside(given.leaves, given.late)):
+            saved, missing = Snapshot.read(given.state), self.result["not_transplanted"]
+            missing.update(dict.fromkeys(leaves, NEVER_MADE))
+            LateObjects(run, given.late).when_made(recorder, put_in)
 
     def _note_built(self, run: Run) -> None:
         """Note the plain values of a run that is about to load: those that differ by then were no loss."""
@@ -234,7 +256,8 @@ def _streams(run: Run, job: Job) -> Iterator[Begin]:
     if given is not None and (given.batches or given.draws):
         if given.streams is None:
             raise ValueError("a transplant of batches or draws needs the streams of the other run")
-        with StreamReplay(run, Streams.read(given.streams), given.batches, given.draws) as feeding:
+        streams = Streams.read(given.streams)
+        with StreamReplay(run, streams, given.batches, given.draws, given.passed_over) as feeding:
             yield feeding.begin
     elif job.streams is not None:
         last_left_out = job.streams

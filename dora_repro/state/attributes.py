@@ -24,6 +24,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.state import rng
+from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.per_type import per_type
 
 GENERATORS = rng.PRIVATE_GENERATORS
@@ -135,6 +136,16 @@ def set_attribute(holder: Value, name: str, value: Value) -> None:
         holder.set(value)
     else:
         object.__setattr__(holder, name, value)
+
+
+def is_class_default(holder: Value, name: str, value: Value) -> bool:
+    """Whether an object would have this very plain value at this name without an attribute of its own, from its
+    class."""
+    for base in type(holder).__mro__:
+        if name in base.__dict__:
+            default = base.__dict__[name]
+            return type(default) is type(value) and type(value) in PLAIN_SCALARS and bool(default == value)
+    return False
 
 
 def class_state(kind: type) -> dict[str, tuple[type, Value]]:

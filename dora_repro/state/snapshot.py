@@ -16,13 +16,13 @@ import torch
 from dora_repro.checkpoint import reading, writing
 from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
-from dora_repro.state.attributes import attributes_of, class_state
+from dora_repro.state.attributes import attributes_of, class_state, is_class_default
 from dora_repro.state.codecs import from_json, to_json
 from dora_repro.state.digest import PLAIN_SCALARS, digest
 from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
-from dora_repro.state.leaves import Leaf, SavedLeaf
+from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors
@@ -46,6 +46,8 @@ class Snapshot(Mapping[str, SavedLeaf]):
         uncaptured: paths of what could not be captured, and its type.
         kinds: what containers were, and what plain values stand for: to make them where they are missing.
         forms: types of containers, keys and objects by path, which the leaves do not show.
+        defaults: paths of the attributes whose value the class of their object gives as well: without them, the object
+            is the same.
 
     Example:
         With the class `Run` of the example of `check`::
@@ -62,6 +64,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
     uncaptured: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
+    defaults: frozenset[str] = frozenset()
 
     def __getitem__(self, path: str) -> SavedLeaf:
         return self.leaves[path]
@@ -117,7 +120,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
         kinds |= {path: kind for path, kind in containers if kind is not None}
         kinds |= {path: Kind(VARIABLES) for path, value in live.objects.items() if isinstance(value, Variables)}
-        return cls(saved, uncaptured, kinds, forms_of(live))
+        return cls(saved, uncaptured, kinds, forms_of(live), frozenset(_defaults(live, roots)))
 
     def restore(
         self, roots: Roots, paths: Iterable[str] = ("*",), objects: Objects | None = None
@@ -163,7 +166,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         kinds = {at: to_json(astuple(kind)) for at, kind in self.kinds.items()}
         forms = {at: form.to_json() for at, form in self.forms.items()}
         content = {"leaves": entries, "tensors": tensors, "uncaptured": self.uncaptured, "kinds": kinds, "forms": forms}
-        writing.write(path, {"format": FORMAT, **content})
+        writing.write(path, {"format": FORMAT, **content, "defaults": sorted(self.defaults)})
 
     @classmethod
     def read(cls, path: str | Path) -> "Snapshot":
@@ -182,10 +185,11 @@ class Snapshot(Mapping[str, SavedLeaf]):
             kinds = {str(at): _read_kind(from_json(entry)) for at, entry in content.get("kinds", {}).items()}
             forms = {str(at): Form.from_json(entry) for at, entry in content.get("forms", {}).items()}
             uncaptured = {str(at): str(name) for at, name in content["uncaptured"].items()}
+            defaults = frozenset(map(str, content.get("defaults", ())))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise BadInput(f"{path} is not a whole snapshot of this kit ({problem}): capture it again") from error
-        return cls(leaves, uncaptured, kinds, forms)
+        return cls(leaves, uncaptured, kinds, forms, defaults)
 
 
 def _read_leaf(entry: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> SavedLeaf:
@@ -295,6 +299,17 @@ def _not_in(roots: Mapping[str, Value], variables: Mapping[str, Variable]) -> di
         for name, one in variables.items()
         if not (any(one.namespace is module for module in modules) and may_be_state(one.name, one.namespace[one.name]))
     }
+
+
+def _defaults(live: Leaves, roots: Mapping[str, Value]) -> Iterator[str]:
+    """The paths of plain attributes that are as their class has them."""
+    owner = getattr(roots, "owner", None)
+    for path, leaf in live.items():
+        if type(leaf.value) in PLAIN_SCALARS and leaf.role == "memory":
+            above, _, name = path.rpartition("/")
+            holder = live.objects.get(above) if above else owner
+            if holder is not None and is_class_default(holder, name, leaf.value):
+                yield path
 
 
 def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:

@@ -124,3 +124,16 @@ def test_they_are_written_and_read(tmp_path):
     given, _, _ = kept()
     given.write(tmp_path / "streams.pkl")
     assert Streams.read(tmp_path / "streams.pkl").batches == given.batches
+
+
+def test_a_run_that_passes_over_batches_in_its_first_step_gets_its_own_before_the_others():
+    given, batches, _ = kept()
+    own = Epochs(2)
+    expected = [own.step(), own.step()]
+    run = Epochs(2)
+    with StreamReplay(run, given, batches=True, draws=False, passed_over=2) as feeding:
+        feeding.begin(3)
+        assert same([run.step(), run.step()], expected)
+        assert same([run.step()], [batches[2]])
+        feeding.begin(4)
+        assert same([run.step()], [batches[3]])

@@ -17,6 +17,8 @@ TRANSPLANT = Transplant(
     objects=Path("/evidence/save-2/objects.pkl"),
     begun=True,
     around=Path("/evidence/load.pt"),
+    late=("optimizer",),
+    passed_over=2,
 )
 FULL = Job(
     folder=Path("/evidence/resumed"),
@@ -30,6 +32,7 @@ FULL = Job(
     streams=2,
     frozen=True,
     objects=("held/norm",),
+    late=("optimizer",),
     draws=(0, 3),
     operators=4,
     transplant=TRANSPLANT,

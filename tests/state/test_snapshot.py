@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from dora_repro.comparison.leaves import compare
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 from dora_repro.state.snapshot import FORMAT, SavedLeaf, Snapshot, choose, run_roots
@@ -386,3 +387,29 @@ def test_a_snapshot_is_a_mapping_in_the_order_of_the_walk():
     snapshot = Snapshot(saved)
     assert list(snapshot) == ["b", "a"] and len(snapshot) == 2 and snapshot["a"].value == "a" and "c" not in snapshot
     assert list(Snapshot.capture({"z": 1, "a": 2}))[-2:] == list(walk({"z": 1, "a": 2}))
+
+
+class WithDefaults:
+    """Names that its class gives, and one that it gives otherwise."""
+
+    waiting, name, shared = 0, None, ()
+
+    def __init__(self, **own):
+        self.inner = type("Inner", (), {"skip": 0})()
+        vars(self).update(own)
+
+
+def test_an_attribute_that_the_class_gives_as_well_is_no_difference_by_being_there(tmp_path):
+    def taken(run):
+        path = tmp_path / "snapshot.pt"
+        Snapshot.capture(run_roots(run)).write(path)
+        return Snapshot.read(path)
+
+    bare, set_there = WithDefaults(), WithDefaults(waiting=0, name=None)
+    set_there.inner.skip = 0
+    assert taken(set_there).defaults == {"waiting", "name", "inner/skip"}
+    assert compare(taken(bare), taken(set_there)).equal and compare(taken(set_there), taken(bare)).equal
+    # Another value, or one of another type, is one; and so is a name that no class has.
+    for own in ({"waiting": 1}, {"waiting": False}, {"more": 0}):
+        assert [d.kind for d in compare(taken(bare), taken(WithDefaults(**own))).differences] == ["unexpected"]
+    assert not compare(taken(WithDefaults(waiting=0)), taken(WithDefaults(waiting=2))).equal

@@ -17,7 +17,7 @@ from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.components import Holder, by_first_name, components_of
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult, Unit, all_of, name_of
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Trial, TrialResult
+from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED, Trial, TrialResult
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.objects import around
 from dora_repro.state.parameter_order import optimizer_of
@@ -57,6 +57,10 @@ class Search:
         budget: largest number of trials.
         surplus: differences of what the resumed run alone has, as a mark of its resume: removed where the rest does not
             restore exact resume by itself.
+        passes_over: whether the resumed run passed over batches in its first step: these are its own where it is
+            handed the reference's.
+        base: what every trial goes through besides: `LATE`, where candidates lie in objects that the run makes in its
+            first step.
         draws_first: try draws before batches wherever the runs first differ: where draws are put back at the moments
             at which an order is drawn, and batches cost a run of their own.
         holder: tells the component of a leaf, by its path and role.
@@ -86,6 +90,8 @@ class Search:
         holder: Holder = by_first_name,
         divided: Holder | None = None,
         marks: Container[str] = (),
+        base: Unit = (),
+        passes_over: bool = False,
     ):
         self._holder, self._divided, self._marks = holder, divided, marks
         self._draws_first = draws_first
@@ -94,6 +100,7 @@ class Search:
         self._run_trial, self._streams, self._budget = run_trial, streams, budget
         self._phase = unnumbered(phase)
         self._data = (DATA, *in_hand)
+        self._passing = (DATA, PASSED, *in_hand) if passes_over and streams else ()
         self._loop = (LOOP, DATA) if same_batches and streams else (LOOP,)
         self._differences = {difference.path: difference for difference in differences}
         self._variables = {difference.path: difference for difference in variables}
@@ -104,7 +111,7 @@ class Search:
         together = _in_one_place(inside.values())
         self._objects = {path: together.get(at, at) for path, at in inside.items()}
         self._done: dict[Trial, TrialResult] = {}
-        self.result = SearchResult(candidates=self._components(), objects=self._objects)
+        self.result = SearchResult(candidates=self._components(), objects=self._objects, base=base)
 
     def _role(self, path: str) -> str:
         return self._differences[path].role if path in self._differences else ""
@@ -210,6 +217,8 @@ class Search:
             found = self._first_with_surplus(more[:1], everything)
         if found is None:
             found = self._first_beside_what_waits(more[:1], everything)
+        if found is None and self._passing:
+            found = self._first_while_passing(everything, useful)
         if found is None:
             found = self._first_of(more[1:], everything)
         if found is None:
@@ -240,6 +249,19 @@ class Search:
             self.result.candidates = held
         return found
 
+    def _first_while_passing(
+        self, everything: tuple[Unit, ...], useful: tuple[Unit, ...]
+    ) -> tuple[Unit, ...] | None:
+        """Components that restore exact resume with the reference's batches, where the run still passes over its own;
+        None where none do. What tells it how many is left in it as long as that can be."""
+        more = ((self._passing,),)
+        found = self._first_of(more, ())
+        if found is None:
+            found = self._first_beside_what_waits(more, everything)
+        if found is None and useful != everything:
+            found = self._first_of(more, useful)
+        return self._first_of(more, everything) if found is None else found
+
     def _only_resumed(self, path: str) -> bool:
         return path in self._differences and self._differences[path].kind == "unexpected"
 
@@ -255,14 +277,14 @@ class Search:
     ) -> tuple[Unit, ...] | None:
         """Components that restore exact resume with the variables of a loop that has begun; None where none do, or
         where the loop's having begun does so by itself."""
-        self.result.base = self._loop
+        before, self.result.base = self.result.base, (*self.result.base, *self._loop)
         variables = tuple(self._variables)
         for extra in more:
             if self._restores(all_of((*extra, *everything, variables))) and not self._restores(all_of(extra)):
                 self._differences |= self._variables
                 self.result.candidates[f"{variables[0].partition('/')[0]}, variables"] = variables
                 return (*extra, *everything, variables)
-        self.result.base = ()
+        self.result.base = before
         return None
 
     def _first_with_surplus(
@@ -304,7 +326,7 @@ class Search:
         kinds: dict[tuple[str, str], list[str]] = {}
         for path in unit:
             kinds.setdefault(ends(path), []).append(path)
-        whole = unit == self._data or self._whole_optimizer(unit) or unit[0] in self._objects
+        whole = unit[0] == DATA or self._whole_optimizer(unit) or unit[0] in self._objects
         if len(kinds) == 1 or whole:
             return [unit]
         return minimal([tuple(paths) for paths in kinds.values()], lambda some: self._restores((*rest, *all_of(some))))
@@ -316,7 +338,7 @@ class Search:
         return self._role(unit[0]) == "moment" and len(unit) == self._moments[self._holder(unit[0], "moment")]
 
     def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
-        if unit == self._data:
+        if unit[0] == DATA:
             return [unit]
         role = self._role(unit[0])
         whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
@@ -339,8 +361,8 @@ class Search:
             self.result.others = minimal([unit for unit in left if unit], lambda some: self._restores(all_of(some)))
 
     def _units(self, sufficient: Unit) -> list[Unit]:
-        extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND and name != DATA]
-        extra += [self._data] if DATA in sufficient else []
+        extra: list[Unit] = [(name,) for name in sufficient if name in BEYOND and name not in (DATA, PASSED)]
+        extra += [self._passing if PASSED in sufficient else self._data] if DATA in sufficient else []
         return [*extra, *(leaves for leaves in self.result.candidates.values() if leaves[0] in sufficient)]
 
 

@@ -48,7 +48,8 @@ class SearchResult:
         objects: path of a leaf -> path of the object that it is in, where the resumed run lacks all of that.
         reproduced: whether the trial with nothing put back did what the resumed run did.
         proved: whether the set is known to be 1-minimal.
-        base: what every trial of the set went through besides: `LOOP`, where variables of a loop are among it.
+        base: what every trial of the set went through besides: `LOOP`, where variables of a loop are among it,
+            `LATE`, where leaves of late objects may be.
         others: units of another set that restores exact resume, where some part is not necessary.
         trials: every trial done, in order, with its result.
         stopped: why the search ended early: `interrupted`, `budget`; empty where it did not.

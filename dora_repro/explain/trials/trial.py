@@ -16,7 +16,11 @@ CONTROL = "data/iterators, begun anew"
 # Not put back but gone through: a run whose training loop has begun, so that its variables can be set. It does one step
 # in a run of its own, and gets the resumed run's state around the loop.
 LOOP = "loop/begun"
-BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL, LOOP})
+# Nor is this: what lies in objects that the run makes in its first step is put into these as soon as they are there.
+LATE = "load/late objects"
+# Beside `DATA`: the run passes over some of its own batches before it gets those of the reference.
+PASSED = "data/passed over"
+BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL, LOOP, LATE, PASSED})
 
 
 class Outcome(enum.StrEnum):
@@ -38,17 +42,30 @@ class Lines:
         state: the name that `state` has in the lines.
         places: where the lines of save and those of load go, which says what names they have; None where that is not
             known, and they have those that all advice is written with.
+        late: those lines, of save and of load, that need objects which the run makes in its first step.
     """
 
     save: tuple[str, ...] = ()
     load: tuple[tuple[str, str], ...] = ()
     state: str = "state"
     places: tuple[Place | None, Place | None] = (None, None)
+    late: tuple[str, ...] = ()
+
+    def of_late_objects(self, late: bool) -> "Lines":
+        """The lines that need objects which are made late, or all the others; either with what they import."""
+
+        def wanted(line: str) -> bool:
+            return (line in self.late) is late or line.startswith(("import ", "from "))
+
+        save = tuple(filter(wanted, self.save))
+        load = tuple((file, line) for file, line in self.load if wanted(line))
+        return Lines(save, load, self.state, self.places)
 
 
 def _lines(fields: Mapping[str, Any]) -> Lines:
-    save, load = map(read_place, fields["places"])
-    return Lines(tuple(fields["save"]), tuple(map(tuple, fields["load"])), fields["state"], (save, load))
+    places = read_place(fields["places"][0]), read_place(fields["places"][1])
+    load = tuple(map(tuple, fields["load"]))
+    return Lines(tuple(fields["save"]), load, fields["state"], places, tuple(fields["late"]))
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,8 @@ class Trial:
         names: paths of leaves to take from the reference; `DATA` and `DRAWS` stand for its batches and its generators
             at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
             whether a run does what the resumed one did, not the reference. With `LOOP` among them, the variables of
-            suspended functions can be.
+            suspended functions can be; with `LATE`, leaves of late objects are. With `PASSED`, the
+            batches that it reads first are its own.
         to_the_end: do all steps, also after one that differs, and measure how far the runs have drifted by then.
         lines: code that brings the leaves back in place of a transplant.
         beside: leaves that are put back besides, where there are lines: what a function had taken for its next step.

@@ -9,21 +9,37 @@ differs.
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dora_repro.alignment import first_divergence, first_of_step
-from dora_repro.contracts import Factory, Run
+from dora_repro.contracts import Factory, Run, Value
 from dora_repro.explain.trials.run_lines import fill, read_into
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.trial import (
+    BEYOND,
+    CONTROL,
+    DATA,
+    DRAWS,
+    ITERATORS,
+    LATE,
+    LOOP,
+    PASSED,
+    Lines,
+    Outcome,
+    Trial,
+    TrialResult,
+)
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import StreamReplay, Streams
 from dora_repro.sides.building import build_and_load, build_and_step, inside
 from dora_repro.sides.evidence import Evidence
+from dora_repro.sides.late_objects import NEVER_MADE, LateObjects
+from dora_repro.sides.late_objects import inside as in_late_objects
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
@@ -52,6 +68,8 @@ class TrialSetup:
         streams: what the reference was fed; None where it was not recorded.
         threads: number of intra-op threads; None for torch's own choice.
         at_end: leaves that must be the reference's at the end as well.
+        late: paths of objects that the resumed run makes in its first step.
+        passed_over: number of batches that it passes over in that step.
         raised: whether the resumed side raised, so that a trial that raises is no surprise.
     """
 
@@ -65,6 +83,8 @@ class TrialSetup:
     streams: str | None = None
     threads: int | None = None
     at_end: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    passed_over: int = 0
     raised: bool = False
 
     def within(self, folder: Path) -> dict[str, Any]:
@@ -76,7 +96,7 @@ class TrialSetup:
     def below(cls, folder: Path, fields: Mapping[str, Any]) -> "TrialSetup":
         """The setup that `within` took apart, in a folder that may be elsewhere by now."""
         paths = {name: fields[name] and str(folder / fields[name]) for name in _PATHS}
-        return cls(**{**fields, **paths, "at_end": tuple(fields["at_end"])})
+        return cls(**{**fields, **paths, "at_end": tuple(fields["at_end"]), "late": tuple(fields.get("late", ()))})
 
 
 _PATHS = ("load", "reference", "resumed", "saved", "objects", "streams")
@@ -88,10 +108,25 @@ def _relative(path: str | None, folder: Path) -> str | None:
 
 @dataclass
 class _Progress:
-    """How far a trial has come, for the result of one that raises."""
+    """How far a trial has come, for the result of one that raises.
+
+    Attributes:
+        steps: number of steps done.
+        failed: leaves that could not be put in: path -> reason.
+        when_made: what is done to the run in its first step, when its late objects are there.
+    """
 
     steps: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    when_made: Callable[[], None] | None = None
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Reached(Exception):
+    """A run's late objects are there, and all that was wanted of it was done."""
 
 
 def answer_trials(factory: Factory, about: Mapping[str, Any]) -> Answer:
@@ -101,7 +136,8 @@ def answer_trials(factory: Factory, about: Mapping[str, Any]) -> Answer:
         factory: builds a run.
         about: a `TrialSetup` as a dict.
     """
-    runner = TrialRunner(factory, TrialSetup(**{**about, "at_end": tuple(about["at_end"])}))
+    tuples = {name: tuple(about[name]) for name in ("at_end", "late")}
+    runner = TrialRunner(factory, TrialSetup(**{**about, **tuples}))
     return lambda trial: runner.result(Trial.from_dict(trial)).to_dict()
 
 
@@ -125,7 +161,8 @@ class TrialRunner:
         """Run one trial. Whatever its run raises is part of the result."""
         progress = _Progress()
         try:
-            return self._compared(trial, self._prepared(trial, progress), progress)
+            with ExitStack() as stack:
+                return self._compared(trial, self._prepared(trial, progress, stack), progress)
         except Exception as error:
             return TrialResult(
                 Outcome.DIFFERENT if self._setup.raised else Outcome.UNRESOLVED,
@@ -134,25 +171,63 @@ class TrialRunner:
                 error=f"{type(error).__name__}: {error}",
             )
 
-    def _prepared(self, trial: Trial, progress: _Progress) -> Run:
-        """A resumed run with what the trial puts into it, by transplant or by lines of code."""
-        if trial.lines is None:
+    def _prepared(self, trial: Trial, progress: _Progress, stack: ExitStack) -> Run:
+        """A resumed run with what the trial puts into it, by transplant or by lines of code.
+
+        Args:
+            trial: the trial.
+            progress: gets what is still to be done in the first step.
+            stack: closed when the trial is over.
+        """
+        lines = trial.lines
+        if lines is None:
             return self._transplanted(trial.names, progress)
-        with tempfile.TemporaryDirectory() as folder:  # for a file beside the checkpoint: that one stays as it is
-            beside = Path(folder) / Path(self._setup.load).name
-            if Path(self._setup.load).is_dir():
-                beside.mkdir()
-            lost = trial.lines.save and self._transplanted(trial.names, progress)
-            filled = fill(trial.lines, lost, beside) if lost else {}
-            run = self._transplanted(trial.beside, progress)
-            read_into(run, trial.lines, filled, Path(self._setup.load), beside)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())  # for a file beside the checkpoint: that one stays
+        beside = Path(folder) / Path(self._setup.load).name
+        if Path(self._setup.load).is_dir():
+            beside.mkdir()
+        filled = self._filled(trial, lines, beside, progress) if lines.save else {}
+        run = self._transplanted(trial.beside | (trial.names & {LATE}), progress)
+        load = Path(self._setup.load)
+        read_into(run, lines.of_late_objects(False), filled, load, beside)
+        if LATE in trial.names:
+            put_in, late = progress.when_made or _nothing, lines.of_late_objects(True)
+
+            def read() -> None:
+                put_in()
+                read_into(run, late, filled, load, beside)
+
+            progress.when_made = read
         return run
+
+    def _filled(self, trial: Trial, lines: Lines, beside: Path, progress: _Progress) -> dict[str, Value]:
+        """What the lines of save make of a run that has what the reference had."""
+        run = self._transplanted(trial.names, progress)
+        filled = fill(lines.of_late_objects(False), run, beside)
+        if LATE not in trial.names:
+            return filled
+        put_in = progress.when_made or _nothing
+
+        def save() -> None:
+            put_in()
+            filled.update(fill(lines.of_late_objects(True), run, beside))
+            raise _Reached
+
+        with Recorder(run, self._setup.start) as recorder, suppress(_Reached):
+            self._watch_late_objects(run, recorder, save)
+            recorder.step()
+        return filled
+
+    def _watch_late_objects(self, run: Run, recorder: Recorder, do: Callable[[], None]) -> None:
+        LateObjects(run, self._setup.late).when_made(recorder, lambda made: do())
 
     def _compared(self, trial: Trial, run: Run, progress: _Progress) -> TrialResult:
         """Do the remaining steps, and compare them with what is expected."""
         with ExitStack() as stack:
             begin = self._feeding(stack, run, trial.names)
             recorder = stack.enter_context(Recorder(run, self._setup.start))
+            if progress.when_made is not None:
+                self._watch_late_objects(run, recorder, progress.when_made)
             expected = self._resumed.trace if CONTROL in trial.names else self._reference.trace
             first = self._steps(expected, recorder, begin, trial.to_the_end, progress)
             same = first is None and self._ends_alike(run, self._setup.at_end)
@@ -170,6 +245,10 @@ class TrialRunner:
         """A run as the resumed one was after loading, with these leaves from the reference in their place."""
         self._reset_globals()
         setup, leaves = self._setup, names - BEYOND
+        progress.when_made = None
+        if LATE in names:
+            late = in_late_objects(leaves, setup.late)
+            leaves -= late
         state = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
         if names & {ITERATORS, CONTROL, LOOP}:
             run = build_and_step(self._factory, 1 if LOOP in names else setup.start, setup.load)
@@ -184,7 +263,15 @@ class TrialRunner:
             paths = self._in_saved_order(run, state, leaves) or ("*",)
             wrong = state.restore(run_roots(run), paths, self._objects)
         progress.failed = {path: reason for path, reason in wrong.items() if path in leaves}
+        if LATE in names and late:
+            progress.failed |= dict.fromkeys(late, NEVER_MADE)
+            progress.when_made = partial(self._put_in, run, late, progress)
         return run
+
+    def _put_in(self, run: Run, leaves: frozenset[str], progress: _Progress) -> None:
+        """Put leaves into objects that are there now."""
+        wrong = self._saved.restore(run_roots(run), sorted(leaves))
+        progress.failed = {path: why for path, why in progress.failed.items() if path not in leaves} | wrong
 
     def _in_saved_order(self, run: Run, state: Snapshot, leaves: frozenset[str]) -> list[str]:
         """Put an order of parameters back that is under trial, with what was loaded by position going along.
@@ -210,7 +297,8 @@ class TrialRunner:
     def _feeding(self, stack: ExitStack, run: Run, names: frozenset[str]) -> Callable[[int], None]:
         if self._streams is None or not names & {DATA, DRAWS}:
             return lambda step: None
-        return stack.enter_context(StreamReplay(run, self._streams, DATA in names, DRAWS in names)).begin
+        own = self._setup.passed_over if PASSED in names else 0
+        return stack.enter_context(StreamReplay(run, self._streams, DATA in names, DRAWS in names, own)).begin
 
     def _steps(
         self,

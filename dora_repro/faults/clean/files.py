@@ -5,6 +5,8 @@ import copy
 import json
 import random
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -81,6 +83,39 @@ class LoadPutAside(Training):
             for name in self.parts:
                 getattr(self, name).load_state_dict(state.pop(name))
         return super().step()
+
+
+@fault("clean-made-in-first-step", verdict="EXACT", steps=7, save_at=4)
+class MadeInFirstStep(Training):
+    """The optimizer and its schedule are made when the first step has its batch, and only then given what `load` has
+    kept for them. Right after loading neither of them is there, and nothing is lost."""
+
+    optimizer: Any
+    kept: dict | None = None
+
+    def make_optimizer(self) -> Any:
+        return None
+
+    def make_scheduler(self) -> Any:
+        return None
+
+    def next_batch(self) -> Sequence[torch.Tensor]:
+        batch = super().next_batch()
+        if self.optimizer is None:
+            self.optimizer = super().make_optimizer()
+            self.scheduler = super().make_scheduler()
+            if self.kept is not None:
+                self.give(self.kept)
+                self.kept = None
+        return batch
+
+    def give(self, state: dict) -> None:
+        """Load what was just made."""
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def load_optimizer(self, state: dict) -> None:
+        self.kept = state
 
 
 @fault("clean-background-writer", verdict="EXACT")
