@@ -70,6 +70,7 @@ FLOORS = (
     "advice",
     "logs",
     "candidates",
+    "late",
     "explanation",
     "confirmation",
     "proof",
