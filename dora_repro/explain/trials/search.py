@@ -156,8 +156,8 @@ class Search:
         restored = (trial.names.difference(self.result.base) for trial, result in self.result.trials if result.restores)
         best = min(restored, key=len, default=self.result.names)
         if len(best) < len(self.result.names):
-            beyond = ((name,) for name in sorted(BEYOND - {DATA}))
-            every = (*beyond, self._data, *self.result.candidates.values())
+            beyond = ((name,) for name in sorted(BEYOND - {DATA, PASSED}))
+            every = (*beyond, self._passing or self._data, *self.result.candidates.values())
             kept = (tuple(leaf for leaf in unit if leaf in best) for unit in every)
             self._set_parts(unit for unit in kept if unit)
 
