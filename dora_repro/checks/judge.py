@@ -55,8 +55,18 @@ class Findings:
         return bool(self.divergence or self.end)
 
 
-def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: int) -> Findings:
-    """All differences between a reference and the run resumed from what it saved after step `save_at`."""
+def compare_sides(
+    reference: Evidence, resumed: Evidence, save_at: int, steps: int, set_later: Iterable[str] = ()
+) -> Findings:
+    """All differences between a reference and the run resumed from what it saved after step `save_at`.
+
+    Args:
+        reference: the one side.
+        resumed: the other.
+        save_at: the step after which it was saved.
+        steps: number of steps of the reference.
+        set_later: paths of options that were set between loading and the first step: they are not wrong from the start.
+    """
     expected, actual = reference.trace, resumed.trace
     saved = reference.at_save(save_at)
     loaded = resumed.loaded if (resumed.folder / "load.pt").exists() else None
@@ -69,6 +79,7 @@ def compare_sides(reference: Evidence, resumed: Evidence, save_at: int, steps: i
     end = compare(reference.end, ended).differences if ended is not None else ()
     at_end = frozenset(difference.path for difference in end) if ended is not None else None
     late = {path for path, at in resumed.result["at_work"].items() if path in saved and saved[path].digest.hex() == at}
+    late.update(set_later)
     divergence = wrong_from_the_start(lost, expected, actual, save_at, at_end, late) or divergence
     changed = reference.changed_by_save(save_at)
     made = _made_by_save(changed, saved)

@@ -54,6 +54,12 @@ class GroupOptions:
         )
 
 
+def digests_of(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, bytes]:
+    """The digest of every option of every parameter group, by path."""
+    options = options_of(optimizers).items()
+    return {path: value if isinstance(value, bytes) else digest(value) for path, value in options}
+
+
 def options_of(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Value]:
     """Every option of every parameter group by path, as comparable values."""
     return {

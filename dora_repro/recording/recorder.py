@@ -6,7 +6,7 @@ follows the last update is `epoch_end`. When the step is over, the trained param
 are digested, and so are those that are not any more what their update made of them (`step_end`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +18,7 @@ from dora_repro.contracts import Value
 from dora_repro.recording.after_update import AfterUpdate
 from dora_repro.recording.by_hand import HandScaling, factor_of
 from dora_repro.recording.events import Event, Events
-from dora_repro.recording.group_options import GroupOptions, options_of
+from dora_repro.recording.group_options import GroupOptions, digests_of
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory
@@ -244,6 +244,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Record a module's call that had begun before the step did."""
         self._hooks.enter(module)
 
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The optimizers of the run, by path."""
+        return self._made_of.optimizers
+
     def mark(self) -> None:
         """The step may be over here, as will be known later (`split`). It is not yet, where no step is being done."""
         if self._memory is not None:
@@ -390,8 +395,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._note_options_at_work(made_of)
 
     def _note_options_at_work(self, made_of: MakeUp) -> None:
-        for path, value in options_of(made_of.optimizers).items():
-            self.at_work.setdefault(path, value if isinstance(value, bytes) else digest(value))
+        self.at_work = {**digests_of(made_of.optimizers), **self.at_work}
 
     def _note(self, event: Event, leaf: str, value: Value) -> bytes | None:
         """Add a value's digest to an event and return it; a leaf named twice in it is numbered, as phases are."""

@@ -118,11 +118,12 @@ class Loaders:
         self.batches: list[Value] = []
         self.step = 0
 
-    def install(self, mine: Any) -> None:
+    def install(self, mine: Any, asked: Callable[[], None] = lambda: None) -> None:
         """Listen from now on.
 
         Args:
             mine: tells whether a call is one of the thread and the process that are recorded.
+            asked: called before a loader is asked for a batch.
         """
         real_init, real_next = LoaderIterator.__init__, LoaderIterator.__next__
 
@@ -134,6 +135,7 @@ class Loaders:
         def __next__(iterator: LoaderIterator) -> Value:
             if not mine():
                 return real_next(iterator)
+            asked()
             self._before_asking(iterator)
             batch = self._next(real_next, iterator)
             self.batches.append(batch)

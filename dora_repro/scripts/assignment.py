@@ -20,6 +20,8 @@ PROCESS = "process.json"  # which process it is
 KILLED = "killed.json"  # that it killed itself, as it was told
 MISSING = "missing.json"  # what could not be put in, and why
 STOPPED = "stopped.json"  # that it ended itself, since it differs
+LINES = "lines.json"  # what became of advised lines that it was given to run
+FORKED = "forked.json"  # that a process trained which was made by os.fork(), and is not recorded
 BATCHES = "batches.pkl"  # what the loader gave, from the training forward pass of a step on
 ANCHOR = ".anchor"  # added to the name of a state: what was known of the loader then
 
@@ -86,6 +88,49 @@ class Given:
 
 
 @dataclass(frozen=True)
+class GivenLine:
+    """An advised line of code.
+
+    Attributes:
+        code: the line.
+        function: the function whose variables it names, as `program.py` names it; empty for none.
+    """
+
+    code: str
+    function: str = ""
+
+
+@dataclass(frozen=True)
+class GivenLines:
+    """Advised lines, to be run in the script where they would stand in it.
+
+    Attributes:
+        save: lines that fill `state` before a checkpoint is written.
+        load: lines that read it after it was read.
+        state: the name that the checkpoint's dict has in them.
+        beside: whether those of save write a file of their own, after the checkpoint was written.
+        wrote: (file, line) of the calls that write the checkpoint.
+        read: (file, line) of those that read it.
+        files: paths of the checkpoint's files.
+    """
+
+    save: tuple[GivenLine, ...]
+    load: tuple[GivenLine, ...]
+    state: str
+    beside: bool
+    wrote: tuple[tuple[str, int], ...]
+    read: tuple[tuple[str, int], ...]
+    files: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "GivenLines":
+        """The fields as JSON has them."""
+        lines = {name: tuple(GivenLine(**line) for line in fields[name]) for name in ("save", "load")}
+        calls = {name: tuple((file, line) for file, line in fields[name]) for name in ("wrote", "read")}
+        return cls(**{**fields, **lines, **calls, "files": tuple(fields["files"])})
+
+
+@dataclass(frozen=True)
 class Assignment:
     """What to do in one launch of a script.
 
@@ -98,6 +143,7 @@ class Assignment:
         keep_at: keep the state before the training forward passes of these steps.
         keep_batches: store the batches, from the training forward pass of this step on; None for none.
         given: state to put in before the first training forward pass; None for none.
+        lines: advised lines to run; None for none.
         expected: the trace to compare with after each step: the process ends itself at the first difference; None to go
             on to the end.
         start: the step that the first one follows in that trace.
@@ -112,6 +158,7 @@ class Assignment:
     keep_at: tuple[int, ...] = ()
     keep_batches: int | None = None
     given: "Given | None" = None
+    lines: GivenLines | None = None
     expected: Path | None = None
     start: int = 0
     depth: int | None = None
@@ -126,4 +173,5 @@ class Assignment:
         fields: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         paths = {name: fields[name] and Path(fields[name]) for name in ("folder", "out", "expected")}
         given = fields["given"] and Given.from_dict(fields["given"])
-        return cls(**{**fields, **paths, "keep_at": tuple(fields["keep_at"]), "given": given})
+        lines = fields["lines"] and GivenLines.from_dict(fields["lines"])
+        return cls(**{**fields, **paths, "keep_at": tuple(fields["keep_at"]), "given": given, "lines": lines})

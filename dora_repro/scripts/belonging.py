@@ -66,18 +66,13 @@ def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
         at = (f"The loop over the loader: {listed([loop])}.",) if loop else ()
         return replace(cause, advice=(*cause.advice, _BATCHES, *at))
     if cause.save or cause.load:
-        return replace(cause, advice=_with_all(cause, calls))
+        return replace(cause, advice=(*cause.advice, *filter(None, (_where(calls),))))
     return cause
 
 
 def _with(sentence: str, calls: Calls) -> tuple[str, ...]:
     where = _where(calls)
     return (sentence, where) if where else (sentence,)
-
-
-def _with_all(cause: Cause, calls: Calls) -> tuple[str, ...]:
-    where = _where(calls)
-    return (*cause.advice, *filter(None, (where,)), "These lines were not tried in the script.")
 
 
 def _where(calls: Calls) -> str:

@@ -16,7 +16,7 @@ from dora_repro.checks.running import discrepancy_of, report_of
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
 from dora_repro.explain.candidates import Discrepancy
-from dora_repro.explain.explanation import Explanation
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.scripts import refusing, sides, undecided
 from dora_repro.scripts.again import Again, trials_of
 from dora_repro.scripts.aligning import (
@@ -26,7 +26,7 @@ from dora_repro.scripts.aligning import (
     corrected_by_state,
     relative,
 )
-from dora_repro.scripts.assignment import FIRST
+from dora_repro.scripts.assignment import FIRST, GivenLines
 from dora_repro.scripts.belonging import Calls, calls_of
 from dora_repro.scripts.commands import OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
@@ -34,6 +34,7 @@ from dora_repro.scripts.files import may_be_checkpoint
 from dora_repro.scripts.judging import control_of, findings_of
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.request import ScriptRequest
+from dora_repro.scripts.trying import Tried, try_lines
 from dora_repro.scripts.undecided import Undecided
 from dora_repro.scripts.workplace import Workplace, workplace
 from dora_repro.sides.evidence import Evidence, Sides
@@ -266,13 +267,16 @@ class _Check:
     ) -> Answer:
         step, steps = alignment.step, len(self._trace.steps)
         evidence = sides.resumed_evidence(resumed, alignment)
-        findings = findings_of(reference, evidence, step, sides.about_of(resumed).get("named", ()))
+        about = sides.about_of(resumed)
+        findings = findings_of(reference, evidence, step, about.get("named", ()), about.get("options_loaded", {}))
         control = control_of(self._trace, sides.trace_of(killed), (self._reference.folder, killed.folder))
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
         asked = _Asked(steps, self._request.ignore, self._request.tolerance, self._request.title)
         report = report_of(asked, reference, evidence, findings, control, notes, step)
         if resumed.stopped and not (report.verdict is Verdict.DIFFERENT and resumed.trained):
             return self._undecided(undecided.unfinished(resumed), kill_after)
+        if any(launch.forked for launch in (self._reference, killed, resumed)) and report.passed:
+            return self._undecided(undecided.forked(), kill_after)
         places = {"reference": reference.folder.name, "steps": reference.steps, "killed": killed.folder.name}
         answer = Answer(report, {**places, "resumed": evidence.folder.name})
         if resumed.stopped or report.verdict not in (Verdict.DIFFERENT, Verdict.LATENT):
@@ -286,12 +290,23 @@ class _Check:
         if not self._request.explain:
             return answer
         calls = calls_of(sides.ledger_of(killed), sides.ledger_of(resumed), alignment, self._place.out)
-        explanation = self._explained(both, discrepancy, kill_after, calls)
+        explanation = self._explained(both, discrepancy, kill_after, calls, alignment)
         return replace(answer, report=replace(report, explanation=explanation))
 
-    def _explained(self, both: Sides, discrepancy: Discrepancy, kill_after: int, calls: Calls) -> Explanation:
+    def _explained(
+        self, both: Sides, discrepancy: Discrepancy, kill_after: int, calls: Calls, alignment: Alignment
+    ) -> Explanation:
         trials = trials_of(self._place, both, kill_after, discrepancy.at_end)
-        return explain_script(trials, both, discrepancy, self._request.budget, calls)
+
+        steps = both.reference.folder / both.reference.steps
+
+        def tries(causes: Sequence[Cause], left: int) -> Tried | None:
+            def with_lines(lines: GivenLines) -> Sequence[Launch]:
+                return self._place.with_lines(lines, kill_after, both.save_at, steps)
+
+            return try_lines(causes, calls, alignment, self._place.out, trials, with_lines, left)
+
+        return explain_script(trials, both, discrepancy, self._request.budget, calls, tries)
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
@@ -306,6 +321,8 @@ class _Check:
         others = {folder.name for each in (self._reference, killed, resumed) for folder in each.others}
         if others:
             yield f"Further processes trained and were recorded, but not judged: {', '.join(sorted(others))}."
+        if any(launch.forked for launch in (self._reference, killed, resumed)):
+            yield "A process trained that was made by os.fork(): such are not recorded, and it was not judged."
 
     def _undecided(self, why: Undecided, kill_after: int) -> Answer:
         report = Report(

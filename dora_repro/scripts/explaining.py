@@ -1,7 +1,7 @@
 """Why a resumed script differs: the search that explains any run, with launches for trials."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed, phase_of
@@ -16,9 +16,11 @@ from dora_repro.explain.trials.trial import Trial
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, placed
 from dora_repro.scripts.trials import ScriptTrials
+from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.parameter_order import reordered
 
+Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
 
@@ -29,6 +31,7 @@ def explain_script(
     discrepancy: Discrepancy,
     budget: int,
     calls: Calls,
+    tries: Tries,
 ) -> Explanation:
     """Explain why the resumed script differs from the uninterrupted one.
 
@@ -38,6 +41,7 @@ def explain_script(
         discrepancy: what is to be explained.
         budget: largest number of launches.
         calls: the script's lines that wrote and read the checkpoint.
+        tries: tries the advised lines of causes, with so many launches left.
     """
     begun = time.perf_counter()
     if sides.resumed.loaded_or_none is None:
@@ -48,6 +52,8 @@ def explain_script(
     found = _searched(run_trial, sides, discrepancy, max(1, budget - 1))  # the last one is to confirm what was found
     if found.parts:
         explanation = _explained(run_trial, sides, discrepancy, found, calls, len(found.trials) < budget)
+        if found.stopped != "interrupted":
+            explanation = _tried_in_script(explanation, tries, budget - len(found.trials) - 1)
     else:
         explanation = _unexplained(found, discrepancy)
     return replace(
@@ -106,6 +112,19 @@ def _explained(
         places=describer.places,
         harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
     )
+
+
+def _tried_in_script(explanation: Explanation, tries: Tries, left: int) -> Explanation:
+    """The same, with what trying the advised lines came to."""
+    tried = tries(explanation.causes, left)
+    if tried is None:
+        return explanation
+    with_lines = [index for index, cause in enumerate(explanation.causes) if cause.save or cause.load]
+    causes = [*explanation.causes]
+    causes[with_lines[-1]] = replace(
+        causes[with_lines[-1]], advice=(*causes[with_lines[-1]].advice, *filter(None, (tried.words,)))
+    )
+    return replace(explanation, causes=tuple(causes), lines_tried=tried.result)
 
 
 def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:

@@ -1,8 +1,9 @@
 """What a resumed script differs in, less what every script has: times, what it makes of its result, what it read."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from dora_repro.alignment import first_divergence
 from dora_repro.checks import judge
@@ -16,7 +17,13 @@ from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace
 
 
-def findings_of(reference: Evidence, resumed: Evidence, step: int, named: Container[str]) -> judge.Findings:
+def findings_of(
+    reference: Evidence,
+    resumed: Evidence,
+    step: int,
+    named: Container[str],
+    options_loaded: Mapping[str, str] = MappingProxyType({}),
+) -> judge.Findings:
     """The differences of a resumed script.
 
     Args:
@@ -24,14 +31,31 @@ def findings_of(reference: Evidence, resumed: Evidence, step: int, named: Contai
         resumed: the resumed side.
         step: the step that it goes on from.
         named: names of the objects that the script has named.
+        options_loaded: digests of the options of its optimizers by path, when its loading was over.
     """
-    findings = judge.compare_sides(reference, resumed, step, len(reference.trace.steps))
+    later = _set_later(reference, step, options_loaded)
+    findings = judge.compare_sides(reference, resumed, step, len(reference.trace.steps), later)
     aside = _made_after_training(reference, resumed, findings)
     alone = tuple(_only_resumed(reference, resumed, findings, step, named))
     return replace(
         findings,
         end=tuple(each for each in findings.end if each.path not in aside and each.path not in alone),
         set_by_load=(*findings.set_by_load, *alone),
+    )
+
+
+def _set_later(reference: Evidence, step: int, options_loaded: Mapping[str, str]) -> frozenset[str]:
+    """Paths of options that the resumed script had loaded as they were, and has set anew by its first step, as a rate
+    that is computed from a counter: a wrong one is no loss of the option, and shows in that step."""
+    last = reference.trace.step(step)
+    values: dict[str, set[str]] = {}
+    for effect in last.effects if last is not None else ():
+        values.setdefault(effect.leaf, set()).add(effect.digest.hex())
+    saved = reference.at_save(step)
+    return frozenset(
+        path
+        for path, loaded in options_loaded.items()
+        if path in saved and loaded in {saved[path].digest.hex(), *values.get(path, ())}
     )
 
 

@@ -69,6 +69,11 @@ class Launch:
         return (self.folder / assignment.STEPS).exists()
 
     @property
+    def forked(self) -> bool:
+        """Whether a process trained that was made by `os.fork()`: such are not recorded."""
+        return self.folder.with_name(f"{self.folder.name}.{assignment.FORKED}").exists()
+
+    @property
     def stopped(self) -> bool:
         """Whether it was ended from outside: at its time limit, or by a signal that no program sends to itself."""
         return self.code is None or self._signal in _FROM_OUTSIDE

@@ -1,8 +1,10 @@
-"""What torch has no hook for: backward passes, gradients that are asked for, and a process that ends at once.
+"""What torch has no hook for: backward passes, gradients that are asked for, loading of any optimizer, a process that
+ends at once.
 
 The functions are wrapped where torch and scripts look them up. A wrapper finds its caller's frame for who listens.
 """
 
+import functools
 import os
 import types
 from collections.abc import Callable
@@ -50,6 +52,20 @@ def to_grad(before: Before, then: Callable[[types.FrameType | None], None]) -> N
         return real(*args, **kwargs)
 
     torch.autograd.grad = grad
+
+
+def to_optimizer_loading(then: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Call a function with each optimizer that has loaded its state."""
+    real: Any = torch.optim.Optimizer.load_state_dict
+    kind: Any = torch.optim.Optimizer
+
+    @functools.wraps(real)
+    def load_state_dict(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        result = real(optimizer, *args, **kwargs)
+        then(optimizer)
+        return result
+
+    kind.load_state_dict = load_state_dict
 
 
 def to_exit(before: Callable[[], None]) -> None:

@@ -48,6 +48,12 @@ class Place:
         Snapshot.capture(roots).write(self.path / name)
         anchor.write(self.path / f"{name}{assignment.ANCHOR}")
 
+    def leave(self, name: str, about: dict[str, Any]) -> None:
+        """Leave word beside the folder of the launch, before this process trains or after; later words add to it."""
+        path = self._launch.with_name(f"{self._launch.name}.{name}")
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**known, **about}), encoding="utf-8")
+
     def write(self, name: str, about: dict[str, Any]) -> None:
         """Write a file of plain data."""
         folder = self.path if self._taken else self._launch.with_name("untrained")

@@ -39,7 +39,7 @@ class Program:
     def _running(self, frame: types.FrameType, among: list[types.FrameType]) -> Running:
         """The attribute of a function: the same object each time, so that nothing looks changed when it is called."""
         attributes = vars(self)
-        number, name = 1, _name_of(frame)
+        number, name = 1, name_of(frame)
         while True:
             free = name if number == 1 else f"{name}#{number}"
             known = attributes.get(free)
@@ -70,7 +70,8 @@ def _function(frame: types.FrameType) -> types.FunctionType:
     return types.FunctionType(code, frame.f_globals, code.co_name, None, cells)
 
 
-def _name_of(frame: types.FrameType) -> str:
+def name_of(frame: types.FrameType) -> str:
+    """The name of the function that a frame runs; of a module, that of its file."""
     name = frame.f_code.co_name
     if name == _MODULE:
         file = frame.f_globals.get("__file__") or sys.argv[0]

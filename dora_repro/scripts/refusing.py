@@ -59,6 +59,12 @@ def require_record(ran: Launch, command: Command) -> None:
                 "dora_repro.record() in the script before it trains"
             )
         raise BadInput(f"nothing was recorded: {why}. {_said(command)}; {_last_lines(ran)}")
+    if not ran.trained and ran.forked:
+        raise BadInput(
+            "the command trained in a process that it made by os.fork(), as multiprocessing does on Linux, and such "
+            "are not recorded. Start it by multiprocessing's \"spawn\" or as a command of its own, or give the command "
+            f"that trains in the first process. {_said(command)}; {_last_lines(ran)}"
+        )
     if not ran.trained:
         raise BadInput(
             "the command imported torch, but did not train: no forward pass of a module in training mode and no "

@@ -82,6 +82,10 @@ class ScriptTrials:
         launched = self._launch(TrialLaunch(given, trial.to_the_end))
         return self._result(launched, trial)
 
+    def judged(self, launched: Launch) -> TrialResult:
+        """What a launch came to that ends at its first difference: whether it did what the uninterrupted run did."""
+        return self._result(launched, Trial(frozenset()))
+
     def _given(self, trial: Trial) -> Given | None:
         """What a trial puts in; None where it cannot be had."""
         leaves = tuple(sorted(trial.names - BEYOND))

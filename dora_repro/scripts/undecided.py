@@ -57,6 +57,13 @@ def began_anew(resumed: Launch, own: bool, elsewhere: Iterable[Path]) -> Undecid
     return Undecided(_told(resumed, reason), move)
 
 
+def forked() -> Undecided:
+    """What was recorded is the same, and a process trained that was not."""
+    reason = "a process trained that was made by os.fork(), as multiprocessing does on Linux: such are not recorded"
+    move = 'start it by multiprocessing\'s "spawn" or as a command of its own: what was recorded is the same.'
+    return Undecided(reason, move)
+
+
 def not_kept(step: int) -> Undecided:
     """The uninterrupted run's state at the step could not be had."""
     move = "name a step with --at-step after which the run saved, and after which it goes on."

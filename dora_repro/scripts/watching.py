@@ -19,7 +19,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import Recorder
+from dora_repro.recording.group_options import digests_of
 from dora_repro.scripts import assignment, listening
+from dora_repro.scripts.advised import Advised
 from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.expected import Expected
@@ -69,22 +71,28 @@ class Watch:
         self._program: Program | None = None
         self._recorder: Recorder | None = None
         self._lines: TraceWriter | None = None
-        self._over = False
+        self._over, self._forked = False, False
+        self._loaded: dict[int, tuple[torch.optim.Optimizer, dict[str, bytes]]] = {}
+        self._options: dict[str, str] = {}
         self.done, self.updates = 0, 0
         self.named: dict[str, Value] = {}
         self.files = Files(given.out, self._position)
+        self._advised = Advised(given.lines, self._leave_lines, self.named) if given.lines is not None else None
 
     # --- before the first step ---------------------------------------------------------------------------------------
 
     def install(self) -> None:
         """Listen to torch. Nothing else is done before the script trains."""
         self.files.watch_torch()
+        if self._advised is not None:
+            self._advised.install()
         register_optimizer_step_pre_hook(self._before_update)
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
-        self._loaders.install(self._mine)
+        self._loaders.install(self._mine, self._before_batch)
         listening.to_backward(self._before_backward, self._after_backward)
         listening.to_grad(self._before_backward, self._cut_without_modules)
+        listening.to_optimizer_loading(self._after_loading)
         listening.to_exit(self.end)
 
     def name(self, objects: dict[str, Value]) -> None:
@@ -93,12 +101,37 @@ class Watch:
         if self._program is not None:
             vars(self._program).update(objects)
 
+    def _leave_lines(self, about: dict[str, Any]) -> None:
+        """Leave word of what became of advised lines."""
+        self._place.leave(assignment.LINES, about)
+
     def _position(self) -> tuple[int, int]:
         """The number of steps that were done, and of backward passes since the last update."""
         return self.done + self._stepping.armed, self._stepping.backwards
 
     def _mine(self) -> bool:
         return not self._over and os.getpid() == self._pid and threading.get_ident() == self._thread
+
+    def _after_loading(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has loaded its state."""
+        if self._mine() and self._recorder is None:
+            self._loaded[id(optimizer)] = optimizer, {}
+
+    def _before_batch(self) -> None:
+        """A loader is asked for a batch: what had to be loaded has been, and a step sets its options from here on."""
+        if self._recorder is None:
+            for key, (optimizer, _) in self._loaded.items():
+                self._loaded[key] = optimizer, digests_of({"": optimizer})
+
+    def _options_loaded(self) -> dict[str, str]:
+        """What the options of optimizers were when loading was over, as digests by path; nothing without a loader."""
+        assert self._recorder is not None
+        found: dict[str, str] = {}
+        for path, optimizer in self._recorder.optimizers.items():
+            known = self._loaded.get(id(optimizer), (None, {}))[1]
+            found |= {f"{path}{option}": value.hex() for option, value in known.items()}
+        self._loaded.clear()
+        return found
 
     def _before_backward(self, frame: types.FrameType | None) -> bool:
         """A backward pass, or gradients that are asked for. Whether the record begins with it: no module was called."""
@@ -119,6 +152,8 @@ class Watch:
     def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
         """Begin to record, at the first training forward pass, or the first backward pass where there was none."""
         self._first.remove()
+        if self._advised is not None:
+            self._advised.first_step()
         with self._careful():
             self.files.look()
             self._place.claim()
@@ -131,6 +166,7 @@ class Watch:
             self._recorder = recorder = Recorder(self._program, beginning=self._beginning)
             recorder.__enter__()
             recorder.begin()
+            self._options = self._options_loaded()
             if module is None or module.training:
                 self._be_sure()
             self._stepping.mark(self._loaders.source)
@@ -285,6 +321,7 @@ class Watch:
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if not self._mine():
+            self._leave_fork()
             return
         if self._recorder is not None and not self._sure:
             self._be_sure()
@@ -296,6 +333,12 @@ class Watch:
             self._kill()
         self._stepping.updated()
         self._loaders.step = self.done + 1
+
+    def _leave_fork(self) -> None:
+        """Leave word, once, that a process trains which was made by `os.fork`: its hooks are another process's."""
+        if os.getpid() != self._pid and not self._forked:
+            self._forked = True
+            self._place.leave(assignment.FORKED, {"pid": os.getpid()})
 
     def _kill(self) -> None:
         """As a preemption would, without a word to the script."""
@@ -334,6 +377,7 @@ class Watch:
             "updates": self.updates,
             "facts": facts,
             "named": sorted(self.named),
+            "options_loaded": self._options,
             **self._made_with(),
             "seconds": time.perf_counter() - self._began,
             "recording": self._seconds,

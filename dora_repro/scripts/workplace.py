@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from dora_repro.driving.written import newest, newest_of
 from dora_repro.errors import BadInput
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.assignment import BATCHES, Assignment
+from dora_repro.scripts.assignment import BATCHES, Assignment, GivenLines
 from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.launching import Launch, launch
 from dora_repro.scripts.request import ScriptRequest
@@ -131,6 +131,33 @@ class Workplace:
         """An assignment of a name with a number that no launch has had."""
         free = (number for number in itertools.count(1) if not (self._trials / f"{name.format(number)}.json").exists())
         return Assignment(self._trials / name.format(next(free)), self.out)
+
+    def with_lines(self, lines: GivenLines, kill_after: int, start: int, steps: Path) -> Sequence[Launch]:
+        """The resume command once more with advised lines in effect, and before it, where there are lines of save, the
+        run, killed after the same step.
+
+        Args:
+            lines: the lines.
+            kill_after: the step after which that run was killed.
+            start: the step that the resumed run goes on from.
+            steps: as for `trial`.
+        """
+        shutil.rmtree(self.out, ignore_errors=True)
+        launches = []
+        try:
+            if lines.save:
+                self.out.mkdir()
+                of_save = replace(lines, load=())  # it resumes from nothing
+                given = replace(self._given_trial("written-{}"), kill_after=kill_after, lines=of_save)
+                launches.append(self._launch(self._request.run, given))
+            else:
+                shutil.copytree(self.left(kill_after), self.out, symlinks=True)
+            if newest(self.out) is not None:
+                given = replace(self._given_trial("trial-{}"), lines=lines, start=start, expected=steps)
+                launches.append(self._launch(self.resume, given))
+        finally:
+            shutil.rmtree(self.out, ignore_errors=True)
+        return launches
 
     def batches(self, step: int) -> Path | None:
         """The batches of the uninterrupted run from a step on: it is run once more to have them."""

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "scripts/again.py": "tests/kept/test_opening.py",
     "scripts/assignment.py": "tests/scripts/test_launching.py",
     "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
-    "scripts/judging.py": "tests/scripts/test_checking.py",
     "scripts/request.py": "tests/scripts/test_checking.py",
     "scripts/workplace.py": "tests/scripts/test_checking.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",

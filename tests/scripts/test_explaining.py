@@ -11,6 +11,8 @@ def test_a_lost_optimizer_is_the_cause_and_its_line_is_advised(tmp_path):
     assert cause.name == "main/optimizer/*/{step, exp_avg, exp_avg_sq}"
     assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
     assert report.explanation.proved and report.explanation.confirmed
+    assert report.explanation.lines_tried.restores
+    assert any("whose files stay as they are: those of load just before train.py:" in each for each in cause.advice)
     assert any("In main()" in sentence for sentence in cause.advice)
     read = next(n for n, line in enumerate(TRAIN.splitlines(), 1) if "torch.load(" in line)
     assert any(f"read at train.py:{read}, in main() (`state = torch.load(" in each for each in cause.advice)

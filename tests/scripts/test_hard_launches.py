@@ -12,6 +12,14 @@ DELETES = SAVE + '        if epoch: os.remove(os.path.join(args.out, f"epoch{epo
 TALKS = STEP + '            print("x" * 6_000_000)\n'
 TO_ANOTHER_FOLDER = '    os.chdir("/"); torch.manual_seed(0)\n'
 FORKS = "    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)\n    torch.manual_seed(0)\n"
+TRAINS_FORKED = """    if not os.fork():
+        other = nn.Linear(1, 1)
+        other(torch.ones(1)).backward()
+        torch.optim.SGD(other.parameters(), lr=0.1).step()
+        os._exit(0)
+    os.wait()
+    torch.manual_seed(0)
+"""
 
 ENDS = "    os._exit(0)\n"
 
@@ -31,6 +39,12 @@ def test_what_a_script_does_besides_accuses_nobody(tmp_path):
     text = changed((seeded, FORKS + TO_ANOTHER_FOLDER), (STEP, TALKS), (DONE, ENDS))
     report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
     assert (report.summary, report.save_at, report.steps) == ("EXACT", 3, 9), str(report)
+
+
+def test_a_process_that_it_forks_and_that_trains_is_named_and_is_no_pass(tmp_path):
+    text = changed(("    torch.manual_seed(0)\n", TRAINS_FORKED))
+    report = check_script(*commands(tmp_path, text), kill_after=4)
+    assert report.verdict == "INCONCLUSIVE" and "os.fork()" in report.reason
 
 
 def test_a_copy_of_the_best_is_no_checkpoint_to_resume_from(tmp_path):

@@ -40,3 +40,8 @@ def test_one_that_began_anew(ran):
     same = undecided.began_anew(ran, False, [])
     assert same.reason.startswith("it did not resume: it began anew\n")
     assert "--resume {newest}" in same.next_step
+
+
+def test_a_forked_process_that_trains_is_no_pass():
+    told = undecided.forked()
+    assert "os.fork()" in told.reason and "spawn" in told.next_step

@@ -1,0 +1,102 @@
+"""After which lines of a script advised lines of load would stand: told by its own syntax."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_OTHER_CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Lines of a file, the first and the last included."""
+
+    first: int
+    last: int
+
+    def has(self, line: int) -> bool:
+        """Whether a line is one of them."""
+        return self.first <= line <= self.last
+
+
+def region_after(file: str, line: int, *, taking: bool = True) -> Region | None:
+    """The statement that reads a checkpoint, with those after it in its block that take something out of it.
+
+    Args:
+        file: of the script.
+        line: that is being executed.
+        taking: whether its function gets the checkpoint; False for one that calls the function which does, where the
+            statement alone counts.
+
+    Returns:
+        None where the function only returns what it reads: its caller takes things out of it.
+
+    Raises:
+        OSError, SyntaxError, UnicodeDecodeError: the source cannot be read.
+    """
+    block = _block(ast.parse(Path(file).read_text(encoding="utf-8")).body, line)
+    if not block or isinstance(block[0], ast.Return):
+        return None
+    statement, *rest = block
+    names = {ast.unparse(target) for target in _targets(statement)} if taking else set()
+    last = statement
+    for later in rest:
+        if isinstance(later, (*_LOOPS, *_OTHER_CODE)):
+            break
+        if any(isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node) in names for node in ast.walk(later)):
+            last = later
+    return Region(statement.lineno, last.end_lineno or last.lineno)
+
+
+def region_before_loop(file: str, line: int) -> Region:
+    """The beginning of a function up to the line before its first loop.
+
+    Args:
+        file: of the script.
+        line: of the function.
+
+    Raises:
+        OSError, SyntaxError, UnicodeDecodeError: the source cannot be read.
+    """
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and _first_line(node) == line:
+            loops = [one.lineno for one in ast.walk(node) if isinstance(one, _LOOPS)]
+            return Region(line, min(loops, default=(node.end_lineno or line) + 1) - 1)
+    return Region(line, line)
+
+
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return min((node.lineno, *(decorator.lineno for decorator in node.decorator_list)))
+
+
+def _block(body: list[ast.stmt], line: int) -> list[ast.stmt]:
+    """The statement that a line is of, the innermost, and what follows it in its block."""
+    for index, statement in enumerate(body):
+        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+            for inner in _blocks(statement):
+                if found := _block(inner, line):
+                    return found
+            return body[index:]
+    return []
+
+
+def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    for field in ("body", "orelse", "finalbody"):
+        yield getattr(statement, field, [])
+    for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+        yield part.body
+
+
+def _targets(statement: ast.stmt) -> Iterator[ast.expr]:
+    """What a statement assigns to, and each part of it."""
+    given = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    for target in given:
+        if isinstance(target, (ast.Tuple, ast.List)):
+            yield from target.elts
+        elif isinstance(target, ast.expr):
+            yield target
+    for node in ast.walk(statement):
+        if isinstance(node, ast.NamedExpr):
+            yield node.target

@@ -1,0 +1,127 @@
+"""Advised lines, tried in a script: it is killed and resumed once more with them in effect, its files as they are."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dora_repro.explain.advice.handed_over import MORE
+from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.trials.trial import Outcome, TrialResult
+from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.assignment import LINES, GivenLine, GivenLines
+from dora_repro.scripts.belonging import Calls
+from dora_repro.scripts.launching import Launch, last_lines
+from dora_repro.scripts.trials import ScriptTrials
+from dora_repro.state.module_variables import PREFIX
+
+_NO_FUNCTION = ("rng", "flags")
+_NOT_TRIED = "These lines were not tried in the script: {why}."
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying advised lines.
+
+    Attributes:
+        result: as of any trial; None where they could not be tried.
+        words: where they ran, or why they were not tried.
+    """
+
+    result: TrialResult | None
+    words: str
+
+
+def try_lines(
+    causes: Sequence[Cause],
+    calls: Calls,
+    alignment: Alignment,
+    out: Path,
+    run_trial: ScriptTrials,
+    launch: Callable[[GivenLines], Sequence[Launch]],
+    left: int,
+) -> Tried | None:
+    """Try the advised lines of all causes together.
+
+    Args:
+        causes: of one set that restores exact resume.
+        calls: the script's lines that wrote and read the checkpoint.
+        alignment: which files those are.
+        out: the folder of both.
+        run_trial: judges a launch.
+        launch: kills and resumes the script once more with lines in effect; returns the launches that it took.
+        left: number of launches that may be made.
+
+    Returns:
+        None where no cause has lines.
+    """
+    if not any(cause.save or cause.load for cause in causes):
+        return None
+    given = lines_of(causes, calls, alignment, out)
+    if isinstance(given, str):
+        return Tried(None, _NOT_TRIED.format(why=given))
+    needed = 1 + bool(given.save)
+    if needed > left:
+        return Tried(None, _NOT_TRIED.format(why="the launches that --budget allows were used up"))
+    return _judged(launch(given), given, run_trial)
+
+
+def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: Path) -> GivenLines | str:
+    """The advised lines, with the functions whose variables they name; or why they cannot be tried."""
+    words = next((cause.name for cause in causes if not cause.load and not cause.taken_from), None)
+    if words is not None:
+        return f"what brings `{words}` back is told in words"
+    lines = Explanation(tuple(causes)).lines
+    if len(alignment.files) != 1:
+        return "the checkpoint has several files" if alignment.files else "it is not known which file was read"
+    if any(file for file, _ in lines.load):
+        return "the checkpoint has several files"
+    if lines.state not in ("state", MORE):
+        return f"a library fills `{lines.state}`"
+    if not calls.read or (lines.save and not calls.wrote):
+        return f"the line that {'reads' if not calls.read else 'writes'} the checkpoint was not seen"
+    functions = {line: _function_of(cause) for cause in causes for line in (*cause.save, *cause.load)}
+    first = next((functions[line] for _, line in lines.load if functions.get(line)), "")
+    return GivenLines(
+        tuple(GivenLine(line, functions.get(line, "")) for line in lines.save),
+        tuple(GivenLine(line, functions.get(line) or first) for _, line in lines.load),
+        lines.state,
+        any(cause.beside for cause in causes if cause.save),
+        tuple((call["file"], call["line"]) for call in calls.wrote),
+        tuple((call["file"], call["line"]) for call in calls.read),
+        tuple(str(out.resolve() / name) for name in alignment.files),
+    )
+
+
+def _function_of(cause: Cause) -> str:
+    """The name of the function whose variables a cause's lines name; empty where they name none."""
+    function, inside, _ = next(iter(cause.leaves), "").partition("/")
+    return function if inside and function not in _NO_FUNCTION and not function.startswith(PREFIX) else ""
+
+
+def _judged(launches: Sequence[Launch], given: GivenLines, run_trial: ScriptTrials) -> Tried:
+    told: dict[str, Any] = {}
+    for launched in launches:
+        path = launched.folder.with_name(f"{launched.folder.name}.{LINES}")
+        told |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "why" in told:
+        return Tried(None, _NOT_TRIED.format(why=told["why"]))
+    if "error" in told:
+        return Tried(TrialResult(Outcome.UNRESOLVED, error=told["error"]), _where(told))
+    if given.save and "saved" not in told:
+        return Tried(None, _NOT_TRIED.format(why="the checkpoint was not written there once more"))
+    result = run_trial.judged(launches[-1])
+    if result.error is not None:
+        shown = last_lines(launches[-1].log)
+        return Tried(replace(result, error=shown[-1] if shown else result.error), _where(told))
+    if "loaded" not in told:
+        return Tried(None, _NOT_TRIED.format(why="their place was not reached"))
+    return Tried(result, _where(told))
+
+
+def _where(told: dict[str, Any]) -> str:
+    saved = f"those of save where the checkpoint is written at {told['saved']}" if "saved" in told else ""
+    loaded = f"those of load just before {' and '.join(told['loaded'])}" if "loaded" in told else ""
+    ran = "; ".join(filter(None, (saved, loaded)))
+    return f"These lines were run in the script, whose files stay as they are: {ran}." if ran else ""

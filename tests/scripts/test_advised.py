@@ -1,0 +1,211 @@
+"""Advised lines run in a script where they would stand in it: each script is executed here as if it were main."""
+
+import sys
+
+import pytest
+import torch
+
+from dora_repro.scripts import advised
+from dora_repro.scripts.advised import Advised
+from dora_repro.scripts.assignment import GivenLine, GivenLines
+
+
+class Stopped(Exception):
+    """In place of the end of the process."""
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Executes a script with lines in effect; returns its variables, and what became of the lines."""
+
+    def kill(pid, signal):
+        raise Stopped
+
+    monkeypatch.setattr(advised.os, "kill", kill)
+    monkeypatch.chdir(tmp_path)
+
+    def run(text, save=(), load=(), beside=False, resume=None, state="state", **named):
+        path = tmp_path / "train.py"
+        path.write_text(text, encoding="utf-8")
+        numbered = [*enumerate(text.splitlines(), 1)]
+        calls = {word: tuple((str(path), n) for n, line in numbered if word in line) for word in ("save(", "load(")}
+        lines = [tuple(GivenLine(code, function) for function, code in each) for each in (save, load)]
+        files = (str((tmp_path / "a.pt").resolve()),)
+        told = {}
+        given = GivenLines(*lines, state, beside, calls["save("], calls["load("], files)
+        names = {"__name__": "__main__", "__file__": str(path), "resume": resume}
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "save", torch.save)
+            patched.setattr(torch, "load", torch.load)
+            lines_in_effect = Advised(given, told.update, named)
+            names["step"] = lines_in_effect.first_step
+            lines_in_effect.install()
+            tracing = sys.gettrace()
+            try:
+                exec(compile(text, str(path), "exec"), names)
+            except Stopped:
+                pass
+            finally:
+                sys.settrace(tracing)
+        return names, told
+
+    return run
+
+
+FLAT = """
+import torch
+best, start = 9, 0
+if resume:
+    checkpoint = torch.load("a.pt")
+    start = checkpoint["start"]
+    print("resumed from", start)
+step()
+seen = best
+best = 5
+torch.save({"start": 1}, "a.pt")
+"""
+
+
+def test_a_variable_of_the_module_is_saved_and_set_after_what_is_taken_out_of_the_checkpoint(ran):
+    _, told = ran(FLAT, save=[("train.py", "state['best'] = best")])
+    assert told == {"saved": "train.py:11"}
+    assert torch.load("a.pt") == {"start": 1, "best": 5}
+    names, told = ran(FLAT, load=[("train.py", "best = state['best']")], resume=True)
+    assert (names["seen"], told) == (5, {"loaded": ["train.py:7"]})
+
+
+IN_FUNCTIONS = """
+import torch
+
+def save_state(path, value):
+    state = {"value": value}
+    torch.save(state, path)
+
+def read(path):
+    return torch.load(path)
+
+def restored(path):
+    found = read(path)
+    return found["value"]
+
+def main():
+    global seen
+    value, scale = 1, 10
+    if resume:
+        value = restored("a.pt")
+        more = value
+    step()
+    seen = scale
+    for scale in (11, 12):
+        save_state("a.pt", value)
+
+main()
+"""
+
+
+def test_a_variable_of_the_function_around_is_set_in_that_function(ran):
+    _, told = ran(IN_FUNCTIONS, save=[("main", "state['scale'] = scale")])
+    assert told == {"saved": "train.py:6, in save_state()"}
+    names, told = ran(IN_FUNCTIONS, load=[("main", "scale = state['scale']")], resume=True)
+    assert (names["seen"], told) == (12, {"loaded": ["train.py:20, in main()"]})
+
+
+OBJECT = """
+import torch
+
+class Trainer:
+    def __init__(self):
+        self.n, self.rate = 0, 1.0
+        if resume:
+            self.load("a.pt")
+
+    def load(self, path):
+        self.n = torch.load(path)["n"]
+
+    def fit(self):
+        step()
+        self.seen = self.rate
+        self.rate = 0.5
+        torch.save({"n": 1}, "a.pt")
+
+trainer = Trainer()
+trainer.fit()
+"""
+
+
+def test_an_object_that_is_made_by_the_loading_is_waited_for(ran):
+    ran(OBJECT, save=[("train.py", "state['rate'] = trainer.rate")])
+    names, told = ran(OBJECT, load=[("train.py", "trainer.rate = state['rate']")], resume=True)
+    assert (names["trainer"].seen, told) == (0.5, {"loaded": ["train.py:20"]})
+
+
+LATER = """
+import torch
+
+def train():
+    best = 9
+    for number in range(2):
+        step()
+        found.append(best)
+        best = 3
+
+found = []
+state = torch.load("a.pt") if resume else None
+train()
+torch.save({"n": 1, "best": 3}, "a.pt")
+"""
+
+
+def test_a_function_that_begins_later_is_met_before_its_loop(ran):
+    ran(LATER)
+    names, told = ran(LATER, load=[("train", "best = state['best']")], resume=True)
+    assert (names["found"], told) == ([3, 3], {"loaded": ["train.py:6, in train()"]})
+
+
+WEIGHTS = """
+import torch
+rate, weights = 1.0, {}
+if resume:
+    weights.update(torch.load("a.pt"))
+step()
+seen = rate
+rate = 0.5
+torch.save({"w": 1}, "a.pt")
+"""
+
+
+def test_lines_with_a_file_of_their_own_leave_the_checkpoint_as_it_is(ran):
+    save = [("", "more = {}"), ("train.py", "more['rate'] = rate"), ("", "torch.save(more, path + '.more')")]
+    ran(WEIGHTS, save=save, beside=True, state="more")
+    assert (torch.load("a.pt"), torch.load("a.pt.more")) == ({"w": 1}, {"rate": 0.5})
+    load = [("", "more = torch.load(path + '.more')"), ("", "rate = more['rate']")]
+    names, told = ran(WEIGHTS, load=load, resume=True, state="more")
+    assert (names["seen"], told) == (0.5, {"loaded": ["train.py:6"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "told"),
+    [
+        (FLAT, {"save": [("main", "state['a'] = a")]}, "why: main() is not running where the checkpoint is written"),
+        (FLAT, {"save": [("train.py", "state['a'] = absent")]}, "error: NameError: name 'absent' is not defined"),
+        (FLAT, {"load": [("train.py", "best = absent")]},
+         "why: training began before their place was reached in train.py"),
+        (FLAT, {"load": [("train.py", "best = state['no']")]}, "error: KeyError: 'no'"),
+        (FLAT, {"load": [("other", "best = 1")]}, "why: training began before their place was reached in other()"),
+        (FLAT.replace("torch.load(", "dict(start=1) or (").replace("load(", "("), {"load": [("train.py", "best = 1")]},
+         "why: the resume command did not call torch.load where the checkpoint had been read"),
+        (FLAT.replace('{"start": 1}', "[1]"), {"save": [("train.py", "state['a'] = 1")]},
+         "why: train.py:11: what is written there is no dict"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_told(ran, text, lines, told):
+    if "load" in lines:
+        torch.save({"start": 1}, "a.pt")
+    _, found = ran(text, resume="load" in lines, **lines)
+    assert [f"{name}: {words}" for name, words in found.items()] == [told]
+
+
+def test_what_the_script_named_itself_can_be_used(ran):
+    average = {"a": 1}
+    ran(FLAT, save=[("average", "state['average'] = average")], average=average)
+    assert torch.load("a.pt")["average"] == average

@@ -1,0 +1,105 @@
+"""Advised lines of a script: what is tried, what came of it, and why where nothing is."""
+
+import json
+
+import pytest
+
+from dora_repro.explain.explanation import Cause
+from dora_repro.explain.trials.trial import Outcome, TrialResult
+from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.assignment import LINES, Assignment, GivenLine, GivenLines
+from dora_repro.scripts.belonging import Calls
+from dora_repro.scripts.commands import Launchable
+from dora_repro.scripts.launching import Launch
+from dora_repro.scripts.trying import lines_of, try_lines
+
+SAVE = {"file": "/a/train.py", "line": 9, "function": "save"}
+LOAD = {"file": "/a/train.py", "line": 4, "function": "main"}
+BEST = Cause("main/best", ("main/best",), "value", save=("state['best'] = best",), load=("best = state['best']",))
+RNG = Cause("rng/torch.cpu", ("rng/torch.cpu",), "generator", load=("torch.set_rng_state(state['rng'])",))
+CALLS, FILE = Calls((SAVE,), (LOAD,)), Alignment(3, "files", ("a.pt",))
+
+
+def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
+    given = lines_of([RNG, BEST], CALLS, FILE, tmp_path)
+    assert given.save == (GivenLine("state['best'] = best", "main"),)
+    assert given.load == (
+        GivenLine("best = state['best']", "main"),
+        GivenLine("torch.set_rng_state(state['rng'])", "main"),
+    )
+    assert (given.wrote, given.read) == ((("/a/train.py", 9),), (("/a/train.py", 4),))
+    assert given.files == (str(tmp_path.resolve() / "a.pt"),)
+    assignment = Assignment(tmp_path, tmp_path, lines=given)
+    assignment.write(tmp_path / "job.json")
+    assert Assignment.read(tmp_path / "job.json") == assignment
+
+
+@pytest.mark.parametrize(
+    ("causes", "calls", "alignment", "why"),
+    [
+        ([BEST, Cause("rng/draws", ())], CALLS, FILE, "what brings `rng/draws` back is told in words"),
+        ([BEST], CALLS, Alignment(3, "files", ("a.pt", "b.pt")), "the checkpoint has several files"),
+        ([BEST], CALLS, Alignment(3, "option"), "it is not known which file was read"),
+        ([BEST], Calls((SAVE,), ()), FILE, "the line that reads the checkpoint was not seen"),
+        ([BEST], Calls((), (LOAD,)), FILE, "the line that writes the checkpoint was not seen"),
+        ([Cause("a/b", ("a/b",), load=("x",), save=("y",), filled="checkpoint")], CALLS, FILE, "a library fills"),
+    ],
+)
+def test_what_cannot_be_tried_has_a_reason(tmp_path, causes, calls, alignment, why):
+    assert lines_of(causes, calls, alignment, tmp_path).startswith(why)
+    tried = try_lines(causes, calls, alignment, tmp_path, None, None, 12)
+    assert tried.result is None and tried.words.startswith(f"These lines were not tried in the script: {why}")
+
+
+def test_launches_that_are_not_left_are_not_made(tmp_path):
+    tried = try_lines([BEST], CALLS, FILE, tmp_path, None, None, 1)
+    assert "the launches that --budget allows were used up" in tried.words
+    assert try_lines([Cause("rng/draws", ())], CALLS, FILE, tmp_path, None, None, 12) is None
+
+
+class Trials:
+    """In place of what judges a launch."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def judged(self, launched):
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("told", "result", "outcome", "words"),
+    [
+        (
+            [{"saved": "train.py:9"}, {"loaded": ["train.py:5"]}],
+            TrialResult(Outcome.SAME),
+            Outcome.SAME,
+            "run in the script, whose files stay as they are: those of save where the checkpoint is written at "
+            "train.py:9; those of load just before train.py:5.",
+        ),
+        ([{"saved": "train.py:9"}, {"error": "KeyError: 'a'"}], None, Outcome.UNRESOLVED, "is written at train.py:9."),
+        ([{"why": "it is no dict"}], None, None, "not tried in the script: it is no dict."),
+        ([{}, {}], None, None, "the checkpoint was not written there once more."),
+        ([{"saved": "train.py:9"}, {}], TrialResult(Outcome.SAME), None, "their place was not reached."),
+        ([{"saved": "a"}, {}], TrialResult(Outcome.UNRESOLVED, error="the command ended"), Outcome.UNRESOLVED, "save"),
+    ],
+)
+def test_what_came_of_it_is_told(tmp_path, told, result, outcome, words):
+    launches = []
+    for number, about in enumerate(told):
+        folder = tmp_path / f"trial-{number}"
+        folder.with_name(f"{folder.name}.{LINES}").write_text(json.dumps(about), encoding="utf-8")
+        (tmp_path / "log").write_text("ValueError: no\n", encoding="utf-8")
+        launches.append(Launch("trial", Launchable(("train",), {}), folder, 0, 1.0, tmp_path / "log"))
+    given: list[GivenLines] = []
+
+    def launch(lines):
+        given.append(lines)
+        return launches
+
+    tried = try_lines([BEST], CALLS, FILE, tmp_path, Trials(result), launch, 2)
+    assert given == [lines_of([BEST], CALLS, FILE, tmp_path)]
+    assert words in tried.words
+    assert (tried.result and tried.result.outcome) == outcome
+    if result is not None and result.error:
+        assert tried.result.error == "ValueError: no"
