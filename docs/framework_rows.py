@@ -462,10 +462,11 @@ ROWS = (
         "Ignite",
         IGNITE,
         "`Checkpoint.load_objects` of trainer, model, optimizer and schedule",
-        "No generator is saved.",
+        "No generator is saved. Within an epoch the batches are others, too: with those of the uninterrupted run put "
+        "in, the rest of the epoch is the same, and the next one is not. The check names no cause within its launches.",
         {
             12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR,)),
-            15: Expected(DIFFERENT, 16, "batch", "batch/0", (DRAWS,)),
+            15: Expected(DIFFERENT, 16, "batch", "batch/0"),
         },
         "`DeterministicEngine`, saved at the end of epochs (next row).",
     ),
