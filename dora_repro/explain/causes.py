@@ -19,7 +19,7 @@ from dora_repro.explain.advice.advice import (
     of_suspended,
 )
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
-from dora_repro.explain.advice.fitted import fitted
+from dora_repro.explain.advice.fit import Fit, Places
 from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
@@ -40,7 +40,6 @@ from dora_repro.explain.late import Late
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
-from dora_repro.sides.places import LOAD, SAVE
 from dora_repro.state.frames import LINE, POSITION
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.paths import few
@@ -106,13 +105,7 @@ class CauseDescriber:
         self._libraries = sides.reference.libraries
         self._handed = handed_over(sides.reference.writers, self._libraries, self.function)
         self._reach = Reach(saved, sides.reference.library_functions)
-        function = self.function
-        reference, resumed = sides.reference, sides.resumed
-        self.places = (
-            (reference.place(function), reference.place(function))
-            if function
-            else (reference.place(SAVE), resumed.place(LOAD) or reference.place(LOAD))
-        )
+        self._fit = Fit.of(sides, self.function)
         self._data_sources = tuple(_data_sources(saved, differences))
         self._loaders = loaders_of(saved)
 
@@ -138,10 +131,48 @@ class CauseDescriber:
         taken = {part.name: self._taken_from(part) for part in found.parts}
         if all(taken.values()):  # nothing else is lost that would tell which rows
             taken = {}
+        self._fit = replace(self._fit, apart=False, known=self._in_function(found.parts))
+        if all(map(self._is_given_later, found.parts)):  # some other line would have to
+            self._fit = replace(self._fit, known=False)
+        causes = self._described(found.parts, taken, plain)
+        if any(cause.beside for cause in causes) and not self._fit.apart:  # all in one place
+            self._fit = replace(self._fit, apart=True)
+            causes = self._described(found.parts, taken, plain)
+        return causes
+
+    def _described(self, parts: Iterable[Part], taken: dict[str, str], plain: bool) -> tuple[Cause, ...]:
         return tuple(
-            self._cause(part, plain) if not taken.get(part.name) else self._taken(part, taken[part.name])
-            for part in found.parts
+            self._taken(part, taken[part.name])
+            if taken.get(part.name)
+            else self._made_later(part)
+            if self._is_given_later(part)
+            else self._cause(part, plain)
+            for part in parts
         )
+
+    def _in_function(self, parts: Iterable[Part]) -> bool:
+        """Whether all parts are of the one function that is the whole run, where a run is one."""
+        own = {self.function, self.function.removesuffix("()")}
+        return all(self._function_of(part.leaves[0]) in own for part in parts if part.leaves)
+
+    def _is_given_later(self, part: Part) -> bool:
+        """Whether a part is variables that their function gives a value after the lines of load: none could set
+        them."""
+        kinds = self._saved.kinds
+        places = [leaf.rpartition("/")[::2] for leaf in part.leaves]
+        of_function = all(kinds.get(holder, NO_KIND).name == VARIABLES for holder, _ in places)
+        return self._fit.known and of_function and {name for _, name in places} <= set(self._fit.later)
+
+    def _made_later(self, part: Part) -> Cause:
+        """A cause that follows from the others: its variables are made anew after loading."""
+        names = ", ".join(f"`{leaf.rpartition('/')[2]}`" for leaf in part.leaves)
+        after = f"{names}: given a value only after loading, so no line of load can set it: restore what it is made of."
+        return replace(self._taken(part, self.function), how=self._how(part), advice=(after,))
+
+    @property
+    def places(self) -> Places:
+        """Where the lines of what was described last go."""
+        return self._fit.places
 
     def _taken_from(self, part: Part) -> str:
         """The data that a function took all of a part from, for its next step; empty where it did not."""
@@ -171,8 +202,8 @@ class CauseDescriber:
         filled, beside, why = self._written_to(part, advice)
         if filled:
             advice = in_place_of_state(advice, filled)
-        advice = fitted(advice, *self.places)
         late = self._late.holder(part.leaves) if self._late is not None else ""
+        advice = self._fit.fitted(advice, bool(beside), late=bool(late))
         made = _MADE.format(expressions.code(late, self._saved.kinds)) if late and advice.load else ""
         further = (*advice.further, _READ if self._is_mark(part) else "", why, made, *self._in_time(part.name))
         sentences = (advice.sentence, *further, *by_library)
@@ -201,9 +232,13 @@ class CauseDescriber:
             return "", "", ""
         if self._handed is not None:
             return self._handed.filled, self._keys.beside if self._handed.file else "", self._handed_words(part)
-        if self._takes_keys or self._function_of(part.leaves[0]):  # a function fills a checkpoint of its own
-            return "", "", ""
-        return MORE, self._keys.beside, _BESIDE
+        function = self._function_of(part.leaves[0])
+        if not self._takes_keys and not function:
+            return MORE, self._keys.beside, _BESIDE
+        why = "" if function else self._fit.why_apart(advice)  # a function fills a checkpoint of its own
+        if why or self._fit.apart:
+            return MORE, self._keys.beside, why
+        return "", "", ""
 
     def _handed_words(self, part: Part) -> str:
         """Where the lines belong when a library writes the checkpoint, and what `self` is there."""
@@ -255,7 +290,7 @@ class CauseDescriber:
             sentence = configured([(setting.path, setting.expected) for setting in self._sources(given)]).sentence
             advice = replace(advice, further=(*advice.further, sentence))
         function = self._function_of(part.leaves[0])
-        in_lines = function and not (self._handed is not None and self.function)  # it says where they belong
+        in_lines = function and not (self._handed is not None and self.function) and not self._fit.says_where
         return (in_function(advice, function) if in_lines else advice), ()
 
     def _given(self, part: Part) -> list[Setting]:

@@ -1,5 +1,6 @@
 """The answer to "why": causes, each with its evidence. Plain frozen results."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dora_repro.explain.advice.fitted import in_names_of, is_import
@@ -35,8 +36,8 @@ class Cause:
         restored: leaves besides its own that the lines restore: of what is no state, those that it comes from.
         late: path of the object that all leaves lie in, where the resumed run makes it in its first step: its lines of
             load belong there.
-        taken_from: the leaf of which a function took its rows for the next step; empty where it did not. It has no
-            lines: what tells which rows has them.
+        taken_from: the leaf of which a function took its rows for the next step, or the function that makes it after
+            loading; empty where neither did. It has no lines: what it comes from has them.
     """
 
     name: str
@@ -69,6 +70,11 @@ class Cause:
     def __str__(self) -> str:
         count = f"{len(self.leaves)} × " if len(self.leaves) > 1 and not self.is_whole else ""
         return f"{count}{self.name}" + (f" ({self.how})" if self.how else "")
+
+
+def in_order(causes: Iterable[Cause]) -> list[Cause]:
+    """Causes in the order in which their lines belong."""
+    return sorted(causes, key=lambda cause: (cause.role == "generator", cause.role != "structure"))
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,9 @@ class Explanation:
 
     @property
     def lines(self) -> Lines:
-        """What to add to save and load, each line once: imports first, generators last, since what else is loaded may
-        draw."""
-        causes = sorted(self.causes, key=lambda cause: cause.role == "generator")
+        """What to add to save and load, each line once: imports first, then what a run is made of, which state is
+        loaded into, and generators last, since what else is loaded may draw."""
+        causes = in_order(self.causes)
         save = [*dict.fromkeys(line for cause in causes for line in cause.save)]
         load = [*dict.fromkeys((cause.file, line) for cause in causes for line in cause.load)]
         beside = next((cause.beside for cause in causes if cause.beside and cause.save), "")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.difference import LeafDifference, sizes
 from dora_repro.explain.advice.fitted import is_import
-from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.explanation import Cause, Explanation, in_order
 from dora_repro.show.fixes import code_lines, label, lines_verdict, sentences
 from dora_repro.show.groups import Names, grouped_paths
 from dora_repro.show.names import cut
@@ -249,7 +249,7 @@ def _whole_fixes(found: Explanation, code: list[tuple[str, str]]) -> Iterator[li
     """All lines; then those of fewer and fewer causes, each with what it saves and what it loads."""
     if len(code) <= CODE:
         yield code
-    causes = sorted(found.causes, key=lambda cause: cause.role == "generator")  # as in `Explanation.lines`
+    causes = in_order(found.causes)
     for count in range(len(causes), 0, -1):
         some = _of_causes(causes[:count], code)
         if 0 < len(some) <= CODE:

@@ -1,7 +1,9 @@
 """What fixes a resume, in words: the lines of code to add, what came of running them, and the sentences beside them."""
 
+from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Explanation
 from dora_repro.explain.trials.trial import Outcome
+from dora_repro.sides.places import Place
 
 LATE = "first step"  # where lines of load belong that need an object which is made there
 
@@ -26,16 +28,35 @@ def sentences(found: Explanation) -> list[str]:
 
 def fix_block(found: Explanation) -> list[str]:
     """All that fixes it, as a paragraph; empty where there is no advice."""
-    lines, before = [], ""
-    for method, line in code_lines(found):
-        lines += [f"  in {'the ' if method == LATE else ''}{label(method)}:"] if method != before else []
-        lines.append(f"      {line}")  # six spaces and more are code to `screen.folded`
-        before = method
+    code = code_lines(found)
+    lines = []
+    for method, place in zip(("save", "load", LATE), (*found.lines.places, None), strict=True):
+        lines += _pasted(method, place, [line for one, line in code if one == method])
     lines += [f"  {line}" for line in sentences(found)]
     if tried := lines_verdict(found):
         where = f"where {found.function}() waits for its next forward pass" if found.function else ""
         lines.append(f"  {' '.join(filter(None, ('Tried', where)))}{tried.removeprefix('tried')}.")
     return ["Fix:", *lines] if lines else []
+
+
+def _pasted(method: str, place: Place | None, code: list[str]) -> list[str]:
+    """Lines of code under where they go, with those that give the dict a name where it has none."""
+    if not code:
+        return []
+    if place is None or not place.where:
+        return [f"  in {'the ' if method == LATE else ''}{label(method)}:", *_indented(code)]
+    if not place.instead:
+        return [f"  in {place.name}, {place.where}:", *_indented(code)]
+    head = f"  in {place.name}, in place of {place.instead}:"
+    if place.tail:
+        imports = [line for line in code if is_import(line)]
+        rest = code[len(imports) :]
+        return [head, *_indented([*imports, *place.head, *rest, *place.tail])]
+    return [head, *_indented(place.head), f"  and {place.where}:", *_indented(code)]
+
+
+def _indented(code: list[str]) -> list[str]:
+    return [f"      {line}" for line in code]  # six spaces and more are code to `screen.folded`
 
 
 def lines_verdict(found: Explanation) -> str:

@@ -1,12 +1,19 @@
-"""Where lines of advice go: the functions of the user's that save and load, and what things are called there."""
+"""Where lines of advice go: the functions of the user's that save and load, and what things are called there.
 
+The lines of save fill the dict that reaches the file, where that is built; those of load read what was read of it, in
+the outermost function that has it (`flow.py`). Where the source does not tell, they go into save() and load().
+"""
+
+import ast
 import inspect
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dora_repro.contracts import Factory, Json, Run, Value
+from dora_repro.sides.flow import Found, Here, goes_through, read, written
+from dora_repro.sides.source import Source, replaced
 from dora_repro.sides.visible import imported_in_file, value_of, visible_names
 from dora_repro.state.attributes import attributes_of, is_users_module
 from dora_repro.state.frames import Variables
@@ -15,7 +22,12 @@ from dora_repro.state.module_variables import functions_of
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.walk import walk
 
-SAVE, LOAD = "save", "load"
+# The methods of a run; where what it writes is built, and where what it reads comes to.
+SAVE, LOAD, BUILT, READ = "save", "load", "built", "read"
+RUN = "."  # an attribute that is the run itself
+_FREE = ("state", "checkpoint", "saved_state", "whole_state")  # for a dict that has no name yet
+_LONG = 60  # characters of a statement that is named
+_END = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,15 @@ class Place:
         names: dotted name of a module, or of what is in one -> what it is called there (`sides/visible.py`).
         taken: names of modules that lines use, and that mean something else there.
         path: what the path of the checkpoint is called.
-        own: what the run is called.
+        roots: what the run is called (the path is empty), and objects of the run: name -> path, by attributes.
+        attributes: of a run with `components()`: name of a component -> its attribute, or `RUN`; empty for none.
+        state: what the dict is called that is saved, or was read.
+        where: where in the function, in words; empty where that is not known.
+        instead: the line that `head` and `tail` stand in place of, as `train.py:42`; empty where the dict has a name.
+        head: lines that give the dict its name; those of advice follow where they are of save.
+        tail: lines that follow.
+        later: variables of the function that it gives a value only after the place.
+        every_key: whether all keys of the dict are gone through there, so that a further one would do harm.
     """
 
     function: str = ""
@@ -36,7 +56,15 @@ class Place:
     names: dict[str, str] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
     path: str = "path"
-    own: str = "self"
+    roots: dict[str, str] = field(default_factory=lambda: {"self": ""})
+    attributes: dict[str, str] = field(default_factory=dict)
+    state: str = "state"
+    where: str = ""
+    instead: str = ""
+    head: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
+    every_key: bool = False
 
     @classmethod
     def of(cls, function: types.FunctionType) -> "Place":
@@ -44,37 +72,152 @@ class Place:
         names, taken = visible_names(function)
         arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
         own, path = (*arguments, *("self", "path")[len(arguments) :])[:2]
-        return cls(function.__qualname__, str(function.__module__), names, taken, path, own)
+        return cls(function.__qualname__, str(function.__module__), names, taken, path, {own: ""})
+
+    @property
+    def name(self) -> str:
+        """The function as it is called: `save()`."""
+        return f"{self.function.rpartition('.')[2]}()"
 
 
 def places_of(run: Run, factory: Factory) -> dict[str, dict[str, Any]]:
-    """The places of a run that has methods to save and load, as plain data, by `SAVE` and `LOAD`.
+    """The places of a run that has methods to save and load, as plain data, by what they are.
 
     Args:
         run: the run.
         factory: what built it; by its own `resume(path)` where it has one.
     """
     found = {}
-    for name, thing in ((SAVE, getattr(run, "save", None)), (LOAD, getattr(factory, "resume", None) or run.load)):
-        function = method(thing)
-        if function is not None:
-            found[name] = vars(Place.of(function))
-    return found
+    resume = getattr(factory, "resume", None)
+    for name, thing in ((SAVE, getattr(run, "save", None)), (LOAD, resume or run.load)):
+        if (function := method(thing)) is not None:
+            found[name] = replace(Place.of(function), attributes=_attributes(run))
+            source = Source.of(function)
+            own = {} if thing is resume else dict.fromkeys(found[name].roots, ("", run))
+            if source is not None and (inner := _inner(Here(source, own), name, found[name])) is not None:
+                found[BUILT if name == SAVE else READ] = inner
+    return {name: asdict(place) for name, place in found.items()}
 
 
 def places_of_functions(run: Value) -> dict[str, dict[str, Any]]:
-    """The places of the functions that a run is in, as plain data, by the path of their variables."""
-    held = walk(run_roots(run)).objects.items()
-    return {path: vars(_of_frame(value.frame)) for path, value in held if isinstance(value, Variables)}
+    """The places of the functions that a run is in, as plain data: `save` and `load` for each path of their
+    variables."""
+    found = {}
+    for path, held in walk(run_roots(run)).objects.items():
+        if isinstance(held, Variables):
+            function = _function_of(held.frame)
+            names, taken = visible_names(function)
+            place = Place(function.__code__.co_qualname, str(function.__globals__.get("__name__")), names, taken)
+            source = Source.of(function)
+            for name in (SAVE, LOAD):
+                inner = _inner(Here(source), name, place) if source is not None else None
+                found[f"{name} {path}"] = inner if inner is not None and inner.function == place.function else place
+    return {name: asdict(place) for name, place in found.items()}
 
 
-def _of_frame(frame: types.FrameType) -> Place:
-    """The place that a running function is; its variables go by their own names."""
-    code = frame.f_code
-    cells = tuple(types.CellType() for _ in code.co_freevars)
-    function = types.FunctionType(code, frame.f_globals, None, None, cells)
-    names, taken = visible_names(function)
-    return Place(code.co_qualname, str(frame.f_globals.get("__name__")), names, taken)
+def _function_of(frame: types.FrameType) -> types.FunctionType:
+    """A function of the code that a frame runs, to be read and not to be called."""
+    cells = tuple(types.CellType() for _ in frame.f_code.co_freevars)
+    function = types.FunctionType(frame.f_code, frame.f_globals, None, None, cells)
+    function.__qualname__ = frame.f_code.co_qualname
+    return function
+
+
+def _attributes(run: Run) -> dict[str, str]:
+    """Name of a component -> the attribute of the run that it is, of those that have another name there."""
+    components: Callable[[], object] | None = getattr(run, "components", None)
+    if not callable(components) or not isinstance(named := components(), Mapping):
+        return {}
+    held = attributes_of(run) or {}
+    found = {name: next((own for own, value in held.items() if value is part), "") for name, part in named.items()}
+    found |= {name: RUN for name, part in named.items() if part is run}
+    return {name: own for name, own in found.items() if held.get(name) is not named[name]}
+
+
+# --- inside a function
+
+
+def _inner(here: Here, name: str, outer: Place) -> Place | None:
+    """Where the dict that is saved is built, or that which is read has a name or can be given one."""
+    path = outer.path if outer.path in here.source.arguments else ""
+    found = written(here, path) if name == SAVE else read(here, path)
+    if found is None:
+        return None
+    source = found.here.source
+    names, taken = visible_names(source.function)
+    place = Place(
+        source.function.__qualname__,
+        str(source.function.__module__),
+        names,
+        taken,
+        outer.path if source.node is here.source.node else "path",
+        {own: at for own, (at, _) in found.here.bound.items()},
+        outer.attributes,
+    )
+    blocks = source.blocks_to(found.expression)
+    if not blocks:
+        return None
+    return _saving(place, found, blocks[-1][0]) if name == SAVE else _loading(place, found, blocks)
+
+
+def _saving(place: Place, found: Found, statement: ast.stmt) -> Place | None:
+    source, expression = found.here.source, found.expression
+    at = source.span(statement)
+    if isinstance(expression, ast.Name):
+        text = " ".join(source.text(statement).split())
+        shown = f"`{text}` " if len(text) <= _LONG else ""
+        return replace(place, state=expression.id, where=f"before {shown}({at})")
+    name, head, rest = _named(found, statement)
+    return replace(place, state=name, where=f"in place of {at}", head=head, tail=rest, instead=at) if name else None
+
+
+def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.stmt]]]) -> Place | None:
+    source, expression = found.here.source, found.expression
+    statement, block = blocks[-1]
+    for around, outer in reversed(blocks[:-1]):
+        if isinstance(around, (ast.For, ast.While, ast.AsyncFor)):
+            return None
+        if isinstance(around, ast.Try) and not all(isinstance(each.body[-1], _END) for each in around.handlers):
+            return None
+        if isinstance(around, (ast.With, ast.AsyncWith, ast.Try)):
+            block = outer
+        else:
+            break
+    last = block[-1]
+    end = f"before the last line ({source.at(last)})" if isinstance(last, _END) else "at its end"
+    if block is not source.node.body:
+        end = end.replace("at its end", "at the end") + " of the block that reads it"
+    end += "" if isinstance(last, _END) else f" (after {source.at(last, end=True)})"
+    every = goes_through(found.here, expression)
+    place = replace(place, later=source.assigned_after(last))
+    if name := _assigned_to(source, statement, expression):
+        return replace(place, state=name, where=end, every_key=every)
+    name, head, rest = _named(found, statement)
+    if not name:
+        return None
+    return replace(place, state=name, where=end, head=[*head, *rest], instead=source.span(statement), every_key=every)
+
+
+def _assigned_to(source: Source, statement: ast.stmt, expression: ast.expr) -> str:
+    """The one name that an expression is given by a statement, and that nothing else has in the function."""
+    if not isinstance(statement, ast.Assign) or statement.value is not expression or len(statement.targets) != 1:
+        return ""
+    target = statement.targets[0]
+    if not isinstance(target, ast.Name) or source.times_assigned(target.id) != 1:
+        return ""
+    return target.id
+
+
+def _named(found: Found, statement: ast.stmt) -> tuple[str, list[str], list[str]]:
+    """A name for an expression, the lines that give it that name, and those of the statement that then has it; empty
+    where no lines can."""
+    source = found.here.source
+    if hasattr(statement, "body") or not source.begins_its_line(statement):
+        return "", [], []
+    known = {*source.assigned, *source.function.__code__.co_varnames, *source.function.__code__.co_names}
+    name = next((free for free in _FREE if free not in known), "")
+    head = f"{name} = {source.text(found.expression)}"
+    return name, head.split("\n"), replaced(source, statement, found.expression, name).split("\n")
 
 
 def method(thing: Any) -> types.FunctionType | None:
@@ -93,6 +236,17 @@ def names_at(run: Run, place: Place) -> dict[str, Value]:
             own = {name: value_of(dotted) for dotted, name in place.names.items() if name not in imported}
             return {**own, **imported, **function.__globals__}
     return {}
+
+
+def objects_at(run: Value, place: Place) -> dict[str, Value]:
+    """What the names of a place stand for, of the run and its objects."""
+    found = {}
+    for name, path in place.roots.items():
+        value: Any = run
+        for part in path.split(".") if path else ():
+            value = getattr(value, part)
+        found[name] = value
+    return found
 
 
 def _functions(run: Run) -> Iterator[types.FunctionType]:

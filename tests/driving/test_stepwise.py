@@ -59,7 +59,7 @@ def test_a_lost_local_variable_is_the_cause_and_its_line_works():
     causes = {cause.name: cause for cause in report.explanation.causes}
     assert {*causes} <= {"train_model/best_loss", "train_model/patience_left"}
     assert causes["train_model/patience_left"].save == ('state["patience_left"] = patience_left',)
-    assert causes["train_model/patience_left"].load == ('patience_left = state["patience_left"]',)
+    assert causes["train_model/patience_left"].load == ('patience_left = checkpoint["patience_left"]',)
     assert report.explanation.lines_tried.restores
 
 

@@ -6,7 +6,19 @@ from types import SimpleNamespace
 
 import torch
 
-from dora_repro.sides.places import LOAD, SAVE, Place, method, names_at, places_of, places_of_functions, read_place
+from dora_repro.sides.places import (
+    BUILT,
+    LOAD,
+    READ,
+    SAVE,
+    Place,
+    method,
+    names_at,
+    objects_at,
+    places_of,
+    places_of_functions,
+    read_place,
+)
 
 
 class Mine:
@@ -22,20 +34,37 @@ class Mine:
         torch.save({}, where)
 
     def load(self, name):
-        torch.load(name)
+        with open(name, "rb") as file:
+            known = torch.load(file)
+        return known
 
 
 def test_the_run_and_the_path_go_by_the_names_of_the_methods():
     places = {name: read_place(found) for name, found in json.loads(json.dumps(places_of(Mine(), Mine))).items()}
-    assert (places[SAVE].own, places[SAVE].path, places[SAVE].function) == ("this", "where", "Mine.save")
-    assert (places[LOAD].own, places[LOAD].path, places[LOAD].module) == ("self", "name", __name__)
+    assert (places[SAVE].roots, places[SAVE].path, places[SAVE].function) == ({"this": ""}, "where", "Mine.save")
+    assert (places[LOAD].roots, places[LOAD].path, places[LOAD].module) == ({"self": ""}, "name", __name__)
     assert places[SAVE].names["random"] == "rnd" and places[SAVE].names["torch"] == "torch"
 
 
 def test_functions_that_are_half_done_are_places_by_the_path_of_their_variables():
     places = places_of_functions(Mine())
-    assert list(places) == ["turns"]
-    assert read_place(places["turns"]).taken == ["random"]
+    assert list(places) == ["save turns", "load turns"]
+    assert read_place(places["save turns"]).taken == ["random"]
+
+
+def test_a_dict_without_a_name_gets_one_and_loading_ends_where_its_block_does():
+    places = {name: read_place(found) for name, found in places_of(Mine(), Mine).items()}
+    first, last = Mine.save.__code__.co_firstlineno + 1, Mine.load.__code__.co_firstlineno + 3
+    assert (places[BUILT].head, places[BUILT].tail) == (["state = {}"], ["torch.save(state, where)"])
+    assert places[BUILT].where == f"in place of test_places.py:{first}"
+    assert (places[READ].state, places[READ].where) == ("known", f"before the last line (test_places.py:{last})")
+
+
+def test_components_are_the_attributes_that_they_are():
+    run = Mine()
+    run.components = lambda: {"loop": run.turns, "made": object()}
+    assert places_of(run, Mine)[SAVE]["attributes"] == {"loop": "turns", "made": ""}
+    assert objects_at(run, Place(roots={"it": "", "t": "turns"})) == {"it": run, "t": run.turns}
 
 
 def test_what_is_no_method_of_the_users_is_no_place():

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dora_repro.explain.advice.lost_state import Advice
-from dora_repro.sides.places import Place
+from dora_repro.explain.advice.lost_state import STATE, Advice
+from dora_repro.sides.places import RUN, Place
 from dora_repro.sides.visible import ALIASES
 
 _IMPORT = ("import ", "from ")
@@ -22,6 +22,10 @@ def is_import(line: str) -> bool:
     return line.startswith(_IMPORT)
 
 
+class OutOfReach(Exception):
+    """A line names what no name at a place leads to."""
+
+
 def fitted(advice: Advice, save: Place | None, load: Place | None) -> Advice:
     """The same advice, with lines that can be pasted into the functions at two places.
 
@@ -30,11 +34,26 @@ def fitted(advice: Advice, save: Place | None, load: Place | None) -> Advice:
         save: where the lines of save go; None where that is not known.
         load: where those of load go.
     """
-    return replace(advice, save=in_names_of(save, advice.save), load=in_names_of(load, advice.load))
+    own = load is not None and advice.file  # what it reads is in another file than the one at `path`
+    read = replace(load, state="state") if load is not None and own else load
+    return replace(advice, save=in_names_of(save, advice.save), load=in_names_of(read, advice.load))
+
+
+def reached(place: Place | None, lines: Iterable[str]) -> bool:
+    """Whether all that lines name can be reached at a place."""
+    try:
+        in_names_of(place, lines)
+    except OutOfReach:
+        return False
+    return True
 
 
 def in_names_of(place: Place | None, lines: Iterable[str]) -> tuple[str, ...]:
-    """Lines in the names of a place, the imports that it lacks before them."""
+    """Lines in the names of a place, the imports that it lacks before them.
+
+    Raises:
+        OutOfReach: no name there leads to what a line names.
+    """
     if place is None:
         return tuple(lines)
     imports: list[str] = []
@@ -43,6 +62,7 @@ def in_names_of(place: Place | None, lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def _renamed(line: str, place: Place, imports: list[str]) -> str:
+    line = STATE.sub(place.state, line)
     try:
         tree = ast.parse(line)
     except SyntaxError:  # a line with an ellipsis in it, for the reader to fill
@@ -60,8 +80,8 @@ def _replaced(tree: ast.AST, place: Place, imports: list[str]) -> Iterator[tuple
     if isinstance(tree, (ast.Name, ast.Attribute)) and (parts := _chain(tree)):
         if parts[0] in ALIASES and len(parts) > 1:
             yield tree, _module_as(parts, place, imports)
-        elif parts[0] == "self" and place.own != "self":
-            yield tree, ".".join((place.own, *parts[1:]))
+        elif parts[0] == "self":
+            yield tree, _object_as(parts[1:], place, isinstance(tree.ctx, ast.Store))
         elif parts[0] == "path" and len(parts) == 1 and place.path != "path":
             yield tree, place.path
         return
@@ -76,6 +96,23 @@ def _chain(node: ast.expr) -> list[str]:
     if isinstance(node, ast.Attribute) and (before := _chain(node.value)):
         return [*before, node.attr]
     return []
+
+
+def _object_as(parts: list[str], place: Place, assigned: bool) -> str:
+    """`self.trainer.best` as a place has it: by the object of the longest path that it lies in there."""
+    if parts and parts[0] in place.attributes:
+        own = place.attributes[parts[0]]
+        parts = parts[1:] if own == RUN else [own, *parts[1:]]
+    found = ""
+    longest = -1
+    for name, path in place.roots.items():
+        above = path.split(".") if path else []
+        short = len(parts) - assigned  # a name of its own for it would be assigned, and not it
+        if parts[: len(above)] == above and longest < len(above) <= short:
+            found, longest = ".".join((name, *parts[len(above) :])), len(above)
+    if not found or "" in parts:
+        raise OutOfReach
+    return found
 
 
 def _module_as(parts: list[str], place: Place, imports: list[str]) -> str:

@@ -12,7 +12,7 @@ from dora_repro.state.forms import Form
 from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-_STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
+STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Advice:
 
 def in_place_of_state(advice: Advice, name: str) -> Advice:
     """The same advice, with lines that fill and read another dict than `state`, what is at the checkpoint's path."""
-    save, load = (tuple(_STATE.sub(name, line) for line in lines) for lines in (advice.save, advice.load))
+    save, load = (tuple(STATE.sub(name, line) for line in lines) for lines in (advice.save, advice.load))
     return replace(advice, save=save, load=load)
 
 

@@ -16,6 +16,7 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
+from dora_repro.explain.advice.optimizers import added_groups
 from dora_repro.explain.advice.values import tensor_lines, value_lines
 
 MANY = 8  # lines, of which each copies one tensor
@@ -119,6 +120,8 @@ def structure(lost: LostState) -> Advice:
     if last == "requires_grad":
         return of_each(_what_trains, lost, _owner)
     if re.search(r"/group\.\d+/params$", lost.first):
+        if (added := added_groups(lost)) is not None:
+            return added
         where = expression(lost, optimizer_of(lost))
         return Advice(
             sentence=f"Make {where} over the same parameters in the same order before its state is loaded: a "

@@ -1,9 +1,11 @@
 """Lines of code that save and load optimizers: their state, state that loading casts, and an optimizer lost whole."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 
+from dora_repro.explain.advice.expressions import quoted
 from dora_repro.explain.advice.lost_state import (
     Advice,
     LostState,
@@ -53,6 +55,38 @@ def whole_optimizer(lost: LostState) -> Advice | None:
     code, key = expression(lost, at), owner_key(lost, at)
     made = f"{code} = torch.optim.{name}({expression(lost, module)}.parameters())"
     return Advice((f"{key} = {code}.state_dict()",), (made, f"{code}.load_state_dict({key})"), _WHOLE.format(at))
+
+
+def added_groups(lost: LostState) -> Advice | None:
+    """Advise on groups that an optimizer was given while training, and that loading does not make, of parameters of one
+    module; None for all else."""
+    at = optimizer_of(lost)
+    number, loaded = 0, lost.loaded or {}
+    while f"{at}/group.{number}/params" in loaded:
+        number += 1
+    names: list[str] = []
+    while isinstance(more := saved_value(lost, f"{at}/group.{number}/params"), list):
+        names, number = [*names, *map(str, more)], number + 1
+    module = _module_with(lost, names)
+    if not names or module is None:
+        return None
+    code, model, key = expression(lost, at), expression(lost, module), f"state[{quoted(f'{at} groups')}]"
+    found = f"name for name, p in {model}.named_parameters()"
+    return Advice(
+        (f'{key} = [[{found} if any(p is q for q in g["params"])] for g in {code}.param_groups]',),
+        (
+            f"for names in {key}[len({code}.param_groups):]: "
+            f'{code}.add_param_group({{"params": [{model}.get_parameter(name) for name in names]}})',
+        ),
+        f"{code} was given a group of parameters while training: a resumed run has to add it before the optimizer's "
+        "state is loaded.",
+    )
+
+
+def _module_with(lost: LostState, names: Iterable[str]) -> str | None:
+    """The path of the outermost module that has parameters of all these names; None where there is none."""
+    modules = [path.removesuffix("/training") for path in lost.saved if path.endswith("/training")]
+    return next((module for module in modules if all(f"{module}/{name}" in lost.saved for name in names)), None)
 
 
 def _model_of(lost: LostState, optimizer: str) -> str | None:

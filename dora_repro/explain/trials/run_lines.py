@@ -15,7 +15,7 @@ from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.contracts import Run, Value
 from dora_repro.explain.trials.trial import Lines
-from dora_repro.sides.places import Place, names_at
+from dora_repro.sides.places import Place, names_at, objects_at
 from dora_repro.state.attributes import attributes_of
 from dora_repro.state.frames import Variables
 from dora_repro.state.held_code import held_code
@@ -34,7 +34,7 @@ def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]
     """
     state: dict[str, Value] = {}
     place = lines.places[0]
-    exec("\n".join(lines.save), {**_names(run, place), _path(place): beside, lines.state: state})
+    exec("\n".join(lines.save), {**_names(run, place), _path(place): beside, _state(lines, place): state})
     file = io.BytesIO()
     torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
     file.seek(0)
@@ -59,9 +59,11 @@ def read_into(
     given = dict(names)
     for file, line in lines.load:
         if file not in states:
-            state = _state(load.parent / (file or load.name))
+            state = _read(load.parent / (file or load.name))
             states[file] = {**state, **filled} if not file and isinstance(state, dict) else state
-        names[lines.state] = states[file]
+        names["state"] = states[file]
+        if not file:
+            names[_state(lines, place)] = states[file]
         exec(line, names)
     for variable in _variables(run).values():
         variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here
@@ -72,7 +74,12 @@ def read_into(
                 holder.put(name, names[name])
 
 
-def _state(file: Path) -> Value:
+def _state(lines: Lines, place: Place | None) -> str:
+    """What the dict that is saved, or was read, is called in the lines."""
+    return lines.state if place is None or lines.state != "state" else place.state
+
+
+def _read(file: Path) -> Value:
     """What `state` is to the lines that read a file."""
     if not file.is_file() and not is_sharded(file):
         return {}  # a folder of files: each line that reads one names it
@@ -91,7 +98,7 @@ def _names(run: Run, place: Place | None) -> dict[str, Value]:
     local = {name: value for holder in _functions(run) for name, value in holder.frame.f_locals.items()}
     named = {**sys.modules, **_classes(run), **of_modules}
     if place is not None and (there := names_at(run, place)):
-        return {**_classes(run), **there, **of_modules, **local, place.own: here}
+        return {**_classes(run), **there, **of_modules, **local, **objects_at(here, place)}
     return {**named, "copy": copy, "np": np, "random": random, "torch": torch, **local, "self": here}
 
 

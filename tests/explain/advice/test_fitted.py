@@ -18,7 +18,7 @@ THERE = Place(
     {"numpy.random": "npr", "torch": "t", "copy.deepcopy": "deepcopy", "torch.get_rng_state": "current"},
     ["random"],
     "where",
-    "this",
+    {"this": ""},
 )
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dora_repro import check
 from dora_repro.explain.advice.advice import advise
 from dora_repro.explain.advice.lost_state import LostState
 from dora_repro.explain.advice.optimizers import whole_optimizer
@@ -91,3 +92,42 @@ def test_moments_of_another_dtype_than_their_parameters_are_set_after_loading():
     for plain, words in zip(*sentences, strict=True):
         advice = advise("momentum", leaves, "moment", saved, how="recast", plain=plain)
         assert words in " ".join((advice.sentence, *advice.further))
+
+
+class Unfreezing:
+    """Trains its last layer, from the third step on the first one as well, in a group of its own; the optimizer is not
+    saved."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+        self.net[0].requires_grad_(False)
+        self.opt = torch.optim.Adam(self.net[1].parameters(), lr=0.05)
+        self.steps = 0
+
+    def step(self):
+        if self.steps == 2:
+            self.net[0].requires_grad_(True)
+            self.opt.add_param_group({"params": self.net[0].parameters(), "lr": 0.01})
+        self.steps += 1
+        self.opt.zero_grad()
+        loss = (self.net(torch.full((3, 4), 0.1 * self.steps)) - 1).square().mean()
+        loss.backward()
+        self.opt.step()
+        return loss.item()
+
+    def save(self, path):
+        torch.save({"net": self.net.state_dict(), "steps": self.steps}, path)
+
+    def load(self, path):
+        state = torch.load(path)
+        self.net.load_state_dict(state["net"])
+        self.steps = state["steps"]
+
+
+def test_a_group_that_was_added_while_training_is_added_before_the_state_is_loaded():
+    found = check(Unfreezing, 6, 3, in_process=True).explanation
+    loads = [line for _, line in found.lines.load]
+    added = next(index for index, line in enumerate(loads) if ".add_param_group(" in line)
+    assert added < loads.index('self.opt.load_state_dict(state["opt"])') and found.lines_tried.restores
+    assert any("before the optimizer's state is loaded" in line for cause in found.causes for line in cause.advice)

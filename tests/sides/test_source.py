@@ -1,0 +1,54 @@
+"""The source of a function: its calls, the statements that they are in, its text and its lines."""
+
+import ast
+
+from dora_repro.sides.source import Source, replaced
+
+
+def spread(self, path):
+    with open(path) as file:
+        self.write(
+            {
+                "ä": 1,
+                "b": 2,
+            },
+            file,
+        )
+    return [self.inner(each) for each in ()]
+
+
+SOURCE = Source.of(spread)
+FIRST = spread.__code__.co_firstlineno
+
+
+def test_calls_are_those_of_the_function_itself_with_the_statements_around_them():
+    assert [ast.unparse(call.func) for call in SOURCE.calls] == ["open", "self.write"]
+    blocks = SOURCE.blocks_to(SOURCE.calls[1])
+    assert [type(statement) for statement, _ in blocks] == [ast.With, ast.Expr]
+    assert blocks[0][1] is SOURCE.node.body and blocks[1][1] is blocks[0][0].body
+
+
+def test_text_and_lines_are_those_of_the_file():
+    (_, _), (statement, _) = SOURCE.blocks_to(SOURCE.calls[1])
+    given = SOURCE.calls[1].args[0]
+    assert SOURCE.text(given) == '{\n    "ä": 1,\n    "b": 2,\n}'
+    assert replaced(SOURCE, statement, given, "state") == "self.write(\n    state,\n    file,\n)"
+    assert SOURCE.span(statement) == f"test_source.py:{FIRST + 2}-{FIRST + 8}"
+    assert SOURCE.at(statement) == f"test_source.py:{FIRST + 2}"
+    assert SOURCE.at(statement, end=True) == f"test_source.py:{FIRST + 8}"
+    assert SOURCE.begins_its_line(statement)
+
+
+def test_what_has_no_source_of_its_own_is_none():
+    names = {}
+    exec("def made(): pass", names)
+    assert Source.of(names["made"]) is None and Source.of(lambda: 1) is None
+
+
+def test_names_are_counted_where_they_are_assigned():
+    def some(first, *, second=2):
+        third = first
+        del third
+
+    source = Source.of(some)
+    assert (source.arguments, source.assigned, source.times_assigned("third")) == (["first"], {"third"}, 2)
