@@ -285,13 +285,14 @@ def _explained(
     causes = describer.causes(found)
     causes_of_data = describer.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
     places = describer.places
-    tried = None if found.stopped else _lines_tried(run_trial, Explanation(causes, places=places), found.base)
-    if not found.stopped and (tried is None or not tried.restores):
+    ended = found.stopped == "interrupted"  # lines are tried where the budget of the search is used up
+    tried = None if ended else _lines_tried(run_trial, Explanation(causes, places=places), found.base)
+    if not ended and (tried is None or not tried.restores):
         plain = describer.causes(found, plain=True)
         if Explanation(plain).lines != Explanation(causes).lines:
-            again = _lines_tried(run_trial, Explanation(plain, places=places), found.base)
+            again = _lines_tried(run_trial, Explanation(plain, places=describer.places), found.base)
             if tried is None or again is None or again.restores:
-                causes, tried = plain, again
+                causes, tried, places = plain, again, describer.places
     return Explanation(
         causes=causes,
         keys=describe_load_calls(sides.resumed.loading),

@@ -214,7 +214,8 @@ def _named(found: Found, statement: ast.stmt) -> tuple[str, list[str], list[str]
     source = found.here.source
     if hasattr(statement, "body") or not source.begins_its_line(statement):
         return "", [], []
-    known = {*source.assigned, *source.function.__code__.co_varnames, *source.function.__code__.co_names}
+    function = source.function
+    known = {*source.assigned, *function.__code__.co_varnames, *function.__globals__}
     name = next((free for free in _FREE if free not in known), "")
     head = f"{name} = {source.text(found.expression)}"
     return name, head.split("\n"), replaced(source, statement, found.expression, name).split("\n")
