@@ -6,6 +6,7 @@ the outermost function that has it (`flow.py`). Where the source does not tell, 
 
 import ast
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from dora_repro.sides.visible import imported_in_file, value_of, visible_names
 from dora_repro.state.attributes import attributes_of, is_users_module
 from dora_repro.state.frames import Variables
 from dora_repro.state.held_code import held_code
-from dora_repro.state.module_variables import functions_of
+from dora_repro.state.module_variables import PREFIX, functions_of, variables_of
 from dora_repro.state.snapshot import run_roots
 from dora_repro.state.walk import walk
 
@@ -42,6 +43,7 @@ class Place:
         path: what the path of the checkpoint is called.
         roots: what the run is called (the path is empty), and objects of the run: name -> path, by attributes.
         attributes: of a run with `components()`: name of a component -> its attribute, or `RUN`; empty for none.
+        modules: the user's modules that have variables which are state of the run.
         state: what the dict is called that is saved, or was read.
         where: where in the function, in words; empty where that is not known.
         instead: the line that `head` and `tail` stand in place of, as `train.py:42`; empty where the dict has a name.
@@ -58,6 +60,7 @@ class Place:
     path: str = "path"
     roots: dict[str, str] = field(default_factory=lambda: {"self": ""})
     attributes: dict[str, str] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
     state: str = "state"
     where: str = ""
     instead: str = ""
@@ -91,7 +94,7 @@ def places_of(run: Run, factory: Factory) -> dict[str, dict[str, Any]]:
     resume = getattr(factory, "resume", None)
     for name, thing in ((SAVE, getattr(run, "save", None)), (LOAD, resume or run.load)):
         if (function := method(thing)) is not None:
-            found[name] = replace(Place.of(function), attributes=_attributes(run))
+            found[name] = replace(Place.of(function), attributes=_attributes(run), modules=_modules(run))
             source = Source.of(function)
             own = {} if thing is resume else dict.fromkeys(found[name].roots, ("", run))
             if source is not None and (inner := _inner(Here(source, own), name, found[name])) is not None:
@@ -134,6 +137,14 @@ def _attributes(run: Run) -> dict[str, str]:
     return {name: own for name, own in found.items() if held.get(name) is not named[name]}
 
 
+def _modules(run: Value) -> list[str]:
+    """The modules, other than its own, that have variables which are state of a run."""
+    variables = variables_of(type(run), held_code(run, attributes_of(run) or {}))
+    dotted = (name.removeprefix(PREFIX).rpartition(".")[0] for name in variables)
+    found = {module if module in sys.modules else module.rpartition(".")[0] for module in dotted}  # or of a class
+    return sorted(found & set(sys.modules))
+
+
 # --- inside a function
 
 
@@ -153,6 +164,7 @@ def _inner(here: Here, name: str, outer: Place) -> Place | None:
         outer.path if source.node is here.source.node else "path",
         {own: at for own, (at, _) in found.here.bound.items()},
         outer.attributes,
+        outer.modules,
     )
     blocks = source.blocks_to(found.expression)
     if not blocks:

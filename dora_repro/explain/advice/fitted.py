@@ -82,6 +82,8 @@ def _replaced(tree: ast.AST, place: Place, imports: list[str]) -> Iterator[tuple
             yield tree, _module_as(parts, place, imports)
         elif parts[0] == "self":
             yield tree, _object_as(parts[1:], place, isinstance(tree.ctx, ast.Store))
+        elif module := max((name for name in place.modules if _within(parts, name)), key=len, default=""):
+            yield tree, _own_module_as(parts, module, place, imports)
         elif parts[0] == "path" and len(parts) == 1 and place.path != "path":
             yield tree, place.path
         return
@@ -113,6 +115,21 @@ def _object_as(parts: list[str], place: Place, assigned: bool) -> str:
     if not found or "" in parts:
         raise OutOfReach
     return found
+
+
+def _within(parts: list[str], module: str) -> bool:
+    """Whether names lead to something in a module."""
+    above = module.split(".")
+    return len(parts) > len(above) and parts[: len(above)] == above
+
+
+def _own_module_as(parts: list[str], module: str, place: Place, imports: list[str]) -> str:
+    """`helpers.count` as a place has it: a variable of a module of the user's, which is reached through its module."""
+    rest = parts[len(module.split(".")) :]
+    if name := place.names.get(module):
+        return ".".join((name, *rest))
+    imports.append(f"import {module}")
+    return ".".join(parts)
 
 
 def _module_as(parts: list[str], place: Place, imports: list[str]) -> str:

@@ -44,6 +44,12 @@ def test_a_line_uses_the_names_of_its_place_and_brings_the_imports_that_it_lacks
     assert list(in_names_of(THERE, [line])) == expected
 
 
+def test_a_variable_of_another_module_is_reached_through_that_module():
+    there = Place(names={"package.helpers": "h"}, modules=["package.helpers", "other"])
+    lines = ('package.helpers.count = state["n"]', 'other.Kind.seen = state["s"]', 'another.x = state["x"]')
+    assert in_names_of(there, lines) == ("import other", 'h.count = state["n"]', *lines[1:])
+
+
 def test_an_import_that_several_lines_need_is_there_once_and_each_method_has_its_own():
     lines = ("a = np.x()", "b = np.y()")
     assert fitted(Advice(lines, lines), Place(), None) == Advice(("import numpy as np", *lines), lines)
