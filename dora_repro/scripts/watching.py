@@ -389,7 +389,8 @@ class Watch:
             return {"libraries": {}, "writers": [], "places": {}}
         libraries = libraries_of(self._program)
         writers = sorted({*writers_of(self._program, libraries), *self.files.writers})
-        return {"libraries": libraries, "writers": writers, "places": places_of_functions(self._program)}
+        places = places_of_functions(self._program, names_alone=True)
+        return {"libraries": libraries, "writers": writers, "places": places}
 
     def _keep(self, name: str) -> None:
         assert self._program is not None

@@ -102,16 +102,21 @@ def places_of(run: Run, factory: Factory) -> dict[str, dict[str, Any]]:
     return {name: asdict(place) for name, place in found.items()}
 
 
-def places_of_functions(run: Value) -> dict[str, dict[str, Any]]:
+def places_of_functions(run: Value, names_alone: bool = False) -> dict[str, dict[str, Any]]:
     """The places of the functions that a run is in, as plain data: `save` and `load` for each path of their
-    variables."""
+    variables.
+
+    Args:
+        run: the run.
+        names_alone: say only what modules are called there, and follow no dict.
+    """
     found = {}
     for path, held in walk(run_roots(run)).objects.items():
         if isinstance(held, Variables):
             function = _function_of(held.frame)
             names, taken = visible_names(function)
             place = Place(function.__code__.co_qualname, str(function.__globals__.get("__name__")), names, taken)
-            source = Source.of(function)
+            source = Source.of(function) if not names_alone else None
             for name in (SAVE, LOAD):
                 inner = _inner(Here(source), name, place) if source is not None else None
                 found[f"{name} {path}"] = inner if inner is not None and inner.function == place.function else place
