@@ -263,7 +263,7 @@ class ScaledBatches:
     verdict="DIFFERENT",
     step=3,
     phase="batch",
-    causes=(("data/batches", "skip"),),
+    causes=(("data/batches",),),
     steps=9,
     save_at=2,
     fix='self.skip = state["data"]["position"]  # and not one more',
