@@ -74,6 +74,9 @@ def _only_grew(path: str, moments: Moments, same_entries: bool) -> bool:
     every = before, after, other_before, other_after
     if _equal(before, after) and _equal(other_before, other_after) and 0 < len(before) == len(other_before):
         return False
+    grew = len(after) > len(before), len(other_after) > len(other_before)
+    if kind is not list and not all(grew):
+        return False  # a text that stays as it is is a value
     if _starts(after, before) and _starts(other_after, other_before):
         return not same_entries or _equal(after[len(before) :], other_after[len(other_before) :])
     bound = _bound_of(path, moments.end)

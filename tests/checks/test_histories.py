@@ -90,3 +90,10 @@ def test_lists_of_larger_tensors_are_state():
 
 def test_of_runs_that_differ_the_entries_may(made=MADE["list"]):
     assert found(made(1, 2), made(1, 2, 3), made(), made(9), same_entries=False)
+
+
+@pytest.mark.parametrize(("one", "other"), [("warm-up", "main"), (b"ab", b"c"), (np.arange(3.0), np.arange(2.0))])
+def test_a_value_that_nothing_grew_is_no_history_whatever_its_length(one, other):
+    reference, resumed = (Snapshot.capture({"phase": value}) for value in (one, other))
+    moments = Moments(reference, reference, resumed, resumed)
+    assert histories(["phase"], moments, same_entries=True) == []
