@@ -7,6 +7,7 @@ from dora_repro.checks import judge
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
+from dora_repro.sides.late_objects import may_be_late
 from dora_repro.sides.session import Session
 from dora_repro.state.parameter_order import reordered
 from dora_repro.state.stale_keys import stale_keys
@@ -63,20 +64,21 @@ def controlled(
     session.expect(2 if findings.any_byte else 1)
     keep = _value_wanted(findings.divergence)
     job = replace(sides.reference_job, keep=keep)
-    objects: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     resumed: Evidence | None = None
     if for_trials:
         frozen = any(difference.by_digest for difference in findings.lost)
         loaded = sides.resumed.loaded_or_none
         objects = objects_lost(sides.reference.at_save(sides.save_at), loaded) if loaded is not None else ()
         job = replace(job, streams=sides.save_at, frozen=frozen, objects=objects)
+        late = may_be_late(objects, loaded) if loaded is not None else ()
     reference = session.repeat("reference, repeated", job)
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)
     orders: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
-        job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides), late=objects)
+        job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides), late=late)
         resumed = session.repeat("resumed, repeated", job)
         pairs.append(("resumed", sides.resumed, resumed))
         orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()

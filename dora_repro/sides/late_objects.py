@@ -11,7 +11,8 @@ from dora_repro.contracts import Run
 from dora_repro.recording import Recorder
 from dora_repro.state.attributes import type_name
 from dora_repro.state.objects import around
-from dora_repro.state.snapshot import run_roots
+from dora_repro.state.parameter_order import optimizer_of
+from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.walk import walk
 
 NEVER_MADE = "what holds it was not made in the first step"
@@ -54,6 +55,19 @@ class LateObjects:
                 recorder.meet()
 
         recorder.before_work = look
+
+
+def may_be_late(objects: Iterable[str], loaded: Snapshot) -> tuple[str, ...]:
+    """Those objects of another run that the first step of this one may make for what `load()` has put aside.
+
+    What an optimizer holds that is there is none: a step makes it anew where it was lost.
+
+    Args:
+        objects: paths of what this run lacks.
+        loaded: its state right after loading.
+    """
+    there = {optimizer_of(path) for path in loaded} - {""}
+    return tuple(path for path in objects if around(path, there) is None)
 
 
 def inside(leaves: Iterable[str], late: Iterable[str]) -> frozenset[str]:

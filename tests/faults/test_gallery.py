@@ -162,8 +162,8 @@ def test_a_fault_of_a_package_that_is_not_there_is_skipped_and_says_how_to_get_i
 LIBRARIES = {"collections": collections, "copy": copy, "np": np, "random": random, "torch": torch}
 MENDED = (
     "opt-missing", "sched-missing", "ema-missing", "rng-missing-numpy", "order-in-place", "accum-grads-lost",
-    "buffer-not-persistent", "strict-false", "peft-keys", "aux-state", "modules-in-a-list", "opt-made-in-step",
-    "opt-state-cast", "deque-bound-lost",
+    "buffer-not-persistent", "strict-false", "peft-keys", "aux-state", "modules-in-a-list", "opt-state-cast",
+    "deque-bound-lost",
 )  # fmt: skip
 
 

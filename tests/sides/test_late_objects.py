@@ -9,8 +9,9 @@ from dora_repro.faults.clean.files import MadeInFirstStep
 from dora_repro.recording import Recorder
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.job import Job, Transplant
-from dora_repro.sides.late_objects import NEVER_MADE, LateObjects, inside
+from dora_repro.sides.late_objects import NEVER_MADE, LateObjects, inside, may_be_late
 from dora_repro.sides.side import perform
+from dora_repro.state.snapshot import Snapshot
 
 LATE = ("optimizer", "scheduler")
 
@@ -18,6 +19,13 @@ LATE = ("optimizer", "scheduler")
 def test_what_lies_in_a_late_object_is_told_by_its_path():
     leaves = ("optimizer/group.0/lr", "optimizers", "scheduler/last_epoch", "ema.weight")
     assert inside(leaves, ("optimizer", "ema")) == {"optimizer/group.0/lr", "ema.weight"}
+
+
+def test_what_an_optimizer_that_is_there_lacks_is_no_late_object():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    loaded = Snapshot.capture({"opt": torch.optim.SGD([parameter])})
+    assert may_be_late(("opt/group.0.params.0/projector", "scheduler"), loaded) == ("scheduler",)
+    assert may_be_late(("opt", "scheduler"), Snapshot.capture({})) == ("opt", "scheduler")
 
 
 def test_they_are_met_once_before_the_first_work_that_has_them():
