@@ -67,12 +67,11 @@ class TrialProcess:
                 if event["event"] == "answer":
                     return TrialResult.from_dict(event)
                 on_event(event)
-        except ValueError:  # what it says is closed
-            if self._process is process:
+        except BaseException as error:
+            closed_meanwhile = isinstance(error, ValueError) and self._process is not process
+            if not closed_meanwhile:
+                self.close()
                 raise
-        except BaseException:
-            self.close()
-            raise
         if self._process is not process:
             raise Cancelled("the trial was ended before it had come to a result")
         code = process.wait()

@@ -211,7 +211,8 @@ class _Counter:
 
     def __init__(self, path: Path, on_step: Callable[[int], None]):
         self._path, self._on_step = path, on_step
-        self._read, self._steps = 0, -1  # the first line is the record's head
+        self._read, self._steps = 0, 0
+        self._rest = b""  # a line that was not whole at the last look
 
     def look(self) -> None:
         try:
@@ -221,8 +222,9 @@ class _Counter:
         except FileNotFoundError:
             return
         self._read += len(more)
-        if more.count(b"\n"):
-            self._steps += more.count(b"\n")
+        *lines, self._rest = (self._rest + more).split(b"\n")
+        if lines:
+            self._steps += sum(line.startswith(b'{"step"') for line in lines)  # neither the head nor the end
             self._on_step(self._steps)
 
 
