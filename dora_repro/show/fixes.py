@@ -1,5 +1,7 @@
 """What fixes a resume, in words: the lines of code to add, what came of running them, and the sentences beside them."""
 
+import re
+
 from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Explanation
 from dora_repro.explain.trials.trial import Outcome
@@ -45,7 +47,10 @@ def _pasted(method: str, place: Place | None, code: list[str]) -> list[str]:
         return []
     if place is None or not place.where:
         return [f"  in {'the ' if method == LATE else ''}{label(method)}:", *_indented(code)]
-    if not place.instead:
+    named = any(re.search(rf"\b{place.state}\b", line) for line in code)
+    if place.tail and not named:  # a file of their own: the statement stays as it is
+        return [f"  in {place.name}:", *_indented(code)]
+    if not place.instead or not named:
         return [f"  in {place.name}, {place.where}:", *_indented(code)]
     head = f"  in {place.name}, in place of {place.instead}:"
     if place.tail:

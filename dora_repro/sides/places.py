@@ -229,7 +229,7 @@ def _named(found: Found, statement: ast.stmt) -> tuple[str, list[str], list[str]
     """A name for an expression, the lines that give it that name, and those of the statement that then has it; empty
     where no lines can."""
     source = found.here.source
-    if hasattr(statement, "body") or not source.begins_its_line(statement):
+    if hasattr(statement, "body") or not source.has_its_lines(statement):
         return "", [], []
     function = source.function
     known = {*source.assigned, *function.__code__.co_varnames, *function.__globals__}

@@ -97,10 +97,13 @@ class Source:
         first, last = self.at(node), (node.end_lineno or node.lineno) + self._shift
         return first if node.lineno == node.end_lineno else f"{first}-{last}"
 
-    def begins_its_line(self, node: ast.stmt) -> bool:
-        """Whether nothing stands before a statement in its line."""
-        line = self._lines[node.lineno + self._shift - 1 : node.lineno + self._shift]
-        return bool(line) and not line[0].encode()[: node.col_offset].strip()
+    def has_its_lines(self, node: ast.stmt) -> bool:
+        """Whether nothing but a comment stands before or after a statement in its lines."""
+        lines = self._lines[node.lineno + self._shift - 1 : (node.end_lineno or node.lineno) + self._shift]
+        if not lines:
+            return False
+        before, after = lines[0].encode()[: node.col_offset], lines[-1].encode()[node.end_col_offset :]
+        return not before.strip() and after.strip()[:1] in (b"", b"#")
 
     def assigned_after(self, statement: ast.stmt) -> list[str]:
         """The variables that the function assigns after a statement alone."""

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from dora_repro.explain.explanation import Explanation
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.fixes import code_lines, fix_block, lines_verdict, sentences
+from dora_repro.sides.places import Place
 from dora_repro.trace import Divergence
 from tests.show.made import explained
 
@@ -55,3 +56,23 @@ def test_without_advice_there_is_no_block():
 def test_a_line_or_sentence_that_several_causes_need_is_given_once():
     twice = replace(FOUND, causes=(*FOUND.causes, *FOUND.causes))
     assert code_lines(twice) == code_lines(FOUND) and sentences(twice) == ["Restore generators last."]
+
+
+def test_a_statement_stays_where_no_line_needs_the_dict_that_it_would_name():
+    saving = Place(
+        "R.save", where="in place of run.py:3", instead="run.py:3", head=["state = {}"], tail=["save(state)"]
+    )
+    loading = Place("R.load", where="at its end (after run.py:8)", instead="run.py:6-7", head=["state = read()"])
+    own = Cause("n", ("n",), "memory", "", save=('more["n"] = self.n',), load=('self.n = more["n"]',), beside="path")
+    block = fix_block(Explanation((own,), places=(saving, loading)))
+    assert "  in save():" in block and "  in load(), at its end (after run.py:8):" in block
+    assert not any("in place of" in line or "state = " in line for line in block)
+    named = Cause("n", ("n",), "memory", "", save=('state["n"] = self.n',), load=('self.n = state["n"]',))
+    block = fix_block(Explanation((named,), places=(saving, loading)))
+    assert block[1:5] == [
+        "  in save(), in place of run.py:3:",
+        "      state = {}",
+        '      state["n"] = self.n',
+        "      save(state)",
+    ]
+    assert block[5:7] == ["  in load(), in place of run.py:6-7:", "      state = read()"]

@@ -36,7 +36,17 @@ def test_text_and_lines_are_those_of_the_file():
     assert SOURCE.span(statement) == f"test_source.py:{FIRST + 2}-{FIRST + 8}"
     assert SOURCE.at(statement) == f"test_source.py:{FIRST + 2}"
     assert SOURCE.at(statement, end=True) == f"test_source.py:{FIRST + 8}"
-    assert SOURCE.begins_its_line(statement)
+    assert SOURCE.has_its_lines(statement)
+
+
+def test_a_statement_that_shares_its_line_does_not_have_it():
+    def shares(first):
+        second = first; del first  # fmt: skip  # noqa: E702  # two in a line is the case
+        third = second  # a comment is none
+        return third
+
+    source = Source.of(shares)
+    assert [source.has_its_lines(one) for one in source.node.body] == [False, False, True, True]
 
 
 def test_what_has_no_source_of_its_own_is_none():
