@@ -11,7 +11,9 @@ from dora_repro.state.draws import in_words
 
 BY_DIGEST = "digest alone"  # stands for a value of which only the digest was stored
 
-Kind: TypeAlias = Literal["value", "missing", "unexpected", "dtype", "shape", "type", "structure", "unreadable"]
+Kind: TypeAlias = Literal[
+    "value", "missing", "unexpected", "dtype", "shape", "type", "order", "structure", "unreadable"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,8 @@ class LeafDifference:
     Attributes:
         path: the path of the leaf.
         kind: `value` (different bytes), `missing` (only expected), `unexpected` (only in the second), `dtype`, `shape`,
-            `type`, `structure` (of files: types of containers and keys, attributes of tensors, shared memory), or
-            `unreadable` (a file of a folder; the reasons stand for the values).
+            `type`, `order` (of a dict's keys), `structure` (of files: types of containers and keys, attributes of
+            tensors, shared memory), or `unreadable` (a file of a folder; the reasons stand for the values).
         expected: the expected value: a tensor as `f32[64]`, anything else as its short text, `BY_DIGEST` where no
             value is stored; empty where there is none.
         actual: the value that is there, likewise.
@@ -86,6 +88,8 @@ class LeafDifference:
         if self.kind == "unreadable":
             sides = (("first", self.expected), ("second", self.actual))
             return "not compared: " + "; ".join(f"of the {side}, {reason}" for side, reason in sides if reason)
+        if self.kind == "order":
+            return f"keys in another order: expected {self.expected}, got {self.actual}"
         if self.kind != "value":
             return f"{self.kind} changed: expected {self.expected}, got {self.actual}"
         if self.role == "generator":
@@ -101,6 +105,8 @@ class LeafDifference:
         """How the leaf differs, in a few words for the middle of a sentence: `3/64 elements, max 2 ULP`."""
         if self.kind in ("missing", "unexpected", "unreadable"):
             return self.kind
+        if self.kind == "order":
+            return "keys in another order"
         if self.kind != "value":
             return f"{self.kind} changed"
         if not self.total or self.role == "generator":

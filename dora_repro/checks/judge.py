@@ -15,6 +15,7 @@ from dora_repro.checks.set_by_load import Constant
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
+from dora_repro.state.key_order import goes_by_order
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace
@@ -34,6 +35,7 @@ class Findings:
         comparisons: as in `Report`.
         steps_compared: number of resumed steps that the reference has too.
         set_by_load: as in `SetAside`.
+        reordered: as in `SetAside`.
         settings: plain values that no step changes and that differ: the resumed run was told otherwise.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
@@ -47,6 +49,7 @@ class Findings:
     steps_compared: int
     save_changed: tuple[LeafDifference, ...] = ()
     set_by_load: tuple[str, ...] = ()
+    reordered: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
 
     @property
@@ -97,9 +100,10 @@ def compare_sides(
         end = tuple(difference for difference in end if difference.role != "gradient")
     grown: list[str] = []
     if loaded is not None and ended is not None:
-        of_one_form = [d.path for d in end if d.kind != "type"]
+        of_one_form = [d.path for d in end if d.kind not in ("type", "order")]
         moments = Moments(saved, reference.end, loaded, ended)
         grown = histories(of_one_form, moments, same_entries=divergence is None)
+    reordered = tuple(d.path for d in end if d.kind == "order" and not _goes_by_order(d.path, saved, reference.end))
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     settings = () if loaded is None else tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
     told: tuple[str, ...] = ()
@@ -107,14 +111,16 @@ def compare_sides(
         constant = Constant(expected.start, saved, reference.end, loaded, ended)
         differing = dict.fromkeys(difference.path for difference in (*end, *lost))
         given = {each.path for each in settings if each.by == "resume"}
-        told = tuple(path for path in differing if path not in books and (path in given or constant(path)))
+        beside = {*books, *reordered}
+        told = tuple(path for path in differing if path not in beside and (path in given or constant(path)))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
         divergence=divergence,
         lost=lost,
-        end=tuple(difference for difference in end if difference.path not in {*books, *told}),
+        end=tuple(difference for difference in end if difference.path not in {*books, *told, *reordered}),
         set_by_load=told,
+        reordered=reordered,
         settings=settings,
         healed=healed if ended is not None else (),
         bookkeeping=books,
@@ -129,6 +135,15 @@ def _made_by_save(changed: Iterable[LeafDifference], saved: Snapshot) -> tuple[s
     Fabric does. They are memory: what they do to a step shows in the step."""
     gone = (difference.path for difference in changed if difference.kind == "missing")
     return tuple(f"{path}/" for path in gone if path in saved and saved[path].kept and saved[path].value is None)
+
+
+def _goes_by_order(path: str, saved: Snapshot, end: Snapshot) -> bool:
+    """Whether a dict is kept by the order of its keys: an OrderedDict, or one in which the reference moved keys or let
+    the oldest go. Of any other, nothing but a step could tell the order, and the steps are compared."""
+    before, after = saved.forms.get(path), end.forms.get(path)
+    if before is None or after is None:
+        return False
+    return before.by_order or goes_by_order(before.order, after.order)
 
 
 def _raised(resumed: Evidence, save_at: int) -> Divergence:

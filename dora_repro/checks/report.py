@@ -79,6 +79,8 @@ class SetAside:
         set_by_load: the resumed side alone set them, while loading, and no step changed them on either side: where it
             resumed from, and that it did.
         logs: a library keeps them for its logs or for the names of its files, and saves them nowhere.
+        reordered: dicts with the same entries under keys in another order, which `==` does not see. An OrderedDict is
+            none of them, nor is a dict in which the run moved keys or let the oldest go.
     """
 
     ignored: tuple[str, ...] = ()
@@ -88,11 +90,12 @@ class SetAside:
     healed: tuple[str, ...] = ()
     set_by_load: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
+    reordered: tuple[str, ...] = ()
 
     @property
     def beside_the_point(self) -> tuple[str, ...]:
         """What says nothing of a loss that has no effect."""
-        return (*self.noise, *self.bookkeeping, *self.set_by_load, *self.logs)
+        return (*self.noise, *self.bookkeeping, *self.set_by_load, *self.logs, *self.reordered)
 
 
 @dataclass(frozen=True, repr=False)

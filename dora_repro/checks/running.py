@@ -256,7 +256,14 @@ def report_of(
     expected_loss = tuple(select(request.expected_loss, (path for path in at_end if path not in ignored)))
     logs = tuple(difference.path for difference in findings.end if difference.role == LOG)
     aside = SetAside(
-        ignored, expected_loss, control.noise, findings.bookkeeping, findings.healed, findings.set_by_load, logs
+        ignored=ignored,
+        expected_loss=expected_loss,
+        noise=control.noise,
+        bookkeeping=findings.bookkeeping,
+        healed=findings.healed,
+        set_by_load=findings.set_by_load,
+        logs=logs,
+        reordered=findings.reordered,
     )
     not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load, *logs}
     latent: tuple[str, ...] = ()

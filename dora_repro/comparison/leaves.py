@@ -26,6 +26,7 @@ from dora_repro.state.digest import digest
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_between
 from dora_repro.state.forms import differing_forms
+from dora_repro.state.key_order import differing_orders
 from dora_repro.state.paths import select
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Trace
@@ -161,6 +162,8 @@ def _by_form(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[st
             found[path] = LeafDifference(path, "type", expected, actual, role="memory")
         elif one is not None and other is not None and type(one.value) is type(other.value):  # else the values say it
             found[path] = LeafDifference(path, "type", expected, actual, role=one.role)
+    for path, expected, actual in differing_orders(first, second):
+        found[path] = LeafDifference(path, "order", expected, actual, role="memory")
     return found
 
 

@@ -1,6 +1,6 @@
-"""What comes back with other types: containers with no bound, numbers of fewer bits."""
+"""What comes back with other types: containers with no bound or in another order, numbers of fewer bits."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -49,6 +49,44 @@ class DequeBoundLost(ClippedByHistory):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.norms = deque(state["norms"])
+
+
+class InTurn(ConstantRate):
+    """The clean run with gradients clipped to limits that take turns: the first one in line goes to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = OrderedDict(narrow=0.01, medium=0.02, wide=0.04)
+        self.optimizer.register_step_pre_hook(self.clip)
+
+    def clip(self, *about: object) -> None:
+        name, limit = self.turns.popitem(last=False)
+        nn.utils.clip_grad_norm_(list(self.model.parameters()), limit)
+        self.turns[name] = limit
+
+    def state(self) -> dict:
+        return {**super().state(), "turns": dict(self.turns)}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.turns = OrderedDict(state["turns"])
+
+
+@fault(
+    "keys-sorted",
+    verdict="DIFFERENT",
+    step=4,
+    phase="update",
+    causes=(("turns",),),
+    fix='self.turns = OrderedDict(state["turns"])  # as it was written',
+)
+class KeysSorted(InTurn):
+    """Limits take turns in an OrderedDict. On the way back its keys are sorted, as `json.dump(…, sort_keys=True)` and
+    many configuration files have them: each limit is there, and another one is first in line."""
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.turns = OrderedDict(sorted(state["turns"].items()))
 
 
 class WideMomentum(torch.optim.Optimizer):

@@ -142,7 +142,8 @@ def summary(comparison: Comparison) -> str:
 
 _KINDS = {
     "value": "in value", "missing": "missing", "unexpected": "unexpected",
-    "dtype": "in dtype", "shape": "in shape", "type": "in type", "structure": "in structure",
+    "dtype": "in dtype", "shape": "in shape", "type": "in type", "order": "in the order of keys",
+    "structure": "in structure",
 }  # fmt: skip  # a table
 
 

@@ -35,6 +35,7 @@ def left_out(report: Report) -> dict[str, list[str]]:
         "noise": {*aside.noise} - causes,
         "set while loading": {*aside.set_by_load} - causes,
         "histories": {*aside.bookkeeping} - causes,
+        "order of keys": {*aside.reordered} - causes,
         "gradients of the last step": gradients - causes,
     }
     found: dict[str, list[str]] = {}

@@ -28,6 +28,7 @@ SAVE, LOAD, BUILT, READ = "save", "load", "built", "read"
 RUN = "."  # an attribute that is the run itself
 _FREE = ("state", "checkpoint", "saved_state", "whole_state")  # for a dict that has no name yet
 _LONG = 60  # characters of a statement that is named
+APART = ", on lines of their own"  # where others share those of the statement: `def save(self, path): torch.save(…)`
 _END = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
@@ -183,9 +184,20 @@ def _saving(place: Place, found: Found, statement: ast.stmt) -> Place | None:
     if isinstance(expression, ast.Name):
         text = " ".join(source.text(statement).split())
         shown = f"`{text}` " if len(text) <= _LONG else ""
-        return replace(place, state=expression.id, where=f"before {shown}({at})")
+        apart = "" if source.has_its_lines(statement) else APART
+        return replace(place, state=expression.id, where=f"before {shown}({at}){apart}")
     name, head, rest = _named(found, statement)
+    at = _replaced(source, statement)
     return replace(place, state=name, where=f"in place of {at}", head=head, tail=rest, instead=at) if name else None
+
+
+def _replaced(source: Source, statement: ast.stmt) -> str:
+    """What lines stand in place of, in words: the lines of a statement, or of those it shares, the statement."""
+    at = source.span(statement)
+    if source.has_its_lines(statement):
+        return at
+    text = " ".join(source.text(statement).split())
+    return f"`{text if len(text) <= _LONG else f'{text[: _LONG - 1]}…'}` ({at}){APART}"
 
 
 def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.stmt]]]) -> Place | None:
@@ -205,6 +217,7 @@ def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.s
     if block is not source.node.body:
         end = end.replace("at its end", "at the end") + " of the block that reads it"
     end += "" if isinstance(last, _END) else f" (after {source.at(last, end=True)})"
+    end += APART if not source.begins_its_line(block[0]) else ""
     every = goes_through(found.here, expression)
     place = replace(place, later=source.assigned_after(last))
     if name := _assigned_to(source, statement, expression):
@@ -212,7 +225,8 @@ def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.s
     name, head, rest = _named(found, statement)
     if not name:
         return None
-    return replace(place, state=name, where=end, head=[*head, *rest], instead=source.span(statement), every_key=every)
+    at = _replaced(source, statement)
+    return replace(place, state=name, where=end, head=[*head, *rest], instead=at, every_key=every)
 
 
 def _assigned_to(source: Source, statement: ast.stmt, expression: ast.expr) -> str:
@@ -229,7 +243,7 @@ def _named(found: Found, statement: ast.stmt) -> tuple[str, list[str], list[str]
     """A name for an expression, the lines that give it that name, and those of the statement that then has it; empty
     where no lines can."""
     source = found.here.source
-    if hasattr(statement, "body") or not source.has_its_lines(statement):
+    if hasattr(statement, "body"):
         return "", [], []
     function = source.function
     known = {*source.assigned, *function.__code__.co_varnames, *function.__globals__}

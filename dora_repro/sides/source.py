@@ -97,6 +97,11 @@ class Source:
         first, last = self.at(node), (node.end_lineno or node.lineno) + self._shift
         return first if node.lineno == node.end_lineno else f"{first}-{last}"
 
+    def begins_its_line(self, node: ast.stmt) -> bool:
+        """Whether nothing stands before a statement in its line."""
+        first = node.lineno + self._shift - 1
+        return not "".join(self._lines[first : first + 1]).encode()[: node.col_offset].strip()
+
     def has_its_lines(self, node: ast.stmt) -> bool:
         """Whether nothing but a comment stands before or after a statement in its lines."""
         lines = self._lines[node.lineno + self._shift - 1 : (node.end_lineno or node.lineno) + self._shift]

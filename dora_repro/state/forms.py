@@ -31,11 +31,16 @@ class Form:
         name: of its type, with what that was made with: `Counter`, `deque(maxlen=6)`, `defaultdict(float)`.
         keys: of a dict, text in paths -> type of every key that is no str.
         plain_keys: whether some of its keys are str.
+        order: of a dict, its keys as text in paths, in their order. Forms of two orders are equal: `key_order.py`
+            tells them apart.
+        by_order: whether it is an OrderedDict, whose order is a part of what it is.
     """
 
     name: str
     keys: Mapping[str, str] = field(default_factory=dict)
     plain_keys: bool = False
+    order: tuple[str, ...] = field(default=(), compare=False)
+    by_order: bool = field(default=False, compare=False)
 
     @property
     def with_keys(self) -> str:
@@ -45,7 +50,9 @@ class Form:
 
     def to_json(self) -> Json:
         """As JSON can hold it: mostly a name alone."""
-        return [self.name, dict(self.keys), self.plain_keys] if self.keys or self.plain_keys else self.name
+        if not (self.keys or self.plain_keys or self.order):
+            return self.name
+        return [self.name, dict(self.keys), self.plain_keys, list(self.order), self.by_order]
 
     @classmethod
     def from_json(cls, written: Any) -> "Form":
@@ -54,10 +61,12 @@ class Form:
         Raises:
             TypeError: it did not write this.
         """
-        name, keys, plain_keys = (written, {}, False) if isinstance(written, str) else written
-        if type(name) is not str or not isinstance(keys, dict):
+        fields = [written] if isinstance(written, str) else [*written]
+        name, keys, plain_keys, order, by_order = (*fields, *("", {}, False, [], False)[len(fields) :])
+        if type(name) is not str or not isinstance(keys, dict) or not isinstance(order, list):
             raise TypeError("an entry that is no form")
-        return cls(name, {str(text): str(kind) for text, kind in keys.items()}, bool(plain_keys))
+        named = {str(text): str(kind) for text, kind in keys.items()}
+        return cls(name, named, bool(plain_keys), tuple(map(str, order)), bool(by_order))
 
 
 class Formed(Protocol):
@@ -84,20 +93,21 @@ def forms_of(live: Leaves) -> dict[str, Form]:
                 found[path] = Form(type_name(leaf.value))
     for path, value in live.objects.items():
         if module_of(type(value)).rpartition(".")[0] != __package__:  # not what the walk itself has put in its place
-            found[path] = form_of(value, live.key_types.get(path, {}))
+            found[path] = form_of(value, live.key_types.get(path, {}), live.orders.get(path, ()))
     return found
 
 
-def form_of(value: Any, keys: Mapping[str, str] | None = None) -> Form:
+def form_of(value: Any, keys: Mapping[str, str] | None = None, order: tuple[str, ...] = ()) -> Form:
     """The form of one object.
 
     Args:
         value: a container or any other object.
         keys: of a dict, text in paths -> type of each key that is no str.
+        order: of a dict, its keys as text in paths, in their order.
     """
     keys = keys or {}
     plain_keys = isinstance(value, dict) and len(keys) < dict.__len__(value)
-    return Form(_name(value), keys, plain_keys)
+    return Form(_name(value), keys, plain_keys, order, isinstance(value, OrderedDict))
 
 
 def _name(value: Any) -> str:

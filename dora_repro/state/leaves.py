@@ -77,6 +77,7 @@ class Leaves(Mapping[str, Leaf]):
         keyed: path of a dict -> text of a key that is a tensor or module -> path of that object; `id PATH` for a key
             that is such an object's id.
         key_types: path of a dict -> text of each key that is no str -> its type.
+        orders: path of a dict with more than one key -> its keys as text, in their order.
         modules: root modules by path.
         optimizers: by path.
         parameter_names: id of a parameter -> its path, as `model/visual.3.out_proj.m`.
@@ -90,6 +91,7 @@ class Leaves(Mapping[str, Leaf]):
     kinds: dict[str, str] = field(default_factory=dict)
     keyed: dict[str, dict[str, str]] = field(default_factory=dict)
     key_types: dict[str, dict[str, str]] = field(default_factory=dict)
+    orders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
     parameter_names: dict[int, str] = field(default_factory=dict)

@@ -99,12 +99,13 @@ def _empty_dict(kind: type, factory: str) -> Any:
         if factory.startswith("partial of") or "<" in factory:
             raise NotRestorable(f"its default factory, {factory}, cannot be made")
         return defaultdict(None if factory == "None" else named(factory))
-    return dict.__new__(kind)
+    return OrderedDict.__new__(kind) if issubclass(kind, OrderedDict) else dict.__new__(kind)
 
 
 def _filled(made: Any, live: Any, items: Mapping[Value, Value]) -> Any:
+    base = OrderedDict if isinstance(made, OrderedDict) else dict  # whose order is its own
     for key, value in items.items():
-        dict.__setitem__(made, key, value)
+        base.__setitem__(made, key, value)
     if isinstance(live, dict) and hasattr(made, "__dict__"):
         made.__dict__.update(getattr(live, "__dict__", {}))
     return made
@@ -118,7 +119,8 @@ def _rekeyed(live: Any, form: Form, keys: Mapping[str, Value]) -> dict[Any, Valu
             raise NotRestorable(f"a {form.name} cannot be made of a {type_name(live)}")
         return dict(held)
     items: dict[Any, Value] = {}
-    for key, value in dict.items(live):
+    base = OrderedDict if isinstance(live, OrderedDict) else dict
+    for key, value in base.items(live):
         text = key_text(key)
         if isinstance(key, (torch.Tensor, torch.nn.Module)):
             items[key] = value

@@ -43,7 +43,8 @@ from dora_repro.state.walker import MAX_ITEMS, Reader, Walker
 
 
 def read_mapping(walker: Walker, value: Mapping[Any, Value], path: str, hold: Setter, role: str) -> None:
-    items = list(dict.items(value) if isinstance(value, dict) else value.items())
+    base: Any = next((kind for kind in (collections.OrderedDict, dict) if isinstance(value, kind)), type(value))
+    items = list(base.items(value))
     if len(items) > MAX_ITEMS:
         _plain_or_listed(walker, value, dict(items), path, hold, role)
     else:
@@ -67,6 +68,8 @@ def _names(walker: Walker, keys: list[Value], path: str) -> list[str]:
         kinds = {name: key_type(key) for name, key in zip(names, keys, strict=True) if type(key) is not str}
         if kinds:
             walker.result.key_types[path] = kinds
+        if len(names) > 1:
+            walker.result.orders[path] = tuple(names)
     return names
 
 

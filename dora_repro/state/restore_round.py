@@ -17,9 +17,10 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of, parameters_of
 from dora_repro.state import rng
 from dora_repro.state.attributes import set_attribute
-from dora_repro.state.forms import Form
+from dora_repro.state.forms import Form, form_of
 from dora_repro.state.frames import NotRunning, Variables
 from dora_repro.state.hooks import add_hook, names_hook, remove_hook
+from dora_repro.state.key_order import put_in_place, reorder
 from dora_repro.state.keys import key_text, unescaped
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable, remade
@@ -45,6 +46,7 @@ class Round:
         now: its leaves by path, and the global generators and flags.
         chosen: paths of the leaves that are to be put back.
         forms: path -> form that what is there is to have, where it has another.
+        wanted_forms: the forms of the snapshot by path.
         objects: what the other run had and this one may lack, whole.
     """
 
@@ -58,8 +60,9 @@ class Round:
         chosen: set[str],
         forms: Mapping[str, Form] | None = None,
         objects: Objects | None = None,
+        wanted_forms: Mapping[str, Form] | None = None,
     ):
-        self._forms, self._objects = forms or {}, objects or Objects()
+        self._forms, self._objects, self._wanted_forms = forms or {}, objects or Objects(), wanted_forms or {}
         self.wanted, self.kinds, self.roots, self.live, self.now, self.chosen = wanted, kinds, roots, live, now, chosen
         self._make_anew = Maker(wanted, kinds, chosen, lambda path: self._object_at(path, None), self._made)
         self._replaced: list[str] = []  # what lies below these waits for the next round
@@ -138,6 +141,10 @@ class Round:
 
     def _remake(self, path: str) -> None:
         """What is live at a path in the form that it is to have, with what it holds; or the object itself."""
+        live, form = self.live.objects.get(path), self._forms[path]
+        if isinstance(live, dict) and form == form_of(live, self.live.key_types.get(path)):
+            reorder(live, self.live.orders[path], form.order)
+            return
         if path in self._objects:
             self._hold(path, self._make_anew(path))
             return
@@ -261,6 +268,7 @@ class Round:
             if key in parent:  # of another type, as 2 is beside 2.0: a dict would keep that one
                 del parent[key]
             parent[key] = value
+            put_in_place(parent, key, self._later_keys(parent_path, name))
         elif isinstance(parent, (list, deque)):
             if not (name.isdigit() and int(name) == len(parent)):
                 raise NotRestorable(f"position {name} of a sequence of {len(parent)}")
@@ -292,6 +300,13 @@ class Round:
             return self._make_anew.key(kind, name) if kind is not None else unescaped(name)
         except KeyError:
             return unescaped(name)
+
+    def _later_keys(self, path: str, name: str) -> list[Value]:
+        """The keys of a dict that come after one in the snapshot's."""
+        form = self._wanted_forms.get(path)
+        order = form.order if form is not None else ()
+        after = order[order.index(name) + 1 :] if name in order else ()
+        return [self._key(path, text) for text in after]
 
     # --- what is too much ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
 from dora_repro.state.forms import Form, differing_forms, form_at, forms_of
+from dora_repro.state.key_order import differing_orders
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors, matching
@@ -101,7 +102,7 @@ def restore(
         first = [path for path in wrong if _PARAMETERS_OF_GROUP.search(path) and path not in stepped]
         stepped.update(first)
         before = None if first else wrong
-        failed = Round(wanted, kinds, roots, live, now, set(chosen), misformed, objects).restore(first or wrong)
+        failed = Round(wanted, kinds, roots, live, now, set(chosen), misformed, objects, forms).restore(first or wrong)
         live = walk(roots)
         now = {**live.leaves, **world()}
         misformed = _misformed(side, live, now)
@@ -132,7 +133,8 @@ def _misformed(wanted: _Side, live: Leaves, now: Mapping[str, Leaf]) -> dict[str
     """Path -> wanted form, where there is something of another form now."""
     if not wanted.forms:  # a snapshot of values, not of a run
         return {}
-    differing = differing_forms(wanted, _Side(now, forms_of(live)))
+    there = _Side(now, forms_of(live))
+    differing = (*differing_forms(wanted, there), *differing_orders(wanted, there))
     return {path: form for path, _, _ in differing if (form := form_at(wanted, path)) is not None}
 
 

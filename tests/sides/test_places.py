@@ -60,6 +60,39 @@ def test_a_dict_without_a_name_gets_one_and_loading_ends_where_its_block_does():
     assert (places[READ].state, places[READ].where) == ("known", f"before the last line (test_places.py:{last})")
 
 
+# Statements that share a line are the case.
+# fmt: off
+class OnOneLine:
+    def save(self, path): torch.save({"n": 1}, path)
+    def load(self, path): found = torch.load(path); self.n = found["n"]  # noqa: E702  # two in a line is the case
+
+
+class AmongOthers:
+    def save(self, path):
+        if path: torch.save({  # noqa: E701  # so is one after a colon
+            "n": 1}, path)
+    def load(self, path): self.n = torch.load(path)["n"]; self.m = 0  # noqa: E702  # two in a line is the case
+# fmt: on
+
+
+def test_a_statement_that_shares_its_lines_is_replaced_itself_and_not_with_them():
+    saving, loading = (read_place(places_of(OnOneLine(), OnOneLine)[name]) for name in (BUILT, READ))
+    line = OnOneLine.save.__code__.co_firstlineno
+    assert saving.where == f'in place of `torch.save({{"n": 1}}, path)` (test_places.py:{line}), on lines of their own'
+    assert (saving.head, saving.tail) == (['state = {"n": 1}'], ["torch.save(state, path)"])
+    assert loading.where == f"at its end (after test_places.py:{line + 1}), on lines of their own"
+    assert (loading.state, loading.instead) == ("found", "")
+
+
+def test_so_is_one_among_others():
+    saving, loading = (read_place(places_of(AmongOthers(), AmongOthers)[name]) for name in (BUILT, READ))
+    line = AmongOthers.save.__code__.co_firstlineno + 1
+    assert saving.instead.endswith(f"(test_places.py:{line}-{line + 1}), on lines of their own")
+    assert "\n".join((*saving.head, *saving.tail)) == 'state = {\n    "n": 1}\ntorch.save(state, path)'
+    assert loading.instead.startswith('`self.n = torch.load(path)["n"]`')
+    assert loading.head == ["state = torch.load(path)", 'self.n = state["n"]']
+
+
 def test_components_are_the_attributes_that_they_are():
     run = Mine()
     run.components = lambda: {"loop": run.turns, "made": object()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dora_repro.explain.advice.fitted import fitted, reached
 from dora_repro.explain.advice.lost_state import Advice
 from dora_repro.sides.evidence import Sides
-from dora_repro.sides.places import BUILT, LOAD, READ, SAVE, Place
+from dora_repro.sides.places import APART, BUILT, LOAD, READ, SAVE, Place
 
 Places = tuple[Place | None, Place | None]
 _UNREACHED = "No attribute of the run leads to this: keep it on the run as well, and save it from there."
@@ -104,4 +104,7 @@ def _in_names(place: Place | None) -> Place | None:
 
 
 def _at(place: Place) -> str:
-    return f"({place.instead})" if place.instead else place.where
+    at = place.instead.removesuffix(APART)
+    if at.startswith("`"):  # a statement among others of its lines
+        return f"in {at}"
+    return f"({at})" if at else place.where

@@ -57,6 +57,8 @@ class _Audit:
         path = difference.path
         if difference.kind == "type" and self._differ_in_form(path):
             return in_place_of(difference.actual, difference.expected)
+        if difference.kind == "order":
+            return f"its keys are in another order: {difference.actual} in place of {difference.expected}"
         was, now = self._saved.get(path), self._loaded.get(path)
         if was is None:
             return _retied(now) if now is not None and now.role == "alias" else ONLY_THERE

@@ -45,6 +45,7 @@ from dora_repro.sides.side import brief_waits
 from dora_repro.state import flags, rng
 from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
+from dora_repro.state.key_order import differing_orders
 from dora_repro.state.objects import Objects
 from dora_repro.state.overlay import overlaid
 from dora_repro.state.parameter_order import optimizer_of, reordered
@@ -351,7 +352,8 @@ def same_leaves(one: Snapshot, other: Snapshot, paths: Iterable[str]) -> bool:
     paths = tuple(paths)
     if any(_digest(one, path) != _digest(other, path) for path in paths):
         return False
-    return not {path for path, _, _ in differing_forms(one, other)}.intersection(paths)
+    by_form = (*differing_forms(one, other), *differing_orders(one, other))
+    return not {path for path, _, _ in by_form}.intersection(paths)
 
 
 def _digest(snapshot: Snapshot, path: str) -> bytes | None:

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from dora_repro.faults.forms import InTurn
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training
 from dora_repro.faults.schedule import Stepped
@@ -34,6 +35,14 @@ class OrderOfKeys(Training):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         self.settings = Settings(reversed(state["settings"].items()))
+
+
+@fault("clean-keys-in-turn", verdict="EXACT")
+class KeysInTurn(InTurn):
+    """Limits take turns in an OrderedDict, which is saved as a list of pairs and made again of it, in its order."""
+
+    def state(self) -> dict:
+        return {**super().state(), "turns": list(self.turns.items())}
 
 
 @fault("clean-nan", verdict="EXACT")

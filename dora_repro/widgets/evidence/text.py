@@ -20,6 +20,7 @@ def lost_rows(transplants: Transplants) -> list[tuple[str, str, str, str]]:
     report = transplants.report.report
     kinds = {each.path: each.kind for each in report.lost}
     words = {"value": "other values", "type": "other types", "dtype": "other dtypes", "shape": "other shapes"}
+    words["order"] = "keys in another order"
     rows = []
     for name, leaves in transplants.components.items():
         count = Counter(kinds[path] for path in leaves)
