@@ -61,8 +61,7 @@ class Form:
         Raises:
             TypeError: it did not write this.
         """
-        fields = [written] if isinstance(written, str) else [*written]
-        name, keys, plain_keys, order, by_order = (*fields, *("", {}, False, [], False)[len(fields) :])
+        name, keys, plain_keys, order, by_order = (written, {}, False, [], False) if type(written) is str else written
         if type(name) is not str or not isinstance(keys, dict) or not isinstance(order, list):
             raise TypeError("an entry that is no form")
         named = {str(text): str(kind) for text, kind in keys.items()}

@@ -99,7 +99,8 @@ def _empty_dict(kind: type, factory: str) -> Any:
         if factory.startswith("partial of") or "<" in factory:
             raise NotRestorable(f"its default factory, {factory}, cannot be made")
         return defaultdict(None if factory == "None" else named(factory))
-    return OrderedDict.__new__(kind) if issubclass(kind, OrderedDict) else dict.__new__(kind)
+    base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
+    return base.__new__(kind)
 
 
 def _filled(made: Any, live: Any, items: Mapping[Value, Value]) -> Any:
