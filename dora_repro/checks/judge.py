@@ -3,7 +3,7 @@
 `compare_sides` gathers what differs; `decide` applies the order of `Verdict`, with the result of the control.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dora_repro.alignment import first_divergence, first_memory_divergence, without_late_loading
@@ -17,6 +17,7 @@ from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.key_order import goes_by_order
 from dora_repro.state.leaves import WORKED_WITH
+from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace
 from dora_repro.wording import counted
@@ -36,6 +37,7 @@ class Findings:
         steps_compared: number of resumed steps that the reference has too.
         set_by_load: as in `SetAside`.
         reordered: as in `SetAside`.
+        put_aside: as in `SetAside`.
         settings: plain values that no step changes and that differ: the resumed run was told otherwise.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
@@ -50,6 +52,7 @@ class Findings:
     save_changed: tuple[LeafDifference, ...] = ()
     set_by_load: tuple[str, ...] = ()
     reordered: tuple[str, ...] = ()
+    put_aside: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
 
     @property
@@ -121,6 +124,7 @@ def compare_sides(
         end=tuple(difference for difference in end if difference.path not in {*books, *told, *reordered}),
         set_by_load=told,
         reordered=reordered,
+        put_aside=tuple(_put_aside(lost, loaded, ended, reference.end)) if compared else (),
         settings=settings,
         healed=healed if ended is not None else (),
         bookkeeping=books,
@@ -135,6 +139,21 @@ def _made_by_save(changed: Iterable[LeafDifference], saved: Snapshot) -> tuple[s
     Fabric does. They are memory: what they do to a step shows in the step."""
     gone = (difference.path for difference in changed if difference.kind == "missing")
     return tuple(f"{path}/" for path in gone if path in saved and saved[path].kept and saved[path].value is None)
+
+
+def _put_aside(
+    lost: Iterable[LeafDifference], loaded: Snapshot | None, ended: Snapshot | None, end: Snapshot
+) -> Iterator[str]:
+    """Paths of what the resumed run alone has right after loading, and neither run has at the end."""
+    if loaded is None or ended is None:
+        return
+    for difference in lost:
+        path = difference.path
+        root = path.partition("/")[0]
+        kind = loaded.kinds.get(root)
+        returned = kind is not None and kind.name == VARIABLES and root not in ended.kinds  # all of it is gone
+        if difference.kind == "unexpected" and not returned and path not in ended and path not in end:
+            yield path
 
 
 def _goes_by_order(path: str, saved: Snapshot, end: Snapshot) -> bool:

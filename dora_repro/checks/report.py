@@ -81,6 +81,8 @@ class SetAside:
         logs: a library keeps them for its logs or for the names of its files, and saves them nowhere.
         reordered: dicts with the same entries under keys in another order, which `==` does not see. An OrderedDict is
             none of them, nor is a dict in which the run moved keys or let the oldest go.
+        put_aside: what the resumed run alone had right after loading, and neither run at the end: a state that `load()`
+            keeps for the first step. It is no loss; where it does harm, it is a cause.
     """
 
     ignored: tuple[str, ...] = ()
@@ -91,6 +93,7 @@ class SetAside:
     set_by_load: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
     reordered: tuple[str, ...] = ()
+    put_aside: tuple[str, ...] = ()
 
     @property
     def beside_the_point(self) -> tuple[str, ...]:

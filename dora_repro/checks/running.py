@@ -264,6 +264,7 @@ def report_of(
         set_by_load=findings.set_by_load,
         logs=logs,
         reordered=findings.reordered,
+        put_aside=findings.put_aside,
     )
     not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load, *logs}
     latent: tuple[str, ...] = ()

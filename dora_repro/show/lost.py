@@ -22,7 +22,8 @@ def left_out(report: Report) -> dict[str, list[str]]:
 
     Gradients left over from the last step are missing in any new run: they are listed only where gradients differ
     first. A list that only grows is a history, until it is a cause; noise is never listed; what load() set to mark
-    the resume, and what the resumed run was told otherwise, are listed apart.
+    the resume, and what the resumed run was told otherwise, are listed apart. What load() put aside for the first step
+    is no loss, until it is a cause.
     """
     causes = set(report.explanation.leaves if report.explanation is not None else ())
     aside = report.set_aside
@@ -36,6 +37,7 @@ def left_out(report: Report) -> dict[str, list[str]]:
         "set while loading": {*aside.set_by_load} - causes,
         "histories": {*aside.bookkeeping} - causes,
         "order of keys": {*aside.reordered} - causes,
+        "put aside while loading, and gone by the end": {*aside.put_aside} - causes,
         "gradients of the last step": gradients - causes,
     }
     found: dict[str, list[str]] = {}

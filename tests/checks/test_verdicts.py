@@ -10,6 +10,7 @@ from dora_repro import Verdict, check, every_step, twice
 from dora_repro.checks.options import request_of
 from dora_repro.checks.running import run_every_step
 from dora_repro.errors import BadInput
+from dora_repro.faults.gallery import find
 from tests import runs
 
 
@@ -286,9 +287,17 @@ def test_a_report_is_valid_json_with_the_answer_in_it():
     assert found["verdict"] == "DIFFERENT"
     assert found["divergence"]["leaf"] == "model/0.weight"
     assert found["divergence"]["difference"]["differing"] == 128
-    groups = {"ignored", "expected_loss", "noise", "bookkeeping", "healed", "set_by_load", "logs", "reordered"}
-    assert found["set_aside"].keys() == groups
+    groups = {"ignored", "expected_loss", "noise", "bookkeeping", "healed", "set_by_load", "logs"}
+    assert found["set_aside"].keys() == groups | {"reordered", "put_aside"}
     assert len(found["losses"]["reference"]) == 8 and len(found["losses"]["resumed"]) == 3
+
+
+def test_what_load_puts_aside_for_the_first_step_is_not_counted_as_lost():
+    report = check(find("sched-missing-put-aside").factory, steps=6, save_at=3, in_process=True)
+    held = [each.path for each in report.lost if each.path.startswith("put_aside/")]
+    assert set(held) == set(report.set_aside.put_aside) and len(held) > 20
+    assert "put_aside" not in str(report).partition("What was lost")[2].partition("Why:")[0]
+    assert f"put aside while loading, and gone by the end ({len(held)})" in str(report)
 
 
 def test_values_that_are_asked_for_tell_how_far_apart_both_sides_are():

@@ -26,3 +26,9 @@ def test_noise_and_histories_are_left_out_but_for_a_cause():
     assert "optimizer/a.m/step" not in paths(different(set_aside=aside))
     assert "rng/torch.cpu" not in paths(different(set_aside=aside))
     assert "rng/torch.cpu" in paths(explained(set_aside=aside))
+
+
+def test_so_is_what_was_put_aside_for_the_first_step():
+    aside = SetAside(put_aside=("optimizer/a.m/step", "rng/torch.cpu"))
+    assert not {"optimizer/a.m/step", "rng/torch.cpu"} & {*paths(different(set_aside=aside))}
+    assert "rng/torch.cpu" in paths(explained(set_aside=aside))
