@@ -14,6 +14,7 @@ from typing import Any
 
 from dora_repro.contracts import Value
 from dora_repro.scripts.assignment import DEPTH, VARIABLE, Assignment, of_rank
+from dora_repro.scripts.libraries import watch_accelerate
 from dora_repro.scripts.watching import Watch
 
 _watches: list[Watch] = []  # of this process: one, or none
@@ -31,6 +32,7 @@ def install(job: str) -> None:
     watch = Watch(given, _folder_of(given.folder), depth)
     watch.install()
     _once_imported("safetensors.torch", watch.files.watch_safetensors)
+    _once_imported("accelerate.accelerator", watch_accelerate)
     atexit.register(watch.end)
     _watches.append(watch)
     about = {"argv": sys.argv, "python": sys.version.split()[0], "rank": os.environ.get("RANK")}

@@ -26,6 +26,7 @@ from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.expected import Expected
 from dora_repro.scripts.files import Files
+from dora_repro.scripts.libraries import libraries_in, parts_around
 from dora_repro.scripts.place import Place, about_process
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.scripts.samplers import chosen_of
@@ -33,6 +34,7 @@ from dora_repro.scripts.stepping import Stepping, with_gradients
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.places import places_of_functions
 from dora_repro.sides.written_by import writers_of
+from dora_repro.state.parts import Parts
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Step, Trace, TraceWriter
 
@@ -69,6 +71,7 @@ class Watch:
         self._began = time.perf_counter()
         self._seconds = 0.0
         self._program: Program | None = None
+        self._libraries: dict[str, Parts] = {}
         self._recorder: Recorder | None = None
         self._lines: TraceWriter | None = None
         self._over, self._forked = False, False
@@ -97,7 +100,9 @@ class Watch:
 
     def name(self, objects: dict[str, Value]) -> None:
         """Take over what the script names: roots of its state beside its functions."""
-        self.named.update(objects)
+        parts = {name: value for name, value in objects.items() if isinstance(value, Parts)}
+        self._libraries |= parts  # by an adapter: none of these names is a variable
+        self.named.update({name: value for name, value in objects.items() if name not in parts})
         if self._program is not None:
             vars(self._program).update(objects)
 
@@ -158,7 +163,8 @@ class Watch:
             self.files.look()
             self._place.claim()
             self.files.write_to(self._place.path / assignment.FILES)
-            self._program = program_of(self.named, frame)
+            self._libraries = {**parts_around(frame, module), **self._libraries}
+            self._program = program_of({**self._libraries, **self.named}, frame)
             self._program_in_hand()
             self._put_in()
             if self._given.keep_first:
@@ -376,7 +382,7 @@ class Watch:
             "steps": self.done,
             "updates": self.updates,
             "facts": facts,
-            "named": sorted(self.named),
+            "named": sorted({*self.named, *self._libraries}),
             "options_loaded": self._options,
             **self._made_with(),
             "seconds": time.perf_counter() - self._began,
@@ -387,7 +393,7 @@ class Watch:
         """The training libraries in use, and the functions that write what the script has built itself."""
         if self._program is None:
             return {"libraries": {}, "writers": [], "places": {}}
-        libraries = libraries_of(self._program)
+        libraries = {**libraries_in(self._libraries), **libraries_of(self._program)}
         writers = sorted({*writers_of(self._program, libraries), *self.files.writers})
         places = places_of_functions(self._program, names_alone=True)
         return {"libraries": libraries, "writers": writers, "places": places}

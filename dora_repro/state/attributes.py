@@ -43,7 +43,8 @@ LIBRARIES = {
 
 
 _OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
-_AROUND = tuple(f"{_OWN}.{room}." for room in ("driving", "scripts", "recording", "state"))  # drives and watches runs
+_ROOMS = ("driving", "scripts", "integrations", "recording", "state")  # these drive and watch runs
+_AROUND = tuple(f"{_OWN}.{room}." for room in _ROOMS)
 
 
 def is_around_runs(name: str) -> bool:

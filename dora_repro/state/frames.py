@@ -32,7 +32,7 @@ LINE, INSTRUCTION, POSITION = "(line)", "(instruction)", "(position)"
 _MACHINERY = (
     *sorted(sys.stdlib_module_names), "torch", "numpy", "greenlet", "gevent",
     "dora_repro.recording", "dora_repro.sides", "dora_repro.driving", "dora_repro.private_names",
-    "dora_repro.scripts",
+    "dora_repro.scripts", "dora_repro.integrations",
 )  # fmt: skip
 _INSIDE = tuple(f"{module}." for module in _MACHINERY if module != "__main__")
 

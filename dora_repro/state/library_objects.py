@@ -11,6 +11,7 @@ from dora_repro.state.assign import Setter
 from dora_repro.state.attributes import attributes_of, set_attribute
 from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import LOG
+from dora_repro.state.parts import Parts
 from dora_repro.state.walker import Reader, Walker
 
 _LOADERS, _PREPARED, _HISTORY = "_dataloader_references_ref", "_dataloaders", "log_history"
@@ -71,10 +72,18 @@ def _read_accelerator(walker: Walker, value: Any, path: str, hold: Setter, role:
         walker.result.uncaptured[f"{path}/{_PREPARED}"] = "list of all loaders that were prepared"
 
 
+def _read_parts(walker: Walker, value: Parts, path: str, hold: Setter, role: str) -> None:
+    """The parts of a library."""
+    for name, part in value.parts.items():
+        put = walker.setter(set_attribute, part.holder, part.attribute) if part.attribute else None
+        walker.visit(part.current, f"{path}/{key_text(name)}", put, role)
+
+
 READERS_BY_NAME: dict[str, Reader] = {
     "accelerate.accelerator.Accelerator": _read_accelerator,
     "accelerate.state.GradientState": _read_gradient_state,
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
+    "dora_repro.state.parts.Parts": _read_parts,
     "ignite.handlers.checkpoint.Checkpoint": _reading(_of_checkpoint),
     "transformers.trainer.Trainer": _reading(_of_trainer),
     "transformers.trainer_callback.TrainerState": _read_trainer_state,

@@ -27,6 +27,7 @@ _BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in B
 _MAPPINGS = ("dict", "OrderedDict")
 RANGE_ITERATOR = "range_iterator"  # name of the kind of an iterator over a range, whose leaf is what is left of it
 VARIABLES = "variables"  # name of the kind of what stands for the variables of a function that is half done
+PARTS = "parts"  # name of the kind of what stands for the parts of a library
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Kind:
         maxlen: bound of a deque.
         keyed: of a dict whose keys are tensors or modules: (text in paths, path of that object).
         coded: of a dict, (text in paths, type) of keys that are no plain data and are made of their text: members of an
-            enum, numpy's numbers, paths.
+            enum, numpy's numbers, paths. Of parts of a library, (text in paths, code that reads it).
     """
 
     name: str

@@ -25,8 +25,9 @@ from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.module_variables import Variable, not_followed, variables_of
 from dora_repro.state.objects import Objects
+from dora_repro.state.parts import Parts
 from dora_repro.state.paths import ancestors
-from dora_repro.state.rebuild import VARIABLES, Kind, copied
+from dora_repro.state.rebuild import PARTS, VARIABLES, Kind, copied
 from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
@@ -120,11 +121,11 @@ class Snapshot(Mapping[str, SavedLeaf]):
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
         kinds |= {path: kind for path, kind in containers if kind is not None}
         kinds |= {path: Kind(VARIABLES) for path, value in live.objects.items() if isinstance(value, Variables)}
+        parts = ((path, value) for path, value in live.objects.items() if isinstance(value, Parts))
+        kinds |= {path: Kind(PARTS, coded=value.coded) for path, value in parts}
         return cls(saved, uncaptured, kinds, forms_of(live), frozenset(_defaults(live, roots)))
 
-    def restore(
-        self, roots: Roots, paths: Iterable[str] = ("*",), objects: Objects | None = None
-    ) -> dict[str, str]:
+    def restore(self, roots: Roots, paths: Iterable[str] = ("*",), objects: Objects | None = None) -> dict[str, str]:
         """Put leaves back into live objects: overwritten, made where they are missing, removed where they are extra.
 
         Args:

@@ -28,6 +28,7 @@ from dora_repro.state.hooks import hooks_of
 from dora_repro.state.keys import LEAST_ID, OF_ID, key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.module_variables import PREFIX
+from dora_repro.state.parts import Parts
 from dora_repro.state.places import with_names
 from dora_repro.state.type_dispatch import Table, Way
 
@@ -321,13 +322,16 @@ _AT_REST = frozenset({"parameter", "gradient", "structure", "data"})
 
 def _rank(name: str, value: Value) -> tuple[int, bool, int]:
     """Modules first, the widest before those inside it, then optimizers: they give the others their names. What is a
-    run's own is named as such, and not as the variable of a module that it may be as well."""
+    run's own is named as such, and not as the variable of a module that it may be as well; what a library calls its
+    parts comes last."""
     of_module = name.startswith(PREFIX)
     if issubclass(type(value), torch.nn.Module) and isinstance(value, torch.nn.Module):
         try:
             return 0, of_module, -sum(1 for _ in value.modules())
         except Exception:  # never initialised
             return 0, of_module, 0
+    if type(value) is Parts:
+        return 3, of_module, 0
     return (1 if issubclass(type(value), torch.optim.Optimizer) else 2), of_module, 0
 
 

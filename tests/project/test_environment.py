@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 BUILDS_DIFFER = {"torch"}
 # Extras that no user of the kit needs: the tests and `make lint`, the site, the archives.
 DEVELOPERS = {"test", "docs", "dist"}
+# Libraries that a user of theirs has already: no install of ours brings them, so nothing is pinned.
+ADAPTERS = {"trainer", "lightning", "accelerate", "ignite"}
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "python_version": "3.11"}
 
 
@@ -31,8 +33,9 @@ def pins(constraints: str) -> dict[str, str]:
 
 
 def direct(project: dict) -> list[Requirement]:
-    """Every requirement of the project and its extras, but for extras that name other extras."""
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    """Every requirement of the project and its extras, but for extras that name other extras, and for adapters."""
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in extras if name not in ADAPTERS)]
     found = [Requirement(line) for lines in lists for line in lines]
     return [requirement for requirement in found if requirement.name != project["name"]]
 
@@ -66,9 +69,7 @@ def reached(requirements: list[Requirement], requires=importlib.metadata.require
             importlib.metadata.PackageNotFoundError
         ):  # for another system than this one: its own pin is still asked for
             continue
-        waiting += [
-            n for n in needs if not n.marker or any(n.marker.evaluate({**LINUX, "extra": e}) for e in extras)
-        ]
+        waiting += [n for n in needs if not n.marker or any(n.marker.evaluate({**LINUX, "extra": e}) for e in extras)]
     return found
 
 
@@ -79,9 +80,7 @@ def conda_faults(environment: dict, project: dict) -> list[str]:
     wrong = []
     if sorted(re.split(r"[=<> ]", package)[0] for package in packages) != ["pip", "python"]:
         wrong.append(f"conda brings {packages}, not Python and pip alone")
-    python = next(
-        (package.partition("=")[2] for package in packages if package.startswith("python=")), "none"
-    )
+    python = next((package.partition("=")[2] for package in packages if package.startswith("python=")), "none")
     if python == "none" or f"Programming Language :: Python :: {python}" not in project["classifiers"]:
         wrong.append(f"Python {python} is not one that pyproject.toml calls tested")
     if python != "none" and not SpecifierSet(project["requires-python"]).contains(python):
@@ -129,9 +128,7 @@ def test_the_pins_hold_for_every_build_of_torch(pinned):
 
 def test_the_constraints_say_how_they_are_made(root):
     header = [
-        line
-        for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
-        if line.startswith("#")
+        line for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines() if line.startswith("#")
     ]
     assert any("make constraints" in line for line in header)
 
@@ -139,7 +136,7 @@ def test_the_constraints_say_how_they_are_made(root):
 def test_all_is_every_extra_of_a_user(project):
     extras = project["optional-dependencies"]
     (everything,) = (Requirement(line) for line in extras["all"])
-    assert (everything.name, everything.extras) == (project["name"], set(extras) - DEVELOPERS - {"all"})
+    assert (everything.name, everything.extras) == (project["name"], set(extras) - DEVELOPERS - ADAPTERS - {"all"})
 
 
 def test_conda_gets_what_pip_gets(root, project):

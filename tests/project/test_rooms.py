@@ -38,6 +38,7 @@ ROOMS = (
     "explain",
     "checks",
     "scripts",
+    "integrations",
     "faults",
     "kept",
     "lab",
@@ -229,6 +230,7 @@ def undeclared(package: Path, pyproject: str) -> list[str]:
     """Every import of a package from elsewhere that pyproject.toml does not name."""
     project = tomllib.loads(pyproject)["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    elsewhere = {"ignite": ["pytorch-ignite"]}  # where it is not installed: a distribution of another name
     declared = {canonicalize_name(Requirement(line).name) for lines in lists for line in lines}
     providers = packages_distributions()
     wrong = []
@@ -237,7 +239,8 @@ def undeclared(package: Path, pyproject: str) -> list[str]:
             top = name.partition(".")[0]
             if top == package.name or top in sys.stdlib_module_names:
                 continue
-            if not declared & {canonicalize_name(provider) for provider in providers.get(top, [top])}:
+            known = providers.get(top, elsewhere.get(top, [top]))
+            if not declared & {canonicalize_name(provider) for provider in known}:
                 wrong.append(f"{path.relative_to(package.parent).as_posix()}:{line}: {top} is not in pyproject.toml")
     return wrong
 

@@ -76,7 +76,7 @@ class CheckpointKeys:
     def beside(self) -> str:
         """Code for the path of a file of one's own beside the checkpoint, or in its folder."""
         at = self._load
-        if self._in_folder:  # the checkpoint is in it
+        if self._in_folder and at.is_dir():  # the checkpoint is in it
             at = newest(at) or at
         return 'f"{path}/more.pt"' if at.is_dir() else 'f"{path}.more"'
 

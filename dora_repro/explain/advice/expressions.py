@@ -7,12 +7,11 @@ from itertools import takewhile
 
 from dora_repro.state.keys import unescaped
 from dora_repro.state.module_variables import PREFIX
-from dora_repro.state.rebuild import NO_KIND, VARIABLES, Kind
+from dora_repro.state.rebuild import NO_KIND, PARTS, VARIABLES, Kind
 
 Kinds = Mapping[str, Kind]
 """Path -> kind of container (`Snapshot.kinds`), to index lists and dicts. Where there are none, a name that is no
 identifier is taken for an item, and any other for an attribute."""
-
 
 
 def code(path: str, kinds: Kinds) -> str:
@@ -25,6 +24,9 @@ def code(path: str, kinds: Kinds) -> str:
         holder = kinds.get(at, NO_KIND)
         keyed, coded = dict(holder.keyed), dict(holder.coded)
         at = f"{at}/{part}" if at else part
+        if holder.name == PARTS and part in coded:
+            expression = coded[part]  # of a library, whatever holds it
+            continue
         if part in coded:
             expression += f"[{_coded(coded[part], unescaped(part))}]"
             continue

@@ -249,6 +249,24 @@ def test_the_file_of_a_line_is_named_as_the_users_code_names_it(tmp_path):
     assert CheckpointKeys(audit, {}, load, False, in_folder=True).source("epoch") == "what last.pt holds"
 
 
+def test_a_file_of_ones_own_goes_beside_a_single_file_and_into_a_folder(tmp_path):
+    folder = tmp_path / "checkpoint-3"
+    folder.mkdir()
+    torch.save({"epoch": 3}, folder / "epoch3.pt")
+    (tmp_path / "out").mkdir()
+    torch.save({"epoch": 3}, tmp_path / "out" / "epoch3.pt")
+    found = {
+        at: CheckpointKeys(audit_save({}, at), {}, at, False, in_folder=True).beside
+        for at in (
+            folder / "epoch3.pt",
+            tmp_path / "out",
+        )
+    }
+    assert list(found.values()) == ['f"{path}.more"', 'f"{path}.more"']
+    torch.save({"step": 3}, folder / "other.pt")
+    assert CheckpointKeys(audit_save({}, tmp_path), {}, tmp_path, False, in_folder=True).beside == 'f"{path}/more.pt"'
+
+
 def test_of_a_file_beside_others_that_lacks_a_parameter_it_is_told_whether_it_takes_keys(tmp_path):
     run, load = Run(0), tmp_path / "step3"
     saved = Snapshot.capture(run_roots(run))

@@ -1,0 +1,32 @@
+"""Accelerate: `name(accelerator)` after `load_state()`, or before the loop."""
+
+from typing import Any
+
+from dora_repro.errors import MissingExtra
+from dora_repro.integrations.naming import is_checked
+
+try:
+    from accelerate import Accelerator
+except ImportError as error:
+    raise MissingExtra("accelerate", "accelerate", "naming an Accelerator's objects") from error
+
+__all__ = ["name"]
+
+
+def name(accelerator: Any) -> None:
+    """Name what went through `prepare()` and `register_for_checkpointing()`, for a check: `accelerate/optimizers` and
+    so on. Does nothing where no check runs.
+
+    Args:
+        accelerator: an `accelerate.Accelerator`; call it when all is prepared, and loaded in a run that is resumed.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(accelerator, Accelerator):
+        raise TypeError(f"expected an accelerate.Accelerator, got {type(accelerator).__name__}")
+    if is_checked():
+        from dora_repro.scripts.libraries import parts_of_accelerator
+        from dora_repro.scripts.naming import record
+
+        record(accelerate=parts_of_accelerator(accelerator))
