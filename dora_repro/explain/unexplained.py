@@ -63,7 +63,7 @@ def unexplained(
     step = max(divergence.step, *reached) if reached else divergence.step
     look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
     saved = sides.reference.at_save(sides.save_at)
-    look_at += [*caches(saved), *not_looked_into(saved), *other_order(saved, sides.resumed.loaded)]
+    look_at += [*caches(saved), *not_looked_into(saved)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
@@ -96,28 +96,7 @@ def not_looked_into(saved: Snapshot) -> Iterator[str]:
         yield f"not looked into, and so not ruled out: {listed}{more}"
 
 
-def other_order(saved: Snapshot, loaded: Snapshot) -> Iterator[str]:
-    """Dicts whose keys are the same after loading, and in another order, which was not put back; those of optimizers
-    left out, whose order torch itself changes."""
-    for path, kind in saved.kinds.items():
-        there = loaded.kinds.get(path)
-        if "/group." in path or kind.keys is None or there is None or there.keys is None or kind.keys == there.keys:
-            continue
-        expected, actual = ([text for text, _ in keys] for keys in (kind.keys, there.keys))
-        if sorted(expected) == sorted(actual):
-            yield (
-                f"the keys of `{path}` are in another order after loading, which was not put back: expected "
-                f"{_first(expected)}, got {_first(actual)}; where that order is used, save the keys as a list"
-            )
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-
-
-def ruled_out(
-    found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]
-) -> list[str]:
+def ruled_out(found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]) -> list[str]:
     """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result."""
     sentences = _state_ruled_out(found, lost, beside)
     different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
@@ -161,9 +140,7 @@ def _state_ruled_out(
 def _others(paths: Iterable[str], beside: Mapping[str, Iterable[str]]) -> str:
     """What the leaves are that differ and were not put back; those that could not be are named in a sentence."""
     by_reason = {words: frozenset(given) for words, given in beside.items()}
-    kinds = Counter(
-        next((words for words, given in by_reason.items() if path in given), "others") for path in paths
-    )
+    kinds = Counter(next((words for words, given in by_reason.items() if path in given), "others") for path in paths)
     listed = ", ".join(f"{words} ({count:,})" for words, count in kinds.items())
     return f"; not put back: {listed}" if listed else ""
 

@@ -1,5 +1,6 @@
 """What is no state of the run at all."""
 
+import decimal
 import os
 from typing import Any
 
@@ -36,6 +37,28 @@ class NumThreads(Training):
     def load(self, path: str) -> None:
         super().load(path)
         torch.set_num_threads(1)
+
+
+@fault(
+    "decimal-precision",
+    verdict="DIFFERENT",
+    step=4,
+    phase="forward",
+    causes=(("flags/decimal.prec",),),
+    fix='decimal.getcontext().prec = state["precision"]',
+)
+class DecimalPrecision(Training):
+    """A weight of the loss is computed in decimals, and in fewer digits from the second step on. How many is a setting
+    of Python's decimals, which no object of the run holds: the resumed run computes in as many as at its start."""
+
+    def __init__(self) -> None:
+        decimal.getcontext().prec = 28
+        super().__init__()
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.steps == 2:
+            decimal.getcontext().prec = 3
+        return super().loss(inputs, targets) * float(decimal.Decimal(1) / decimal.Decimal(3))
 
 
 @fault(

@@ -1,15 +1,19 @@
 """A factory as bytes for another process; classes that a new interpreter could not import travel by value."""
 
 import functools
+import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import cloudpickle
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
+from dora_repro.state.module_variables import CACHED_FUNCTION
 
 
 def pickled(factory: Factory) -> bytes:
@@ -19,8 +23,10 @@ def pickled(factory: Factory) -> bytes:
         BadInput: it cannot be pickled.
     """
     try:
-        with _by_value(_module_of(factory)):
-            return cloudpickle.dumps(factory)
+        name = _module_of(factory)
+        with _by_value(name), io.BytesIO() as file:
+            _Pickler(file, name).dump(factory)
+            return file.getvalue()
     except Exception as error:  # pickling runs user code
         raise BadInput(
             f"the factory {factory!r} cannot be sent to a new process ({type(error).__name__}: {error}): "
@@ -32,6 +38,46 @@ def _module_of(factory: Factory) -> str:
     while isinstance(factory, functools.partial):
         factory = factory.func
     return getattr(factory, "__module__", None) or type(factory).__module__
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Sends by value what cloudpickle sends by its name, where a new interpreter has no such name.
+
+    Args:
+        file: what is written to.
+        module: the module whose functions and classes travel by value where no interpreter could import it.
+    """
+
+    def __init__(self, file: typing.IO[bytes], module: str):
+        super().__init__(file)
+        self._by_value = {"__main__"} if module == "__main__" or _importable(module) else {"__main__", module}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As `pickle` has it."""
+        made_again = _MADE_AGAIN.get(type(obj))
+        if made_again is None or getattr(obj, "__module__", None) not in self._by_value:
+            return super().reducer_override(obj)
+        return made_again(obj)
+
+
+def _cached(function: Any, maxsize: int | None, typed: bool, attributes: dict[str, Any]) -> Any:
+    """A function that remembers what it returned, and has returned nothing yet."""
+    made: Any = functools.lru_cache(maxsize, typed)(function)
+    made.__dict__.update(attributes)
+    return made
+
+
+def _reduce_cached(function: Any) -> tuple[Any, ...]:
+    attributes = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
+    options = function.cache_parameters()
+    return _cached, (function.__wrapped__, options["maxsize"], options["typed"], attributes)
+
+
+# What is pickled by its name alone, whoever pickles it -> how it is made again of what it holds.
+_MADE_AGAIN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    CACHED_FUNCTION: _reduce_cached,
+    typing.NewType: lambda kind: (typing.NewType, (kind.__name__, kind.__supertype__)),
+}
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""The numeric switches of torch that change what an operator computes, as named values.
+"""The numeric switches of torch that change what an operator computes, and Python's for decimals, as named values.
 
 They are leaves under `flags/`: a resumed process that runs with other TF32, determinism or thread settings computes
 other numbers from the same state.
 """
 
+import decimal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -39,6 +40,11 @@ def _flushes_denormals() -> bool:
     return float.fromhex("0x1p-1074") * 1.0 == 0.0
 
 
+def _decimal(name: str) -> Flag:
+    """Of this thread's context, which `decimal.getcontext()` returns."""
+    return (lambda: getattr(decimal.getcontext(), name)), (lambda value: setattr(decimal.getcontext(), name, value))
+
+
 def _autocast(device: str) -> Flag:
     return (lambda: torch.is_autocast_enabled(device)), (lambda value: torch.set_autocast_enabled(device, value))
 
@@ -59,6 +65,8 @@ _CUDNN: Any = torch.backends.cudnn
 _MKLDNN: Any = torch.backends.mkldnn
 
 FLAGS: dict[str, Flag] = {
+    "decimal.prec": _decimal("prec"),
+    "decimal.rounding": _decimal("rounding"),
     "torch.default_dtype": (
         lambda: str(torch.get_default_dtype()),
         lambda value: torch.set_default_dtype(_dtype(value)),

@@ -1,7 +1,11 @@
 """A factory travels as bytes; what a new interpreter would not find goes with it."""
 
+import functools
 import pickle
+import subprocess
+import sys
 import threading
+import typing
 
 import pytest
 
@@ -19,3 +23,45 @@ def test_what_cannot_be_pickled_is_bad_input():
 def test_a_class_that_can_be_imported_travels_by_its_name():
     assert pickle.loads(pickled(runs.Plain)) is runs.Plain
     assert len(pickled(runs.Plain)) < 100
+
+
+PROGRAM = """
+import functools, sys, typing
+from dora_repro.sides.pickling import pickled
+
+Name = typing.NewType("Name", str)
+
+@functools.lru_cache(maxsize=7)
+def fact(n):
+    return n * fact(n - 1) if n else 1
+
+fact.note = "kept"
+
+class Run:
+    def __init__(self):
+        self.found = Name("a"), fact(5), fact.cache_info().maxsize, fact.note
+
+if __name__ == "__main__":
+    fact(6)
+    sys.stdout.buffer.write(pickled(Run))
+"""
+
+
+def test_what_python_pickles_by_its_name_alone_travels_from_a_program_by_value(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    written = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, check=True).stdout
+    run = pickle.loads(written)()
+    assert run.found == ("a", 120, 7, "kept")
+    assert type(run).__init__.__globals__["fact"].cache_info().currsize == 6  # 0! to 5!: nothing was remembered
+
+
+@functools.lru_cache
+def remembered():
+    return 1
+
+
+Kind = typing.NewType("Kind", int)
+
+
+def test_of_a_module_that_can_be_imported_it_travels_by_its_name():
+    assert pickle.loads(pickled(remembered)) is remembered and pickle.loads(pickled(Kind)) is Kind

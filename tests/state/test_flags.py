@@ -1,4 +1,4 @@
-"""The switches of torch: read without a side effect, each set and put back."""
+"""The switches of torch and of decimals: read without a side effect, each set and put back."""
 
 import pytest
 import torch
@@ -6,6 +6,8 @@ import torch
 from dora_repro.state.flags import FLAGS, UNREADABLE, capture_flags, restore_flag, restore_flags
 
 OTHER = {
+    "decimal.prec": 5,
+    "decimal.rounding": "ROUND_UP",
     "torch.default_dtype": "torch.float64",
     "torch.default_device": "meta",
     "torch.deterministic_algorithms": (True, True),

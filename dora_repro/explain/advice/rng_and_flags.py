@@ -1,4 +1,4 @@
-"""Lines of code that read and set each generator, and each of torch's numeric switches (`state/flags.py`)."""
+"""Lines of code that read and set each generator, and each of the numeric switches (`state/flags.py`)."""
 
 import re
 
@@ -6,6 +6,8 @@ from dora_repro.contracts import Value
 
 # Flags that a call sets: (expression that reads, line that sets).
 _BY_CALL = {
+    "decimal.prec": ("decimal.getcontext().prec", "decimal.getcontext().prec = {}"),
+    "decimal.rounding": ("decimal.getcontext().rounding", "decimal.getcontext().rounding = {}"),
     "torch.default_dtype": ("torch.get_default_dtype()", "torch.set_default_dtype({})"),
     "torch.default_device": ("torch.get_default_device()", "torch.set_default_device({})"),
     "torch.deterministic_algorithms": (

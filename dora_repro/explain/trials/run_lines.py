@@ -1,6 +1,7 @@
 """Run advised lines of code on a run: `advice` generated them from paths and keys, and reports show them."""
 
 import copy
+import decimal
 import io
 import random
 import sys
@@ -41,9 +42,7 @@ def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]
     return torch.load(file, weights_only=False)  # written in this very function
 
 
-def read_into(
-    run: Run, lines: Lines, filled: Mapping[str, Value], load: Path, beside: Path | None = None
-) -> None:
+def read_into(run: Run, lines: Lines, filled: Mapping[str, Value], load: Path, beside: Path | None = None) -> None:
     """Run the lines of load.
 
     Args:
@@ -99,7 +98,8 @@ def _names(run: Run, place: Place | None) -> dict[str, Value]:
     named = {**sys.modules, **_classes(run), **of_modules}
     if place is not None and (there := names_at(run, place)):
         return {**_classes(run), **there, **of_modules, **local, **objects_at(here, place)}
-    return {**named, "copy": copy, "np": np, "random": random, "torch": torch, **local, "self": here}
+    modules = {"copy": copy, "decimal": decimal, "np": np, "random": random, "torch": torch}
+    return {**named, **modules, **local, "self": here}
 
 
 def _classes(run: Run) -> dict[str, Value]:
@@ -128,7 +128,7 @@ def _variables(run: Run) -> dict[str, Variable]:
     return {name: one for name, one in found.items() if name == f"{PREFIX}{one.name}" and one.name not in _TAKEN}
 
 
-_TAKEN = ("copy", "np", "random", "torch", "self", "state", "more", "path")  # names of the lines' own
+_TAKEN = ("copy", "decimal", "np", "random", "torch", "self", "state", "more", "path")  # names of the lines' own
 
 
 class _Named:

@@ -1,6 +1,7 @@
 """Runs that look suspicious and are right: steps and samplers of a kind. Each must come out EXACT."""
 
 import copy
+import decimal
 import random
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 from dora_repro.faults.averages import WithTarget
 from dora_repro.faults.configuration import Configured, Marked
 from dora_repro.faults.data import OrderedByEpoch
+from dora_repro.faults.environment import DecimalPrecision
 from dora_repro.faults.forms import ClippedByHistory
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.model import Clipped as WeightsClipped
@@ -217,3 +219,15 @@ class ConfigOverridden(Configured):
     made with that, and has the rate that it was trained with."""
 
     told: ClassVar = {"rate": 1e-3}
+
+
+@fault("clean-decimal-precision", verdict="EXACT")
+class DecimalPrecisionKept(DecimalPrecision):
+    """A weight of the loss is computed in decimals, in fewer digits from the second step on; how many is saved."""
+
+    def state(self) -> dict:
+        return {**super().state(), "precision": decimal.getcontext().prec}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        decimal.getcontext().prec = state["precision"]

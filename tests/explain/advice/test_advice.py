@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import decimal
 import functools
 import random
 
@@ -391,7 +392,7 @@ def test_a_flag_is_read_and_set(path, flags_put_back):
     before, state = Snapshot.capture({})[path].digest, {}
     for line in (*advice.save, *advice.load):
         try:
-            exec(line, {"torch": torch, "state": state})
+            exec(line, {"torch": torch, "decimal": decimal, "state": state})
         except RuntimeError as error:  # torch will not read an old switch that a new one has overruled
             assert "fp32_precision" in str(error) or "TF32" in str(error) or "tf32" in str(error)
     assert Snapshot.capture({})[path].digest == before
