@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below; a te
     from dora_repro.explain.explanation import Cause as Cause
     from dora_repro.explain.explanation import Explanation as Explanation
     from dora_repro.kept.opening import evidence as evidence
+    from dora_repro.naming import record as record
     from dora_repro.recording import Recorder as Recorder
     from dora_repro.scripts.checking import check_script as check_script
-    from dora_repro.scripts.naming import record as record
     from dora_repro.state.snapshot import Snapshot as Snapshot
     from dora_repro.trace import Divergence as Divergence
     from dora_repro.trace import Trace as Trace
@@ -54,7 +54,7 @@ _PLACES = {
     "checkpoint.contents": ("inspect", "Contents"),
     "driving.stepwise": ("stepwise",),
     "scripts.checking": ("check_script",),
-    "scripts.naming": ("record",),
+    "naming": ("record",),
     "kept.opening": ("evidence",),
     "recording": ("Recorder",),
     "state.snapshot": ("Snapshot",),

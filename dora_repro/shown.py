@@ -1,7 +1,8 @@
 """A result shows itself: printed on a terminal, displayed in a notebook, in the message of a failed assertion.
 
 How results look is the matter of `show`, which knows them all; they know nothing of it but these lines. These are the
-only imports against the order of the rooms, made when something is shown: computing a result loads no screen.
+only imports against the order of the rooms, made when something is shown: computing a result loads no screen. They
+name the modules that come last in `show`: once these are there, all kinds of results are registered.
 """
 
 
@@ -11,17 +12,17 @@ class Shown:
     __slots__ = ()
 
     def __str__(self) -> str:
-        from dora_repro.show.console import as_text
+        from dora_repro.show.journal import as_text
 
         return as_text(self)
 
     def __repr__(self) -> str:
         # pytest shows this, not `str`, for `assert report.passed, report`.
-        from dora_repro.show.console import as_summary
+        from dora_repro.show.journal import as_summary
 
         return as_summary(self)
 
     def _repr_html_(self) -> str:
-        from dora_repro.show.html import as_html
+        from dora_repro.show.journal_page import as_html
 
         return as_html(self)

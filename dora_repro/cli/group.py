@@ -21,6 +21,8 @@ _COMMANDS = {
     "every-step": "checking",
     "twice": "checking",
     "check": "checking",
+    "watch": "journal",
+    "journal": "journal",
     "inspect": "files",
     "diff": "files",
     "notebooks": "notebooks",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dora_repro.errors import MissingExtra
-from dora_repro.integrations.naming import is_checked
+from dora_repro.naming import is_recorded, record
 
 try:
     from accelerate import Accelerator
@@ -14,8 +14,8 @@ __all__ = ["name"]
 
 
 def name(accelerator: Any) -> None:
-    """Name what went through `prepare()` and `register_for_checkpointing()`, for a check: `accelerate/optimizers` and
-    so on. Does nothing where no check runs.
+    """Name what went through `prepare()` and `register_for_checkpointing()`, for a check or a journal: `accelerate/optimizers` and
+    so on. Does nothing where nothing is recorded.
 
     Args:
         accelerator: an `accelerate.Accelerator`; call it when all is prepared, and loaded in a run that is resumed.
@@ -25,8 +25,7 @@ def name(accelerator: Any) -> None:
     """
     if not isinstance(accelerator, Accelerator):
         raise TypeError(f"expected an accelerate.Accelerator, got {type(accelerator).__name__}")
-    if is_checked():
+    if is_recorded():
         from dora_repro.scripts.libraries import parts_of_accelerator
-        from dora_repro.scripts.naming import record
 
         record(accelerate=parts_of_accelerator(accelerator))

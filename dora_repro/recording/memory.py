@@ -49,6 +49,25 @@ class _Watched:
     paths: list[str]
 
 
+class World:
+    """Digests of the global generators alone, by path.
+
+    Attributes:
+        now: all of them, as last read.
+    """
+
+    def __init__(self) -> None:
+        self.now: dict[str, bytes] = {}
+        self.changes()
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Read them and return what has changed, by path."""
+        now = _world()
+        changed: dict[str, bytes | None] = {path: value for path, value in now.items() if self.now.get(path) != value}
+        self.now = now
+        return changed
+
+
 class Memory:
     """Digests of a run's moving state by path.
 
@@ -81,15 +100,12 @@ class Memory:
         return changed
 
     def _read_world(self, changed: dict[str, bytes | None]) -> None:
-        for name, state in rng.capture_world().items():
-            value = digest(state)
-            if value != self.now.get(f"rng/{name}"):
-                changed[f"rng/{name}"] = value
+        changed.update((path, value) for path, value in _world().items() if value != self.now.get(path))
 
     def _read_all(self) -> dict[str, bytes | None]:
         roots = run_roots(self._run)
         live = walk(roots, moving_only=True)
-        now: dict[str, bytes] = {f"rng/{name}": digest(state) for name, state in rng.capture_world().items()}
+        now = _world()
         for path, leaf in live.items():
             try:
                 now[path] = self._reader(leaf.value, leaf.role)()
@@ -157,6 +173,11 @@ class Memory:
         if isinstance(value, rng.PRIVATE_GENERATORS):
             return lambda: digest(rng.state_of(value))
         return partial(digest, value)
+
+
+def _world() -> dict[str, bytes]:
+    """Digests of the global generators, by path."""
+    return {f"rng/{name}": digest(state) for name, state in rng.capture_world().items()}
 
 
 def _same_objects(every: list[_Watched], changed: dict[str, bytes | None]) -> bool:

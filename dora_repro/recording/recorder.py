@@ -21,7 +21,7 @@ from dora_repro.recording.events import Event, Events
 from dora_repro.recording.group_options import GroupOptions, digests_of
 from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.recording.make_up import MakeUp
-from dora_repro.recording.memory import Memory
+from dora_repro.recording.memory import Memory, World
 from dora_repro.recording.preparing import Preparing
 from dora_repro.state.digest import digest, digest_tensor
 from dora_repro.state.paths import select
@@ -83,6 +83,22 @@ class _Mark:
     loss: float | None
 
 
+@dataclass(frozen=True)
+class Recording:
+    """How much of a run is recorded.
+
+    Attributes:
+        gradients: note the digests of gradients.
+        memory: note all memory that moves; else global generators alone.
+    """
+
+    gradients: bool = True
+    memory: bool = True
+
+
+_ALL = Recording()
+
+
 class Recorder(AbstractContextManager["Recorder"]):
     """Records the steps of one run object, while its context is open.
 
@@ -94,6 +110,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             `VALUES_LIMIT` bytes in all, and beyond that none.
         beginning: called with an outermost module that is about to be called, and with None before a backward pass:
             who drives no run sees there that a step is over (`begin`, `finish`).
+        recording: how much is recorded.
 
     Attributes:
         trace: what was recorded so far.
@@ -124,6 +141,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         keep: tuple[int, str, str] | None = None,
         values: Iterable[str] = (),
         beginning: Callable[[torch.nn.Module | None], None] = lambda module: None,
+        recording: Recording = _ALL,
     ):
         self.run: Steps | None = run
         self.trace = Trace()
@@ -135,7 +153,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._wanted = tuple(values)
         self._kept_bytes = 0
         self._done = done
-        self._keep, self._beginning = keep, beginning
+        self._keep, self._beginning, self._recording = keep, beginning, recording
         self._loaded = done > 0
         self._by_hand, self._factor = HandScaling(), 1.0
         self._hooks = Hooks(
@@ -150,7 +168,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             )
         )
         self._events = Events()
-        self._memory: Memory | None = None
+        self._memory: Memory | World | None = None
         self._options = GroupOptions()
         self._after_update = AfterUpdate()
         self._reached: list[int] = []  # ids of the parameters that a gradient reached in this step
@@ -166,7 +184,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         try:
             self._made_of = MakeUp(self.run)
             self._watch()
-            self._memory = memory = Memory(self.run)
+            self._memory = memory = Memory(self.run) if self._recording.memory else World()
             self.trace.start = dict(memory.now)
             self._first = {path: digest_tensor(parameter) for path, parameter in self._made_of.parameters.items()}
             self._keep_values()
@@ -295,9 +313,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._hooks.listening = False
         return self._finished(loss, len(self._in_hand()), None, last)
 
-    def _finished(
-        self, loss: Value, in_hand: int, changes: dict[str, bytes | None] | None, last: bool = False
-    ) -> Step:
+    def _finished(self, loss: Value, in_hand: int, changes: dict[str, bytes | None] | None, last: bool = False) -> Step:
         """The step that is over, but for the batches in hand; with what its memory changed, where that is known."""
         memory = self._memory
         if memory is None:
@@ -463,7 +479,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             gradient = by_id[key].grad if key in by_id else None
             if gradient is not None:
                 self._reached.append(key)
-                if held and key not in held:
+                if (held and key not in held) or not self._recording.gradients:
                     continue
                 if not self._gradients:
                     self._gradients = bool(gradient.any())

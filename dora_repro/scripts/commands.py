@@ -179,4 +179,4 @@ def _replaced(word: str, values: Mapping[str, str], in_shell: bool) -> str:
 
 def boot() -> Path:
     """The folder that comes first on PYTHONPATH of what is launched."""
-    return Path(__file__).parent / "boot"
+    return Path(__file__).parents[1] / "boot"

@@ -12,12 +12,15 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from dora_repro.driving.written import NO_CHECKPOINTS, Stamp, stamps
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.scripts.calls import Call, call_of
 from dora_repro.state.attributes import is_users_module
+
+Position: TypeAlias = Callable[[], tuple[int, int]]
+"""Returns the number of steps that were done, and of backward passes since the last update."""
 
 _WRITING = set("wax+")
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl")
@@ -55,7 +58,7 @@ class Files:
         writers: functions by which the script's own code wrote what it had built.
     """
 
-    def __init__(self, out: Path, position: Callable[[], tuple[int, int]]):
+    def __init__(self, out: Path, position: Position):
         self._out, self._position, self._pid = Path(os.path.realpath(out)), position, os.getpid()
         self._prefix = f"{self._out}{os.sep}"
         self._near = f"{self._out}-"  # what other launches wrote is beside it: nothing that this one should read

@@ -29,29 +29,37 @@ def install(job: str) -> None:
     given = Assignment.read(Path(job))
     depth = int(os.environ.get(DEPTH, "0"))
     os.environ[DEPTH] = str(depth + 1)  # of what this process starts
-    watch = Watch(given, _folder_of(given.folder), depth)
+    begin(Watch(given, _folder_of(given.folder), depth))
+    about = {"argv": sys.argv, "python": sys.version.split()[0], "rank": os.environ.get("RANK")}
+    Path(f"{job}.{os.getpid()}.started").write_text(json.dumps(about), encoding="utf-8")
+
+
+def begin(watch: Watch) -> None:
+    """Have this process watched until it ends."""
     watch.install()
     _once_imported("safetensors.torch", watch.files.watch_safetensors)
     _once_imported("accelerate.accelerator", watch_accelerate)
     atexit.register(watch.end)
     _watches.append(watch)
-    about = {"argv": sys.argv, "python": sys.version.split()[0], "rank": os.environ.get("RANK")}
-    Path(f"{job}.{os.getpid()}.started").write_text(json.dumps(about), encoding="utf-8")
 
 
-def name_objects(objects: dict[str, Value]) -> None:
-    """Name objects of the script that is recorded in this process; records it from now on, where it is not yet.
-
-    The latter is so where Python did not run `boot/sitecustomize.py`, and dora_repro is installed.
-    """
-    if not _watches:
-        try:
-            install(os.environ[VARIABLE])
-        except Exception as error:  # the script goes on, and the launcher is told
-            place = Path(f"{os.environ[VARIABLE]}.{os.getpid()}.error")
-            place.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+def name_objects(objects: dict[str, Value]) -> bool:
+    """Name objects of the script that is recorded in this process; whether it is."""
     for watch in _watches:
         watch.name(objects)
+    return bool(_watches)
+
+
+def install_late() -> None:
+    """Record this process from now on, where Python did not run `boot/sitecustomize.py`, and dora_repro is installed.
+
+    What goes wrong is the launcher's to be told: the script goes on.
+    """
+    try:
+        install(os.environ[VARIABLE])
+    except Exception as error:
+        place = Path(f"{os.environ[VARIABLE]}.{os.getpid()}.error")
+        place.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
 
 
 def _folder_of(folder: Path) -> Path:

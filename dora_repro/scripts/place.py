@@ -3,14 +3,26 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dora_repro.contracts import Value
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.sides.environment import environment
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.trace import Step, TraceWriter
+
+
+class Lines(Protocol):
+    """What takes the steps of a process as they are done."""
+
+    def step(self, step: Step) -> None:
+        """Add a step."""
+
+    def close(self, finished: bool, unseen: Iterable[str]) -> None:
+        """Add the end: as of `Trace`."""
 
 
 class Place:
@@ -24,7 +36,10 @@ class Place:
 
     Attributes:
         path: the folder that it has taken.
+        whole: whether what is judged when the process has ended is kept: its last state, its batches, what it is.
     """
+
+    whole = True
 
     def __init__(self, launch: Path, path: Path, depth: int, meant: bool):
         self._launch, self._depth, self._meant = launch, depth, meant
@@ -43,10 +58,23 @@ class Place:
         self._taken = True
         self.write(assignment.PROCESS, {"pid": os.getpid(), "depth": self._depth, "argv": sys.argv})
 
+    def lines(self, start: dict[str, bytes]) -> Lines:
+        """Begin to take steps; `start` has the digests of the memory before the first, by path."""
+        return TraceWriter(self.path / assignment.STEPS, start)
+
     def keep(self, name: str, roots: dict[str, Value], anchor: Anchor) -> None:
         """Keep the state as it is now, and what is known of the loader beside it."""
         Snapshot.capture(roots).write(self.path / name)
         anchor.write(self.path / f"{name}{assignment.ANCHOR}")
+
+    def end(self, roots: dict[str, Value] | None, about: Callable[[], dict[str, Any]]) -> None:
+        """The process ends by itself.
+
+        Args:
+            roots: of its state; None where it has not trained.
+            about: returns what it says of itself.
+        """
+        self.write(assignment.ABOUT, about())
 
     def leave(self, name: str, about: dict[str, Any]) -> None:
         """Leave word beside the folder of the launch, before this process trains or after; later words add to it."""

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import Recorder
 from dora_repro.recording.group_options import digests_of
+from dora_repro.recording.recorder import Recording
 from dora_repro.scripts import assignment, listening
 from dora_repro.scripts.advised import Advised
 from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.expected import Expected
-from dora_repro.scripts.files import Files
+from dora_repro.scripts.files import Files, Position
 from dora_repro.scripts.libraries import libraries_in, parts_around
-from dora_repro.scripts.place import Place, about_process
+from dora_repro.scripts.place import Lines, Place, about_process
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.scripts.samplers import chosen_of
 from dora_repro.scripts.stepping import Stepping, with_gradients
@@ -36,7 +38,7 @@ from dora_repro.sides.places import places_of_functions
 from dora_repro.sides.written_by import writers_of
 from dora_repro.state.parts import Parts
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.trace import Step, Trace, TraceWriter
+from dora_repro.trace import Step, Trace
 
 
 class Watch:
@@ -46,6 +48,10 @@ class Watch:
         given: what to do.
         folder: where to leave the evidence; another than the assignment's for processes of other ranks.
         depth: how many recorded processes are around this one.
+        place: where to leave it, if not as files in that folder.
+        files: makes the ledger, given what returns the numbers of steps done and of backward passes since the last
+            update; None for that of `{out}`.
+        recording: what else the recorder is told.
 
     Attributes:
         done: number of steps that are over.
@@ -53,14 +59,24 @@ class Watch:
         named: objects that the script named (`record`).
     """
 
-    def __init__(self, given: Assignment, folder: Path, depth: int = 0):
+    def __init__(
+        self,
+        given: Assignment,
+        folder: Path,
+        depth: int = 0,
+        *,
+        place: Place | None = None,
+        files: Callable[[Position], Files] | None = None,
+        recording: Recording | None = None,
+    ):
         self._meant = given.depth is None or depth <= given.depth
         if not self._meant:  # a helper of the process that is judged: recorded, and neither killed nor given anything
             given = Assignment(given.folder, given.out)
         if given.given is not None:
             given = replace(given, given=given.given.of_this_rank)
         self._given = given
-        self._place = Place(given.folder, folder, depth, self._meant)
+        self._place = place or Place(given.folder, folder, depth, self._meant)
+        self._recording = recording or Recording()
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._stepping, self._wrote = Stepping(), False
         self._loaders = Loaders(_put(given), keeps=given.keep_batches is not None)
@@ -73,13 +89,13 @@ class Watch:
         self._program: Program | None = None
         self._libraries: dict[str, Parts] = {}
         self._recorder: Recorder | None = None
-        self._lines: TraceWriter | None = None
+        self._lines: Lines | None = None
         self._over, self._forked = False, False
         self._loaded: dict[int, tuple[torch.optim.Optimizer, dict[str, bytes]]] = {}
         self._options: dict[str, str] = {}
         self.done, self.updates = 0, 0
         self.named: dict[str, Value] = {}
-        self.files = Files(given.out, self._position)
+        self.files = Files(given.out, self._position) if files is None else files(self._position)
         self._advised = Advised(given.lines, self._leave_lines, self.named) if given.lines is not None else None
 
     # --- before the first step ---------------------------------------------------------------------------------------
@@ -169,7 +185,7 @@ class Watch:
             self._put_in()
             if self._given.keep_first:
                 self._keep(assignment.FIRST)
-            self._recorder = recorder = Recorder(self._program, beginning=self._beginning)
+            self._recorder = recorder = Recorder(self._program, beginning=self._beginning, recording=self._recording)
             recorder.__enter__()
             recorder.begin()
             self._options = self._options_loaded()
@@ -184,7 +200,7 @@ class Watch:
         """The first step has begun: what is recorded is training."""
         assert self._recorder is not None
         self._sure = True
-        self._lines = TraceWriter(self._place.path / assignment.STEPS, self._recorder.trace.start)
+        self._lines = self._place.lines(self._recorder.trace.start)
 
     def _start_anew(self, frame: types.FrameType | None, sure: bool) -> None:
         """What was taken for the first step was an evaluation in eval mode: the first one begins now."""
@@ -310,7 +326,9 @@ class Watch:
     def _note(self, step: Step) -> None:
         """A step is over."""
         assert self._lines is not None
+        assert self._recorder is not None
         self._lines.step(step)
+        del self._recorder.trace.steps[:-1]  # they are written: a training may have any number of them
         self.done += 1
         self._stepping.over()
         self._stop_at_difference(step)
@@ -365,23 +383,21 @@ class Watch:
                 if self._stepping.armed:
                     self._loaders.batches.clear()
                     self._finish_step()
-                self._keep(assignment.END)
-                self._loaders.write_kept(self._place.path / assignment.BATCHES)
+                if self._place.whole:
+                    self._keep(assignment.END)
+                    self._loaders.write_kept(self._place.path / assignment.BATCHES)
                 trace = self._recorder.trace
                 self._lines.close(trace.finished, trace.unseen)
-                facts = self._recorder.facts()
-            else:
-                facts = None
-            self._place.write(assignment.ABOUT, self._about(facts))
+            self._place.end(None if self._program is None else run_roots(self._program), self._about)
         self._stop()
 
-    def _about(self, facts: Any) -> dict[str, Any]:
+    def _about(self) -> dict[str, Any]:
         """What the process says of itself at its end."""
         return {
             **about_process(),
             "steps": self.done,
             "updates": self.updates,
-            "facts": facts,
+            "facts": None if self._lines is None or self._recorder is None else self._recorder.facts(),
             "named": sorted({*self.named, *self._libraries}),
             "options_loaded": self._options,
             **self._made_with(),

@@ -268,5 +268,10 @@ def _environment() -> Environment:
     return environment
 
 
+def rendered(name: str, **fields: object) -> str:
+    """A template with its fields filled in; what is no markup is escaped."""
+    return _template(name).render(**fields)
+
+
 def _template(name: str) -> Template:
     return _environment().get_template(name)

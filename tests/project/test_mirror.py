@@ -13,7 +13,11 @@ ELSEWHERE = {
     # A script is checked as a whole: what its process records shows in the report.
     "scripts/again.py": "tests/kept/test_opening.py",
     "scripts/assignment.py": "tests/scripts/test_launching.py",
-    "scripts/boot/sitecustomize.py": "tests/scripts/test_launching.py",
+    "boot/sitecustomize.py": "tests/scripts/test_launching.py",
+    # A journal is kept by whole trainings: how shows in what they say and leave.
+    "journal/installing.py": "tests/journal/test_place.py",
+    "journal/layout.py": "tests/journal/test_reading.py",
+    "show/journal_page.py": "tests/show/test_journal.py",
     "scripts/request.py": "tests/scripts/test_checking.py",
     "scripts/workplace.py": "tests/scripts/test_checking.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",

@@ -1,4 +1,4 @@
-"""First on PYTHONPATH of a launched script: Python runs it before the script begins.
+"""First on PYTHONPATH of a script that is checked or keeps a journal: Python runs it before the script begins.
 
 The recorder is installed once `torch` has been imported, so that a program which never does pays nothing. A
 sitecustomize that this one hides is run as it would have been.
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_TOP = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # the folder that has the package dora_repro
+_TOP = os.path.dirname(os.path.dirname(_HERE))  # the folder that has the package dora_repro
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
@@ -48,14 +48,30 @@ def _install() -> None:
     """Record this process; where that cannot be done, the script goes on and the launcher is told why."""
     job = os.environ["DORA_REPRO_JOB"]
     try:
-        if importlib.util.find_spec("dora_repro") is None:
-            sys.path.append(_TOP)
+        _find_package()
         from dora_repro.scripts.installing import install
 
         install(job)
     except BaseException as error:
         with open(f"{job}.{os.getpid()}.error", "w", encoding="utf-8") as file:
             file.write(f"{type(error).__name__}: {error}")
+
+
+def _keep_journal() -> None:
+    """Keep a journal of this process; where that cannot be done, the training goes on, and its log says so."""
+    try:
+        _find_package()
+        from dora_repro.journal.installing import install
+
+        install()
+    except BaseException as error:
+        print(f"dora_repro: no journal is kept ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
+
+
+def _find_package() -> None:
+    """Let this process import the package, though it may be of another environment."""
+    if importlib.util.find_spec("dora_repro") is None:
+        sys.path.append(_TOP)
 
 
 def _run_hidden() -> None:
@@ -68,4 +84,6 @@ def _run_hidden() -> None:
 
 if os.environ.get("DORA_REPRO_JOB"):
     sys.meta_path.insert(0, _AfterImport("torch", _install))
+elif os.environ.get("DORA_REPRO_JOURNAL"):
+    sys.meta_path.insert(0, _AfterImport("torch", _keep_journal))
 _run_hidden()

@@ -1,0 +1,32 @@
+"""What `boot/sitecustomize.py` calls inside a training that keeps a journal, once torch has been imported."""
+
+import os
+
+from dora_repro.journal.ledger import JournalFiles
+from dora_repro.journal.place import JournalPlace
+from dora_repro.journal.setting import Setting
+from dora_repro.recording.recorder import Recording
+from dora_repro.scripts.assignment import Assignment
+from dora_repro.scripts.files import Files, Position
+from dora_repro.scripts.installing import begin
+from dora_repro.scripts.watching import Watch
+
+
+def install() -> None:
+    """Keep a journal of this process from now on; of a training on several ranks, of the first one alone.
+
+    Raises:
+        BadInput: a variable of the environment has a value that it cannot have.
+    """
+    setting = Setting.of()
+    if os.environ.get("RANK", "0") != "0":
+        return
+    place = JournalPlace(setting)
+
+    def files(position: Position) -> Files:
+        place.files = JournalFiles(setting.folder, position, place.wrote)
+        return place.files
+
+    full = setting.level == "full"
+    given = Assignment(setting.folder, setting.folder, keep_first=True, keep_saved=True)
+    begin(Watch(given, setting.folder, place=place, files=files, recording=Recording(gradients=full, memory=full)))

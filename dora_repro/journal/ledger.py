@@ -1,0 +1,244 @@
+"""Which checkpoints a training writes, and which files it reads before its first update: by their content.
+
+A check of a script looks at the folder that it gives the script. A training in production writes wherever it likes, so
+each file that Python, torch or safetensors opens is noted, and looked at between two updates.
+"""
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from dora_repro.scripts.files import Files, Position, may_be_checkpoint
+
+_MOST = 4096  # files that are noted between two updates
+_CHUNK = 1 << 22  # bytes
+_SETTLED = 1.0  # seconds for which a file that another thread opened must not have changed
+_CODE = (".py", ".pyc", ".so")
+_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl", ".pickle", ".bin", ".distcp", ".h5", ".msgpack")
+_HEADS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of a zip archive, of a pickle
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that was written.
+
+    Attributes:
+        path: absolute.
+        digest: of its content; None where it is not known to be complete.
+        size: in bytes.
+        update: number of updates that this process had done when it was opened.
+        backwards: number of backward passes since then.
+    """
+
+    path: str
+    digest: str | None
+    size: int
+    update: int
+    backwards: int
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that was opened for writing.
+
+    Attributes:
+        position: numbers of updates and of backward passes since the last, then.
+        stamp: what told its content before; None where there was no file.
+        elsewhere: whether another thread than the training's opened it, and may still write to it.
+        told: whether it was told of already, as one that may not be complete.
+    """
+
+    position: tuple[int, int]
+    stamp: tuple[int, int] | None
+    elsewhere: bool
+    told: bool = False
+
+
+class JournalFiles(Files):
+    """The checkpoints that a process writes, and the files that it reads before its first update.
+
+    Args:
+        journal: the journal's folder: what is in it is no checkpoint.
+        position: returns the numbers of updates and of backward passes since the last.
+        wrote: called with each checkpoint that was written, between two updates.
+    """
+
+    def __init__(self, journal: Path, position: Position, wrote: Callable[[Checkpoint], None]):
+        self._opened_files: dict[str, _Opened] = {}
+        self._reads: dict[str, int] = {}
+        self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
+        self._begun = False
+        super().__init__(journal, position)
+
+    def write_to(self, path: Path) -> None:
+        """The first update begins: what is read from now on is no longer what the training goes on from."""
+        self._begun = True
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The numbers of updates that this process has done, and of backward passes since the last."""
+        return self._position()
+
+    @property
+    def reads(self) -> dict[str, int]:
+        """Path -> size of the files that were read before the first update, in order, the last one last."""
+        return self._reads
+
+    def look(self) -> bool:
+        """Tell of the checkpoints that were written since the last look; whether there were any."""
+        if not self._opened_files:
+            self.saved = False
+            return False
+        opened, self._opened_files = self._opened_files, {}
+        found, here = False, False
+        for path, one in opened.items():
+            stamp = _stamp(path)
+            if stamp is None or stamp == one.stamp or not stamp[1]:
+                if one.elsewhere:
+                    self._opened_files[path] = one  # nothing is written yet
+                continue
+            with self._unheard():
+                if not is_checkpoint(path):
+                    continue
+                found, here = found or not one.told, here or not one.elsewhere
+                complete = not one.elsewhere or time.time() - stamp[0] / 1e9 >= _SETTLED
+                if complete or not one.told:
+                    self._wrote(Checkpoint(path, digest_of(path) if complete else None, stamp[1], *one.position))
+            if not complete:
+                self._opened_files[path] = replace(one, told=True)
+        self.saved = here
+        return found
+
+    def read(self, path: Any) -> None:
+        """Note that a file is read."""
+        if self._begun:
+            return
+        with contextlib.suppress(TypeError, ValueError, OSError):  # no path: a descriptor, a buffer
+            real = os.fsdecode(os.path.realpath(os.fspath(path)))
+            if (
+                not real.endswith(_CODE)
+                and may_be_checkpoint(real)
+                and not real.startswith(self._own)
+                and os.path.isfile(real)
+            ):
+                if len(self._reads) < _MOST or real in self._reads:
+                    self._reads.pop(real, None)
+                    self._reads[real] = os.stat(real).st_size
+
+    def _on_open(self, path: Any, mode: str | None) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        if mode is None:  # os.open(): for reading or for writing
+            self.read(path)
+            self._opens(path)
+        elif set("wax+") & set(mode):
+            self._opens(path)
+        else:
+            self.read(path)
+
+    def _opens(self, path: Any) -> None:
+        """A file is opened for writing, perhaps."""
+        real = os.fsdecode(os.path.realpath(path))
+        if real.startswith((self._own, "/dev/", "/proc/", "/sys/")) or len(self._opened_files) >= _MOST:
+            return
+        known = self._opened_files.pop(real, None)
+        stamp = _stamp(real) if known is None else known.stamp
+        self._opened_files[real] = _Opened(self._position(), stamp, threading.get_ident() != self._thread)
+
+    def _closed(self, path: Any) -> None:
+        """A file is complete that was opened for writing, by whatever thread."""
+        real = os.fsdecode(os.path.realpath(path))
+        if (one := self._opened_files.get(real)) is not None:
+            self._opened_files[real] = replace(one, elsewhere=False)
+
+    def _on_rename(self, source: Any, target: Any) -> None:
+        old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))
+        for path in [path for path in self._opened_files if path == old or path.startswith(f"{old}{os.sep}")]:
+            one = self._opened_files.pop(path)
+            self._opened_files[new + path.removeprefix(old)] = replace(one, stamp=None)
+
+    @contextlib.contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """What the journal reads itself is not noted."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    # --- functions that open files outside of Python ----------------------------------------------------------------
+
+    def watch_torch(self) -> None:
+        """Note when `torch.save` begins to write a file by its name: torch opens it itself."""
+        import torch
+
+        torch.save = self._before_writing(torch.save, 1)
+
+    def watch_safetensors(self) -> None:
+        """Note what safetensors reads and writes."""
+        super().watch_safetensors()
+        for module in (sys.modules["safetensors"], sys.modules["safetensors.torch"]):
+            for name in ("save_file", "serialize_file"):
+                if hasattr(module, name):
+                    setattr(module, name, self._before_writing(getattr(module, name), 1))
+
+    def _before_writing(self, real: Callable[..., Any], position: int) -> Callable[..., Any]:
+        @functools.wraps(real, updated=())
+        def writing(*args: Any, **kwargs: Any) -> Any:
+            path = args[position] if len(args) > position else kwargs.get("f", kwargs.get("filename"))
+            if not isinstance(path, (str, os.PathLike)) or os.getpid() != self._pid:
+                return real(*args, **kwargs)
+            with contextlib.suppress(OSError, ValueError):
+                self._opens(path)
+            result = real(*args, **kwargs)
+            with contextlib.suppress(OSError, ValueError):
+                self._closed(path)
+            return result
+
+        return writing
+
+
+def digest_of(path: str) -> str | None:
+    """The digest of a file's content; None where it cannot be read.
+
+    128 bits of XXH3 (https://xxhash.com): equal files are told, and no adversary is kept out.
+    """
+    found = xxhash.xxh3_128()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while data := file.read(_CHUNK):
+                found.update(data)
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What tells whether a file was written to: its modification time in ns and its size; None where it is none."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a file may be one, by its name or its first bytes: no log, table or picture."""
+    if not may_be_checkpoint(path):
+        return False
+    if path.lower().endswith(_SUFFIXES):
+        return True
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(4).startswith(_HEADS)
+    except OSError:
+        return False

@@ -1,0 +1,116 @@
+"""The journal of a training: a line for each start, then more of those that did not go on exactly as it was."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dora_repro.checks.report import Verdict
+from dora_repro.journal.reading import Journal, Start
+from dora_repro.journal.words import of_divergence, of_repeated, of_state, resumed_from
+from dora_repro.show.answer import FAILED, MARKS
+from dora_repro.show.console import as_summary, as_text
+from dora_repro.show.tables import table
+from dora_repro.wording import counted
+
+__all__ = ["HEADS", "as_summary", "as_text", "details", "headline", "rows"]
+
+HEADS = ("start", "began", "updates", "resumed from", "done again", "verdict")
+_SOME = 8  # names of leaves that are listed
+
+
+@as_text.register
+def _(journal: Journal) -> str:
+    return "\n".join([*headline(journal), "", table(HEADS, rows(journal)), *details(journal)])
+
+
+@as_summary.register
+def _(journal: Journal) -> str:
+    return "\n".join(headline(journal))
+
+
+def headline(journal: Journal) -> list[str]:
+    """How the starts of a journal went on, in a line, and the command in another."""
+    resumed = [start for start in journal.starts if start.source is not None]
+    exact = sum(start.verdict is Verdict.EXACT for start in resumed)
+    mark = MARKS.get(journal.verdict, FAILED)
+    if not resumed:
+        text = f"{counted(len(journal.starts), 'start')}, and none went on from another: there is nothing to judge yet"
+    elif exact == len(resumed):
+        text = f"{counted(exact, 'resume')}, each exactly as it was"
+    else:
+        text = f"{exact} of {counted(len(resumed), 'resume')} went on exactly as it was"
+    last = journal.starts[-1]
+    return [f"{mark} {journal.verdict}: {text}", f"  {' '.join(last.command)}"]
+
+
+def rows(journal: Journal) -> list[Sequence[str]]:
+    """The cells of a line for each start."""
+    return [_row(start) for start in journal.starts]
+
+
+def _row(start: Start) -> Sequence[str]:
+    began = "?" if start.began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(start.began))
+    updates = "none" if start.updates is None else f"{start.updates[0]:,}–{start.updates[1]:,}"
+    if start.source is None:
+        source = "nothing: began anew" if start.earlier else "–"
+    else:
+        source = resumed_from(start.source)
+    verdict = "–" if start.verdict is None else f"{MARKS.get(start.verdict, FAILED)} {start.verdict}"
+    return str(start.number), began, updates, source, _again(start), verdict
+
+
+def _again(start: Start) -> str:
+    """What became of the updates that had been done before."""
+    if start.differs is not None:
+        return f"differs at {start.differs.step:,}"
+    if not start.repeated or start.source is None:
+        return "–" if start.source is None else "none to compare"
+    return f"{start.source.update + 1:,}–{start.source.update + start.repeated:,} equal"
+
+
+def details(journal: Journal) -> list[str]:
+    """What is to be said of each start, beyond its line."""
+    lines: list[str] = []
+    for start in journal.starts:
+        about = _about(start)
+        if about:
+            lines += ["", f"Start {start.number}", *(f"  {line}" for line in about)]
+    return lines
+
+
+def _about(start: Start) -> list[str]:
+    lines = []
+    source, state = start.source, start.state
+    if source is not None and start.verdict is not Verdict.EXACT:
+        if start.differs is not None:
+            if start.repeated:
+                lines.append(of_repeated(source.update + 1, start.differs.step - 1))
+            lines.append(f"{FAILED} {of_divergence(start.differs)}")
+        elif start.repeated:
+            lines.append(of_repeated(source.update + 1, source.update + start.repeated))
+        mark = FAILED if state is not None and state.lost else "⚠" if state is None or state.unknown else "✓"
+        lines.append(f"{mark} {of_state(state)}")
+        if state is not None:
+            lines += [f"    {kind}: {_some(paths)}" for kind, paths in state.lost.items()]
+        if start.differs is not None and state is not None and not state.lost:
+            lines.append("All that a training works with was as it was: its data, or the computation, is another one.")
+        lines.append('Why, and the lines that mend it: dora-repro check --run "…" on the same command.')
+    if start.moved:
+        lines.append(f"It ran on something else than the start before it: {_some(start.moved)}")
+    if source is None and start.earlier:
+        read = f" It read {_some([Path(path).name for path in start.reads])}." if start.reads else ""
+        lines.append(f"⚠ It read no checkpoint that an earlier start had written.{read}")
+    if state is not None and state.other and start.verdict is not Verdict.EXACT:
+        lines.append(f"Further variables that are not as they were, whether that matters or not: {_some(state.other)}")
+    if start.world > 1:
+        lines.append(f"The first of {start.world} ranks is noted, and no other.")
+    if start.refused:
+        lines.append("It was ended by --strict.")
+    if start.problem:
+        lines.append(f"⚠ {start.problem}")
+    return lines
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f", … ({len(paths) - _SOME} more)" if len(paths) > _SOME else ""
+    return ", ".join(paths[:_SOME]) + more

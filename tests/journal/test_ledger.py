@@ -1,0 +1,152 @@
+"""Which checkpoints are written and what is read, however they are opened."""
+
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from dora_repro.journal.ledger import JournalFiles, digest_of
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", torch.save)  # put back after the test
+    position = [3, 0]
+    found = []
+    files = JournalFiles(tmp_path / "journal", lambda: tuple(position), found.append)
+    files.watch_torch()
+    files.found, files.at = found, position
+    yield files
+    files.close()
+
+
+def names(ledger):
+    return [(Path(one.path).name, one.update, one.digest == digest_of(one.path)) for one in ledger.found]
+
+
+def through_a_file(path):
+    with open(path, "wb") as file:
+        torch.save({"a": 1}, file)
+
+
+def by_its_name(path):
+    torch.save({"a": 1}, path)
+
+
+def renamed(path):
+    torch.save({"a": 1}, f"{path}.tmp")
+    os.replace(f"{path}.tmp", path)
+
+
+def in_a_folder_that_is_renamed(path):
+    (path.parent / "tmp").mkdir()
+    torch.save({"a": 1}, path.parent / "tmp" / path.name)
+    os.rename(path.parent / "tmp", path.parent / "done")
+
+
+def pickled(path):
+    path.with_suffix("").write_bytes(pickle.dumps({"a": 1}))
+
+
+@pytest.mark.parametrize("write", [through_a_file, by_its_name, renamed, in_a_folder_that_is_renamed, pickled])
+def test_a_checkpoint_is_told_once_with_its_content(ledger, tmp_path, write):
+    write(tmp_path / "last.ckpt")
+    ledger.at[0] = 4  # it was opened after update 3, however late one looks
+    assert ledger.look()
+    assert ledger.saved
+    assert names(ledger) == [("last" if write is pickled else "last.ckpt", 3, True)]
+    assert not ledger.look()
+    assert len(ledger.found) == 1
+
+
+def test_logs_tables_and_the_journal_are_no_checkpoints(ledger, tmp_path):
+    (tmp_path / "journal").mkdir()
+    for name in ("log.txt", "metrics.csv", "state.json", "notes", "journal/x.pt", "events.out.tfevents.1"):
+        (tmp_path / name).write_bytes(b"some text")
+    assert not ledger.look()
+
+
+def test_a_file_that_is_only_read_is_none(ledger, tmp_path):
+    torch.save({"a": 1}, tmp_path / "a.pt")
+    ledger.look()
+    torch.load(tmp_path / "a.pt")
+    assert not ledger.look()
+
+
+def test_what_a_thread_writes_counts_for_the_update_that_began_it(ledger, tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        with open(tmp_path / "slow.pt", "wb") as file:
+            file.write(b"PK\x03\x04")
+            file.flush()
+            begun.set()
+            go_on.wait()
+            file.write(b"the rest")
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    begun.wait()
+    assert ledger.look()
+    assert [(one.update, one.digest) for one in ledger.found] == [(3, None)]  # it may not be complete
+    ledger.at[0] = 5
+    go_on.set()
+    thread.join()
+    os.utime(tmp_path / "slow.pt", (1, 1))  # a while ago
+    assert not ledger.look()  # told already
+    assert names(ledger)[1] == ("slow.pt", 3, True)
+
+
+def test_a_thread_that_torch_saves_for_is_known_to_be_done(ledger, tmp_path):
+    thread = threading.Thread(target=torch.save, args=({"a": 1}, tmp_path / "a.pt"))
+    thread.start()
+    thread.join()
+    ledger.look()
+    assert names(ledger) == [("a.pt", 3, True)]
+
+
+def test_a_save_that_fails_fails_once_as_it_would(ledger, tmp_path):
+    with pytest.raises(RuntimeError, match="Parent directory"):
+        torch.save({"a": 1}, tmp_path / "none" / "a.pt")
+    assert not ledger.look()
+
+
+def test_what_is_read_before_the_first_update_is_noted_in_order(ledger, tmp_path):
+    for name in ("one.pt", "two.pt", "three.pt"):
+        torch.save({"a": 1}, tmp_path / name)
+    for name in ("one.pt", "two.pt", "one.pt"):
+        torch.load(tmp_path / name)
+    assert [Path(path).name for path in ledger.reads] == ["two.pt", "one.pt"]
+    assert [*ledger.reads.values()] == [(tmp_path / name).stat().st_size for name in ("two.pt", "one.pt")]
+    ledger.write_to(tmp_path)
+    torch.load(tmp_path / "three.pt")
+    assert len(ledger.reads) == 2
+
+
+def test_safetensors_writes_and_reads_outside_of_python(ledger, tmp_path, monkeypatch):
+    import safetensors
+    from safetensors import torch as tensors
+
+    for module in (safetensors, tensors):
+        for name in ("save_file", "serialize_file", "load_file", "safe_open"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(module, name))
+    ledger.watch_safetensors()
+    tensors.save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    assert ledger.look()
+    assert names(ledger) == [("model.safetensors", 3, True)]
+    tensors.load_file(tmp_path / "model.safetensors")
+    assert [Path(path).name for path in ledger.reads] == ["model.safetensors"]
+
+
+def test_equal_files_have_equal_digests_and_a_copy_is_one(ledger, tmp_path):
+    torch.save({"a": 1}, tmp_path / "last.pt")
+    shutil.copy(tmp_path / "last.pt", tmp_path / "best.pt")
+    ledger.look()
+    assert len({one.digest for one in ledger.found}) == 1
+    assert len(ledger.found) == 2
+    assert digest_of(str(tmp_path / "none")) is None

@@ -1,0 +1,100 @@
+"""Starts of a training under `dora-repro watch`: killed, and started again, rightly and wrongly."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from dora_repro.checks.report import Verdict
+from dora_repro.journal.layout import starts_of
+from dora_repro.journal.reading import read_journal
+from dora_repro.journal.setting import STRICT_EXIT
+from tests.journal.trainings import UPDATES, start
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """Three starts: killed in the third epoch; resumed rightly, and killed; resumed without moments, schedule and
+    generator, to the end."""
+    folder = tmp_path_factory.mktemp("started")
+    runs = [
+        start(folder, str(2 * UPDATES + 3)),
+        start(folder, str(UPDATES + 2)),
+        start(folder, "0", "optimizer", "schedule", "rng", options=("--level", "full")),
+    ]
+    return folder, runs
+
+
+def test_a_first_start_has_nothing_to_say(started):
+    _, (first, *_) = started
+    assert first.returncode == -signal.SIGKILL
+    assert "dora_repro:" not in first.stderr
+
+
+def test_a_right_resume_is_exact(started):
+    folder, (_, second, _) = started
+    assert second.returncode == -signal.SIGKILL
+    said = [line for line in second.stderr.splitlines() if line.startswith("dora_repro:")]
+    assert len(said) == 2
+    assert said[0].startswith("dora_repro: resumed from epoch1.pt (update 12, start 1): ")
+    assert said[0].endswith("leaves as when it was saved")
+    assert said[1] == "dora_repro: updates 13 to 14 repeated bit for bit"
+    one = read_journal(folder / "journal").starts[1]
+    assert (one.verdict, one.repeated, one.updates) == (Verdict.EXACT, 2, (13, 19))
+
+
+def test_a_wrong_resume_is_told_at_once_and_where_it_first_differs(started):
+    folder, (*_, third) = started
+    assert third.returncode == 0
+    said = [line for line in third.stderr.splitlines() if line.startswith("dora_repro:")]
+    assert said[0] == (
+        "dora_repro: resumed from epoch2.pt (update 18, start 2): 12 moments of main/optimizer, "
+        "main/optimizer/group.0/lr, main/schedule/last_epoch and rng/torch.cpu are not what they were when it was saved"
+    )
+    assert said[1] == "dora_repro: first differs at update 19, phase batch: batch/0"
+    one = read_journal(folder / "journal").starts[2]
+    assert one.verdict is Verdict.DIFFERENT
+    assert (one.differs.step, one.differs.phase) == (19, "batch")
+    assert one.state.lost["generator"] == ("rng/torch.cpu",)
+    assert one.ended is not None
+
+
+def test_a_checkpoint_of_the_end_is_known_too(started):
+    folder, _ = started
+    last = starts_of(folder / "journal")[3]
+    state = json.loads((last / "state-24.json").read_text())
+    assert state["ended"]
+    assert (state["update"], state["backwards"]) == (24, 0)
+
+
+def test_a_strict_job_is_ended_with_an_exit_code_of_its_own(started):
+    folder, _ = started
+    for name in ("epoch3.pt", "epoch2.pt"):
+        (folder / "out" / name).unlink()
+    found = start(folder, "0", "optimizer", options=("--strict",))
+    assert found.returncode == STRICT_EXIT
+    assert "(update 12, start 1): 12 moments of main/optimizer" in found.stderr
+    assert "--strict: the job ends here" in found.stderr
+    one = read_journal(folder / "journal").starts[3]
+    assert one.refused
+    assert one.updates is None
+    assert one.verdict is Verdict.LATENT
+
+
+def test_one_that_reads_nothing_begins_anew(started):
+    folder, _ = started
+    for file in (folder / "out").iterdir():
+        file.unlink()
+    found = start(folder, "2")
+    assert "began anew: it read no checkpoint of an earlier start" in found.stderr
+    journal = read_journal(folder / "journal")
+    assert journal.starts[-1].verdict is Verdict.INCONCLUSIVE
+    assert journal.verdict is Verdict.DIFFERENT  # the worst of all
+
+
+def test_a_journal_holds_no_data(started):
+    folder, _ = started
+    for file in Path(folder / "journal").glob("start-*/*"):
+        for line in file.read_text().splitlines():
+            assert json.loads(line)
