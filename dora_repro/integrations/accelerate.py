@@ -14,8 +14,9 @@ __all__ = ["name"]
 
 
 def name(accelerator: Any) -> None:
-    """Name what went through `prepare()` and `register_for_checkpointing()`, for a check or a journal: `accelerate/optimizers` and
-    so on. Does nothing where nothing is recorded.
+    """Name what went through `prepare()` and `register_for_checkpointing()`: `accelerate/optimizers` and so on.
+
+    For a check or a journal; does nothing where neither is.
 
     Args:
         accelerator: an `accelerate.Accelerator`; call it when all is prepared, and loaded in a run that is resumed.
