@@ -9,8 +9,8 @@ from dora_repro.alignment import first_divergence
 from dora_repro.checks import judge
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare
-from dora_repro.scripts.assignment import FIRST
-from dora_repro.scripts.resumed_alone import only_resumed
+from dora_repro.scripts.assignment import END, FIRST
+from dora_repro.scripts.resumed_alone import only_resumed, only_uninterrupted
 from dora_repro.sides.evidence import Evidence
 from dora_repro.state.leaves import KEPT, LOG
 from dora_repro.state.snapshot import Snapshot
@@ -36,7 +36,7 @@ def findings_of(
     later = _set_later(reference, step, options_loaded)
     findings = judge.compare_sides(reference, resumed, step, len(reference.trace.steps), later)
     aside = _made_after_training(reference, resumed, findings)
-    alone = tuple(_only_resumed(reference, resumed, findings, step, named))
+    alone = tuple(_only_one(reference, resumed, findings, step, named))
     return replace(
         findings,
         end=tuple(each for each in findings.end if each.path not in aside and each.path not in alone),
@@ -89,18 +89,20 @@ def _made_after_training(reference: Evidence, resumed: Evidence, findings: judge
     return frozenset(path for path in kept if path not in lost and one.get(path) == other.get(path))
 
 
-def _only_resumed(
+def _only_one(
     reference: Evidence, resumed: Evidence, findings: judge.Findings, step: int, named: Container[str]
 ) -> Iterator[str]:
-    """Paths in variables that only the resumed process has: the checkpoint that it read."""
+    """Paths in variables that only one of both has: the checkpoint that was read, what was built from without one."""
     loaded = resumed.loaded_or_none
     if loaded is None:
-        return iter(())
+        return
     told = {*findings.set_by_load, *findings.bookkeeping}
-    paths = dict.fromkeys(difference.path for difference in (*findings.end, *findings.lost))
-    return only_resumed(
-        (path for path in paths if path not in told), reference.at_save(step), reference.end, loaded, named
-    )
+    differing = dict.fromkeys(difference.path for difference in (*findings.end, *findings.lost))
+    paths = [path for path in differing if path not in told]
+    saved, end = reference.at_save(step), reference.end
+    yield from only_resumed(paths, saved, end, loaded, named)
+    if (resumed.folder / END).exists():
+        yield from only_uninterrupted(paths, reference.trace.start, saved, end, loaded, resumed.end)
 
 
 def _differing_memory(one: Trace, other: Trace) -> Iterator[str]:

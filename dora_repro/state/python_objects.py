@@ -370,4 +370,5 @@ PLUMBING: tuple[type, ...] = (
 )  # fmt: skip
 PLUMBING_MODULES = (
     "multiprocessing", "asyncio", "selectors", "tempfile", "tqdm", "tensorboard", "wandb", "mlflow", "rich",
+    "fsspec", "s3fs", "gcsfs", "adlfs",  # file systems, which remember what was opened through them, as a file does
 )  # fmt: skip

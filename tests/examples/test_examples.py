@@ -1,10 +1,15 @@
 """The examples do what they say, run as a reader would run them."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from dora_repro.cli.group import main
+from dora_repro.scripts.checking import check_script
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,3 +23,32 @@ def test_the_plain_loop_passes_and_its_forgetful_twin_fails(arguments, code, say
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=200)
     assert found.returncode == code, found.stderr
     assert says in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "libraries"),
+    [
+        ("plain.py", ()),
+        ("hf_trainer.py", ("transformers", "accelerate")),
+        ("lightning_module.py", ("lightning",)),
+        ("accelerate_loop.py", ("accelerate",)),
+        ("peft_dora.py", ("peft", "transformers")),
+    ],
+)
+def test_a_script_resumes_as_the_command_in_the_readme_says(monkeypatch, name, libraries):
+    for library in ("sklearn", *libraries):
+        pytest.importorskip(library, reason=f"examples/{name} needs {library}")
+    monkeypatch.chdir(ROOT)
+    run = f"python examples/{name} --out {{out}}"
+    assert f'dora-repro check --run "{run}"' in (ROOT / "README.md").read_text(encoding="utf-8")
+    report = check_script(run.replace("python", sys.executable, 1), explain=False)
+    assert (report.summary, report.save_at) == ("EXACT", 10)  # between its second epoch's save and its third's
+
+
+def test_the_workflow_checks_a_script_with_options_that_there_are():
+    (job,) = yaml.safe_load((ROOT / "examples" / "check_resume.yml").read_text(encoding="utf-8"))["jobs"].values()
+    (command,) = [step["run"] for step in job["steps"] if "dora-repro" in step.get("run", "")]
+    words = shlex.split(command.partition("&& ")[2])
+    given = {word for word in words if word.startswith("--")}
+    known = {option for one in main.get_command(None, "check").params for option in one.opts}
+    assert words[:2] == ["dora-repro", "check"] and {"--run", "--html", "--junit"} == given <= known

@@ -18,6 +18,7 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict, deque, namedtuple
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -410,6 +411,8 @@ def make_plumbing() -> dict:
         "thread": threading.Thread(),
         "file": io.BufferedWriter(io.BytesIO()),
         "logger": logging.getLogger("x"),
+        "files": fsspec.filesystem("file"),
+        "memory": fsspec.filesystem("memory"),
         "module": random,
         "weak": weakref.ref(Holder()),
         "proxy": weakref.proxy(held),
