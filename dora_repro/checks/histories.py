@@ -98,7 +98,7 @@ def _nothing_of(entries: Any) -> Any:
 def _entries_at(path: str, snapshot: Snapshot) -> Any:
     """What a leaf holds, as something that can grow; None where it cannot."""
     if path not in snapshot:
-        return _NOTHING
+        return None if path in snapshot.kinds and snapshot.has(path) else _NOTHING  # a list of other things
     value = snapshot[path].value
     if isinstance(value, tuple) and path in snapshot.kinds and snapshot.kinds[path].name == "array.array":
         return value[2]

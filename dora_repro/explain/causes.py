@@ -24,7 +24,9 @@ from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state
 from dora_repro.explain.advice.position import (
+    drawing_workers,
     epoch_of_sampler,
+    in_an_epoch,
     living_workers,
     loaders_of,
     other_data,
@@ -263,9 +265,15 @@ class CauseDescriber:
                 return other_data(made_of, saved.kinds), ()
             if told := epoch_of_sampler(self._data_sources, saved, saved.kinds):
                 return told, ()
-            workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED)) if not plain else None
-            if workers is not None:
+            workers = living_workers(saved, saved.kinds, self._keys, audit.of(SAVED))
+            if workers is not None and not plain:
                 return workers[0], workers[1:]
+            drawing = drawing_workers(saved, saved.kinds)  # what restores the loader's generator was not enough
+            if drawing is not None and not in_an_epoch(saved):
+                return drawing, ()
+            if drawing is not None:
+                place = place_in_the_data(saved, saved.kinds, self._reach.reaches)
+                return replace(place, further=(*place.further, drawing.sentence)), ()
         if part.name in (DATA, ITERATORS):
             return place_in_the_data(saved, saved.kinds, self._reach.reaches), ()
         in_file = all(audit.in_file(path) and self._keys.reaches(path) for path in part.leaves)

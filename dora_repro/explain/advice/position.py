@@ -1,6 +1,6 @@
 """What to save of the position in the data, by what holds it: a loader, one whose workers live on, a generator."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
@@ -74,10 +74,7 @@ def living_workers(
         keys: how code reads the checkpoint.
         in_file: leaves whose values are in the checkpoint.
     """
-    for loader in loaders_of(saved):
-        workers = saved.get(f"{loader}/num_workers")
-        if saved[loader + _ATTRIBUTE].value is not True or workers is None or not workers.value:
-            continue
+    for loader in _with_living_workers(saved):
         generator = _generator_of(loader, saved)
         if generator not in saved:
             continue
@@ -96,6 +93,35 @@ def living_workers(
             keys.file(generator) if stored else "",
         ), generator
     return None
+
+
+def drawing_workers(saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice | None:
+    """Advise on a loader whose workers live on and draw themselves, as an augmentation does: what their generators have
+    come to is in their processes alone. None for a run without such a loader."""
+    for loader in _with_living_workers(saved):
+        code = expressions.code(loader, kinds)
+        return Advice(
+            sentence=f"The workers of {code} live on (persistent_workers=True): what they draw in one epoch goes on "
+            "from the last, in their own processes, which no file holds and no line restores. With "
+            "persistent_workers=False each epoch seeds them anew, by a draw from the loader's generator: save that "
+            "as it was before the draw. Or let the dataset draw from a generator that is seeded by epoch and index.",
+            further=("In the middle of an epoch, the position is lost as well: " + _AGAIN + ".",),
+        )
+    return None
+
+
+def in_an_epoch(saved: Snapshot) -> bool:
+    """Whether the run held an iterator of a loader that had given batches."""
+    held = suspended(saved, saved.uncaptured).values()
+    return any(what.startswith(LOADER_ITERATOR) and not what.endswith(" 0 batches") for what in held)
+
+
+def _with_living_workers(saved: Mapping[str, SavedLeaf]) -> Iterator[str]:
+    """The paths of loaders whose workers live as long as they do."""
+    for loader in loaders_of(saved):
+        workers = saved.get(f"{loader}/num_workers")
+        if saved[loader + _ATTRIBUTE].value is True and workers is not None and workers.value:
+            yield loader
 
 
 def other_data(paths: Iterable[str], kinds: Kinds) -> Advice:

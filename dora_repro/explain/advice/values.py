@@ -79,7 +79,7 @@ def value_lines(lost: LostState) -> Advice:
     owner = "" if lost.keys or lost.plain else owner_with_state_dict(lost)
     if owner:
         return state_dict_lines(lost, owner)
-    at = holder_of(lost)
+    at = _that_takes(lost, holder_of(lost))
     if keyed_by_objects(lost, at):
         return _by_parameter(lost, at)
     code, key = expression(lost, at), owner_key(lost, at)
@@ -98,6 +98,16 @@ def value_lines(lost: LostState) -> Advice:
     if fixed := not_assignable(lost, lost.paths):
         return _not_assigned(lost, fixed)
     return _assigned(lost, sentence)
+
+
+def _that_takes(lost: LostState, at: str) -> str:
+    """What a line can assign: an item's whole sequence, where that is a tuple, or has no such place after loading."""
+    while (holder := at.rpartition("/")[0]) in lost.kinds:
+        kind = lost.kinds[holder].name
+        if kind != "tuple" and not (kind in ("list", "deque") and lost.nothing_there):
+            break
+        at = holder
+    return at
 
 
 def _iterator_around(lost: LostState) -> str:

@@ -123,6 +123,49 @@ def test_what_is_advised_for_them_resumes_exactly():
     assert check(Mended, 9, 6, in_process=True).verdict.name == "EXACT"
 
 
+class Noisy(TensorDataset):
+    def __getitem__(self, index):
+        return tuple(part + 0.1 * torch.randn(3) for part in super().__getitem__(index))
+
+
+class Drawing(Living):
+    """Workers that live on and draw: what their generators have come to is in no file."""
+
+    persistent = True
+
+    def __init__(self):
+        super().__init__()
+        self.loader = DataLoader(
+            Noisy(torch.randn(12, 3)),
+            4,
+            shuffle=True,
+            num_workers=1,
+            persistent_workers=self.persistent,
+            generator=self.generator,
+        )
+
+
+class DrawingAnew(Drawing):
+    persistent = False
+
+
+def test_where_living_workers_draw_no_line_is_said_to_restore_that():
+    (cause,) = check(Drawing, 9, 6, in_process=True).causes
+    assert (cause.name, cause.save, cause.load) == ("data/batches", (), ())
+    assert "in their own processes, which no file holds" in cause.advice[0]
+
+
+def test_workers_that_are_made_anew_in_each_epoch_resume_exactly_at_its_end():
+    assert check(DrawingAnew, 9, 6, in_process=True).verdict.name == "EXACT"
+
+
+def test_what_was_taken_from_the_loader_beforehand_is_saved_as_a_whole():
+    report = check(DrawingAnew, 7, 5, in_process=True)
+    assert {cause.name.partition("/")[0] for cause in report.causes} == {"left"}
+    assert report.explanation.lines.load[-1] == ("", 'self.left[:] = copy.deepcopy(state["left"])')
+    assert report.explanation.lines_tried.restores
+
+
 class Epochs:
     """A sampler whose order is made from an epoch's number, inside the one that makes batches."""
 
