@@ -341,12 +341,16 @@ class ScaledByHand(Training):
         (loss * self.scale).backward()
         for parameter in self.model.parameters():
             parameter.grad /= self.scale
+        self.clip()
         self.optimizer.step()
         self.after_update()
         self.good += 1
         if self.good % 2 == 0:
             self.scale *= 2
         return self.count_step(loss)
+
+    def clip(self) -> None:
+        """What comes between unscaling and the update: nothing."""
 
     def state(self) -> dict:
         return {**super().state(), "scale": (self.scale, self.good)}

@@ -1,23 +1,25 @@
 """A loss that is scaled by hand: told from one that is divided for its own sake, and recorded without the scale."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
 
 from dora_repro import check
 from dora_repro.recording import Recorder
-from dora_repro.recording.by_hand import factor_of
+from dora_repro.recording.by_hand import factor_of, is_clipped
 
 
 class Run:
     """Scales its loss by `scale`, `parts` times a step, and divides the gradients by `undo`."""
 
-    def __init__(self, scale=1.0, undo=None, parts=1):
+    def __init__(self, scale=1.0, undo=None, parts=1, clip=None):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
         self.inputs = torch.randn(8, 3)
-        self.scale, self.undo, self.parts = scale, scale if undo is None else undo, parts
+        self.scale, self.undo, self.parts, self.clip = scale, scale if undo is None else undo, parts, clip
 
     def step(self):
         self.optimizer.zero_grad()
@@ -26,6 +28,8 @@ class Run:
             (loss * self.scale).backward()
         for parameter in self.model.parameters():
             parameter.grad /= self.undo
+        if self.clip is not None:
+            self.clip(self.model.parameters())
         self.optimizer.step()
         return loss.item()
 
@@ -50,6 +54,46 @@ def test_a_scale_that_is_undone_is_no_effect(parts):
 
 def test_a_scale_that_is_undone_is_as_none_at_all():
     assert differing(effects(scale=16.0), effects(scale=1.0)) == set()
+
+
+CLIPS = {
+    "by norm": functools.partial(nn.utils.clip_grad_norm_, max_norm=0.1),
+    "by value": functools.partial(nn.utils.clip_grad_value_, clip_value=0.05),
+    "by a norm that none reaches": functools.partial(nn.utils.clip_grad_norm_, max_norm=1e6),
+}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
+def test_a_scale_that_is_undone_before_clipping_is_no_effect(clip, parts):
+    found = [effects(scale=scale, parts=parts, clip=clip) for scale in (16.0, 256.0)]
+    assert differing(*found) == set()
+    if parts == 1:
+        assert differing(found[0], effects(scale=1.0, clip=clip)) == set()
+
+
+def test_where_clipping_saw_the_scale_the_update_shows_it():
+    found = [effects(scale=scale, undo=1.0, clip=CLIPS["by norm"]) for scale in (16.0, 256.0)]
+    assert differing(*found) <= {"weight", "bias"} and differing(*found)
+
+
+def test_other_losses_that_are_clipped_count_as_they_are():
+    clip = CLIPS["by norm"]
+    divided = [effects(scale=scale, undo=1.0, parts=2, clip=clip) for scale in (0.5, 0.25)]
+    assert {"loss", "grad"} <= differing(*divided)  # by a number of micro-batches
+
+
+def test_what_clipping_may_make_of_gradients():
+    one, other = torch.randn(5), torch.randn(3, 2)
+    norm = torch.tensor(0.3123)
+    assert is_clipped([(one, one * norm), (other, other * norm)])
+    assert is_clipped([(one, one.clamp(-0.1, 0.1)), (other, other.clamp(-0.1, 0.1))])
+    assert not is_clipped([(one, one * norm), (other, other)])
+    assert not is_clipped([(one, one * 2), (other, other * 2)])
+    assert not is_clipped([(one, one / 4), (other, other / 4)])  # a scale, undone by another number
+    assert not is_clipped([(one, one * norm + 1e-3)]) and not is_clipped([])
+    assert not is_clipped([(one, -one)]) and not is_clipped([(one, one.double() * norm)])
+    assert not is_clipped([(torch.zeros(3), torch.zeros(3))])
 
 
 def test_a_scale_that_is_not_undone_is_an_effect_where_it_is():
