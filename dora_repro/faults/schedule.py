@@ -367,3 +367,11 @@ class ScaleByHandMissing(ScaledByHand):
 
     def load_optimizer(self, state: dict) -> None:
         super().load_optimizer({**state, "scale": (self.scale, self.good)})
+
+
+@fault("scale-by-hand-clipped", verdict="LATENT", causes=(("scale", "good"), ("scale",)), fix='"scale": self.scale')
+class ScaleByHandClipped(ScaleByHandMissing):
+    """So it is where gradients are clipped once the scale is undone: what is clipped is the same."""
+
+    def clip(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.01)

@@ -97,6 +97,14 @@ class ByHand(ScaledByHand):
     """The loss is multiplied by a scale that grows, and the gradients are divided by it; the scale is in the file."""
 
 
+@fault("clean-scaled-and-clipped", verdict="EXACT")
+class ByHandAndClipped(ScaledByHand):
+    """Gradients are divided by the scale, and then clipped; the scale is in the file."""
+
+    def clip(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.01)
+
+
 @fault("clean-lbfgs", verdict="EXACT")
 class LBFGS(Training):
     """LBFGS calls a closure several times a step, each with dropout of its own, and keeps lists of past gradients as
