@@ -76,7 +76,7 @@ class JournalFiles(Files):
         self._opened_files: dict[str, _Opened] = {}
         self._reads: dict[str, int] = {}
         self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
-        self._begun = False
+        self._begun, self._told = False, False
         super().__init__(journal, position)
 
     def write_to(self, path: Path) -> None:
@@ -95,11 +95,12 @@ class JournalFiles(Files):
 
     def look(self) -> bool:
         """Tell of the checkpoints that were written since the last look; whether there were any."""
+        told, self._told = self._told, False
         if not self._opened_files:
-            self.saved = False
-            return False
+            self.saved = told
+            return told
         opened, self._opened_files = self._opened_files, {}
-        found, here = False, False
+        found, here = told, told
         for path, one in opened.items():
             stamp = _stamp(path)
             if stamp is None or stamp == one.stamp or not stamp[1]:
@@ -157,8 +158,19 @@ class JournalFiles(Files):
     def _closed(self, path: Any) -> None:
         """A file is complete that was opened for writing, by whatever thread."""
         real = os.fsdecode(os.path.realpath(path))
-        if (one := self._opened_files.get(real)) is not None:
+        one = self._opened_files.get(real)
+        if one is None:
+            return
+        if threading.get_ident() != self._thread:
             self._opened_files[real] = replace(one, elsewhere=False)
+            return
+        # Told at once: the process may be killed before its next update.
+        del self._opened_files[real]
+        with self._unheard():
+            stamp = _stamp(real)
+            if stamp is not None and is_checkpoint(real):
+                self._told = True
+                self._wrote(Checkpoint(real, digest_of(real), stamp[1], *one.position))
 
     def _on_rename(self, source: Any, target: Any) -> None:
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))

@@ -58,8 +58,17 @@ def test_a_checkpoint_is_told_once_with_its_content(ledger, tmp_path, write):
     ledger.at[0] = 4  # it was opened after update 3, however late one looks
     assert ledger.look()
     assert ledger.saved
-    assert names(ledger) == [("last" if write is pickled else "last.ckpt", 3, True)]
+    ((path, update, digest),) = [(one.path, one.update, one.digest) for one in ledger.found]
+    assert (update, digest) == (3, digest_of(next(str(file) for file in tmp_path.rglob("last*"))))
+    assert Path(path).name.startswith("last")
     assert not ledger.look()
+    assert len(ledger.found) == 1
+
+
+def test_what_torch_saves_by_name_is_told_at_once(ledger, tmp_path):
+    torch.save({"a": 1}, tmp_path / "new.pt")
+    assert names(ledger) == [("new.pt", 3, True)]  # it may be killed before anybody looks
+    assert ledger.look()
     assert len(ledger.found) == 1
 
 
