@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Json
-from dora_repro.journal.layout import FIRST, LOG, starts_of, state_file
+from dora_repro.journal.layout import FIRST, LOG, saved_file, starts_of, state_file
 from dora_repro.journal.ledger import digest_of
 from dora_repro.journal.lines import read_lines, to_text
 from dora_repro.journal.state import StateDifference, StateDigests, difference
@@ -40,8 +40,11 @@ class Source:
         return {**about, "files": [*self.files]}
 
     def state(self) -> StateDigests | None:
-        """The state before the update that followed; None where none was kept."""
-        return StateDigests.read(self.folder / state_file(self.update, self.backwards))
+        """The state before the update that followed, or when the files had been written; None where none was kept."""
+        moment = self.update, self.backwards
+        return StateDigests.read(self.folder / state_file(*moment)) or StateDigests.read(
+            self.folder / saved_file(*moment)
+        )
 
     def difference(self, now: StateDigests) -> StateDifference | None:
         """What is not as it was; None where no state was kept."""

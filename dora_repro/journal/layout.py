@@ -5,6 +5,7 @@ One folder for each start (`start-0001`), and in it
 - `log.jsonl`: what the start is, what it wrote and read, what was found when it went on, how it ended;
 - `first.json`: the digests of its state before its first update;
 - `state-NUMBER.json`: the same before the update that follows a write of a checkpoint, NUMBER updates being done;
+- `saved-NUMBER.json`: the same when the checkpoint had been written, until that update comes;
 - `updates-NUMBER.jsonl`: a line for each update, NUMBER being done before the first of them.
 """
 
@@ -20,6 +21,11 @@ _UPDATES = re.compile(r"updates-(\d+)\.jsonl")
 def state_file(update: int, backwards: int = 0) -> str:
     """The file of the state when so many updates, and backward passes since, were done."""
     return f"state-{update}.json" if not backwards else f"state-{update}+{backwards}.json"
+
+
+def saved_file(update: int, backwards: int = 0) -> str:
+    """The file of the state when a checkpoint had been written, so many updates being done."""
+    return state_file(update, backwards).replace("state", "saved")
 
 
 def updates_file(update: int) -> str:

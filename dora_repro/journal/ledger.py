@@ -37,6 +37,7 @@ class Checkpoint:
         size: in bytes.
         update: number of updates that this process had done when it was opened.
         backwards: number of backward passes since then.
+        now: whether the training's own thread has written it just now.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Checkpoint:
     size: int
     update: int
     backwards: int
+    now: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class JournalFiles(Files):
             stamp = _stamp(real)
             if stamp is not None and is_checkpoint(real):
                 self._told = True
-                self._wrote(Checkpoint(real, digest_of(real), stamp[1], *one.position))
+                self._wrote(Checkpoint(real, digest_of(real), stamp[1], *one.position, now=True))
 
     def _on_rename(self, source: Any, target: Any) -> None:
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from dora_repro.contracts import Value
 from dora_repro.journal.known import Known, Source, chosen
-from dora_repro.journal.layout import FIRST, LOG, claim, state_file, updates_of
+from dora_repro.journal.layout import FIRST, LOG, claim, saved_file, state_file, updates_of
 from dora_repro.journal.ledger import Checkpoint, JournalFiles, is_checkpoint
 from dora_repro.journal.lines import Appended
 from dora_repro.journal.repeated import Repeated, level_of
@@ -44,6 +44,7 @@ class JournalPlace(Place):
         self._source: Source | None = None
         self._repeated: Repeated | None = None
         self._first: StateDigests | None = None
+        self._roots: dict[str, Value] | None = None
         self._updates: Updates | None = None
         self._waiting = False  # a checkpoint was written, and the state at the next update is not kept yet
         self.files: JournalFiles | None = None
@@ -74,9 +75,21 @@ class JournalPlace(Place):
         number = self._base + checkpoint.update
         about = {"digest": checkpoint.digest, "size": checkpoint.size, "backwards": checkpoint.backwards}
         self._note("wrote", path=checkpoint.path, update=number, **about)
+        if checkpoint.now and self._updates is not None and self._roots is not None:
+            self._keep_saved(self._roots, number, checkpoint.backwards)
+
+    def _keep_saved(self, roots: dict[str, Value], update: int, backwards: int) -> None:
+        """Note the state as it is, in the midst of the training's own code: it may be killed before its next update."""
+        try:
+            path = self.path / saved_file(update, backwards)
+            path.unlink(missing_ok=True)
+            StateDigests.take(roots, update, backwards, "save").write(path)
+        except Exception as error:  # it is not to be seen in the training
+            self._note("unkept", problem=f"{type(error).__name__}: {error}")
 
     def keep(self, name: str, roots: dict[str, Value], anchor: Anchor) -> None:
         """Note the state before an update: before the first, and wherever a checkpoint was written before it."""
+        self._roots = roots
         if name == assignment.FIRST:
             self._first = StateDigests.take(roots, 0)  # anew, where an evaluation was taken for the first update
             return
@@ -90,6 +103,7 @@ class JournalPlace(Place):
         if path.exists():  # two writes between the same two updates
             return
         state.write(path)
+        (self.path / saved_file(state.update, state.backwards)).unlink(missing_ok=True)
         if self._log is not None:
             self._log.sync()
         if self._updates is not None:
@@ -175,7 +189,7 @@ class JournalPlace(Place):
         self.files.look()
         done, backwards = self.files.position
         if self._waiting and roots is not None:
-            self._keep_state(StateDigests.take(roots, self._base + done, backwards, ended=True))
+            self._keep_state(StateDigests.take(roots, self._base + done, backwards, "end"))
         self._note("end", time=time.time(), update=self._base + done)
 
     def leave(self, name: str, about: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ FORMAT = "dora_repro/journal/1"
 # What a resumed training works with, in the order in which it is told.
 COUNTED = ("parameter", "buffer", "moment", "option", "schedule", "scaler", "generator")
 _OTHER = "other"
+_UNKNOWN = {"update": (), "end": ("generator",), "save": ("option", "schedule", "scaler", "generator")}
 _LARGE = 1 << 28  # bytes of an array that is read at each checkpoint; a larger one is data
 _SCALERS = (torch.amp.GradScaler,)
 
@@ -33,16 +34,20 @@ class StateDigests:
         update: number of updates that were done.
         backwards: number of backward passes since then.
         leaves: path -> (kind, digest); the kinds are those of `COUNTED`, or `other`.
-        ended: whether the process ended then, so that what its loader would have drawn next is not known.
+        moment: `update` before the update that followed; `end` when the process ended, so that what its loader would
+            have drawn next is not known; `save` when a checkpoint had been written, and whatever came before the next
+            update is not known.
     """
 
     update: int
     backwards: int
     leaves: Mapping[str, tuple[str, str]]
-    ended: bool = False
+    moment: str = "update"
 
     @classmethod
-    def take(cls, roots: Mapping[str, Value], update: int, backwards: int = 0, ended: bool = False) -> "StateDigests":
+    def take(
+        cls, roots: Mapping[str, Value], update: int, backwards: int = 0, moment: str = "update"
+    ) -> "StateDigests":
         """Read all state that is reached from `roots` (name -> object), and the global generators.
 
         Data sets, and arrays that are as large as one, are left out: nothing trains them.
@@ -59,7 +64,7 @@ class StateDigests:
                 leaves[path] = kind, to_text(digest(leaf.value))
             except Exception:  # a tensor class that cannot be read, an array of Python objects
                 continue
-        return cls(update, backwards, leaves, ended)
+        return cls(update, backwards, leaves, moment)
 
     def write(self, path: Path) -> None:
         """Write it as one line of JSON, on the disk when this returns.
@@ -67,7 +72,7 @@ class StateDigests:
         Raises:
             OSError: it exists, or cannot be written.
         """
-        head = {"format": FORMAT, "update": self.update, "backwards": self.backwards, "ended": self.ended}
+        head = {"format": FORMAT, "update": self.update, "backwards": self.backwards, "moment": self.moment}
         data = json.dumps({**head, "leaves": self.leaves}, separators=(",", ":")).encode() + b"\n"
         with path.open("xb") as file:
             file.write(data)
@@ -83,7 +88,7 @@ class StateDigests:
             if fields["format"] != FORMAT:
                 return None
             leaves = {name: (str(kind), str(value)) for name, (kind, value) in fields["leaves"].items()}
-            return cls(int(fields["update"]), int(fields["backwards"]), leaves, bool(fields["ended"]))
+            return cls(int(fields["update"]), int(fields["backwards"]), leaves, str(fields["moment"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -97,7 +102,8 @@ class StateDifference:
         lost: kind -> paths of what a training works with and that is missing or other than it was.
         other: paths of further variables that the training had moved and that are there, but not as they were: whether
             any of them matters is not told by digests.
-        unknown: paths of generators that cannot be compared, since the process ended when it had saved.
+        unknown: paths of what cannot be compared, since the process was over before its next update: generators, and of
+            one that was killed then what a schedule sets.
     """
 
     compared: int
@@ -136,11 +142,13 @@ def difference(saved: StateDigests, now: StateDigests, first: StateDigests | Non
         same = here == (kind, value) or (here is None and (kind, value) in elsewhere)
         moved = first is None or first.leaves.get(path) != (kind, value)
         if kind == _OTHER:
-            if not same and moved and here is not None:  # what the loop has yet to make is not lost
+            if (
+                not same and moved and here is not None and saved.moment != "save"
+            ):  # what the loop has yet to make is not lost
                 other.append(path)
         elif kind == "generator" and not moved:
             continue
-        elif kind == "generator" and saved.ended and not same:
+        elif kind in _UNKNOWN[saved.moment] and not same:
             unknown.append(path)
         else:
             compared += 1

@@ -52,7 +52,8 @@ def of_state(found: StateDifference | None) -> str:
         return f"{lost} {are} not what {'it was' if are == 'is' else 'they were'} when it was saved"
     unknown = ""
     if found.unknown:
-        unknown = f"; {listed(found.unknown[:_FEW])} not compared, since the job ended when it had saved"
+        few = [*found.unknown[:_FEW], *([f"{len(found.unknown) - _FEW:,} more"] if len(found.unknown) > _FEW else [])]
+        unknown = f"; {listed(few)} not compared, since the job was over before its next update"
     return f"{counted(found.compared, 'leaf')} as when it was saved{unknown}"
 
 

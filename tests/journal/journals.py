@@ -13,13 +13,13 @@ from dora_repro.trace import Effect, Step
 DIGESTS = {name: to_text(name.encode() * 16) for name in "abcdefgh"}
 
 
-def state(update, *, ended=False, **leaves):
+def state(update, *, moment="update", **leaves):
     """State in which each leaf, by `kind_name`, has the digest of a letter."""
     return StateDigests(
         update,
         0,
         {path.replace("_", "/"): (path.partition("_")[0], DIGESTS[value]) for path, value in leaves.items()},
-        ended,
+        moment,
     )
 
 

@@ -53,6 +53,16 @@ def test_of_several_the_state_tells(journal, tmp_path):
     assert difference.same
 
 
+def test_where_it_was_killed_before_its_next_update_the_state_is_that_of_the_save(journal, tmp_path):
+    folder = journal / "start-0001"
+    (folder / "state-3.json").unlink()
+    state(3, moment="save", parameter_w="b", moment_m="b", generator_g="b").write(folder / "saved-3.json")
+    (source,) = Known(journal).sources(reads(tmp_path / "one.pt"))
+    found = source.difference(state(0, parameter_w="b", moment_m="a", generator_g="c"))
+    assert found.lost == {"moment": ("moment/m",)}
+    assert found.unknown == ("generator/g",)
+
+
 def test_the_present_start_is_left_out(journal, tmp_path):
     assert Known(journal)
     assert not Known(journal, but=1)

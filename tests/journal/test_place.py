@@ -64,7 +64,7 @@ def test_a_checkpoint_of_the_end_is_known_too(started):
     folder, _ = started
     last = starts_of(folder / "journal")[3]
     state = json.loads((last / "state-24.json").read_text())
-    assert state["ended"]
+    assert state["moment"] == "end"
     assert (state["update"], state["backwards"]) == (24, 0)
 
 

@@ -98,11 +98,22 @@ def test_what_has_another_name_is_found_by_its_digest():
 
 def test_generators_are_not_compared_with_those_of_an_end():
     first, run, _ = trained()
-    ended = StateDigests.take(vars(run), 2, ended=True)
+    ended = StateDigests.take(vars(run), 2, moment="end")
     torch.rand(1)
     found = difference(ended, run.digests, first)
     assert found.same
     assert found.unknown == ("rng/torch.cpu",)
+
+
+def test_of_a_save_what_may_have_moved_before_the_next_update_is_not_compared():
+    first, run, _ = trained()
+    saved = StateDigests.take(vars(run), 2, moment="save")
+    run.schedule.step()  # what a loop does after it has saved
+    found = difference(saved, run.digests, first)
+    assert found.same
+    assert "schedule/last_epoch" in found.unknown
+    run.optimizer.state.clear()
+    assert [*difference(saved, run.digests, first).lost] == ["moment"]
 
 
 def test_data_is_not_looked_at():
