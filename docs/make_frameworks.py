@@ -6,13 +6,14 @@
     python docs/make_frameworks.py "Lightning"   only the rows whose name contains these words
 
 Each row is checked as a user would check it, by the command line that its section shows, and besides run three times
-without the kit. Reports stay in out/frameworks, so that what was stopped goes on where it was. Rows whose library is
-not installed are left out, with a word. A row whose report is not as `framework_rows.py` expects, or whose verdict the
-weights do not bear out, is marked ⚠, and the exit code is 1.
+without the kit. Reports stay in out/frameworks, so that what was stopped goes on where it was. Rows without one stand
+as the page has them, where it does; those whose library is not installed are not run. A row whose report is not as
+`framework_rows.py` expects, or whose verdict the weights do not bear out, is marked ⚠, and the exit code is 1.
 """
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import re
@@ -25,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 
 from final_weights import Weights, compare_launches
-from framework_rows import DIFFERENT, EXACT, KILL_AFTER, LATENT, ROWS, Expected, Framework, Row, checks
+from framework_rows import BEFORE, DIFFERENT, EXACT, KILL_AFTER, LATENT, ROWS, Expected, Framework, Row, checks
 
 from dora_repro.cli import main as command_line
 from dora_repro.errors import BadInput
@@ -33,6 +34,8 @@ from dora_repro.errors import BadInput
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "frameworks.md"
 EVIDENCE = ROOT / "out" / "frameworks"
+POINTS = {12: "end of an epoch", 15: "within an epoch"}
+TITLES = ("verdict", "first difference", "cause", "launches", "weights")
 
 INTRO = """\
 # How training libraries resume
@@ -48,7 +51,8 @@ is killed at two points:
 many it took. *Weights* is another way to ask, without the kit: the same three launches, and the tensors of the two
 files of final weights compared by bytes. Where all are equal the verdict must be `EXACT`, or `LATENT` (something is
 lost, and no step depends on it), and where one is not it must be `DIFFERENT`. What a report must say for its row's
-reason to hold stands in `docs/framework_rows.py`, and is checked.
+reason to hold stands in `docs/framework_rows.py`, and is checked. *Advice taken* is what comes of it where what mends a
+row was done: the verdict of another row, or of this one at the end of an epoch.
 """
 
 
@@ -189,11 +193,12 @@ def causes(report: dict) -> list[dict]:
 
 def document() -> str:
     """The whole page, of the rows that were run."""
-    rows = [row for row in ROWS if any(done(row, saved) for saved in row.at)]
+    rows = [row for row in ROWS if any(known(row, saved) for saved in row.at)]
     left = [row.name for row in ROWS if row not in rows]
     parts = [INTRO, versions(rows), "## All rows\n", summary(rows)]
     if left:
         parts.append(f"Not run for this page: {'; '.join(left)}.\n")
+    parts.append(compared_with_before(rows))
     for framework in dict.fromkeys(row.framework for row in rows):
         parts.append(f"## {framework.title}\n\n{_script(framework)}\n")
         parts += [section(row) for row in rows if row.framework == framework]
@@ -204,7 +209,8 @@ def versions(rows: list[Row]) -> str:
     """What it was run with."""
     first = next((read_report(row, saved) for row in rows for saved in row.at if done(row, saved)), None)
     if first is None:
-        return ""
+        line = re.search(r"^Run with .+\n", PAGE.read_text(encoding="utf-8"), re.MULTILINE) if PAGE.exists() else None
+        return line[0] if line else ""
     needed = dict.fromkeys(name for row in rows for name in row.framework.libraries)
     installed = [f"{name} {metadata.version(name)}" for name in needed if not missing(Framework("", (name,), ""))]
     here = first["environment"]
@@ -213,33 +219,89 @@ def versions(rows: list[Row]) -> str:
 
 
 def summary(rows: list[Row]) -> str:
-    lines = ["| row | end of an epoch | weights | within an epoch | weights |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| row | end of an epoch | weights | within an epoch | weights | advice taken |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for row in rows:
         cells = [f"[{row.name}](#{_anchor(row)})"]
         for saved in KILL_AFTER:
-            there = saved in row.at and done(row, saved)
-            cells += [_verdict(row, saved), read_weights(row, saved).words] if there else ["–", "–"]
-        lines.append(f"| {' | '.join(cells)} |")
+            there = saved in row.at and known(row, saved)
+            cells += [facts(row, saved)[name] for name in ("verdict", "weights")] if there else ["–", "–"]
+        lines.append(f"| {' | '.join((*cells, _advised(row)))} |")
     return "\n".join((*lines, ""))
+
+
+def compared_with_before(rows: list[Row]) -> str:
+    """Whether final weights were equal where they had been when this was measured before."""
+    before = [(row, saved) for row in rows for saved in row.known if known(row, saved)]
+    other = [(row, saved) for row, saved in before if row.known[saved] != _equal(row, saved)]
+    names = {12: "at the end of an epoch", 15: "within one"}
+    told = "; ".join(f"{row.name}, {names[saved]}" for row, saved in other)
+    outcome = f"All but these came out the same: {told}." if other else "All of them came out the same."
+    return (
+        f"{len(before)} of these checks had been measured before ({BEFORE}), by final weights alone: equal, or not. "
+        f"{outcome}\n"
+    )
+
+
+def _equal(row: Row, saved: int) -> bool:
+    return facts(row, saved)["weights"].startswith("all ")
+
+
+def _advised(row: Row) -> str:
+    """What comes of the advice, where it was taken."""
+    names = {12: "", 15: "within: "} if len(row.advised) > 1 else {12: "", 15: ""}
+    told = []
+    for saved, (name, at) in row.advised.items():
+        other = next(one for one in ROWS if one.name == name)
+        if known(row, saved) and known(other, at):
+            told.append(f"{names[saved]}{facts(other, at)['verdict']} ([{name}](#{_anchor(other)}))")
+    return "; ".join(told) or "–"
 
 
 def section(row: Row) -> str:
     """What is said of one row."""
-    points = [saved for saved in row.at if done(row, saved)]
+    points = [saved for saved in row.at if known(row, saved)]
     lines = [f"### {row.name}\n", f"{_capital(row.what)}.\n"]
-    names = {12: "end of an epoch", 15: "within an epoch"}
-    lines += [f"| | {' | '.join(names[saved] for saved in points)} |", "| --- |" + " --- |" * len(points)]
-    cells = {"verdict": _verdict, "first difference": _place, "cause": _causes, "launches": _launches}
-    for title, cell in cells.items():
-        lines.append(f"| {title} | {' | '.join(cell(row, saved) for saved in points)} |")
-    lines.append(f"| weights | {' | '.join(read_weights(row, saved).words for saved in points)} |\n")
-    lines.append(f"{row.why}\n")
+    lines += [f"| | {' | '.join(POINTS[saved] for saved in points)} |", "| --- |" + " --- |" * len(points)]
+    told = {saved: facts(row, saved) for saved in points}
+    lines += [f"| {title} | {' | '.join(told[saved][title] for saved in points)} |" for title in TITLES]
+    lines.append(f"\n{row.why}\n")
     if row.mends:
         lines.append(f"*What mends it:* {row.mends}\n")
     for saved in points:
         lines += [f"```\n{_typed(row, saved)}\n```\n"]
-        lines += [f"⚠ Saved at {saved}: {wrong}.\n" for wrong in misfits(row, saved)]
+        lines += [f"⚠ Saved at {saved}: {wrong}.\n" for wrong in (misfits(row, saved) if done(row, saved) else ())]
     return "\n".join(lines)
+
+
+def known(row: Row, saved: int) -> bool:
+    """Whether there is something to say of a row at a kill point: it was run, or the page has it."""
+    return done(row, saved) or bool(_on_page().get((row.name, POINTS[saved])))
+
+
+def facts(row: Row, saved: int) -> dict[str, str]:
+    """What is told of a row at a kill point, by `TITLES`: from its report, or as it stands on the page."""
+    if not done(row, saved):
+        return _on_page()[row.name, POINTS[saved]]
+    cells = (_verdict, _place, _causes, _launches, lambda row, saved: read_weights(row, saved).words)
+    return {title: cell(row, saved) for title, cell in zip(TITLES, cells, strict=True)}
+
+
+@functools.cache
+def _on_page() -> dict[tuple[str, str], dict[str, str]]:
+    """(name of a row, kill point) -> what the page says of it, by `TITLES`, as it was when this began."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for part in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
+        name, _, rest = part.partition("\n")
+        lines = [line for line in rest.splitlines() if line.startswith("| ")]
+        table = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+        points, cells = table[0][1:], {row[0]: row[1:] for row in table[2:]}
+        for index, point in enumerate(points):
+            found[name, point] = {title: cells[title][index] for title in TITLES}
+    return found
 
 
 def _verdict(row: Row, saved: int) -> str:
@@ -257,7 +319,8 @@ def _causes(row: Row, saved: int) -> str:
     told = [f"`{cause['name']}`: {cause['how']}" for cause in causes(report)]
     explanation = report["explanation"] or {}
     if not told:
-        return explanation.get("unexplained") or "–"
+        further = [sentence for sentence in explanation.get("look_at") or () if sentence.startswith("with ")]
+        return "; ".join(filter(None, (explanation.get("unexplained"), *further))) or "–"
     more = "" if explanation["proved"] else " (sufficient, but perhaps more than needed)"
     return "; ".join(told).replace("|", "\\|") + more
 

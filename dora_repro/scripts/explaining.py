@@ -12,7 +12,7 @@ from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.components import by_object, by_optimizer
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import Trial
+from dora_repro.explain.trials.trial import Outcome, Trial
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, placed
 from dora_repro.scripts.trials import ScriptTrials
@@ -131,13 +131,36 @@ def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:
     """Say what was tried, and came to nothing."""
     if found.stopped:
         return Explanation(
-            unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found"
+            unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found",
+            look_at=tuple(_came_furthest(found)),
         )
     if not found.reproduced:
         return Explanation(unexplained=_ELSEWHERE)
     return Explanation(unexplained="no captured state explains it", look_at=tuple(_tried(found, discrepancy)))
 
 
+def _came_furthest(found: SearchResult) -> Iterator[str]:
+    """What accounts for the first steps that differ, though not for all: what was put back in the trial that first
+    differs at the latest step, with the fewest leaves; nothing where none came further than without."""
+    first = next((result.divergence for trial, result in found.trials if not trial.names), None)
+    if first is None:
+        return
+    begins = first.step + (first.phase == "load")  # after the step of the save
+    further = [
+        (result.divergence, trial, result)
+        for trial, result in found.trials
+        if result.outcome is Outcome.DIFFERENT and result.divergence is not None and result.divergence.step > begins
+    ]
+    if further:
+        then, trial, result = min(further, key=lambda each: (-each[0].step, len(each[1].names)))
+        done = f"step {begins} repeats" if then.step - 1 == begins else f"steps {begins} to {then.step - 1} repeat"
+        yield (
+            f"with {describe_trial(trial, result, found).put_back} put back, {done} the uninterrupted run; the first "
+            f"that differs is step {then.step} then, in phase {then.phase}"
+        )
+
+
 def _tried(found: SearchResult, discrepancy: Discrepancy) -> Iterator[str]:
+    yield from _came_furthest(found)
     yield from ruled_out(found, discrepancy.lost, {})
     yield "not put back: iterators of loaders, and what is reached by no variable of the script's functions (`record`)"

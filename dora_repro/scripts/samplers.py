@@ -5,6 +5,7 @@ is read when the loader's iterator is begun, which is before the first training 
 generators, the values to put back are those of the same moment.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -67,9 +68,19 @@ def put_back(loader: Any, own: Own, chosen: Chosen) -> None:
         for name, (generator, value) in theirs.items():
             if name in here and chosen(sampler, name, generator, value):
                 if generator:
-                    rng.set_state(here[name], value)
+                    _put_generator(sampler, name, here[name], value)
                 else:
                     object.__setattr__(sampler, name, value)
+
+
+def _put_generator(sampler: Value, name: str, held: Value, state: Any) -> None:
+    """Put the state of a generator back; one of torch's is made where the sampler has none yet, as accelerate's, which
+    would make one with its first order. One of another kind than it was has no such state, and is left as it is."""
+    if held is None and isinstance(state, torch.Tensor):
+        held = torch.Generator()
+        object.__setattr__(sampler, name, held)
+    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, RuntimeError):
+        rng.set_state(held, state)
 
 
 def chosen_of(given: Given, program: Value) -> Chosen:

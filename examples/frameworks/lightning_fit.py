@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 
 class Classifier(L.LightningModule):
@@ -50,6 +51,14 @@ class KeepGenerators(L.Callback):
             self.restored = None
 
 
+class SeedEpochs(L.Callback):
+    """What a step draws depends on its epoch, and on nothing that came before it."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == 0:
+            torch.manual_seed(trainer.current_epoch)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="out")
@@ -60,6 +69,7 @@ def main():
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--stateful", action="store_true", help="torchdata's StatefulDataLoader")
     parser.add_argument("--keep-rng", action="store_true")
+    parser.add_argument("--seed-epochs", action="store_true", help="order and dropout by the number of the epoch")
     args = parser.parse_args()
     L.seed_everything(0, workers=True, verbose=False)
     x = torch.randn(112, 16)
@@ -67,12 +77,16 @@ def main():
     Loader = DataLoader
     if args.stateful:
         from torchdata.stateful_dataloader import StatefulDataLoader as Loader
-    train = Loader(TensorDataset(x[:96], y[:96]), batch_size=8, shuffle=True)
+    data = TensorDataset(x[:96], y[:96])
+    order = {"sampler": DistributedSampler(data, num_replicas=1, rank=0)} if args.seed_epochs else {"shuffle": True}
+    train = Loader(data, batch_size=8, **order)
     val = DataLoader(TensorDataset(x[96:], y[96:]), batch_size=16) if args.validate else None
     every = {"every_n_train_steps": args.every} if args.every else {"every_n_epochs": 1}
     callbacks = [ModelCheckpoint(args.out, save_top_k=-1, save_on_train_epoch_end=not args.every, **every)]
     if args.keep_rng:
         callbacks.append(KeepGenerators())
+    if args.seed_epochs:
+        callbacks.append(SeedEpochs())
     model = Classifier(args.epochs * len(train) // args.accumulate)
     trainer = L.Trainer(
         max_epochs=args.epochs,

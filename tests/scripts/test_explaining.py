@@ -1,6 +1,10 @@
 """Why a resumed script differs: proved by launching it again with state of the uninterrupted run put in."""
 
+from dora_repro.explain.trials.search_result import SearchResult
+from dora_repro.explain.trials.trial import DATA, Outcome, Trial, TrialResult
+from dora_repro.scripts import explaining
 from dora_repro.scripts.checking import check_script
+from dora_repro.trace import Divergence
 from tests.scripts.trainings import TRAIN, commands
 
 
@@ -64,3 +68,21 @@ def test_a_script_without_functions_is_named_by_its_file(tmp_path):
     assert all(leaf.startswith("train.py/optimizer/") for leaf in cause.leaves)
     assert [line for _, line in report.explanation.lines.load] == ['optimizer.load_state_dict(state["optimizer"])']
     assert any("In train.py:" in sentence for sentence in cause.advice)
+
+
+def tried(names, step, phase="forward", outcome=Outcome.DIFFERENT):
+    return Trial(frozenset(names)), TrialResult(outcome, Divergence(step, phase, "outputs/model", "value"))
+
+
+def test_what_accounts_for_the_first_steps_alone_is_told():
+    nothing, fed = tried((), 16, "batch"), tried(("rng/torch.cpu", DATA), 25)
+    found = SearchResult(candidates={"rng": ("rng/torch.cpu",)})
+    found.trials += [nothing, tried(("rng/torch.cpu",), 16), fed, tried(("a", "rng/torch.cpu", DATA), 25)]
+    words = "with rng/torch.cpu and the batches put back, steps 16 to 24 repeat the uninterrupted run; "
+    assert [*explaining._came_furthest(found)] == [f"{words}the first that differs is step 25 then, in phase forward"]
+    found.trials[0] = tried((), 24, "load")
+    assert [*explaining._came_furthest(found)] == []  # no step repeats
+    found.trials[0] = tried((), 23, "load")
+    assert "put back, step 24 repeats the" in next(explaining._came_furthest(found))
+    found.trials = [nothing, tried(("rng/torch.cpu",), 16), tried(("a",), 30, outcome=Outcome.UNRESOLVED)]
+    assert [*explaining._came_furthest(found)] == []

@@ -1,6 +1,7 @@
 """What samplers hold when an order is begun, put back at that moment: an epoch that was not told, a generator of its
 own."""
 
+import random
 import types
 
 import torch
@@ -43,6 +44,19 @@ def test_a_generator_of_a_sampler_comes_back_where_the_order_is_drawn():
     own = own_of(theirs)
     put_back(mine, own, lambda sampler, name, generator, value: generator)
     assert order(mine) == order(theirs)
+
+
+def test_a_generator_that_a_sampler_has_not_made_yet_comes_back_and_one_of_another_kind_is_left():
+    data = TensorDataset(torch.arange(12.0))
+    theirs = DataLoader(data, sampler=RandomSampler(data, generator=torch.Generator().manual_seed(1)))
+    mine = DataLoader(data, sampler=RandomSampler(data))  # its generator is None
+    put_back(mine, own_of(theirs), lambda sampler, name, generator, value: generator)
+    assert order(mine) == order(theirs)
+    other = DataLoader(data, sampler=RandomSampler(data))
+    other.sampler.generator = random.Random(3)
+    before = other.sampler.generator.getstate()
+    put_back(other, own_of(theirs), lambda sampler, name, generator, value: generator)
+    assert other.sampler.generator.getstate() == before
 
 
 def test_a_leaf_that_moved_since_an_order_was_begun_is_not_what_was_saved(tmp_path):
