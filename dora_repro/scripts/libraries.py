@@ -104,7 +104,8 @@ def _of_trainer(trainer: Any) -> Iterator[tuple[str, dict[str, Part]]]:
 
 def _of_lightning(trainer: Any) -> Iterator[tuple[str, dict[str, Part]]]:
     names = ("optimizers", "lr_scheduler_configs", "fit_loop", "scaler", "train_dataloader", "lightning_module")
-    yield "lightning", _attributes(trainer, "trainer", names)
+    # The rest of it last: else it is named as an attribute of the module, which refers to its trainer.
+    yield "lightning", {**_attributes(trainer, "trainer", names), "trainer": Part(trainer, "trainer")}
     yield CALLBACK, _plugged(_got(trainer, "callbacks") or (), "trainer.callbacks")
 
 

@@ -15,6 +15,7 @@ from dora_repro.state.parts import Parts
 from dora_repro.state.walker import Reader, Walker
 
 _LOADERS, _PREPARED, _HISTORY = "_dataloader_references_ref", "_dataloaders", "log_history"
+_EXPORTED = "stateful_callbacks"
 
 
 def _of_trainer(trainer: Any) -> frozenset[str]:
@@ -49,9 +50,13 @@ def _reading(names_of: Callable[[Any], frozenset[str]]) -> Reader:
 
 def _read_trainer_state(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
     """The Trainer's, whose history of logs comes back from its file with the keys of each entry in alphabetical
-    order."""
-    walker.attributes(value, path, role, skip={_HISTORY})
-    history = (attributes_of(value) or {}).get(_HISTORY)
+    order; without what callbacks had exported to it when it was last saved: what counts is what they have now, and that
+    a file has this is no other thing than that it has theirs."""
+    walker.attributes(value, path, role, skip={_HISTORY, _EXPORTED})
+    held = attributes_of(value) or {}
+    if _EXPORTED in held:
+        walker.result.uncaptured[f"{path}/{_EXPORTED}"] = "what callbacks exported when it was last saved"
+    history = held.get(_HISTORY)
     if isinstance(history, list):
         ordered = [dict(sorted(entry.items())) if isinstance(entry, dict) else entry for entry in history]
         put = walker.setter(set_attribute, value, _HISTORY)

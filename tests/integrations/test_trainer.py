@@ -67,6 +67,7 @@ def test_patience_that_is_lost_is_the_callbacks(tmp_path):
     (cause,) = report.explanation.causes
     assert cause.leaves == ("callback/EarlyStoppingCallback/early_stopping_patience_counter",)
     assert (report.divergence.step, report.explanation.proved) == (6, True)  # the reference stops, and loads its best
+    assert "trainer_state.json" in cause.how and "EarlyStoppingCallback" in cause.how  # it is there, and not taken
     assert any("restore_callback_states_from_checkpoint=True" in sentence for sentence in cause.advice)
 
 

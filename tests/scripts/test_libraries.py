@@ -79,7 +79,7 @@ def test_lightning_whose_properties_may_raise(package):
     trainer = of_library(package, "Trainer", Trained, scaler=property(scaler))()
     trainer.callbacks, trainer.optimizers = [EarlyStopping()], [object()]
     found = found_inside(trainer)
-    assert dict(found["lightning"].coded) == {"optimizers": "trainer.optimizers"}
+    assert dict(found["lightning"].coded) == {"optimizers": "trainer.optimizers", "trainer": "trainer"}
     assert dict(found["callback"].coded) == {"EarlyStopping": "trainer.callbacks[0]"}
 
 

@@ -51,6 +51,13 @@ def test_weak_references_to_loaders_are_named_as_not_captured_and_what_is_beside
     assert found.uncaptured == {"it/_dataloader_references_ref": "weak references"}
 
 
+def test_what_callbacks_exported_at_the_last_save_is_not_their_state():
+    exported = {"EarlyStoppingCallback": {"attributes": {"early_stopping_patience_counter": 1}}}
+    state = of("transformers.trainer_callback.TrainerState", global_step=4, stateful_callbacks=exported)
+    found = walk({"it": state})
+    assert [*found.leaves] == ["it/global_step"] and [*found.uncaptured] == ["it/stateful_callbacks"]
+
+
 def test_it_can_be_put_back():
     one, two = trainer(_tr_loss=torch.ones(())), trainer(_tr_loss=torch.zeros(()))
     assert Snapshot.capture({"it": one}).restore({"it": two}) == {}
