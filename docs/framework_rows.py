@@ -243,6 +243,16 @@ ROWS = (
         known={15: False},
     ),
     Row(
+        "Trainer, ViT",
+        TRAINER,
+        "a ViT in place of the GPT-2",
+        "transformers 5 has other names for the weights of some models than their files, and converts them where it "
+        "writes a model and where `from_pretrained` reads one. The Trainer resumes by `load_state_dict`, not strictly: "
+        "what has another name in the file is not loaded. It warns of missing keys, and goes on with initial values.",
+        {12: Expected(DIFFERENT, 12, "load", "*", ("*.weight", "*.bias"))},
+        options="--vit",
+    ),
+    Row(
         "Trainer, save_only_model",
         TRAINER,
         "`save_only_model=True`",

@@ -5,7 +5,15 @@ import os
 
 import torch
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+    set_seed,
+)
 
 
 class Counting(Dataset):
@@ -25,6 +33,17 @@ class Counting(Dataset):
         return {"input_ids": inputs, "labels": ids}
 
 
+def of_images():
+    """A small ViT, and random images in four classes."""
+    torch.manual_seed(1)
+    images = torch.rand(96, 1, 8, 8)
+    samples = [{"pixel_values": image, "labels": int(image[0, 0, :4].argmax())} for image in images]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=4, hidden_dropout_prob=0.1, **sizes)
+    set_seed(0)
+    return ViTForImageClassification(config), samples
+
+
 def pad(samples):
     columns = {name: [sample[name] for sample in samples] for name in ("input_ids", "labels")}
     fill = {"input_ids": 0, "labels": -100}
@@ -40,6 +59,7 @@ def main():
     parser.add_argument("--save-steps", type=int)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--vit", action="store_true", help="a ViT, and not a GPT-2")
     parser.add_argument("--augment", action="store_true")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--group-by-length", action="store_true")
@@ -71,12 +91,15 @@ def main():
         disable_tqdm=True,
         **more,
     )
+    train_dataset, collator = Counting(augment=args.augment), pad
+    if args.vit:
+        (model, train_dataset), collator = of_images(), None
     trainer = Trainer(
         model=model,
         args=training_args,
-        train_dataset=Counting(augment=args.augment),
+        train_dataset=train_dataset,
         eval_dataset=Counting(samples=16),
-        data_collator=pad,
+        data_collator=collator,
     )
     trainer.train(resume_from_checkpoint=args.resume)
     torch.save(model.state_dict(), os.path.join(args.output_dir, "final.pt"))
