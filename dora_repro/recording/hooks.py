@@ -33,7 +33,8 @@ class Listeners:
             scale that a `GradScaler` gave them (1 without).
         update: gets an optimizer that has stepped.
         stepping: gets an optimizer that is about to step.
-        beginning: gets an outermost module that is about to be called, and None before a backward pass begins.
+        beginning: gets an outermost module that is about to be called, and what it is given by position; None twice
+            before a backward pass begins.
     """
 
     batch: Callable[[Value], None]
@@ -42,7 +43,7 @@ class Listeners:
     gradients: Callable[[list[int], float], None]
     update: Callable[[torch.optim.Optimizer], None]
     stepping: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
-    beginning: Callable[[torch.nn.Module | None], None] = lambda module: None
+    beginning: Callable[[torch.nn.Module | None, Value], None] = lambda module, args: None
 
 
 class Hooks(AbstractContextManager["Hooks"]):
@@ -128,7 +129,7 @@ class Hooks(AbstractContextManager["Hooks"]):
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine():
-            self._listeners.beginning(module)
+            self._listeners.beginning(module, args)
             self.enter(module)
 
     def enter(self, module: torch.nn.Module) -> None:
@@ -155,7 +156,7 @@ class Hooks(AbstractContextManager["Hooks"]):
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
             if not self._mine():
                 return real(tensors, *args, **kwargs)
-            self._listeners.beginning(None)
+            self._listeners.beginning(None, None)
             loss, scale = self._unscaled(tensors)
             self._listeners.loss(loss)
             self._arrived.clear()

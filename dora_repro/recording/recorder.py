@@ -108,7 +108,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         keep: (step, phase, leaf) of one effect whose value is to be stored, cloned, in `kept`.
         values: globs of trainable parameters whose values are to be stored, cloned, at the end of every step; up to
             `VALUES_LIMIT` bytes in all, and beyond that none.
-        beginning: called with an outermost module that is about to be called, and with None before a backward pass:
+        beginning: called with an outermost module that is about to be called, and what it is given by position; with
+            None twice before a backward pass:
             who drives no run sees there that a step is over (`begin`, `finish`).
         recording: how much is recorded.
 
@@ -140,7 +141,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         done: int = 0,
         keep: tuple[int, str, str] | None = None,
         values: Iterable[str] = (),
-        beginning: Callable[[torch.nn.Module | None], None] = lambda module: None,
+        beginning: Callable[[torch.nn.Module | None, Value], None] = lambda module, args: None,
         recording: Recording = _ALL,
     ):
         self.run: Steps | None = run
@@ -425,9 +426,9 @@ class Recorder(AbstractContextManager["Recorder"]):
             event.kept[leaf] = value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
         return found
 
-    def _on_beginning(self, module: torch.nn.Module | None) -> None:
+    def _on_beginning(self, module: torch.nn.Module | None, args: Value) -> None:
         self._call_before_work()
-        self._beginning(module)
+        self._beginning(module, args)
 
     def _on_stepping(self, optimizer: torch.optim.Optimizer) -> None:
         self._call_before_work()

@@ -6,14 +6,15 @@ has taken out of the checkpoint what it takes (`placing.py`), in the function wh
 
 import ast
 import builtins
+import contextlib
 import copy
 import os
 import random
 import signal
 import sys
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy
@@ -26,8 +27,12 @@ from dora_repro.scripts.assignment import GivenLines
 from dora_repro.scripts.calls import Call, call_of, place
 from dora_repro.scripts.placing import Region, region_after, region_before_loop
 from dora_repro.scripts.program import name_of
+from dora_repro.state import rng
+from dora_repro.state.digest import digest
 from dora_repro.state.frames import set_variable, user_frames
+from dora_repro.state.tree import flatten
 
+_RNG = "rng/"
 _NAMES = {"copy": copy, "np": numpy, "numpy": numpy, "random": random, "torch": torch}
 
 
@@ -65,6 +70,7 @@ class Advised:
         self._waiting: list[_Waiting] = []
         self._shared: dict[str, Value] = {}  # `state`, `path`, and what one line makes for the next
         self._places: list[str] = []
+        self._untouched: dict[str, Value] = {}  # the checkpoint as it was read, which the script has not got
 
     def install(self) -> None:
         """Listen to `torch.save` and `torch.load`."""
@@ -87,18 +93,60 @@ class Advised:
             if not self._busy and self._given.load and not self._shared and self._is_checkpoint(f):
                 call = call_of(get_frame(1))
                 if call is not None and (call["file"], call["line"]) in self._given.read:
+                    if isinstance(f, (str, os.PathLike)):
+                        self._untouched = {self._given.state: real_load(f, *args, **kwargs)}
                     self._wait({self._given.state: value, "path": f}, get_frame(1))
             return value
 
         torch.save, torch.load = save, load
 
-    def first_step(self) -> None:
-        """Training begins: lines of load that have not run are too late."""
+    def first_step(self, frame: types.FrameType | None) -> None:
+        """Training begins, in a frame: lines of load that have not run do so here; where they cannot, it is too late
+        for them."""
         if self._given.load and not self._shared:
             self._stop(why="the resume command did not call torch.load where the checkpoint had been read")
-        elif self._waiting:
+        frames = _frames(frame) if self._waiting and frame is not None else {}
+        for one in [*self._waiting]:
+            holder = frames.get(one.function) or one.names
+            if holder is None or self._misses(replace(one, names=holder)):
+                continue
+            self._waiting.remove(one)
+            for line in one.lines:
+                self._run(line, holder, self._shared)
+            self._places.append(_place_of(frame))
+            self._left({"loaded": self._places})
+        if self._waiting:
             names = ", ".join(of_function(one.function) if one.function else "the script" for one in self._waiting)
             self._stop(why=f"training began before their place was reached in {names}")
+
+    def once_more(self, frame: types.FrameType | None, differing: Callable[[Iterable[str]], dict[str, bytes]]) -> None:
+        """Run those lines of load again whose state has changed since, just before the first training forward pass.
+
+        That is done for values that the checkpoint holds as they have to be here, and for generators. Where one of
+        these is then not as wanted either, it is left as it was: what lies between has to draw.
+
+        Args:
+            frame: that makes the pass.
+            differing: tells which leaves are not now as in the uninterrupted run, with their digests there.
+        """
+        paths = [path for line in self._given.load for path in line.leaves]
+        if self._waiting or not self._places or not (wanted := differing(paths)):
+            return
+        there = _digests(self._untouched)
+        apart = {path for path, found in wanted.items() if path.startswith(_RNG) or found in there}
+        frames, world = _frames(frame) if frame is not None else {}, rng.capture_world()
+        lines = [line for line in self._given.load if any(path in apart for path in line.leaves)]
+        shared = {**self._shared, **self._untouched}
+        lines = [line for line in lines if not line.function or line.function in frames]
+        for line in lines:
+            self._run(line.code, frames.get(line.function) or next(reversed(frames.values())), shared)
+        still = differing(paths)
+        drawn = {path for path in paths if path.startswith(_RNG) and path in still}
+        lines = [line for line in lines if not drawn.intersection(line.leaves)]
+        rng.restore_world({name: state for name, state in world.items() if f"{_RNG}{name}" in drawn})
+        if lines:
+            shown = ", ".join(f"`{line.code}`" for line in lines)
+            self._left({"again": {"lines": shown, "at": _place_of(frame)}})
 
     # --- save --------------------------------------------------------------------------------------------------------
 
@@ -225,6 +273,21 @@ class Advised:
         """Leave word, and end the process: nothing that it could still do would tell anything."""
         self._left(dict(about))
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _digests(value: Value) -> set[bytes]:
+    """The digests of all that a checkpoint holds."""
+    found = set()
+    for _, item in flatten(value):
+        with contextlib.suppress(TypeError):  # an array of Python objects
+            found.add(digest(item))
+    return found
+
+
+def _place_of(frame: types.FrameType | None) -> str:
+    """The line of the script that leads to a frame."""
+    call = call_of(frame)
+    return place(call) if call is not None else "its first line"
 
 
 def _frames(frame: types.FrameType) -> dict[str, types.FrameType]:

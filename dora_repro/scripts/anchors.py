@@ -63,11 +63,13 @@ class Anchor:
         begun: the iterator that the batch is from; None where no loader gave it.
         in_hand: digests, in hexadecimal, of the tensors that were fetched for the step.
         batches: number of batches that were fetched for it.
+        given: digests, in hexadecimal, of the tensors that the module is given by position.
     """
 
     begun: Begun | None
     in_hand: list[str] = field(default_factory=list)
     batches: int = 0
+    given: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         path.write_bytes(pickle.dumps(self))
@@ -243,11 +245,19 @@ class Loaders:
         if self._kept is not None:
             path.write_bytes(pickle.dumps((self._first, self._kept)))
 
-    def anchor(self) -> Anchor:
-        """What is known at a training forward pass that is about to begin."""
-        values = [value for batch in self.batches for _, value in flatten(batch)]
-        in_hand = [digest(value).hex() for value in values if isinstance(value, torch.Tensor)]
-        return Anchor(self._last if self.batches else None, in_hand, len(self.batches))
+    def anchor(self, given: Value = None) -> Anchor:
+        """What is known at a training forward pass that is about to begin.
+
+        Args:
+            given: what the module is given by position.
+        """
+        begun = self._last if self.batches else None
+        return Anchor(begun, _digests(self.batches), len(self.batches), _digests(given))
+
+
+def _digests(value: Value) -> list[str]:
+    """Digests of all tensors that something holds, in hexadecimal."""
+    return [digest(item).hex() for _, item in flatten(value) if isinstance(item, torch.Tensor)]
 
 
 def read_batches(path: Path, earlier: int = 0) -> Sequence[bytes]:

@@ -20,6 +20,8 @@ PROCESS = "process.json"  # which process it is
 KILLED = "killed.json"  # that it killed itself, as it was told
 MISSING = "missing.json"  # what could not be put in, and why
 STOPPED = "stopped.json"  # that it ended itself, since it differs
+ROUND, AT_ROUND = "round.json", "round.pt"  # which round was met, and the state when it began
+OBJECTS = "round-objects.pkl"  # objects as they were then, whole
 LINES = "lines.json"  # what became of advised lines that it was given to run
 FORKED = "forked.json"  # that a process trained which was made by os.fork(), and is not recorded
 BATCHES = "batches.pkl"  # what the loader gave, from the training forward pass of a step on
@@ -51,6 +53,7 @@ class Given:
         in_hand: number of batches that the resumed run had fetched for its first step.
         since: whether the loader's iterator was begun after the save, so that what its samplers hold is as saved then.
         draws: put back all generators by which the loader's order was drawn.
+        objects: the file of objects that the resumed run lacks, whole; None for none.
     """
 
     state: Path
@@ -61,6 +64,7 @@ class Given:
     in_hand: int = 0
     since: bool = False
     draws: bool = False
+    objects: Path | None = None
 
     @property
     def of_this_rank(self) -> "Given":
@@ -82,9 +86,48 @@ class Given:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Given":
         """The fields as JSON has them."""
-        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "batches")}
+        paths = {name: fields[name] and Path(fields[name]) for name in ("state", "batches", "objects")}
         tuples = {name: tuple(fields[name]) for name in ("leaves", "generators")}
         return cls(**{**fields, **paths, **tuples})
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where a round of a loop begins (`rounds.py`).
+
+    Attributes:
+        file: absolute.
+        function: the name of the function with the loop.
+        line: its number.
+    """
+
+    file: str
+    function: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Meet:
+    """A round at which the state is kept, and put in where some is given.
+
+    Attributes:
+        after: the round is the one that follows the save after this step, and is to be found; None where it is known.
+        round: the round; None where it is to be found.
+        files: paths of the checkpoint's files: the round is met once one of them was read.
+        objects: paths of objects that are kept whole there, since the resumed run lacks them; `holder/*` for all
+            entries of a list.
+    """
+
+    after: int | None = None
+    round: Round | None = None
+    files: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Meet":
+        """The fields as JSON has them."""
+        found = fields["round"] and Round(**fields["round"])
+        return cls(fields["after"], found, tuple(fields["files"]), tuple(fields["objects"]))
 
 
 @dataclass(frozen=True)
@@ -94,10 +137,12 @@ class GivenLine:
     Attributes:
         code: the line.
         function: the function whose variables it names, as `program.py` names it; empty for none.
+        leaves: paths of what it restores.
     """
 
     code: str
     function: str = ""
+    leaves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +157,8 @@ class GivenLines:
         wrote: (file, line) of the calls that write the checkpoint.
         read: (file, line) of those that read it.
         files: paths of the checkpoint's files.
+        saved: the file of the uninterrupted run's state when the training goes on, which the lines are to bring back;
+            None where it is not compared.
     """
 
     save: tuple[GivenLine, ...]
@@ -121,13 +168,19 @@ class GivenLines:
     wrote: tuple[tuple[str, int], ...]
     read: tuple[tuple[str, int], ...]
     files: tuple[str, ...]
+    saved: Path | None = None
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "GivenLines":
         """The fields as JSON has them."""
-        lines = {name: tuple(GivenLine(**line) for line in fields[name]) for name in ("save", "load")}
+        lines = {name: tuple(map(_given_line, fields[name])) for name in ("save", "load")}
+        saved = fields["saved"] and Path(fields["saved"])
         calls = {name: tuple((file, line) for file, line in fields[name]) for name in ("wrote", "read")}
-        return cls(**{**fields, **lines, **calls, "files": tuple(fields["files"])})
+        return cls(**{**fields, **lines, **calls, "files": tuple(fields["files"]), "saved": saved})
+
+
+def _given_line(fields: Mapping[str, Any]) -> GivenLine:
+    return GivenLine(**{**fields, "leaves": tuple(fields["leaves"])})
 
 
 @dataclass(frozen=True)
@@ -144,6 +197,7 @@ class Assignment:
         keep_batches: store the batches, from the training forward pass of this step on; None for none.
         given: state to put in before the first training forward pass; None for none.
         lines: advised lines to run; None for none.
+        meet: the round at which to keep the state, and to put in what is given; None for none.
         expected: the trace to compare with after each step: the process ends itself at the first difference; None to go
             on to the end.
         start: the step that the first one follows in that trace.
@@ -159,6 +213,7 @@ class Assignment:
     keep_batches: int | None = None
     given: "Given | None" = None
     lines: GivenLines | None = None
+    meet: Meet | None = None
     expected: Path | None = None
     start: int = 0
     depth: int | None = None
@@ -174,4 +229,6 @@ class Assignment:
         paths = {name: fields[name] and Path(fields[name]) for name in ("folder", "out", "expected")}
         given = fields["given"] and Given.from_dict(fields["given"])
         lines = fields["lines"] and GivenLines.from_dict(fields["lines"])
-        return cls(**{**fields, **paths, "keep_at": tuple(fields["keep_at"]), "given": given, "lines": lines})
+        meet = fields["meet"] and Meet.from_dict(fields["meet"])
+        read = {"keep_at": tuple(fields["keep_at"]), "given": given, "lines": lines, "meet": meet}
+        return cls(**{**fields, **paths, **read})

@@ -18,7 +18,7 @@ from dora_repro.errors import BadInput
 from dora_repro.explain.candidates import Discrepancy
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.scripts import refusing, sides, undecided
-from dora_repro.scripts.again import Again, trials_of
+from dora_repro.scripts.again import Again, met_round, trials_of
 from dora_repro.scripts.aligning import (
     Alignment,
     aligned_by_files,
@@ -34,6 +34,7 @@ from dora_repro.scripts.files import may_be_checkpoint
 from dora_repro.scripts.judging import control_of, findings_of
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.request import ScriptRequest
+from dora_repro.scripts.trials import AtRound
 from dora_repro.scripts.trying import Tried, try_lines
 from dora_repro.scripts.undecided import Undecided
 from dora_repro.scripts.workplace import Workplace, workplace
@@ -306,7 +307,10 @@ class _Check:
 
             return try_lines(causes, calls, alignment, self._place.out, trials, with_lines, left)
 
-        return explain_script(trials, both, discrepancy, self._request.budget, calls, tries)
+        def meet_round(objects: Sequence[str]) -> AtRound | None:
+            return met_round(self._place, trials, both, kill_after, alignment.files, objects)
+
+        return explain_script(trials, both, discrepancy, self._request.budget, calls, tries, meet_round)
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
         yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."

@@ -1,9 +1,11 @@
 """Why a resumed script differs: the search that explains any run, with launches for trials."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from dora_repro.comparison.leaves import compare
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed, phase_of
 from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
@@ -12,17 +14,44 @@ from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.components import by_object, by_optimizer
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import Outcome, Trial
+from dora_repro.explain.trials.trial import Outcome
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, placed
-from dora_repro.scripts.trials import ScriptTrials
+from dora_repro.scripts.calls import place
+from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.parameter_order import reordered
+from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.suspended import objects_lost
 
 Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
+ROUND = 2  # that it takes to meet a round of the loop: in the run, and in the resumed one
+LINES = 2  # of these are left for the advised lines: to write a checkpoint with them, and to resume from it
+_PLAIN = ("memory", "data")
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A moment of the resumed script at which state is put in.
+
+    Attributes:
+        run_trial: launches a trial.
+        saved: the uninterrupted run's state at it.
+        loaded: the resumed one's.
+        discrepancy: what is to be explained, with what differs at it.
+        words: which moment it is, where it is not the first training forward pass; else empty.
+        objects: paths of objects that the resumed run lacks, and that can be put in whole.
+    """
+
+    run_trial: ScriptTrials
+    saved: Snapshot
+    loaded: Snapshot
+    discrepancy: Discrepancy
+    words: str = ""
+    objects: tuple[str, ...] = ()
 
 
 def explain_script(
@@ -32,6 +61,7 @@ def explain_script(
     budget: int,
     calls: Calls,
     tries: Tries,
+    meet_round: Callable[[Sequence[str]], AtRound | None] = lambda objects: None,
 ) -> Explanation:
     """Explain why the resumed script differs from the uninterrupted one.
 
@@ -42,6 +72,8 @@ def explain_script(
         budget: largest number of launches.
         calls: the script's lines that wrote and read the checkpoint.
         tries: tries the advised lines of causes, with so many launches left.
+        meet_round: launches both runs up to the round of the script's loop that follows the save, and keeps objects of
+            these paths whole there.
     """
     begun = time.perf_counter()
     if sides.resumed.loaded_or_none is None:
@@ -49,62 +81,120 @@ def explain_script(
         cause = Cause("run/exception", ("run/exception",), "", error)
         words = "The resume command ended before its first training step."
         return Explanation((cause,), words, proved=True, seconds=time.perf_counter() - begun)
-    found = _searched(run_trial, sides, discrepancy, max(1, budget - 1))  # the last one is to confirm what was found
+    moment = _Moment(run_trial, sides.reference.at_save(sides.save_at), sides.resumed.loaded, discrepancy)
+    search = _search_of(moment, sides, max(1, budget - LINES))
+    found = search.run()
+    trials = [describe_trial(trial, result, found) for trial, result in found.trials]
+    used = len(trials)
+    if not found.parts and not found.stopped and budget - used >= ROUND + LINES:
+        at = meet_round(_with_their_like(objects_lost(moment.saved, moment.loaded)))
+        used += ROUND
+        if at is not None:
+            moment = _at_round(moment, at)
+            search = _search_of(moment, sides, budget - used - LINES)
+            further = search.run()
+            trials += [describe_trial(trial, result, further) for trial, result in further.trials]
+            used += len(further.trials)
+            found = further if further.parts else found
+    if not found.parts:
+        known = len(search.result.trials)
+        search.try_nothing()
+        found.reproduced = search.result.reproduced
+        trials += [describe_trial(trial, result, search.result) for trial, result in search.result.trials[known:]]
     if found.parts:
-        explanation = _explained(run_trial, sides, discrepancy, found, calls, len(found.trials) < budget)
+        explanation = _explained(moment, sides, found, calls)
         if found.stopped != "interrupted":
-            explanation = _tried_in_script(explanation, tries, budget - len(found.trials) - 1)
+            explanation, launches = _tried_in_script(explanation, tries, budget - used)
+            known = len(found.trials)
+            search.examine(known + budget - used - launches)
+            explanation = _examined(explanation, moment, found, sides)
+            trials += [describe_trial(trial, result, found) for trial, result in found.trials[known:]]
     else:
         explanation = _unexplained(found, discrepancy)
     return replace(
         explanation,
-        trials=tuple(describe_trial(trial, result, found) for trial, result in found.trials),
-        steps=sum(result.steps for _, result in found.trials),
+        trials=tuple(trials),
+        steps=sum(trial.result.steps for trial in trials),
         stopped=found.stopped,
         seconds=time.perf_counter() - begun,
     )
 
 
-def _searched(run_trial: ScriptTrials, sides: Sides, discrepancy: Discrepancy, budget: int) -> SearchResult:
-    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+def _with_their_like(objects: Iterable[str]) -> tuple[str, ...]:
+    """Objects, where one is the entry of a list all of its entries: more may be lost at another moment."""
+    lists = (path.rpartition("/") for path in objects)
+    return tuple(dict.fromkeys(f"{holder}/*" if name.isdigit() else f"{holder}/{name}" for holder, _, name in lists))
+
+
+def _at_round(moment: _Moment, at: AtRound) -> _Moment:
+    """The same at the beginning of a round: what the resumed run alone has there marks its resume."""
+    saved, loaded = Snapshot.read(at.reference), Snapshot.read(at.resumed)
+    lost = compare(saved, loaded).differences
+    missing = [each.path for each in lost if each.kind == "missing"]
+    alone = (
+        each.path
+        for each in lost
+        if each.kind == "unexpected" and not any(path.startswith(f"{each.path}/") for path in missing)
+    )  # an empty list is no mark where its entries are lost
+    discrepancy = replace(moment.discrepancy, lost=lost, set_by_load=tuple({*moment.discrepancy.set_by_load, *alone}))
+    where = place({"file": at.round.file, "line": at.round.line, "function": at.round.function})
+    words = f"It was put in where the round of the loop begins that follows the save, at {where}."
+    objects = () if at.objects is None else objects_lost(saved, loaded)
+    return _Moment(moment.run_trial.at(at), saved, loaded, discrepancy, words, objects)
+
+
+def _search_of(moment: _Moment, sides: Sides, budget: int) -> Search:
+    saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     candidates = tuple(candidates_of(discrepancy, saved, ()))
-    hands = run_trial.anchor.in_hand
-    in_hand = tuple(each.path for each in candidates if each.path in saved and saved[each.path].digest.hex() in hands)
+    anchor = moment.run_trial.anchor
+
+    def among(digests: Sequence[str]) -> tuple[str, ...]:
+        paths = (each.path for each in candidates if each.path in saved and each.role in _PLAIN)
+        return tuple(path for path in paths if saved[path].digest.hex() in digests)
+
     return Search(
-        run_trial,
+        moment.run_trial,
         candidates,
         {path: leaf.role for path, leaf in saved.items()},
         phase_of(sides, discrepancy),
-        streams=run_trial.feeds,
-        in_hand=in_hand,
-        budget=budget,
+        streams=moment.run_trial.feeds,
+        in_hand=among(anchor.in_hand),
+        given=among(anchor.given) if anchor.begun is None else (),
+        frugal=True,
+        objects=moment.objects,
+        budget=max(1, budget),
         orders=reordered(saved, loaded),
         surplus=tuple(only_resumed(discrepancy)),
         draws_first=True,
         holder=by_optimizer,
         divided=by_object,
-        marks={*discrepancy.set_by_load, *(setting.path for setting in discrepancy.settings)},
-    ).run()
+        marks={
+            *discrepancy.set_by_load,
+            *(setting.path for setting in discrepancy.settings),
+            *(each.path for each in candidates if _has_no_value_yet(each, loaded)),
+        },
+    )
 
 
-def _explained(
-    run_trial: ScriptTrials,
-    sides: Sides,
-    discrepancy: Discrepancy,
-    found: SearchResult,
-    calls: Calls,
-    confirm: bool,
-) -> Explanation:
-    saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded
+def _has_no_value_yet(difference: LeafDifference, loaded: Snapshot) -> bool:
+    """Whether it is of a variable that the resumed run's functions have not set when training begins: as a rule they
+    do before they use it."""
+    variable = "/".join(difference.path.split("/")[:2])
+    there = any(path == variable or path.startswith(f"{variable}/") for path in (*loaded, *loaded.kinds))
+    return difference.kind == "missing" and difference.role not in ("moment", "generator") and not there
+
+
+def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls) -> Explanation:
+    saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
-    loop = run_trial.anchor.begun.by if run_trial.anchor.begun is not None else None
+    anchor = moment.run_trial.anchor
+    loop = anchor.begun.by if anchor.begun is not None else None
     causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found))
-    again = run_trial(Trial(found.trial_names)) if confirm and found.stopped != "interrupted" else None
-    confirmation = Confirmation(None if again is None else again.restores, {} if again is None else again.failed)
+    confirmation = _confirmation(moment, found)
     return Explanation(
         causes=causes,
-        proof=proof(found, sides.resumed_job.steps - sides.save_at, confirmation),
+        proof=_proof(moment, found, sides),
         proved=found.proved,
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
@@ -114,17 +204,41 @@ def _explained(
     )
 
 
-def _tried_in_script(explanation: Explanation, tries: Tries, left: int) -> Explanation:
-    """The same, with what trying the advised lines came to."""
+def _proof(moment: _Moment, found: SearchResult, sides: Sides) -> str:
+    words = proof(found, sides.resumed_job.steps - sides.save_at, _confirmation(moment, found))
+    return " ".join(filter(None, (words, moment.words)))
+
+
+def _confirmation(moment: _Moment, found: SearchResult) -> Confirmation:
+    """What became of the set by itself: each trial of a script is a process of its own. That a value was not tied to a
+    variable which has none yet is no lack of it."""
+    ran = next((result for trial, result in found.trials if trial.names == found.trial_names), None)
+    if ran is None:
+        return Confirmation(None)
+    tied = {path for path in ran.failed if path in moment.saved and moment.saved[path].role == "alias"}
+    return Confirmation(ran.restores, {path: why for path, why in ran.failed.items() if path not in tied})
+
+
+def _examined(explanation: Explanation, moment: _Moment, found: SearchResult, sides: Sides) -> Explanation:
+    """The same, with how much each part matters by itself."""
+    causes = (
+        replace(cause, necessary=part.necessary, without=part.without, alone=part.alone)
+        for cause, part in zip(explanation.causes, found.parts, strict=True)
+    )
+    return replace(explanation, causes=tuple(causes), proof=_proof(moment, found, sides), other=found.other)
+
+
+def _tried_in_script(explanation: Explanation, tries: Tries, left: int) -> tuple[Explanation, int]:
+    """The same, with what trying the advised lines came to, and the number of launches that it took."""
     tried = tries(explanation.causes, left)
     if tried is None:
-        return explanation
+        return explanation, 0
     with_lines = [index for index, cause in enumerate(explanation.causes) if cause.save or cause.load]
     causes = [*explanation.causes]
     causes[with_lines[-1]] = replace(
         causes[with_lines[-1]], advice=(*causes[with_lines[-1]].advice, *filter(None, (tried.words,)))
     )
-    return replace(explanation, causes=tuple(causes), lines_tried=tried.result)
+    return replace(explanation, causes=tuple(causes), lines_tried=tried.result), tried.launches
 
 
 def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:
@@ -132,18 +246,19 @@ def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:
     if found.stopped:
         return Explanation(
             unexplained=f"the search was stopped ({found.stopped}) before a set that restores exact resume was found",
-            look_at=tuple(_came_furthest(found)),
+            look_at=tuple(_came_furthest(found, discrepancy)),
         )
     if not found.reproduced:
         return Explanation(unexplained=_ELSEWHERE)
     return Explanation(unexplained="no captured state explains it", look_at=tuple(_tried(found, discrepancy)))
 
 
-def _came_furthest(found: SearchResult) -> Iterator[str]:
+def _came_furthest(found: SearchResult, discrepancy: Discrepancy) -> Iterator[str]:
     """What accounts for the first steps that differ, though not for all: what was put back in the trial that first
     differs at the latest step, with the fewest leaves; nothing where none came further than without."""
-    first = next((result.divergence for trial, result in found.trials if not trial.names), None)
-    if first is None:
+    nothing = next((result.divergence for trial, result in found.trials if not trial.names), None)
+    first = discrepancy.divergence if nothing is None else nothing
+    if not first.phase:  # of memory, at the end
         return
     begins = first.step + (first.phase == "load")  # after the step of the save
     further = [
@@ -161,6 +276,6 @@ def _came_furthest(found: SearchResult) -> Iterator[str]:
 
 
 def _tried(found: SearchResult, discrepancy: Discrepancy) -> Iterator[str]:
-    yield from _came_furthest(found)
+    yield from _came_furthest(found, discrepancy)
     yield from ruled_out(found, discrepancy.lost, {})
     yield "not put back: iterators of loaders, and what is reached by no variable of the script's functions (`record`)"

@@ -8,6 +8,7 @@ from typing import Any
 
 from dora_repro.scripts import assignment
 from dora_repro.scripts.aligning import Alignment
+from dora_repro.scripts.assignment import Round
 from dora_repro.scripts.files import Entry, read_ledger
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.windows import from_the_save_on
@@ -128,6 +129,14 @@ def _result(launch: Launch) -> Result:
     result["seconds"] = {"all": launch.seconds}
     result["environment"] = about.get("environment", {})
     return result
+
+
+def round_met(launch: Launch) -> Round | None:
+    """The round that a launch met; None where it met none."""
+    path = launch.folder / assignment.ROUND
+    if not path.exists() or not (launch.folder / assignment.AT_ROUND).exists():
+        return None
+    return Round(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def about_of(launch: Launch) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Each is a process of its own that ends at the first difference. What is put in, 
 before the first training forward pass; generators besides where the loader draws.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, Outcome, Trial,
 from dora_repro.explain.trials.worker import same_leaves
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
-from dora_repro.scripts.assignment import Given
+from dora_repro.scripts.assignment import Given, Meet, Round
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.sides import trace_of
 from dora_repro.sides.evidence import Sides
@@ -30,12 +31,35 @@ class TrialLaunch:
     """How a trial is launched.
 
     Attributes:
-        given: what is put in.
+        given: what is put in; None for nothing.
         to_the_end: go on after a difference.
+        meet: the round of the script's loop at which it is put in; None for the first training forward pass.
     """
 
-    given: Given
+    given: Given | None
     to_the_end: bool
+    meet: Meet | None = None
+
+
+@dataclass(frozen=True)
+class AtRound:
+    """A round of the script's loop at which both runs have come by.
+
+    Attributes:
+        round: where it begins.
+        reference: the file of the uninterrupted run's state there.
+        resumed: the file of the resumed run's, with nothing put in.
+        meet: how a trial meets it.
+        nothing: result of the trial with nothing put in.
+        objects: the file of the objects that the resumed run lacks, whole; None for none.
+    """
+
+    round: Round
+    reference: Path
+    resumed: Path
+    meet: Meet
+    nothing: TrialResult
+    objects: Path | None = None
 
 
 class ScriptTrials:
@@ -51,6 +75,7 @@ class ScriptTrials:
         at_end: leaves that must be the uninterrupted run's at the end as well.
 
     Attributes:
+        saved: as given.
         anchor: what was known of the uninterrupted run's loader where the resumed one goes on.
     """
 
@@ -63,15 +88,22 @@ class ScriptTrials:
         batches: Callable[[], Path | None],
         at_end: tuple[str, ...] = (),
     ):
-        self._sides, self._saved, self._first = sides, saved, first
+        self._sides, self.saved, self._first = sides, saved, first
         self._launch, self._batches, self._at_end = launch, batches, at_end
         self.anchor = Anchor.read(saved.with_name(f"{saved.name}{assignment.ANCHOR}"))
+        self._at: AtRound | None = None
         self._world = tuple(path for path in Snapshot.read(saved) if path.startswith(RNG))
+
+    def at(self, found: AtRound) -> "ScriptTrials":
+        """The same, with state put in where a round of the script's loop begins."""
+        trials = copy.copy(self)
+        trials._at = found
+        return trials
 
     @property
     def feeds(self) -> bool:
         """Whether the batches come from a loader, so that others can be given, and its order put back."""
-        return self.anchor.begun is not None
+        return self.anchor.begun is not None and self._at is None
 
     def __call__(self, trial: Trial) -> TrialResult:
         if trial.names & BEYOND - {DATA, DRAWS}:
@@ -79,7 +111,10 @@ class ScriptTrials:
         given = self._given(trial)
         if given is None:
             return TrialResult(Outcome.UNRESOLVED, error="not run: the batches could not be stored")
-        launched = self._launch(TrialLaunch(given, trial.to_the_end))
+        if self._at is not None and not trial.names:
+            return self._at.nothing
+        meet = None if self._at is None else self._at.meet
+        launched = self._launch(TrialLaunch(given, trial.to_the_end, meet))
         return self._result(launched, trial)
 
     def judged(self, launched: Launch) -> TrialResult:
@@ -89,6 +124,8 @@ class ScriptTrials:
     def _given(self, trial: Trial) -> Given | None:
         """What a trial puts in; None where it cannot be had."""
         leaves = tuple(sorted(trial.names - BEYOND))
+        if self._at is not None:
+            return Given(self._at.reference, leaves, objects=self._at.objects)
         batches = None
         if DATA in trial.names and (batches := self._batches()) is None:
             return None
@@ -100,7 +137,7 @@ class ScriptTrials:
         fetched = self._first.begun.fetched if self._first.begun is not None else 0
         own = max(0, fetched - self._first.batches)
         since, draws = self._drawn_since, DRAWS in trial.names
-        return Given(self._saved, leaves, generators, batches, own, self._first.batches, since, draws)
+        return Given(self.saved, leaves, generators, batches, own, self._first.batches, since, draws)
 
     @property
     def _drawn_since(self) -> bool:

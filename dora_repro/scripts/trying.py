@@ -27,10 +27,12 @@ class Tried:
     Attributes:
         result: as of any trial; None where they could not be tried.
         words: where they ran, or why they were not tried.
+        launches: number of launches that it took.
     """
 
     result: TrialResult | None
     words: str
+    launches: int = 0
 
 
 def try_lines(
@@ -64,7 +66,8 @@ def try_lines(
     needed = 1 + bool(given.save)
     if needed > left:
         return Tried(None, _NOT_TRIED.format(why="the launches that --budget allows were used up"))
-    return _judged(launch(given), given, run_trial)
+    launches = launch(replace(given, saved=run_trial.saved))
+    return replace(_judged(launches, given, run_trial), launches=len(launches))
 
 
 def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: Path) -> GivenLines | str:
@@ -82,10 +85,13 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
     if not calls.read or (lines.save and not calls.wrote):
         return f"the line that {'reads' if not calls.read else 'writes'} the checkpoint was not seen"
     functions = {line: _function_of(cause) for cause in causes for line in (*cause.save, *cause.load)}
+    leaves: dict[str, tuple[str, ...]] = {}
+    for cause in causes:
+        leaves |= {line: (*leaves.get(line, ()), *cause.leaves) for line in cause.load}
     first = next((functions[line] for _, line in lines.load if functions.get(line)), "")
     return GivenLines(
         tuple(GivenLine(line, functions.get(line, "")) for line in lines.save),
-        tuple(GivenLine(line, functions.get(line) or first) for _, line in lines.load),
+        tuple(GivenLine(line, functions.get(line) or first, leaves.get(line, ())) for _, line in lines.load),
         lines.state,
         any(cause.beside for cause in causes if cause.save),
         tuple((call["file"], call["line"]) for call in calls.wrote),
@@ -123,5 +129,11 @@ def _judged(launches: Sequence[Launch], given: GivenLines, run_trial: ScriptTria
 def _where(told: dict[str, Any]) -> str:
     saved = f"those of save where the checkpoint is written at {told['saved']}" if "saved" in told else ""
     loaded = f"those of load just before {' and '.join(told['loaded'])}" if "loaded" in told else ""
-    ran = "; ".join(filter(None, (saved, loaded)))
+    again = told.get("again")
+    anew = (
+        f"{again['lines']} once more when {again['at']} is first reached, since that state had changed by then"
+        if again
+        else ""
+    )
+    ran = "; ".join(filter(None, (saved, loaded, anew)))
     return f"These lines were run in the script, whose files stay as they are: {ran}." if ran else ""

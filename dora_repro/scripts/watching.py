@@ -8,7 +8,8 @@ import signal
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.recording import Recorder
-from dora_repro.recording.group_options import digests_of
 from dora_repro.recording.recorder import Recording
 from dora_repro.scripts import assignment, listening
 from dora_repro.scripts.advised import Advised
@@ -29,6 +29,8 @@ from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.expected import Expected
 from dora_repro.scripts.files import Files, Position
 from dora_repro.scripts.libraries import libraries_in, parts_around
+from dora_repro.scripts.loaded_options import LoadedOptions
+from dora_repro.scripts.meeting import Meeting
 from dora_repro.scripts.place import Lines, Place, about_process
 from dora_repro.scripts.program import Program, program_of
 from dora_repro.scripts.samplers import chosen_of
@@ -91,11 +93,13 @@ class Watch:
         self._recorder: Recorder | None = None
         self._lines: Lines | None = None
         self._over, self._forked = False, False
-        self._loaded: dict[int, tuple[torch.optim.Optimizer, dict[str, bytes]]] = {}
+        self._passed: Value = None  # to the module that is about to be called
+        self._loaded = LoadedOptions()
         self._options: dict[str, str] = {}
         self.done, self.updates = 0, 0
         self.named: dict[str, Value] = {}
         self.files = Files(given.out, self._position) if files is None else files(self._position)
+        self._meeting = Meeting(given, self._place, self.named, self._careful) if given.meet is not None else None
         self._advised = Advised(given.lines, self._leave_lines, self.named) if given.lines is not None else None
 
     # --- before the first step ---------------------------------------------------------------------------------------
@@ -105,6 +109,8 @@ class Watch:
         self.files.watch_torch()
         if self._advised is not None:
             self._advised.install()
+        if self._meeting is not None:
+            self._meeting.install(lambda: self._position()[0])
         register_optimizer_step_pre_hook(self._before_update)
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
@@ -136,23 +142,12 @@ class Watch:
     def _after_loading(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has loaded its state."""
         if self._mine() and self._recorder is None:
-            self._loaded[id(optimizer)] = optimizer, {}
+            self._loaded.after_loading(optimizer)
 
     def _before_batch(self) -> None:
         """A loader is asked for a batch: what had to be loaded has been, and a step sets its options from here on."""
         if self._recorder is None:
-            for key, (optimizer, _) in self._loaded.items():
-                self._loaded[key] = optimizer, digests_of({"": optimizer})
-
-    def _options_loaded(self) -> dict[str, str]:
-        """What the options of optimizers were when loading was over, as digests by path; nothing without a loader."""
-        assert self._recorder is not None
-        found: dict[str, str] = {}
-        for path, optimizer in self._recorder.optimizers.items():
-            known = self._loaded.get(id(optimizer), (None, {}))[1]
-            found |= {f"{path}{option}": value.hex() for option, value in known.items()}
-        self._loaded.clear()
-        return found
+            self._loaded.loading_is_over()
 
     def _before_backward(self, frame: types.FrameType | None) -> bool:
         """A backward pass, or gradients that are asked for. Whether the record begins with it: no module was called."""
@@ -168,27 +163,33 @@ class Watch:
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine() and self._recorder is None and with_gradients(module):
             self._stepping.called(module)
+            self._passed = args
             self._start(module, get_frame(1))
+            self._passed = None
 
     def _start(self, module: torch.nn.Module | None, frame: types.FrameType | None) -> None:
         """Begin to record, at the first training forward pass, or the first backward pass where there was none."""
         self._first.remove()
         if self._advised is not None:
-            self._advised.first_step()
+            self._advised.first_step(frame)
         with self._careful():
             self.files.look()
             self._place.claim()
+            if self._meeting is not None:
+                self._meeting.claimed()
+                self._meeting.passes(frame)
             self.files.write_to(self._place.path / assignment.FILES)
             self._libraries = {**parts_around(frame, module), **self._libraries}
             self._program = program_of({**self._libraries, **self.named}, frame)
             self._program_in_hand()
             self._put_in()
+            self._run_lines_once_more(frame)
             if self._given.keep_first:
                 self._keep(assignment.FIRST)
             self._recorder = recorder = Recorder(self._program, beginning=self._beginning, recording=self._recording)
             recorder.__enter__()
             recorder.begin()
-            self._options = self._options_loaded()
+            self._options = self._loaded.taken(recorder.optimizers)
             if module is None or module.training:
                 self._be_sure()
             self._stepping.mark(self._loaders.source)
@@ -207,6 +208,7 @@ class Watch:
         assert self._program is not None and self._recorder is not None
         self._program.look(frame)
         self._put_in()
+        self._run_lines_once_more(frame)
         if self._given.keep_first:
             self._keep(assignment.FIRST)
         self._recorder.begin_anew()
@@ -223,7 +225,7 @@ class Watch:
     def _put_in(self) -> None:
         """Put in what another run had at this moment."""
         given = self._given.given
-        if given is not None and given.leaves:
+        if given is not None and given.leaves and self._meeting is None:
             assert self._program is not None
             saved = Snapshot.read(given.state)
             judged = self._place.path == self._given.folder
@@ -231,12 +233,28 @@ class Watch:
             missing = saved.restore(run_roots(self._program), leaves)
             self._place.write(assignment.MISSING, missing)
 
+    def _run_lines_once_more(self, frame: types.FrameType | None) -> None:
+        """Run advised lines of load here, too, whose state is not any more as the uninterrupted run had it now."""
+        lines = self._given.lines
+        if self._advised is None or lines is None or lines.saved is None:
+            return
+        expected = Snapshot.read(lines.saved)
+
+        def differing(paths: Iterable[str]) -> dict[str, bytes]:
+            now = Snapshot.capture(run_roots(self._program))
+            known = {path: expected[path] for path in paths if path in expected and expected[path].role != "alias"}
+            there = {path: now[path].digest for path in known if path in now}
+            return {path: leaf.digest for path, leaf in known.items() if there.get(path) != leaf.digest}
+
+        self._advised.once_more(frame, differing)
+
     # --- steps -------------------------------------------------------------------------------------------------------
 
-    def _beginning(self, module: torch.nn.Module | None) -> None:
+    def _beginning(self, module: torch.nn.Module | None, args: Value) -> None:
         """A forward pass, or a backward pass, is about to begin."""
         if not self._mine():
             return
+        self._passed = args
         trains = module is not None and self._stepping.trains(module)
         if not self._sure:
             if trains or (module is not None and self._may_begin(module)):
@@ -254,6 +272,7 @@ class Watch:
             self._stepping.called(module)
         if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
             self._loaders.batches.clear()
+        self._passed = None
 
     def _cut_without_modules(self, frame: types.FrameType | None) -> None:
         """A backward pass begins, or gradients are asked for, which may be the next step's."""
@@ -268,6 +287,8 @@ class Watch:
         began = time.perf_counter()
         assert self._program is not None and self._recorder is not None
         self._program.look(frame)
+        if self._meeting is not None:
+            self._meeting.passes(frame)
         self._finish_step()
         self._keep_before(self.done + 1)
         self._wrote = False
@@ -416,14 +437,14 @@ class Watch:
 
     def _keep(self, name: str) -> None:
         assert self._program is not None
-        self._place.keep(name, run_roots(self._program), self._loaders.anchor())
+        self._place.keep(name, run_roots(self._program), self._loaders.anchor(self._passed))
 
     def _stop(self) -> None:
         self._over = True
         if self._recorder is not None:
             self._recorder.__exit__(None, None, None)
 
-    def _careful(self) -> "_Careful":
+    def _careful(self) -> AbstractContextManager[None]:
         return _Careful(self)
 
     def fail(self, error: BaseException) -> None:
@@ -432,7 +453,7 @@ class Watch:
         self._place.fail(error)
 
 
-class _Careful:
+class _Careful(AbstractContextManager[None]):
     """Within it, exceptions end the record and not the script."""
 
     def __init__(self, watch: Watch):
@@ -451,7 +472,7 @@ class _Careful:
 def _put(given: Assignment) -> Put | None:
     """What loaders are to be given."""
     state = given.given
-    if state is None or not (state.generators or state.batches or state.leaves):
+    if state is None or given.meet is not None or not (state.generators or state.batches or state.leaves):
         return None
     anchor = Anchor.read(state.state.with_name(f"{state.state.name}{assignment.ANCHOR}"))
     earlier = max(0, state.in_hand - anchor.batches)

@@ -16,10 +16,11 @@ from pathlib import Path
 from dora_repro.driving.written import newest, newest_of
 from dora_repro.errors import BadInput
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.assignment import BATCHES, Assignment, GivenLines
+from dora_repro.scripts.assignment import BATCHES, Assignment, GivenLines, Meet
 from dora_repro.scripts.commands import NEWEST, OUT, Command
 from dora_repro.scripts.launching import Launch, launch
 from dora_repro.scripts.request import ScriptRequest
+from dora_repro.scripts.sides import round_met
 from dora_repro.scripts.trials import TrialLaunch
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -110,6 +111,36 @@ class Workplace:
         self.aside(f"again-{step}")
         return again
 
+    def at_round(
+        self, kill_after: int, files: Sequence[str], objects: Sequence[str], start: int, steps: Path
+    ) -> tuple[Launch, Launch] | None:
+        """The run once more, to keep its state where the round of its loop begins that follows the save; and the
+        resumed one, to keep its own where that round begins in it.
+
+        Args:
+            kill_after: the step after which the run was killed that the resumed one goes on from.
+            files: names of the checkpoint's files in `{out}`.
+            objects: paths of objects to keep whole.
+            start: the step that the resumed run goes on from.
+            steps: as for `trial`.
+
+        Returns:
+            None where one of them did not come by there.
+        """
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir()
+        try:
+            given = replace(self._given_trial("round-{}"), kill_after=start, meet=Meet(start, objects=tuple(objects)))
+            reference = self._launch(self._request.run, given)
+        finally:
+            shutil.rmtree(self.out, ignore_errors=True)
+        met = round_met(reference)
+        if met is None:
+            return None
+        paths = tuple(os.path.realpath(self.out / name) for name in files)
+        resumed = self.trial(TrialLaunch(None, False, Meet(None, met, paths)), kill_after, start, steps)
+        return (reference, resumed) if round_met(resumed) is not None else None
+
     def trial(self, trial: TrialLaunch, kill_after: int, start: int, steps: Path) -> Launch:
         """The resume command once more, from what the killed run had left, with state put in.
 
@@ -121,7 +152,7 @@ class Workplace:
         """
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(self.left(kill_after), self.out, symlinks=True)
-        given = replace(self._given_trial("trial-{}"), given=trial.given, start=start)
+        given = replace(self._given_trial("trial-{}"), given=trial.given, meet=trial.meet, start=start)
         try:
             return self._launch(self.resume, given if trial.to_the_end else replace(given, expected=steps))
         finally:

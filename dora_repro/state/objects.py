@@ -8,6 +8,7 @@ never a checkpoint.
 
 import io
 import pickle
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from dora_repro.state.rebuild import Kind, is_built
 from dora_repro.state.walk import walk
 
 _SMALL = 1 << 16  # bytes
+_MAIN = "__main__"
 _RUN = ""  # in place of a path: the run itself
 
 
@@ -170,7 +172,7 @@ class _Pickler(cloudpickle.Pickler):
         """What stands for a value that is not pickled."""
         if isinstance(value, type):
             name = name_of_class(value)
-            return ("class", name) if name is not None else None
+            return ("class", name, *_in_script(value)) if name is not None else None
         name = rng.global_name(value)
         if name is not None:
             return "generator", name
@@ -178,6 +180,12 @@ class _Pickler(cloudpickle.Pickler):
         if at is None or at == self._path or at.startswith(self._inside):
             return None
         return ("object", at, pickle.dumps(value)) if _is_small(value) else ("object", at)
+
+
+def _in_script(kind: type) -> tuple[str, ...]:
+    """The name of a class in the script that this process runs: another process that runs it has one of its own."""
+    there = getattr(sys.modules[_MAIN], kind.__name__, None) is kind
+    return (kind.__name__,) if kind.__module__ == _MAIN and there else ()
 
 
 def _is_small(value: Any) -> bool:
@@ -201,6 +209,9 @@ class _Unpickler(pickle.Unpickler):
             try:
                 return class_of_name(name)
             except KeyError:
+                there = getattr(sys.modules[_MAIN], by_value[0], None) if by_value else None
+                if isinstance(there, type):
+                    return there
                 raise NotRestorable("its class is not known in this process") from None
         if name == _RUN:
             return self._run

@@ -8,10 +8,23 @@ import torch
 from dora_repro.scripts import advised
 from dora_repro.scripts.advised import Advised
 from dora_repro.scripts.assignment import GivenLine, GivenLines
+from dora_repro.state.digest import digest
 
 
 class Stopped(Exception):
     """In place of the end of the process."""
+
+
+def _line(given):
+    return given if len(given) == 3 else (*given, ())
+
+
+def _generators():
+    return {"rng/torch.cpu": torch.get_rng_state()}
+
+
+def _equal(one, other):
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 @pytest.fixture
@@ -24,12 +37,15 @@ def ran(tmp_path, monkeypatch):
     monkeypatch.setattr(advised.os, "kill", kill)
     monkeypatch.chdir(tmp_path)
 
-    def run(text, save=(), load=(), beside=False, resume=None, state="state", **named):
+    def run(text, save=(), load=(), beside=False, resume=None, state="state", expected=None, **named):
         path = tmp_path / "train.py"
         path.write_text(text, encoding="utf-8")
         numbered = [*enumerate(text.splitlines(), 1)]
         calls = {word: tuple((str(path), n) for n, line in numbered if word in line) for word in ("save(", "load(")}
-        lines = [tuple(GivenLine(code, function) for function, code in each) for each in (save, load)]
+        lines = [
+            tuple(GivenLine(code, function, leaves) for function, code, leaves in map(_line, each))
+            for each in (save, load)
+        ]
         files = (str((tmp_path / "a.pt").resolve()),)
         told = {}
         given = GivenLines(*lines, state, beside, calls["save("], calls["load("], files)
@@ -38,7 +54,17 @@ def ran(tmp_path, monkeypatch):
             patched.setattr(torch, "save", torch.save)
             patched.setattr(torch, "load", torch.load)
             lines_in_effect = Advised(given, told.update, named)
-            names["step"] = lines_in_effect.first_step
+
+            def differing(paths):
+                now = {**{f"train.py/{name}": value for name, value in names.items()}, **_generators()}
+                return {path: digest(expected[path]) for path in paths if not _equal(now[path], expected[path])}
+
+            def step():
+                lines_in_effect.first_step(sys._getframe(1))
+                if expected is not None:
+                    lines_in_effect.once_more(sys._getframe(1), differing)
+
+            names["step"] = step
             lines_in_effect.install()
             tracing = sys.gettrace()
             try:
@@ -181,6 +207,79 @@ def test_lines_with_a_file_of_their_own_leave_the_checkpoint_as_it_is(ran):
     load = [("", "more = torch.load(path + '.more')"), ("", "rate = more['rate']")]
     names, told = ran(WEIGHTS, load=load, resume=True, state="more")
     assert (names["seen"], told) == (0.5, {"loaded": ["train.py:6"]})
+
+
+OVERWRITTEN = """
+import torch
+if resume:
+    state = torch.load("a.pt")
+    start = state["start"]
+best = 9
+print("resumed")
+best = 9
+if resume:
+    del state["best"]
+    torch.save({"start": 1}, "a.pt")
+torch.rand(3)
+step()
+seen, drawn = best, torch.rand(1)
+"""
+
+
+def test_what_is_set_anew_before_training_begins_is_brought_back_there(ran):
+    torch.manual_seed(3)
+    wanted = torch.get_rng_state()
+    torch.save({"start": 1, "best": 5, "rng": wanted}, "a.pt")
+    load = [
+        ("train.py", "best = state['best']", ("train.py/best",)),
+        ("train.py", "torch.set_rng_state(state['rng'])", ("rng/torch.cpu",)),
+    ]
+    expected = {"train.py/best": 5, "rng/torch.cpu": wanted}
+    names, told = ran(OVERWRITTEN, load=load, resume=True, expected=expected)
+    assert names["seen"] == 5 and torch.equal(names["drawn"], torch.rand(1, generator=torch.manual_seed(3)))
+    assert told["loaded"] == ["train.py:7"]
+    assert told["again"] == {
+        "lines": "`best = state['best']`, `torch.set_rng_state(state['rng'])`",
+        "at": "train.py:13",
+    }
+
+
+def test_a_generator_that_has_to_draw_before_training_is_left_as_it_is_then(ran):
+    torch.manual_seed(3)
+    torch.save({"start": 1, "rng": torch.get_rng_state(), "best": 5}, "a.pt")
+    load = [("", "torch.set_rng_state(state['rng'])", ("rng/torch.cpu",))]
+    wanted = torch.manual_seed(4).get_state()  # neither as saved nor as it is then
+    names, told = ran(OVERWRITTEN, load=load, resume=True, expected={"rng/torch.cpu": wanted})
+    generator = torch.manual_seed(3)
+    torch.rand(3, generator=generator)
+    assert torch.equal(names["drawn"], torch.rand(1, generator=generator)) and "again" not in told
+
+
+def test_what_the_script_has_changed_since_it_was_set_is_left_as_it_is_if_the_checkpoint_has_it_otherwise(ran):
+    torch.save({"start": 1, "best": 5}, "a.pt")
+    load = [("train.py", "best = state['best']", ("train.py/best",))]
+    names, told = ran(OVERWRITTEN, load=load, resume=True, expected={"train.py/best": 6})
+    assert names["seen"] == 9 and "again" not in told
+
+
+LATE = """
+import torch
+if resume:
+    print(torch.load("a.pt")["start"])
+for number in range(2):
+    scale = 1; step()
+    seen = scale
+    break
+torch.save({"start": 1, "scale": 3}, "a.pt")
+"""
+
+
+def test_a_variable_that_the_loop_sets_is_set_when_training_begins(ran):
+    ran(LATE)
+    lines = [("train.py", "kept.append(scale)"), ("train.py", "scale = state['scale']")]
+    kept = []
+    names, told = ran(LATE, load=lines, resume=True, kept=kept)
+    assert (names["seen"], kept, told) == (3, [1], {"loaded": ["train.py:6"]})
 
 
 @pytest.mark.parametrize(

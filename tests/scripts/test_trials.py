@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS, Outcome, Trial
+from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor, Begun
 from dora_repro.scripts.commands import Launchable
 from dora_repro.scripts.launching import Launch
-from dora_repro.scripts.trials import ScriptTrials
+from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.result import nothing_done, write_result
@@ -111,3 +111,18 @@ def test_a_launch_that_raised_resolves_nothing(place):
 def test_what_could_not_be_put_in_is_named(place):
     place.missing = {"main/ema": "is no state"}
     assert place.trials()(Trial(frozenset({"main/ema"}))).failed == {"main/ema": "is no state"}
+
+
+def test_at_a_round_leaves_are_put_in_there_and_nothing_at_the_loader(place, tmp_path):
+    trials = place.trials()
+    assert trials.feeds
+    meet = assignment.Meet(None, assignment.Round("/a/train.py", "main", 7), ("/out/a.pt",))
+    nothing = TrialResult(Outcome.DIFFERENT)
+    at = trials.at(AtRound(meet.round, tmp_path / "round.pt", tmp_path / "own.pt", meet, nothing, tmp_path / "o.pkl"))
+    assert not at.feeds and at(Trial(frozenset())) is nothing and place.launched == []
+    put = given(place, at, "rng/torch.cpu", "main/best")
+    assert (put.state, put.objects) == (tmp_path / "round.pt", tmp_path / "o.pkl")
+    assert (put.leaves, put.generators) == (("main/best", "rng/torch.cpu"), ())
+    assert place.launched[-1].meet == meet
+    given(place, trials, "main/best")
+    assert place.launched[-1].meet is None

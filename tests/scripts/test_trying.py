@@ -1,6 +1,8 @@
 """Advised lines of a script: what is tried, what came of it, and why where nothing is."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,12 +26,12 @@ def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
     given = lines_of([RNG, BEST], CALLS, FILE, tmp_path)
     assert given.save == (GivenLine("state['best'] = best", "main"),)
     assert given.load == (
-        GivenLine("best = state['best']", "main"),
-        GivenLine("torch.set_rng_state(state['rng'])", "main"),
+        GivenLine("best = state['best']", "main", ("main/best",)),
+        GivenLine("torch.set_rng_state(state['rng'])", "main", ("rng/torch.cpu",)),
     )
     assert (given.wrote, given.read) == ((("/a/train.py", 9),), (("/a/train.py", 4),))
     assert given.files == (str(tmp_path.resolve() / "a.pt"),)
-    assignment = Assignment(tmp_path, tmp_path, lines=given)
+    assignment = Assignment(tmp_path, tmp_path, lines=replace(given, saved=tmp_path / "before.pt"))
     assignment.write(tmp_path / "job.json")
     assert Assignment.read(tmp_path / "job.json") == assignment
 
@@ -60,6 +62,8 @@ def test_launches_that_are_not_left_are_not_made(tmp_path):
 class Trials:
     """In place of what judges a launch."""
 
+    saved = Path("before.pt")
+
     def __init__(self, result):
         self.result = result
 
@@ -76,6 +80,12 @@ class Trials:
             Outcome.SAME,
             "run in the script, whose files stay as they are: those of save where the checkpoint is written at "
             "train.py:9; those of load just before train.py:5.",
+        ),
+        (
+            [{"saved": "train.py:9"}, {"loaded": ["train.py:5"], "again": {"lines": "`a = 1`", "at": "train.py:7"}}],
+            TrialResult(Outcome.SAME),
+            Outcome.SAME,
+            "train.py:5; `a = 1` once more when train.py:7 is first reached, since that state had changed by then.",
         ),
         ([{"saved": "train.py:9"}, {"error": "KeyError: 'a'"}], None, Outcome.UNRESOLVED, "is written at train.py:9."),
         ([{"why": "it is no dict"}], None, None, "not tried in the script: it is no dict."),
@@ -98,7 +108,7 @@ def test_what_came_of_it_is_told(tmp_path, told, result, outcome, words):
         return launches
 
     tried = try_lines([BEST], CALLS, FILE, tmp_path, Trials(result), launch, 2)
-    assert given == [lines_of([BEST], CALLS, FILE, tmp_path)]
+    assert given == [replace(lines_of([BEST], CALLS, FILE, tmp_path), saved=Trials.saved)]
     assert words in tried.words
     assert (tried.result and tried.result.outcome) == outcome
     if result is not None and result.error:

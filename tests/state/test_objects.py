@@ -4,13 +4,16 @@ import collections
 import dataclasses
 import pickle
 import random
+import sys
 import threading
+import types
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from dora_repro.state import objects
 from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import objects_lost
@@ -218,3 +221,18 @@ def test_taking_them_draws_nothing():
     before = torch.get_rng_state(), random.getstate()
     assert Objects.taken(run_roots(run), ("made",)).pickles
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
+
+
+def test_a_class_of_a_script_is_that_of_the_script_in_another_process_that_runs_it(monkeypatch):
+    main = types.ModuleType("__main__")
+    exec("import collections\nEntry = collections.namedtuple('Entry', ('state', 'reward'))", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    first, second = Run(), Run()
+    first.held["entry"] = main.Entry(torch.ones(2), 3.0)
+    taken = Objects.taken(run_roots(first), ["held/entry"])
+    again = types.ModuleType("__main__")
+    exec("import collections\nEntry = collections.namedtuple('Entry', ('state', 'reward'))", vars(again))
+    monkeypatch.setitem(sys.modules, "__main__", again)
+    monkeypatch.setattr(objects, "class_of_name", {}.__getitem__)  # that process has never been sent the class
+    failed = Snapshot.capture(run_roots(first)).restore(run_roots(second), ["held/*"], taken)
+    assert failed == {} and type(second.held["entry"]) is again.Entry and second.held["entry"].reward == 3.0

@@ -6,7 +6,7 @@ and options are then told apart by their optimizer, and the rest of a role is on
 is needed.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from dora_repro.difference import LeafDifference
@@ -14,6 +14,7 @@ from dora_repro.difference import LeafDifference
 Holder = Callable[[str, str], str]  # of a leaf, by its path and role
 
 MARKS = "what marks a resume"
+GIVEN = "what the next step is given"
 _DEEP = 3  # names: function, object, and an object of that, as the schedule of a trainer
 _BELOW = {"moment": 2, "option": 2}  # names below the optimizer: of a parameter or a group, and of the leaf
 _ALONE = ("rng", "flags")
@@ -55,6 +56,7 @@ def components_of(
     holder: Holder = by_first_name,
     objects: Mapping[str, str] = {},
     marks: Container[str] = (),
+    given: Container[str] = (),
 ) -> dict[str, tuple[str, ...]]:
     """The paths of differences by component and role.
 
@@ -64,14 +66,36 @@ def components_of(
         holder: tells a leaf's component.
         objects: path -> object that the resumed run lacks, which is a component by itself.
         marks: paths that mark a resume, or were told otherwise: rarely a cause, so one component, and tried last.
+        given: paths of what the next step's modules are given: one component, and tried first.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for each in differences:
         whole = objects.get(each.path)
         key = (whole, "object") if whole is not None else (holder(each.path, each.role), each.role)
-        groups.setdefault((MARKS, "") if each.path in marks else key, []).append(each.path)
+        key = (GIVEN, "") if each.path in given else (MARKS, "") if each.path in marks else key
+        groups.setdefault(key, []).append(each.path)
     likely = _LIKELY.get(phase, ())
-    # What comes first is preferred; other names of an object late, since a value may do without them.
-    places = {**{role: place for place, role in enumerate(likely)}, "alias": len(likely) + 1}
-    order = sorted(groups, key=lambda key: (key[0] == MARKS, places.get(key[1], len(likely))))
+    # What comes first is preferred; other names of an object late, since a value may do without them, and gradients,
+    # which most steps clear before they use them.
+    places = {
+        "gradient": len(likely) + 1,
+        **{role: place for place, role in enumerate(likely)},
+        "alias": len(likely) + 1,
+    }
+    order = sorted(groups, key=lambda key: (key[0] == MARKS, key[0] != GIVEN, places.get(key[1], len(likely))))
     return {", ".join(filter(None, key)): tuple(groups[key]) for key in order}
+
+
+def likely_of(
+    units: Sequence[tuple[str, ...]], phase: str, role: Callable[[str], str], also: Container[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The units that are likely behind a first difference, each by its first leaf.
+
+    Args:
+        units: of leaves that are put back together.
+        phase: phase of the first differing effect.
+        role: tells the role of a leaf.
+        also: leaves that are likely wherever the runs differ.
+    """
+    roles = [name for name in _LIKELY.get(phase, ()) if name != "memory"]  # which is all plain variables of a script
+    return tuple(unit for unit in units if unit[0] in also or role(unit[0]) in roles)

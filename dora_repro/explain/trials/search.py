@@ -10,11 +10,12 @@ state. Where these do not either, the reference's own iterators are tried: the t
 to the save, and then gets the resumed run's state around them.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.trials.components import Holder, by_first_name, components_of
+from dora_repro.explain.trials.components import Holder, by_first_name, components_of, likely_of
 from dora_repro.explain.trials.minimal import halved, minimal
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult, Unit, all_of, name_of
 from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED, Trial, TrialResult
@@ -66,6 +67,10 @@ class Search:
         holder: tells the component of a leaf, by its path and role.
         divided: tells what a component that is needed is divided by first; None where its kinds are.
         marks: paths of the differences that mark a resume or were told otherwise: tried last.
+        given: those of the differences that are what the next step's modules are given, where no loader made it: one
+            loss.
+        frugal: each trial costs a process: that nothing put back is no cure is tried only where nothing else tells,
+            what is likely is tried by itself, and parts are examined only when `examine` is called.
         orders: groups whose parameters came in another order, by which moments were loaded into wrong ones: where that
             order alone restores exact resume, it is the cause, and not the moments.
     """
@@ -92,7 +97,12 @@ class Search:
         marks: Container[str] = (),
         base: Unit = (),
         passes_over: bool = False,
+        given: Unit = (),
+        frugal: bool = False,
     ):
+        self._given, self._frugal = given, frugal
+        self._sufficient: Unit = ()
+        self._nothing = Trial(frozenset(base))
         self._holder, self._divided, self._marks = holder, divided, marks
         self._draws_first = draws_first
         self._orders = orders
@@ -110,6 +120,9 @@ class Search:
         inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
         together = _in_one_place(inside.values())
         self._objects = {path: together.get(at, at) for path, at in inside.items()}
+        for path in [path for path in self._differences if frugal and f"{path}/*" in together.values()]:
+            self._objects[path] = f"{path}/*"  # an empty list in place of its entries: the same loss
+            self._differences[path] = self._differences.pop(path)
         self._done: dict[Trial, TrialResult] = {}
         self.result = SearchResult(candidates=self._components(), objects=self._objects, base=base)
 
@@ -119,7 +132,7 @@ class Search:
     def _components(self) -> dict[str, Unit]:
         """Candidates by component and role: the likely ones first."""
         found = (each for path, each in self._differences.items() if path not in self._data)
-        return components_of(found, self._phase, self._holder, self._objects, self._marks)
+        return components_of(found, self._phase, self._holder, self._objects, self._marks, self._given)
 
     # --- trials --------------------------------------------------------------------------------------------------
 
@@ -140,7 +153,10 @@ class Search:
     # --- the search ----------------------------------------------------------------------------------------------
 
     def run(self) -> SearchResult:
-        """Search until it is done, out of budget, or interrupted; the best set so far is the answer."""
+        """Search until it is done, out of budget, or interrupted; the best set so far is the answer.
+
+        Where nothing put back turns out to be a cure, there are no parts: the difference lies outside the state.
+        """
         try:
             self._search()
         except OutOfBudget:
@@ -149,7 +165,26 @@ class Search:
             self.result.stopped = "interrupted"
         if self.result.stopped and self.result.parts and not self.result.proved:
             self._take_smallest()
+        if (nothing := self._done.get(self._nothing)) is not None and nothing.restores:
+            self.result.reproduced, self.result.parts = False, ()
         return self.result
+
+    def try_nothing(self) -> None:
+        """Find out whether the run differs with nothing put back, where no set was found and that was not tried."""
+        if not self.result.parts:
+            with contextlib.suppress(OutOfBudget, KeyboardInterrupt):
+                self.result.reproduced = not self._restores(())
+
+    def examine(self, budget: int) -> None:
+        """Find out how much each part of what was found matters by itself, as far as trials are left.
+
+        Args:
+            budget: largest number of trials, those of the search included.
+        """
+        self._budget = budget
+        if self.result.proved and self.result.parts:
+            with contextlib.suppress(OutOfBudget, KeyboardInterrupt):
+                self._try_parts(self._sufficient)
 
     def _take_smallest(self) -> None:
         """Let the answer be the smallest set that a trial has restored exact resume with."""
@@ -162,24 +197,29 @@ class Search:
             self._set_parts(unit for unit in kept if unit)
 
     def _search(self) -> None:
-        if self._restores(()):
-            self.result.reproduced = False
+        if not self._frugal and self._restores(()):
             return
         sufficient = self._first_sufficient()
         if sufficient is None:
             return
         self._set_parts(sufficient)  # the best so far
-        units = self._without_rest(self._without_misplaced(sufficient))
+        units = self._without_unlikely(self._without_rest(self._without_misplaced(sufficient)))
         coarse = minimal(units, lambda some: self._restores(all_of(some)))
         self._set_parts(coarse)
         self._set_parts(self._refined(coarse))
-        self.result.proved = True
-        self._try_parts(all_of(sufficient))
+        self.result.proved, self._sufficient = True, all_of(sufficient)
+        if not self._frugal:
+            self._try_parts(self._sufficient)
 
     def _without_rest(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """The draws or batches alone, where they are needed and do: what else differs is then not looked at."""
         beyond = tuple(unit for unit in units if unit[0] in BEYOND)
         return beyond if beyond and len(beyond) < len(units) and self._restores(all_of(beyond)) else units
+
+    def _without_unlikely(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """The likely units alone, where these do and trials are dear."""
+        likely = likely_of(units, self._phase, self._role, (*BEYOND, *self._given)) if self._frugal else units
+        return likely if 0 < len(likely) < len(units) and self._restores(all_of(likely)) else units
 
     def _without_misplaced(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """The units without moments that an order of parameters has misplaced, where putting the order back does."""
@@ -249,9 +289,7 @@ class Search:
             self.result.candidates = held
         return found
 
-    def _first_while_passing(
-        self, everything: tuple[Unit, ...], useful: tuple[Unit, ...]
-    ) -> tuple[Unit, ...] | None:
+    def _first_while_passing(self, everything: tuple[Unit, ...], useful: tuple[Unit, ...]) -> tuple[Unit, ...] | None:
         """Components that restore exact resume with the reference's batches, where the run still passes over its own;
         None where none do. What tells it how many is left in it as long as that can be."""
         more = ((self._passing,),)
@@ -322,7 +360,18 @@ class Search:
             return [unit]
         return minimal([tuple(paths) for paths in groups.values()], lambda some: self._restores((*rest, *all_of(some))))
 
+    def _lost_together(self, unit: Unit) -> bool:
+        """Whether trials are dear and all of a unit is missing in one object: one loss, as the entries of a buffer."""
+        if not self._frugal or self._divided is None:
+            return False
+        if any(path not in self._differences or self._differences[path].kind != "missing" for path in unit):
+            return False
+        holders = {self._divided(path, self._role(path)) for path in unit}
+        return len(holders) == 1 and "/" in holders.pop()
+
     def _kinds_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
+        if unit == self._given or self._lost_together(unit):
+            return [unit]
         kinds: dict[tuple[str, str], list[str]] = {}
         for path in unit:
             kinds.setdefault(ends(path), []).append(path)
@@ -338,7 +387,7 @@ class Search:
         return self._role(unit[0]) == "moment" and len(unit) == self._moments[self._holder(unit[0], "moment")]
 
     def _leaves_of(self, unit: Unit, rest: Unit) -> Sequence[Unit]:
-        if unit[0] == DATA:
+        if unit[0] == DATA or unit == self._given or self._lost_together(unit):
             return [unit]
         role = self._role(unit[0])
         whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
@@ -352,7 +401,7 @@ class Search:
         parts = list(self.result.parts)
         for index, part in enumerate(parts[:PARTS_TRIED]):
             without = self._trial(set(sufficient).difference(part.leaves), to_the_end=True)
-            alone = self._trial(part.leaves, to_the_end=len(parts) > 1)
+            alone = None if self._frugal else self._trial(part.leaves, to_the_end=len(parts) > 1)
             parts[index] = Part(part.name, part.leaves, part.role, without, alone)
             self.result.parts = tuple(parts)
         spare = next((part for part in parts if part.necessary is False), None)
