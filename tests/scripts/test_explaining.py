@@ -1,5 +1,6 @@
 """Why a resumed script differs: proved by launching it again with state of the uninterrupted run put in."""
 
+from dora_repro.explain.candidates import Discrepancy
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome, Trial, TrialResult
 from dora_repro.scripts import explaining
@@ -77,12 +78,20 @@ def tried(names, step, phase="forward", outcome=Outcome.DIFFERENT):
 def test_what_accounts_for_the_first_steps_alone_is_told():
     nothing, fed = tried((), 16, "batch"), tried(("rng/torch.cpu", DATA), 25)
     found = SearchResult(candidates={"rng": ("rng/torch.cpu",)})
+    lost = Discrepancy(nothing[1].divergence)
     found.trials += [nothing, tried(("rng/torch.cpu",), 16), fed, tried(("a", "rng/torch.cpu", DATA), 25)]
     words = "with rng/torch.cpu and the batches put back, steps 16 to 24 repeat the uninterrupted run; "
-    assert [*explaining._came_furthest(found)] == [f"{words}the first that differs is step 25 then, in phase forward"]
+    assert [*explaining._came_furthest(found, lost)] == [
+        f"{words}the first that differs is step 25 then, in phase forward"
+    ]
     found.trials[0] = tried((), 24, "load")
-    assert [*explaining._came_furthest(found)] == []  # no step repeats
+    assert [*explaining._came_furthest(found, lost)] == []  # no step repeats
     found.trials[0] = tried((), 23, "load")
-    assert "put back, step 24 repeats the" in next(explaining._came_furthest(found))
+    assert "put back, step 24 repeats the" in next(explaining._came_furthest(found, lost))
     found.trials = [nothing, tried(("rng/torch.cpu",), 16), tried(("a",), 30, outcome=Outcome.UNRESOLVED)]
-    assert [*explaining._came_furthest(found)] == []
+    assert [*explaining._came_furthest(found, lost)] == []
+    found.trials = [fed]  # nothing put back was not tried: what was seen at first counts
+    assert [*explaining._came_furthest(found, lost)] == [
+        f"{words}the first that differs is step 25 then, in phase forward"
+    ]
+    assert [*explaining._came_furthest(found, Discrepancy(Divergence(26, "", "main/best")))] == []
