@@ -17,6 +17,7 @@ from dora_repro.sides.session import Session
 from dora_repro.state.holders import ADDRESSES, IN_USE, LARGE
 from dora_repro.state.members import NOT_HELD
 from dora_repro.state.module_variables import CACHE
+from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Divergence
 from dora_repro.wording import counted
@@ -63,7 +64,7 @@ def unexplained(
     step = max(divergence.step, *reached) if reached else divergence.step
     look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
     saved = sides.reference.at_save(sides.save_at)
-    look_at += [*caches(saved), *not_looked_into(saved)]
+    look_at += [*used_before(found, saved), *caches(saved), *not_looked_into(saved)]
     if step > divergence.step:
         look_at.append(f"with them the runs agree up to step {step - 1}")
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
@@ -75,6 +76,18 @@ def unexplained(
         draws=draws,
         operator=operator,
     )
+
+
+def used_before(found: SearchResult, saved: Snapshot) -> Iterator[str]:
+    """Functions that are the whole run, and that had gone on from loading when their variables were put back."""
+    roots = dict.fromkeys(path.partition("/")[0] for path in sorted(_candidates(found)))
+    for root in roots:
+        if root in saved.kinds and saved.kinds[root].name == VARIABLES:
+            yield (
+                f"not ruled out: what `{root}()` had done with its variables before they were put back, where it waits "
+                "for the next forward pass of a module in training mode: layers that it froze, what a part in eval "
+                "mode had computed"
+            )
 
 
 def caches(saved: Snapshot) -> Iterator[str]:

@@ -360,10 +360,11 @@ class Round:
         above, highest = path, path
         while above := above.rpartition("/")[0]:
             hook = self._is_hook(above)
-            if not hook and not isinstance(self.live.objects.get(above), (dict, list, deque)):
+            if not hook and not isinstance(self.live.objects.get(above), (dict, list, tuple, deque)):
                 if not self._is_member(above):
                     continue  # what a hook's function or object holds goes with the hook
-            if above in self.kinds or self._make_anew.is_above_wanted(above):
+            emptied = isinstance(self.live.objects.get(above), tuple) and above not in self.wanted
+            if (above in self.kinds and not emptied) or self._make_anew.is_above_wanted(above):
                 break
             inside = [other for other in self.now if other.startswith(f"{above}/")]
             if not self.chosen.issuperset(inside):

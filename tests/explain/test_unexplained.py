@@ -5,7 +5,9 @@ import pytest
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
-from dora_repro.explain.unexplained import ruled_out
+from dora_repro.explain.unexplained import ruled_out, used_before
+from dora_repro.state.rebuild import VARIABLES, Kind
+from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Divergence
 
 LOST = (LeafDifference("epoch"), LeafDifference("best"), LeafDifference("optimizer/w/exp_avg"))
@@ -71,3 +73,11 @@ def test_where_not_all_was_put_back_nothing_is_ruled_out(trials):
 def test_a_control_that_fails_says_that_loading_changes_something_else():
     (_, words) = sentences((ALL, DIFFERENT), ((CONTROL,), DIFFERENT), (ALL | {ITERATORS}, DIFFERENT))
     assert words.startswith("a run that did the steps up to the save itself differs from the resumed one")
+
+
+def test_what_a_function_had_done_with_its_variables_before_is_not_ruled_out():
+    found = SearchResult(candidates={"memory": ("train/frozen", "best")})
+    assert "what `train()` had done with its variables" in "".join(
+        used_before(found, Snapshot({}, kinds={"train": Kind(VARIABLES)}))
+    )
+    assert not [*used_before(found, Snapshot({}, kinds={"train": Kind("dict")}))]

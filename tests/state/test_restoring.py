@@ -708,3 +708,10 @@ def test_an_iterator_that_has_begun_is_put_back_and_one_that_has_not(taken):
     objects = Objects.taken(wanted, objects_lost(snapshot, Snapshot.capture(live)))
     assert snapshot.restore(live, objects=objects) == {}
     assert {name: list(it) for name, it in live.items()} == {name: list(it) for name, it in wanted.items()}
+
+
+def test_a_tuple_that_is_too_much_goes_with_all_that_it_holds():
+    live = {"r": {"a": 1, "read": {"drawn": ("MT", torch.ones(2), 3), "pair": (1, (2, [torch.ones(1)]))}}}
+    assert Snapshot.capture({"r": {"a": 1}}).restore(live) == {} and live == {"r": {"a": 1}}
+    live = {"r": {"read": {"drawn": ("MT", torch.ones(2), 3), "k": 1}}}
+    assert Snapshot.capture({"r": {"read": {"k": 1}}}).restore(live) == {} and live == {"r": {"read": {"k": 1}}}
