@@ -45,6 +45,7 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["accelerate", "lightning", "ignite"]  # adapters are described where these are not installed
 autodoc_inherit_docstrings = False  # what torch's classes say is not ours to lay out
 autodoc_typehints_format = "fully-qualified"  # short names, with a `~`, cannot be parsed within brackets
 python_maximum_signature_line_length = 100
