@@ -1,6 +1,6 @@
 """How Sphinx builds the site: offline, from the guide, the notebooks as they are kept, and the docstrings.
 
-    make docs        # warnings are errors; then open build/docs/html/index.html
+make docs        # warnings are errors; then open build/docs/html/index.html
 """
 
 import shutil
