@@ -106,6 +106,7 @@ class Model:
 MODELS = {"mlp": Model((32, 32, 16), 40), "mid": Model((1024, 2048, 32), 20)}
 EPOCHS = 4
 LOST = {"passes": (), "one-cause": ("optimizer",), "two-causes": ("optimizer", "rng")}
+SMALLEST = 16  # MiB of state for which copies are told
 PARTS = ("record", "recording", "checks")
 
 
@@ -189,6 +190,20 @@ def row(what: str, model: str, unit: str, bare: float | None, checked: float, **
     """A row of the table."""
     columns = dict.fromkeys(("ratio", "from", "to", "copies", "launches", "goal"))
     return {"what": what, "model": model, "unit": unit, "bare": bare, "with the kit": checked, **columns, **more}
+
+
+def shown(row: dict[str, object]) -> dict[str, object]:
+    """A row as it is printed: figures with their units, and what else is told of it in one column."""
+
+    def figure(value: object) -> str:
+        return "–" if value is None else f"{value:.3g} {row['unit']}"
+
+    ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['from']:.2f} … {row['to']:.2f})"
+    copies = None if row["copies"] is None else f"{row['copies']:+.2f} copies"
+    launches = None if row["launches"] is None else f"{row['launches']} launches"
+    columns = {name: row[name] for name in ("what", "model")}
+    figures = {name: figure(row[name]) for name in ("bare", "with the kit")}
+    return {**columns, **figures, "ratio": ratio, "which is": copies or launches, "goal": row["goal"]}
 
 
 def naming(calls: int) -> list[dict[str, object]]:
@@ -280,7 +295,9 @@ def recording(model: str, steps: int, rounds: int, folder: Path) -> list[dict[st
 
 
 def _memory(what: str, model: str, peaks: dict[bool, float]) -> dict[str, object]:
-    copies = (peaks[True] - peaks[False]) / timing.mib(MODELS[model].state_bytes)
+    state = timing.mib(MODELS[model].state_bytes)
+    # Of a state that is smaller than what two launches differ by anyway, the number of copies tells nothing.
+    copies = (peaks[True] - peaks[False]) / state if state >= SMALLEST else None
     goal = "0 copies" if "within" in what else "1 copy"
     return row(what, model, "MiB", peaks[False], peaks[True], copies=copies, goal=goal if model == "mid" else None)
 
@@ -363,11 +380,11 @@ def main(arguments: list[str] | None = None) -> None:
                 rows += checks(model, steps, options.rounds, options.ways, Path(temporary))
     notes = [
         "seconds are processor time; ratio: with the kit / bare, median of the pairs; the middle half lies from … to",
-        "copies: how much more memory that is, in copies of the parameters and their two moments; the goal is for mid",
+        "copies: how much more memory that is, in copies of parameters and their two moments, where these are large",
         f"checks: of a script of {EPOCHS} epochs, in units of one bare launch, imports included; "
         "the first number of launches is without those that look for causes",
     ]
-    timing.report("Cost of checking a script", rows, options, notes)
+    timing.report("Cost of checking a script", rows, options, notes, [*map(shown, rows)])
 
 
 if __name__ == "__main__":

@@ -195,16 +195,26 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def report(title: str, rows: Sequence[dict[str, object]], options: argparse.Namespace, notes: Sequence[str]) -> None:
+def report(
+    title: str,
+    rows: Sequence[dict[str, object]],
+    options: argparse.Namespace,
+    notes: Sequence[str],
+    shown: Sequence[dict[str, object]] | None = None,
+) -> None:
     """Print the machine and a table, and write JSON where that was asked for.
 
     Args:
+        title: what was measured.
         rows: name of the column -> value, the same columns in each row.
+        options: as of the command line.
+        notes: sentences below the table.
+        shown: rows to print in place of these, with fewer columns.
     """
     where = machine()
     print(f"\n{title}")
     print(", ".join(f"{name} {value}" for name, value in where.items()))
-    print(f"\n{table(rows)}")
+    print(f"\n{table(rows if shown is None else shown)}")
     for note in notes:
         print(f"* {note}")
     if options.json:

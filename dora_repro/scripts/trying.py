@@ -16,7 +16,8 @@ from dora_repro.scripts.launching import Launch, last_lines
 from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.state.module_variables import PREFIX
 
-_NO_FUNCTION = ("rng", "flags")
+_NO_FUNCTION = ("rng", "flags", "data")
+_LOADER = "StatefulDataLoader"
 _NOT_TRIED = "These lines were not tried in the script: {why}."
 
 
@@ -76,6 +77,8 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
     if words is not None:
         return f"what brings `{words}` back is told in words"
     lines = Explanation(tuple(causes)).lines
+    if any(_LOADER in line for line in lines.save):
+        return "they need another loader"
     if len(alignment.files) != 1:
         return "the checkpoint has several files" if alignment.files else "it is not known which file was read"
     if any(file for file, _ in lines.load):

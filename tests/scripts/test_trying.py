@@ -44,6 +44,12 @@ def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
         ([BEST], CALLS, Alignment(3, "option"), "it is not known which file was read"),
         ([BEST], Calls((SAVE,), ()), FILE, "the line that reads the checkpoint was not seen"),
         ([BEST], Calls((), (LOAD,)), FILE, "the line that writes the checkpoint was not seen"),
+        (
+            [Cause("data/batches", ("data/batches",), load=("x",), save=("y  # a StatefulDataLoader",))],
+            CALLS,
+            FILE,
+            "they need another loader",
+        ),
         ([Cause("a/b", ("a/b",), load=("x",), save=("y",), filled="checkpoint")], CALLS, FILE, "a library fills"),
     ],
 )
