@@ -115,7 +115,7 @@ class Module(lightning.LightningModule):
 lightning.seed_everything(0)
 x = torch.randn(96, 8)
 loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8)  # in order: Lightning keeps no generator
-saving = lightning.pytorch.callbacks.ModelCheckpoint(out, save_last=True, save_top_k=0, every_n_epochs=1)
+saving = lightning.pytorch.callbacks.ModelCheckpoint(out, save_last=True, every_n_epochs=1)
 trainer = lightning.Trainer(max_epochs=25, accelerator="cpu", callbacks=[saving], logger=False,
                             enable_progress_bar=False, enable_model_summary=False)
 last = out / "last.ckpt"

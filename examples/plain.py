@@ -49,7 +49,8 @@ def main():
             "epoch": epoch + 1,
             "rng": torch.get_rng_state(),
         }
-        torch.save(checkpoint, args.out / f"epoch{epoch}.pt")
+        torch.save(checkpoint, args.out / "new.pt")
+        (args.out / "new.pt").replace(args.out / f"epoch{epoch}.pt")  # whole, whenever it is killed
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Known:
         self._sizes.add(int(line["size"]))
 
     def __bool__(self) -> bool:
-        return bool(self._folders)
+        return bool(self._by_path)
 
     def sources(self, reads: Mapping[str, int]) -> list[Source]:
         """The moments after which most of the files were written that were read; none where no file is known.

@@ -45,7 +45,7 @@ class Start:
         differs: the first update that is not equal.
         moved: what differs of the software and hardware from that of the start it went on from, `torch 2.12 → 2.13`.
         reads: what it read that looks like a checkpoint, where none of the journal's was among it.
-        earlier: whether any start is before it.
+        earlier: whether a start before it had written a checkpoint, or its log is cut off before it says so.
         refused: whether it ended itself, as `--strict` says.
         problem: why its journal ends, or is damaged; empty for nothing.
     """
@@ -70,7 +70,7 @@ class Start:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether it went on as it was; None for the first, which goes on from nothing.
+        """Whether it went on as it was; None where nothing had been saved that it could go on from.
 
         `DIFFERENT`: an update that was done again differs. `LATENT`: the updates are equal, or there is none to
         compare, but something is not as it was when the checkpoint was written. `EXACT`: all that a training works with
@@ -147,11 +147,17 @@ def read_journal(folder: str | Path) -> Journal:
     found = starts_of(folder)
     if not found:
         raise BadInput(f"{folder} has no start of a training: it is no journal, or nothing has trained yet")
-    return Journal(folder, [_start(number, path, found) for number, path in found.items()])
+    starts: list[Start] = []
+    earlier = False
+    for number, path in found.items():
+        lines, cut = read_lines(path / LOG)
+        starts.append(_start(number, lines, cut, found, earlier))
+        earlier = earlier or any(line.get("kind") == "wrote" for line in lines)
+    return Journal(folder, starts)
 
 
-def _start(number: int, folder: Path, folders: dict[int, Path]) -> Start:
-    lines, cut = read_lines(folder / LOG)
+def _start(number: int, lines: list[dict[str, Any]], cut: bool, folders: dict[int, Path], earlier: bool) -> Start:
+    folder = folders[number]
     by_kind: dict[str, dict[str, Any]] = {str(line.get("kind")): line for line in lines}
     head = by_kind.get("start", {})
     try:
@@ -178,7 +184,7 @@ def _start(number: int, folder: Path, folders: dict[int, Path]) -> Start:
         differs,
         _moved(source, head),
         tuple(map(str, by_kind.get("began", {}).get("reads", ()))),
-        number != min(folders),
+        earlier or (cut and not by_kind.keys() & {"began", "resumed"}),
         "refused" in by_kind,
         problem or ("its log is damaged or was cut off" if cut or not head else ""),
     )

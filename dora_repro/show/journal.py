@@ -39,6 +39,9 @@ def headline(journal: Journal) -> list[str]:
         text = f"{counted(exact, 'resume')}, each exactly as it was"
     else:
         text = f"{exact} of {counted(len(resumed), 'resume')} went on exactly as it was"
+    anew = sum(start.source is None and start.earlier for start in journal.starts)
+    if anew:
+        text = f"{text}; {counted(anew, 'start')} began anew though there was a checkpoint"
     last = journal.starts[-1]
     return [f"{mark} {journal.verdict}: {text}", f"  {' '.join(last.command)}"]
 

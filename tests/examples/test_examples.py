@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dora_repro.checks.report import Verdict
 from dora_repro.cli.group import main
+from dora_repro.journal.reading import read_journal
 from dora_repro.scripts.checking import check_script
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +54,18 @@ def test_the_workflow_checks_a_script_with_options_that_there_are():
     given = {word for word in words if word.startswith("--")}
     known = {option for one in main.get_command(None, "check").params for option in one.opts}
     assert words[:2] == ["dora-repro", "check"] and {"--run", "--html", "--junit"} == given <= known
+
+
+def test_a_job_that_is_killed_three_times_is_judged_each_time(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="examples/plain.py needs sklearn")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = ["sh", "examples/preempted.sh", str(tmp_path / "out")]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=400)
+    journal = read_journal(tmp_path / "out" / "journal")
+    resumed = [start for start in journal.starts if start.source is not None]
+    assert len(resumed) == 3, found.stderr
+    # One that is killed between its save and its next update leaves generators that cannot be compared.
+    assert {start.verdict for start in resumed} <= {Verdict.EXACT, Verdict.INCONCLUSIVE}
+    assert not any(start.state is not None and start.state.lost for start in resumed)
+    assert found.returncode == journal.verdict.exit_code

@@ -9,12 +9,12 @@ from dora_repro.checks.report import Verdict
 from dora_repro.errors import BadInput
 from dora_repro.journal.layout import claim, starts_of
 from dora_repro.journal.reading import read_journal
-from tests.journal.journals import make, resumed
+from tests.journal.journals import make, resumed, wrote
 
 
 def second(tmp_path, *lines, updates="cd", reference="abcd"):
     """The second start of a journal, which goes on from update 2 of the first."""
-    make(tmp_path, 1, updates=reference)
+    make(tmp_path, 1, wrote(tmp_path / "a.pt", 2), updates=reference)
     make(tmp_path, 2, *lines, updates=updates, base=2)
     return read_journal(tmp_path).starts[1]
 
@@ -62,6 +62,12 @@ def test_other_software_is_told(tmp_path):
     make(tmp_path, 2, resumed(1, 2), base=2, environment={"torch": "2.13", "flags": {"deterministic": True}})
     assert read_journal(tmp_path).starts[1].moved == ("torch 2.12 → 2.13",)
     assert "It ran on something else than the start before it: torch 2.12 → 2.13" in str(read_journal(tmp_path))
+
+
+def test_one_that_had_nothing_to_go_on_from_is_not_judged(tmp_path):
+    make(tmp_path, 1, updates="ab")
+    make(tmp_path, 2, {"kind": "began", "reads": []}, updates="ab")
+    assert [one.verdict for one in read_journal(tmp_path).starts] == [None, None]
 
 
 def test_one_start_is_no_pass(tmp_path):

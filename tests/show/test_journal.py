@@ -4,13 +4,13 @@ import pytest
 
 from dora_repro.journal.reading import read_journal
 from dora_repro.show.journal_page import journal_page
-from tests.journal.journals import make, resumed
+from tests.journal.journals import make, resumed, wrote
 
 
 @pytest.fixture
 def journal(tmp_path):
     """A right resume, a wrong one, and one that read a file of somebody else."""
-    make(tmp_path, 1, updates="abcd")
+    make(tmp_path, 1, wrote(tmp_path / "a.pt", 2), updates="abcd")
     make(tmp_path, 2, resumed(1, 2), updates="cdef", base=2)
     lost = resumed(2, 4, {"moment": ["optimizer/<w>/exp_avg"], "generator": ["rng/torch.cpu"]})
     make(tmp_path, 3, lost, updates="xy", base=4)
@@ -20,7 +20,9 @@ def journal(tmp_path):
 
 def test_the_text_begins_with_the_answer_and_has_a_line_for_each_start(journal):
     lines = str(journal).splitlines()
-    assert lines[0] == "✗ DIFFERENT: 1 of 2 resumes went on exactly as it was"
+    assert lines[0] == (
+        "✗ DIFFERENT: 1 of 2 resumes went on exactly as it was; 1 start began anew though there was a checkpoint"
+    )
     rows = [line for line in lines if line[:1].isdigit()]
     assert [row.split()[0] for row in rows] == ["1", "2", "3", "4"]
     assert "3–4 equal" in rows[1]
