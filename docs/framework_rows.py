@@ -234,8 +234,8 @@ ROWS = (
         TRAINER,
         "`ignore_data_skip=True`",
         "The epoch begins anew after a resume, as documented: the batches are others. With those of the uninterrupted "
-        "run put in, the rest of the epoch is the same; the resumed epoch ends three steps later, and with it come the "
-        "draws of the next one. No state explains that.",
+        "run put in, the rest of the epoch is the same, and the next one is not: the resumed epoch ends three steps "
+        "later. The check names no cause.",
         {15: Expected(DIFFERENT, 16, "batch", "batch/*")},
         "Leave `ignore_data_skip` at False.",
         options="--ignore-data-skip",
@@ -536,8 +536,8 @@ ROWS = (
         IGNITE,
         "`Checkpoint.load_objects` of trainer, model, optimizer and schedule",
         "No generator is saved. Within an epoch the batches are others, too: with those of the uninterrupted run put "
-        "in, the rest of the epoch is the same; the next one makes its iterator at another step, and draws there. No "
-        "state explains that, and the check says how far it comes.",
+        "in, the rest of the epoch is the same, and the next one is not. The check names no cause within its launches, "
+        "and says how far it comes.",
         {
             12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR,)),
             15: Expected(DIFFERENT, 16, "batch", "batch/0"),
