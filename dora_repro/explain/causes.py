@@ -22,7 +22,7 @@ from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.fit import Fit, Places
 from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
-from dora_repro.explain.advice.lost_state import in_place_of_state
+from dora_repro.explain.advice.lost_state import in_place_of_state, under_free_keys
 from dora_repro.explain.advice.position import (
     drawing_workers,
     epoch_of_sampler,
@@ -204,6 +204,8 @@ class CauseDescriber:
         filled, beside, why = self._written_to(part, advice)
         if filled:
             advice = in_place_of_state(advice, filled)
+        elif advice.save:
+            advice = under_free_keys(advice, self._keys.encoded(part.leaves))
         late = self._late.holder(part.leaves) if self._late is not None else ""
         advice = self._fit.fitted(advice, bool(beside), late=bool(late))
         made = _MADE.format(expressions.code(late, self._saved.kinds)) if late and advice.load else ""

@@ -61,7 +61,9 @@ class Form:
         Raises:
             TypeError: it did not write this.
         """
-        name, keys, plain_keys, order, by_order = (written, {}, False, [], False) if type(written) is str else written
+        fields: list[Any] = [written] if isinstance(written, str) else [*written]
+        fields += ["", {}, False, [], False][len(fields) :]  # what a name alone leaves out, and older evidence
+        name, keys, plain_keys, order, by_order = fields
         if type(name) is not str or not isinstance(keys, dict) or not isinstance(order, list):
             raise TypeError("an entry that is no form")
         named = {str(text): str(kind) for text, kind in keys.items()}

@@ -3,7 +3,7 @@
 `state` is what was read of the file: `state["model"]`, or `state` alone where the file is a model's state_dict.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,20 @@ class CheckpointKeys:
             return False
         parameters = [path for path, leaf in self._saved.items() if leaf.role == "parameter"]
         return not any(self._file(path) == self._load and len(self._keys(path) or ()) == 1 for path in parameters)
+
+    def encoded(self, leaves: Iterable[str]) -> set[str]:
+        """The keys of the user's own dict that are parts of these leaves' paths, and hold text or bytes where the run
+        holds something else: his load() decodes them, and could not if a line put the thing itself there."""
+        tree = self._tree(self._load)
+        if not isinstance(tree, Mapping):
+            return set()
+        parts = {"/".join(leaf.split("/")[:end]) for leaf in leaves for end in range(1, leaf.count("/") + 2)}
+        return {
+            part
+            for part in parts
+            if isinstance(tree.get(part), (str, bytes))
+            and not (part in self._saved and isinstance(self._saved[part].value, (str, bytes)))
+        }
 
     @property
     def beside(self) -> str:

@@ -1,7 +1,7 @@
 """What one cause has lost, as plain data, and its paths and values as code; and what to add, as plain data."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dora_repro.contracts import Value
@@ -167,3 +167,18 @@ def _together(parts: Sequence[Advice]) -> Advice:
         tuple(dict.fromkeys(sentence for part in parts for sentence in part.further)),
         parts[0].file,
     )
+
+
+def under_free_keys(advice: Advice, taken: Iterable[str]) -> Advice:
+    """Advice whose lines leave some keys of the user's own dict as they are, and use others.
+
+    Args:
+        advice: its lines fill `state`.
+        taken: keys that hold something else.
+    """
+    for key in taken:
+        other = re.compile(rf"{STATE.pattern}\[{re.escape(quoted(key))}\]")
+        free = f"state[{quoted(f'{key}, itself')}]".replace("\\", r"\\")
+        save = tuple(other.sub(free, line) for line in advice.save)
+        advice = replace(advice, save=save, load=tuple(other.sub(free, line) for line in advice.load))
+    return advice

@@ -1,14 +1,17 @@
 """Lines fit the form of what `save` writes: where no key can be added, they write a file of their own beside it."""
 
 import copy
+import json
 import os
 import random
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
 import torch
 
 from dora_repro.checks.checks import check
+from dora_repro.explain.advice.lost_state import Advice, under_free_keys
 
 
 class Averaged:
@@ -167,3 +170,56 @@ def test_what_lies_in_a_pickled_object_is_saved_by_a_line_of_its_own():
     (cause,) = report.causes
     assert cause.leaves == ("draws",) and cause.save and cause.load
     assert report.explanation.lines_tried.restores
+
+
+def test_a_key_that_holds_something_else_is_left_to_it():
+    found = under_free_keys(
+        Advice(('state["seen"] = self.seen', 'state["seen too"] = 1'), ('self.seen = state["seen"]',)), {"seen", "n"}
+    )
+    assert found.save == ('state["seen, itself"] = self.seen', 'state["seen too"] = 1')
+    assert found.load == ('self.seen = state["seen, itself"]',)
+
+
+class Encoded:
+    """Keeps the order of its entries through JSON, or not: `itself` is what is advised, pasted."""
+
+    pasted = False
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(2, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.turns = OrderedDict(b=1.0, a=2.0)
+
+    def step(self):
+        name, scale = self.turns.popitem(last=False)
+        self.turns[name] = scale
+        loss = (self.model(torch.ones(1, 2)) - scale).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def save(self, path):
+        state = {"model": self.model.state_dict(), "turns": json.dumps(self.turns, sort_keys=True)}
+        if self.pasted:
+            state["turns, itself"] = self.turns
+        torch.save(state, path)
+
+    def load(self, path):
+        state = torch.load(path)
+        self.model.load_state_dict(state["model"])
+        self.turns = OrderedDict(json.loads(state["turns"]))
+        if self.pasted:
+            self.turns = state["turns, itself"]
+
+
+class Pasted(Encoded):
+    pasted = True
+
+
+def test_lines_do_not_take_the_key_of_what_load_decodes():
+    lines = check(Encoded, 4, 2, in_process=True).explanation.lines
+    assert lines.save == ('state["turns, itself"] = self.turns',)
+    assert lines.load == (("", 'self.turns = state["turns, itself"]'),)
+    assert check(Pasted, 4, 2, in_process=True).verdict.name == "EXACT"
