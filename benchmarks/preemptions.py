@@ -7,13 +7,9 @@ anew, and is counted apart. Nothing here is a figure of time.
 """
 
 import argparse
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -165,44 +161,19 @@ main()
 """
 SCRIPTS = {"plain": PLAIN, "trainer": TRAINER, "lightning": LIGHTNING, "accelerate": ACCELERATE}
 RIGHT = {"right": {"EXACT"}, "wrong": {"DIFFERENT", "LATENT"}}
-_POLL = 0.02
-_PATIENCE = 600.0  # seconds without an update, after which a start has failed
 
 
-def preempted(folder: Path, kind: str, python: str, kills: int, level: str, draw: random.Random) -> Path:
+def preempted(folder: Path, kind: str, draw: random.Random, options: argparse.Namespace) -> Path:
     """Start a training, kill it and start it again; returns the folder of its journal."""
+    from dora_repro.journal.preempting import preempted as killed_after
+
     script, out, journal = folder / "train.py", folder / "out", folder / "journal"
     out.mkdir()
-    for number in range(kills + 1):
-        command = [python, "-m", "dora_repro", "watch", "--journal", str(journal), "--level", level, "--"]
-        log = (folder / f"log{number}").open("wb")
-        process = subprocess.Popen(
-            [*command, python, str(script), str(out), kind],
-            env={**os.environ, "PYTHONPATH": str(timing.ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        if number < kills:
-            _wait_for_updates(process, journal, draw.randrange(4, 30))
-            time.sleep(draw.random() * 0.02)
-        if number == kills and kills:
-            _wait_for_updates(process, journal, 6)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    for number in range(options.kills + 1):
+        after = draw.randrange(options.first, 30) if number < options.kills else 6
+        command = [options.python, str(script), str(out), kind]
+        killed_after(command, journal, after, ["--level", options.level])
     return journal
-
-
-def _wait_for_updates(process: subprocess.Popen, journal: Path, count: int) -> None:
-    """Wait until this start has noted so many updates, or has ended."""
-    known = {*journal.glob("start-*")} if journal.exists() else set()
-    limit = time.monotonic() + _PATIENCE
-    while process.poll() is None and time.monotonic() < limit:
-        mine = {*journal.glob("start-*")} - known
-        if sum(len(file.read_bytes().splitlines()) for one in mine for file in one.glob("updates-*")) >= count:
-            return
-        time.sleep(_POLL)
 
 
 def judged(framework: str, kind: str, options: argparse.Namespace) -> dict[str, object]:
@@ -213,7 +184,7 @@ def judged(framework: str, kind: str, options: argparse.Namespace) -> dict[str, 
         folder = Path(name)
         (folder / "train.py").write_text(SCRIPTS[framework], encoding="utf-8")
         draw = random.Random(f"{options.seed} {framework} {kind}")
-        journal = read_journal(preempted(folder, kind, options.python, options.kills, options.level, draw))
+        journal = read_journal(preempted(folder, kind, draw, options))
         resumed = [start for start in journal.starts if start.source is not None]
         right = sum(start.verdict in RIGHT[kind] for start in resumed)
         verdicts = Counter(str(start.verdict) for start in resumed)
@@ -240,6 +211,7 @@ def judged(framework: str, kind: str, options: argparse.Namespace) -> dict[str, 
 def main(words: list[str] | None = None) -> None:
     parser = timing.arguments(str(__doc__).partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20, help="times that each training is killed")
+    parser.add_argument("--first", type=int, default=4, help="updates that each start does at least")
     parser.add_argument("--frameworks", nargs="+", default=["plain"], choices=SCRIPTS)
     parser.add_argument("--kinds", nargs="+", default=[*RIGHT], choices=RIGHT)
     parser.add_argument("--level", default="light", choices=("light", "full"))

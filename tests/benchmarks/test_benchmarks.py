@@ -240,3 +240,15 @@ def within_or_launched(module: types.ModuleType) -> Callable:
     """As `within`, where a benchmark starts itself; what it measures is launched."""
     launched, inside = module.timing.cost_of, within(module)
     return lambda words: inside(words) if words[0] == module.__file__ else launched(words)
+
+
+def test_an_update_is_held_to_one_without_a_journal(script, tmp_path):
+    rows = rows_of(script("journal"), tmp_path, "--only", "tiny", "--updates", "6", "--rounds", "1")
+    assert [row["level"] for row in rows] == ["light", "full"]
+    assert all(row["update ms"] > 0 and row["ratio"] > 0 and row["KiB an update"] > 0 for row in rows)
+
+
+def test_preemptions_are_judged(script, tmp_path):
+    (row,) = rows_of(script("preemptions"), tmp_path, "--kills", "1", "--kinds", "wrong", "--first", "15")
+    assert row["starts"] == 2
+    assert row["resumed"] == row["judged right"] == 1
