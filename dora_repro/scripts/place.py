@@ -44,6 +44,7 @@ class Place:
     def __init__(self, launch: Path, path: Path, depth: int, meant: bool):
         self._launch, self._depth, self._meant = launch, depth, meant
         self._taken = False
+        self._frozen: dict[str, bytes] = {}  # digests of frozen parameters when they were first kept
         self.path = path
 
     def claim(self) -> None:
@@ -63,8 +64,15 @@ class Place:
         return TraceWriter(self.path / assignment.STEPS, start)
 
     def keep(self, name: str, roots: dict[str, Value], anchor: Anchor) -> None:
-        """Keep the state as it is now, and what is known of the loader beside it."""
-        Snapshot.capture(roots).write(self.path / name)
+        """Keep the state as it is now, and what is known of the loader beside it.
+
+        Frozen parameters are kept by their digests, until they are seen to differ from those that were kept first: then
+        they are an average of a model, or the like.
+        """
+        state = Snapshot.capture(roots)
+        frozen = {path: leaf.digest for path, leaf in state.items() if leaf.role == "parameter" and not leaf.kept}
+        moved = {path for path, found in frozen.items() if self._frozen.setdefault(path, found) != found}
+        (Snapshot.capture(roots, moved=moved) if moved else state).write(self.path / name)
         anchor.write(self.path / f"{name}{assignment.ANCHOR}")
 
     def end(self, roots: dict[str, Value] | None, about: Callable[[], dict[str, Any]]) -> None:

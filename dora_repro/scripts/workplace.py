@@ -106,7 +106,7 @@ class Workplace:
     def again(self, step: int) -> Launch:
         """The run once more, up to the step that the resumed one went on from: to keep its state there."""
         self.out.mkdir()
-        given = replace(self._given(f"again-{step}"), kill_after=step, keep_at=(step + 1,))
+        given = replace(self._given(f"again-{step}"), kill_after=step, keep_first=True, keep_at=(step + 1,))
         again = self._launch(self._request.run, given)
         self.aside(f"again-{step}")
         return again

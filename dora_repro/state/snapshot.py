@@ -4,7 +4,7 @@ Frozen parameters and datasets are stored by digest alone, since they are large 
 changes nothing: generators are read first, tensors are cloned.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
         digests: Callable[[Any], bytes] = digest,
         *,
         keep_frozen: bool = False,
+        moved: Container[str] = (),
     ) -> "Snapshot":
         """Copy all state reachable from `roots` (name -> object), the global generators and the flags.
 
@@ -105,6 +106,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             roots: as for `walk.walk`; `run_roots(run)` gives those of a run.
             digests: digests one value; a caller that remembers the digests of frozen tensors passes its own.
             keep_frozen: store frozen parameters by value, too: those of a moving average of a model are such.
+            moved: paths of frozen parameters that are stored by value in any case: they were seen to change.
         """
         globals_ = world()
         live = walk(roots)
@@ -115,7 +117,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             except Exception as error:  # a tensor class that cannot be read
                 uncaptured[path] = f"{type(leaf.value).__name__}: {type(error).__name__}"
                 continue
-            value, kept = _copied(leaf, keep_frozen)
+            value, kept = _copied(leaf, keep_frozen or path in moved)
             saved[path] = SavedLeaf(path, leaf.role, leaf_digest, value, kept)
         kinds = {path: Kind(name) for path, name in live.kinds.items()}
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())

@@ -3,6 +3,8 @@
 import json
 import os
 
+import torch
+
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.place import Place
@@ -50,3 +52,17 @@ def test_the_launcher_finds_word_of_what_went_wrong(tmp_path):
 
     (word,) = (tmp_path / "sub").glob("killed.*.error")
     assert word.read_text() == "OSError: no space left"
+
+
+def test_a_frozen_copy_of_a_model_is_kept_by_value_once_it_has_moved(tmp_path):
+    place = Place(tmp_path / "launch", tmp_path / "launch", 0, True)
+    place.claim()
+    average = torch.nn.Linear(2, 1).requires_grad_(False)
+    roots = {"main": {"average": average}}
+    place.keep("before.pt", roots, Anchor(None))
+    average.weight.data.add_(1)
+    place.keep("after.pt", roots, Anchor(None))
+    before, after = (Snapshot.read(place.path / name) for name in ("before.pt", "after.pt"))
+    kept = {path: (before[path].kept, after[path].kept) for path in ("main/average/weight", "main/average/bias")}
+    assert kept == {"main/average/weight": (False, True), "main/average/bias": (False, False)}
+    assert torch.equal(after["main/average/weight"].value, average.weight)
