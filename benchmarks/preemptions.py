@@ -7,9 +7,13 @@ anew, and is counted apart. Nothing here is a figure of time.
 """
 
 import argparse
+import os
 import random
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -160,20 +164,42 @@ def main():
 main()
 """
 SCRIPTS = {"plain": PLAIN, "trainer": TRAINER, "lightning": LIGHTNING, "accelerate": ACCELERATE}
+_POLL = 0.02  # seconds
+_PATIENCE = 600.0  # seconds without an update, after which a start has failed
 RIGHT = {"right": {"EXACT"}, "wrong": {"DIFFERENT", "LATENT"}}
 
 
 def preempted(folder: Path, kind: str, draw: random.Random, options: argparse.Namespace) -> Path:
     """Start a training, kill it and start it again; returns the folder of its journal."""
-    from dora_repro.journal.preempting import preempted as killed_after
-
     script, out, journal = folder / "train.py", folder / "out", folder / "journal"
     out.mkdir()
     for number in range(options.kills + 1):
-        after = draw.randrange(options.first, 30) if number < options.kills else 6
-        command = [options.python, str(script), str(out), kind]
-        killed_after(command, journal, after, ["--level", options.level])
+        watch = [sys.executable, "-m", "dora_repro", "watch", "--journal", str(journal), "--level", options.level, "--"]
+        with (folder / f"log{number}").open("wb") as log:
+            process = subprocess.Popen(
+                [*watch, options.python, str(script), str(out), kind],
+                env={**os.environ, "PYTHONPATH": str(timing.ROOT), "OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _wait_for_updates(process, journal, draw.randrange(options.first, 30) if number < options.kills else 6)
+        time.sleep(draw.random() * 0.05)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     return journal
+
+
+def _wait_for_updates(process: subprocess.Popen, journal: Path, count: int) -> None:
+    """Wait until this start has noted so many updates, or has ended."""
+    known = {*journal.glob("start-*")} if journal.exists() else set()
+    limit = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < limit:
+        mine = {*journal.glob("start-*")} - known
+        if sum(file.read_bytes().count(b"\n") for one in mine for file in one.glob("updates-*")) >= count:
+            return
+        time.sleep(_POLL)
 
 
 def judged(framework: str, kind: str, options: argparse.Namespace) -> dict[str, object]:

@@ -28,5 +28,6 @@ def install() -> None:
         return place.files
 
     full = setting.level == "full"
-    given = Assignment(setting.folder, setting.folder, keep_first=True, keep_saved=True)
+    folder, kill = setting.folder, setting.kill_after
+    given = Assignment(folder, folder, kill_after=kill, keep_first=True, keep_saved=True)
     begin(Watch(given, setting.folder, place=place, files=files, recording=Recording(gradients=full, memory=full)))

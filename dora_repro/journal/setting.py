@@ -10,7 +10,7 @@ from dora_repro.errors import BadInput
 
 VARIABLE = "DORA_REPRO_JOURNAL"  # the folder; `boot/sitecustomize.py` reads it, too
 _LEVEL, _STRICT, _LIMIT = f"{VARIABLE}_LEVEL", f"{VARIABLE}_STRICT", f"{VARIABLE}_LIMIT"
-_LAUNCH = f"{VARIABLE}_LAUNCH"
+_LAUNCH, _KILL = f"{VARIABLE}_LAUNCH", f"{VARIABLE}_KILL_AFTER"
 
 LEVELS = ("light", "full")
 LIMIT = 1 << 30  # bytes of a journal
@@ -28,6 +28,8 @@ class Setting:
         strict: end the job where it did not go on as it was.
         limit: bytes that a journal may take; beyond it, the oldest updates and states go.
         launch: what the processes of one command have in common.
+        kill_after: kill the process when it has done so many updates and made the next one, as a preemption would: to
+            see what a journal says of it (`preempting.py`); None for never.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Setting:
     strict: bool = False
     limit: int = LIMIT
     launch: str = ""
+    kill_after: int | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -45,6 +48,7 @@ class Setting:
             _STRICT: "1" if self.strict else "0",
             _LIMIT: str(self.limit),
             _LAUNCH: self.launch or uuid.uuid4().hex,
+            _KILL: "" if self.kill_after is None else str(self.kill_after),
         }
 
     @classmethod
@@ -60,5 +64,9 @@ class Setting:
         limit = environment.get(_LIMIT) or str(LIMIT)
         if not limit.isdecimal():
             raise BadInput(f"{_LIMIT} is {limit!r}: set it to a number of bytes")
+        kill = environment.get(_KILL, "")
+        if kill and not kill.isdecimal():
+            raise BadInput(f"{_KILL} is {kill!r}: set it to a number of updates")
         strict = environment.get(_STRICT, "0") not in ("", "0")
-        return cls(Path(environment[VARIABLE]), level, strict, int(limit), environment.get(_LAUNCH, ""))
+        launch, kill_after = environment.get(_LAUNCH, ""), int(kill) if kill else None
+        return cls(Path(environment[VARIABLE]), level, strict, int(limit), launch, kill_after)

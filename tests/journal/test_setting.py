@@ -9,7 +9,7 @@ from dora_repro.journal.setting import VARIABLE, Setting
 
 
 def test_the_environment_tells_what_was_set(tmp_path):
-    setting = Setting(tmp_path, "full", True, 5, "one")
+    setting = Setting(tmp_path, "full", True, 5, "one", 3)
     assert Setting.of(setting.environment) == setting
 
 
@@ -21,6 +21,7 @@ def test_the_folder_alone_is_enough(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [("LEVEL", "heavy", "DORA_REPRO_JOURNAL_LEVEL is 'heavy': set it to light or full"),
+     ("KILL_AFTER", "soon", "DORA_REPRO_JOURNAL_KILL_AFTER is 'soon': set it to a number of updates"),
      ("LIMIT", "1 GB", "DORA_REPRO_JOURNAL_LIMIT is '1 GB': set it to a number of bytes")],
 )  # fmt: skip  # a table
 def test_a_value_that_cannot_be_is_named(tmp_path, name, value, said):
