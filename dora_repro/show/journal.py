@@ -36,9 +36,9 @@ def headline(journal: Journal) -> list[str]:
     if not resumed:
         text = f"{counted(len(journal.starts), 'start')}, and none went on from another: there is nothing to judge yet"
     elif exact == len(resumed):
-        text = f"{counted(exact, 'resume')}, each exactly as it was"
+        text = f"{counted(exact, 'resume')}, {'and it is' if exact == 1 else 'all'} exact"
     else:
-        text = f"{exact} of {counted(len(resumed), 'resume')} went on exactly as it was"
+        text = f"{exact} of {counted(len(resumed), 'resume')} exact"
     anew = sum(start.source is None and start.earlier for start in journal.starts)
     if anew:
         text = f"{text}; {counted(anew, 'start')} began anew though there was a checkpoint"

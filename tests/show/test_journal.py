@@ -20,9 +20,7 @@ def journal(tmp_path):
 
 def test_the_text_begins_with_the_answer_and_has_a_line_for_each_start(journal):
     lines = str(journal).splitlines()
-    assert lines[0] == (
-        "✗ DIFFERENT: 1 of 2 resumes went on exactly as it was; 1 start began anew though there was a checkpoint"
-    )
+    assert lines[0] == ("✗ DIFFERENT: 1 of 2 resumes exact; 1 start began anew though there was a checkpoint")
     rows = [line for line in lines if line[:1].isdigit()]
     assert [row.split()[0] for row in rows] == ["1", "2", "3", "4"]
     assert "3–4 equal" in rows[1]
