@@ -11,6 +11,8 @@ from dora_repro.scripts.files import Files, Position
 from dora_repro.scripts.installing import begin
 from dora_repro.scripts.watching import Watch
 
+_RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # as torchrun, srun and mpirun tell it
+
 
 def install() -> None:
     """Keep a journal of this process from now on; of a training on several ranks, of the first one alone.
@@ -19,7 +21,7 @@ def install() -> None:
         BadInput: a variable of the environment has a value that it cannot have.
     """
     setting = Setting.of()
-    if os.environ.get("RANK", "0") != "0":
+    if next((rank for name in _RANKS if (rank := os.environ.get(name))), "0") != "0":
         return
     place = JournalPlace(setting)
 

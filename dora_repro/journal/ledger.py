@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,7 @@ class JournalFiles(Files):
     def __init__(self, journal: Path, position: Position, wrote: Callable[[Checkpoint], None]):
         self._opened_files: dict[str, _Opened] = {}
         self._reads: dict[str, int] = {}
+        self._others: deque[str] = deque()  # those of them that are no checkpoint by their name
         self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
         self._begun, self._told = False, False
         super().__init__(journal, position)
@@ -127,15 +129,15 @@ class JournalFiles(Files):
             return
         with contextlib.suppress(TypeError, ValueError, OSError):  # no path: a descriptor, a buffer
             real = os.fsdecode(os.path.realpath(os.fspath(path)))
-            if (
-                not real.endswith(_CODE)
-                and may_be_checkpoint(real)
-                and not real.startswith(self._own)
-                and os.path.isfile(real)
-            ):
-                if len(self._reads) < _MOST or real in self._reads:
-                    self._reads.pop(real, None)
-                    self._reads[real] = os.stat(real).st_size
+            if real.endswith(_CODE) or real.startswith(self._own) or not may_be_checkpoint(real):
+                return
+            if os.path.isfile(real):
+                self._reads.pop(real, None)
+                self._reads[real] = os.stat(real).st_size
+                if not real.lower().endswith(_SUFFIXES):
+                    self._others.append(real)
+        if len(self._others) > _MOST:  # a data set of many files: the latest are kept
+            self._reads.pop(self._others.popleft(), None)
 
     def _on_open(self, path: Any, mode: str | None) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from dora_repro.contracts import Value
 from dora_repro.journal.known import Known, Source, chosen
 from dora_repro.journal.layout import FIRST, LOG, claim, saved_file, state_file, updates_of
@@ -25,6 +27,14 @@ from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.place import Lines, Place
 from dora_repro.sides.environment import environment
 from dora_repro.trace import Step
+
+_exit = (
+    os._exit
+)  # before the recorder wraps it, to end what it records in good order: here it ends in the midst of that
+
+
+class NotFirst(Exception):
+    """A process of another rank than the first: it is not noted."""
 
 
 class JournalPlace(Place):
@@ -52,7 +62,13 @@ class JournalPlace(Place):
     # --- what is told of the process --------------------------------------------------------------------------------
 
     def claim(self) -> None:
-        """Take the next start of the journal."""
+        """Take the next start of the journal.
+
+        Raises:
+            NotFirst: the process is of another rank than the first.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+            raise NotFirst
         self._number, self.path = claim(self._setting.folder)
         self._taken = True
         self._log = Appended(self.path / LOG)
@@ -177,7 +193,7 @@ class JournalPlace(Place):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(STRICT_EXIT)
+        _exit(STRICT_EXIT)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -202,6 +218,8 @@ class JournalPlace(Place):
 
     def fail(self, error: BaseException) -> None:
         """The journal ends here, and the training goes on."""
+        if isinstance(error, NotFirst):
+            return
         problem = f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
             self._note("failed", problem=problem)

@@ -136,6 +136,18 @@ def test_what_is_read_before_the_first_update_is_noted_in_order(ledger, tmp_path
     assert len(ledger.reads) == 2
 
 
+def test_a_data_set_of_many_files_does_not_push_a_checkpoint_out(ledger, tmp_path, monkeypatch):
+    monkeypatch.setattr("dora_repro.journal.ledger._MOST", 5)
+    torch.save({"a": 1}, tmp_path / "first.pt")
+    torch.load(tmp_path / "first.pt")
+    for number in range(20):
+        (tmp_path / f"image{number}.jpg").write_bytes(b"pixels")
+        (tmp_path / f"image{number}.jpg").read_bytes()
+    read = [Path(path).name for path in ledger.reads]
+    assert read[0] == "first.pt"
+    assert read[1:] == [f"image{number}.jpg" for number in range(15, 20)]
+
+
 def test_safetensors_writes_and_reads_outside_of_python(ledger, tmp_path, monkeypatch):
     import safetensors
     from safetensors import torch as tensors

@@ -10,7 +10,7 @@ from dora_repro.checks.report import Verdict
 from dora_repro.journal.layout import starts_of
 from dora_repro.journal.reading import read_journal
 from dora_repro.journal.setting import STRICT_EXIT
-from tests.journal.trainings import UPDATES, start
+from tests.journal.trainings import TRAIN, UPDATES, start
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,20 @@ def test_a_strict_job_is_ended_with_an_exit_code_of_its_own(started):
     assert one.refused
     assert one.updates is None
     assert one.verdict is Verdict.LATENT
+
+
+def test_a_strict_job_is_ended_at_the_first_update_that_differs(started):
+    """Its state is as it was, and its data are not: nothing else can tell."""
+    folder, _ = started
+    for name in ("epoch3.pt", "epoch2.pt"):
+        (folder / "out" / name).unlink(missing_ok=True)
+    other = TRAIN.replace("x.sum(1, keepdim=True)", "x.sum(1, keepdim=True) + 1")
+    found = start(folder, "0", options=("--strict",), script=other)
+    assert found.returncode == STRICT_EXIT
+    said = [line for line in found.stderr.splitlines() if line.startswith("dora_repro:")]
+    assert [line.partition(":")[2].split()[0] for line in said] == ["resumed", "first", "--strict:"]
+    one = read_journal(folder / "journal").starts[-1]
+    assert (one.verdict, one.updates, one.differs.step) == (Verdict.DIFFERENT, (13, 13), 13)
 
 
 def test_one_that_reads_nothing_begins_anew(started):

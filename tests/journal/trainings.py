@@ -51,15 +51,17 @@ main()
 UPDATES = 6  # of an epoch
 
 
-def start(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def start(
+    folder: Path, *arguments: str, options: tuple[str, ...] = (), script: str = TRAIN
+) -> subprocess.CompletedProcess[str]:
     """Start the training under `dora-repro watch`, with its journal in FOLDER/journal and its files in FOLDER/out."""
-    script, out = folder / "train.py", folder / "out"
-    script.write_text(TRAIN, encoding="utf-8")
+    file, out = folder / "train.py", folder / "out"
+    file.write_text(script, encoding="utf-8")
     out.mkdir(exist_ok=True)
     watch = [sys.executable, "-m", "dora_repro", "watch", "--journal", str(folder / "journal"), *options, "--"]
     top = str(Path(dora_repro.__file__).parents[1])
     return subprocess.run(
-        [*watch, sys.executable, str(script), str(out), *arguments],
+        [*watch, sys.executable, str(file), str(out), *arguments],
         env={**os.environ, "PYTHONPATH": top, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
