@@ -13,6 +13,8 @@ from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.snapshot import Snapshot
 
+_CONTAINERS = (list, tuple, dict, set)
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -50,11 +52,14 @@ class Constant:
         return leaf.kept and type(leaf.value) in PLAIN_SCALARS
 
     def _filled(self, path: str) -> bool:
-        """Whether there was None throughout, where the resumed run has something that is all set by loading."""
-        none = self.saved.get(path)
-        if none is None or not none.kept or none.value is not None or none.role in WORKED_WITH:
+        """Whether there was nothing throughout, None or an empty list, where the resumed run has something that is all
+        set by loading: the checkpoints that it found."""
+        nothing = self.saved.get(path)
+        if nothing is None or not nothing.kept or nothing.role in WORKED_WITH:
             return False
-        if self.start.get(path) != none.digest or not _stays(none.digest, path, self.end):
+        if nothing.value is not None and not (type(nothing.value) in _CONTAINERS and not nothing.value):
+            return False
+        if self.start.get(path) != nothing.digest or not _stays(nothing.digest, path, self.end):
             return False
         inside = [at for at in self.loaded if at.startswith(f"{path}/")]
         return bool(inside) and all(map(self, inside))

@@ -3,22 +3,28 @@
 The function runs in a greenlet, so that all its variables stay where they are while it waits. It waits before the
 forward pass that follows an update: by then all that belongs to the step has been done - the schedule, an evaluation at
 the end of an epoch, a checkpoint that the function writes - and of the next step nothing but its batch.
+
+A module in eval mode is an evaluation's, or a frozen one that makes the features of a step. It is the step's where it
+is called with a batch of the very iterator that the last step had its batch from; with gradients, also with one of the
+data that the last step was trained on, or as the first module of all.
 """
 
 import contextvars
 import importlib
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from dora_repro.contracts import Value
 from dora_repro.errors import MissingExtra
-from dora_repro.private_names.of_torch import LoaderIterator, module_call, set_loader_next, set_module_call
+from dora_repro.private_names.of_torch import LoaderIterator, data_of, module_call, set_loader_next, set_module_call
 
 At = Literal["update", "batch"]
+_Iterator: TypeAlias = "weakref.ref[LoaderIterator]"
 
 
 class Drive:
@@ -48,6 +54,9 @@ class Drive:
         self._at = at
         self._armed = True
         self._inside_module = False
+        self._source: _Iterator | None = None  # what gave the batch in hand
+        self._training: _Iterator | None = None  # what gave that of the last backward pass
+        self._data: object = None  # that the last backward pass was of
         self._its_modes: _Modes | None = None
         self.updates = 0
         self.batches: list[Value] = []
@@ -106,7 +115,7 @@ class Drive:
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             if not self._is_running() or self._inside_module:
                 return real(module, *args, **kwargs)
-            if self._armed and _is_training(module):
+            if self._armed and (_is_training(module) or self._goes_on(module)):
                 self._wait()
             self.batches.clear()
             self._inside_module = True
@@ -122,6 +131,7 @@ class Drive:
             batch = real(iterator)
             if self._is_running():
                 self.batches.append(batch)
+                self._source = weakref.ref(iterator)
             return batch
 
         return after
@@ -130,10 +140,24 @@ class Drive:
         def backward(*args: Any, **kwargs: Any) -> None:
             if self._armed and self._is_running():  # a model that is no module: its forward pass was not seen
                 self._wait()
+            if self._is_running():
+                self._training = self._source
+                source = self._source() if self._source is not None else None
+                self._data = self._data if source is None else data_of(source)
             real(*args, **kwargs)
             self._armed = self._armed or (self._at == "batch" and self._is_running())
 
         return backward
+
+    def _goes_on(self, module: torch.nn.Module) -> bool:
+        """Whether a module in eval mode is called with a batch that is trained on."""
+        source = self._source() if self._source is not None else None
+        if not self.batches or source is None or next(module.parameters(), None) is None:
+            return False
+        training = self._training() if self._training is not None else None
+        if training is source:
+            return True
+        return torch.is_grad_enabled() and (self._data is None or self._data is data_of(source))
 
     def _is_running(self) -> bool:
         return self._current() is self.greenlet

@@ -69,6 +69,7 @@ NAMES = listed(
         "torch.Tensor._post_accumulate_grad_hooks": "and once it is accumulated",
         "torch.utils.data.DataLoader._iterator": "the iterator that persistent workers belong to",
         "torch.utils.data.dataloader._BaseDataLoaderIter": "see the batches of every loader by its `__next__`",
+        "torch.utils.data.dataloader._BaseDataLoaderIter._dataset": "which data set an iterator reads",
         "torch.utils.data.dataloader._BaseDataLoaderIter._num_yielded": "how far an iterator has come",
         "torch.utils.data._utils": "`MP_STATUS_CHECK_INTERVAL`: how long workers are waited for",
         "torch._dynamo": "modules that `torch.compile` made around a user's; frames that tell nobody anything",
@@ -242,6 +243,11 @@ def set_module_call(function: Callable[..., Any]) -> None:
 
 def batches_yielded(iterator: LoaderIterator) -> int:
     return iterator._num_yielded
+
+
+def data_of(iterator: LoaderIterator) -> object:
+    """The data set that an iterator reads."""
+    return iterator._dataset
 
 
 def live_iterator(loader: DataLoader) -> LoaderIterator | None:

@@ -49,6 +49,48 @@ def test_it_waits_when_all_of_a_step_has_been_done_and_the_next_batch_is_there()
     assert not drive.advance()
 
 
+def tuned(log, frozen=lambda: contextlib.nullcontext()):
+    """A training of a head on a frozen body, which is in eval mode; evaluated after each epoch."""
+    torch.manual_seed(0)
+    body, head = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).eval().requires_grad_(False), nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(head.parameters(), 0.1)
+    train, test = torch.utils.data.TensorDataset(torch.ones(4, 2)), torch.utils.data.TensorDataset(torch.zeros(2, 2))
+    for epoch in range(2):
+        head.train()
+        for (batch,) in torch.utils.data.DataLoader(train, 2):
+            log.append("batch")
+            with frozen():
+                features = body(batch)
+            log.append("body")
+            head(features).sum().backward()
+            optimizer.step()
+            log.append("update")
+        head.eval()
+        with frozen():
+            for (batch,) in torch.utils.data.DataLoader(test, 2):
+                head(body(batch))
+        log.append(f"saved {epoch}")
+
+
+def test_a_frozen_body_in_eval_mode_is_the_steps_and_an_evaluation_is_not():
+    log = []
+    drive = Drive(lambda: tuned(log))  # the evaluation, too, with gradients
+    waited = []
+    while drive.advance():
+        waited.append(log[-2:])
+    assert waited == [["batch"], ["update", "batch"], ["saved 0", "batch"], ["update", "batch"]]
+    assert drive.updates == 4
+
+
+def test_without_gradients_a_frozen_body_is_the_steps_within_an_epoch():
+    log = []
+    drive = Drive(lambda: tuned(log, torch.no_grad))
+    waited = []
+    while drive.advance():
+        waited.append(log[-1])
+    assert waited == ["body", "batch", "body", "batch"]  # a first one of an epoch may be an evaluation
+
+
 def test_several_batches_of_a_step_are_one_step_or_a_step_each():
     log = []
     whole, each = Drive(lambda: told(log, micro=3)), Drive(lambda: told([], micro=3), at="batch")
