@@ -1,5 +1,7 @@
 """What a resumed run alone sets while loading is told apart; what training had changed is lost all the same."""
 
+from pathlib import Path
+
 import torch
 
 import dora_repro
@@ -123,6 +125,18 @@ class Replaces(Notes):
         return super().step()
 
 
+class Finds(Run):
+    """Lists the checkpoints that it found: none in a run that goes on, and paths, no plain values, in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def load(self, path):
+        super().load(path)
+        self.found = [Path(path), Path(path).parent]
+
+
 def check(kind):
     return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
 
@@ -132,6 +146,12 @@ def test_what_marks_a_resume_is_no_loss():
     assert report.verdict is Verdict.EXACT
     assert {*report.set_aside.set_by_load} == {"config/resume_from", "resumed", "first_step"}
     assert "Set while loading, and by no step; not counted: " in str(report)
+
+
+def test_a_list_that_only_load_fills_is_no_loss():
+    report = check(Finds)
+    assert report.verdict is Verdict.EXACT
+    assert {"found", "found/0", "found/1"} <= {*report.set_aside.set_by_load}
 
 
 def test_a_counter_that_training_changes_is_lost():
