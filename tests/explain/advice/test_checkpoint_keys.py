@@ -1,6 +1,7 @@
 """Lines of load for what a checkpoint has: they are run on what torch makes of that very file."""
 
 import json
+import os
 import random
 import re
 
@@ -264,6 +265,7 @@ def test_a_file_of_ones_own_goes_beside_a_single_file_and_into_a_folder(tmp_path
     }
     assert list(found.values()) == ['f"{path}.more"', 'f"{path}.more"']
     torch.save({"step": 3}, folder / "other.pt")
+    os.utime(tmp_path / "out" / "epoch3.pt", (1, 1))  # the older one, however coarse the clock is
     assert CheckpointKeys(audit_save({}, tmp_path), {}, tmp_path, False, in_folder=True).beside == 'f"{path}/more.pt"'
 
 

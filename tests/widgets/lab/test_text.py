@@ -16,7 +16,7 @@ forgetful = functools.partial(small.Forgetful, "optimizer")
     ("script", "said"),
     [
         ("", "Nothing is built yet. Build makes two identical runs: one trains on, the other will be interrupted."),
-        ("build,step", "Both runs have done 1 step; all 87 leaves of state are identical."),
+        ("build,step", "Both runs have done 1 step; all 89 leaves of state are identical."),
         ("build,step*2,save,kill", "Killed after step 2. What is left of the run: its checkpoint of step 2."),
         ("build,step*2,kill", "Killed after step 2. What is left of the run: nothing: it was never saved."),
         (
