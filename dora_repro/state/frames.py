@@ -27,6 +27,7 @@ from dora_repro.state.walker import Reader, Walker
 
 # Where a function stands, beside its variables: no variable can have such a name.
 LINE, INSTRUCTION, POSITION = "(line)", "(instruction)", "(position)"
+FINISHED_CALL = "finished greenlet"  # in place of the variables of a training function that has returned
 
 # Frames of these are no part of a training loop: what calls the user's functions, and what they call.
 _MACHINERY = (
@@ -142,7 +143,7 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
     """A suspended greenlet: the functions that it is in, the outermost first, each with its variables."""
     frame = value.gr_frame
     if frame is None:
-        _not_running(walker, path, "finished greenlet" if value.dead else "greenlet that has not begun", role)
+        _not_running(walker, path, FINISHED_CALL if value.dead else "greenlet that has not begun", role)
         return
     functions = _functions(frame)
     names = [function.f_code.co_name for function in functions]

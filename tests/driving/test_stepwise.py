@@ -185,6 +185,14 @@ def test_a_lost_average_has_its_line_whatever_else_refers_to_parameters_and_the_
     assert "rounded" not in str(report)
 
 
+def test_of_a_function_that_has_returned_the_end_is_not_called_equal():
+    """The average is lost, and no step works with it: while the function runs, its variables tell."""
+    ended = check(dora_repro.stepwise(averaged, "{out}"), steps=6, save_at=3)
+    assert ended.verdict is Verdict.EXACT
+    assert "averaged() has returned, its state at the end is not compared: check fewer steps" in ended.reason
+    assert "so is the state at the end" not in str(ended)
+
+
 def keeps_best(out):
     """Restores what it noted of its files only where they are still in the same folder, as Lightning does."""
     torch.manual_seed(0)
