@@ -11,6 +11,7 @@ from functools import cached_property
 from dora_repro.contracts import Value
 from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.leaves import WORKED_WITH
+from dora_repro.state.paths import ancestors
 from dora_repro.state.snapshot import Snapshot
 
 _CONTAINERS = (list, tuple, dict, set)
@@ -37,7 +38,7 @@ class Constant:
     def __call__(self, path: str) -> bool:
         leaf = self.loaded.get(path)
         if leaf is None:
-            return self._filled(path)
+            return self._filled(path) or self._let_go(path)
         if not _stays(leaf.digest, path, self.resumed_end):
             return False
         if leaf.role in WORKED_WITH and not self._note_on_module(path):
@@ -63,6 +64,18 @@ class Constant:
             return False
         inside = [at for at in self.loaded if at.startswith(f"{path}/")]
         return bool(inside) and all(map(self, inside))
+
+    def _let_go(self, path: str) -> bool:
+        """Whether it is still what was loaded, and only the resumed run's: a variable that shared it, `average` of what
+        was read into `state`, has something else by now."""
+        if path not in self.resumed_end or path in self.saved or path in self.start or path in self.end:
+            return False
+        for above in ancestors([path]):
+            tied = self.loaded.get(above)
+            if tied is not None and tied.role == "alias":
+                whole = self.loaded.get(str(tied.value).removeprefix("= ") + path.removeprefix(above))
+                return whole is not None and whole.digest == self.resumed_end[path].digest
+        return False
 
     def _note_on_module(self, path: str) -> bool:
         """Whether it is a plain attribute that a module has and the reference's, which is there, never had: in a module

@@ -137,6 +137,37 @@ class Finds(Run):
         self.found = [Path(path), Path(path).parent]
 
 
+class LetsGo(Run):
+    """An average that shares what was read with a variable of its own, until a step makes another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.average = {"w": torch.zeros(3)}
+
+    def step(self):
+        loss = super().step()
+        self.average = {"w": (self.average["w"] + self.model.weight.detach()[0]) / 2}
+        return loss
+
+    def save(self, path):
+        super().save(path)
+        torch.save(self.average, f"{path}.average")
+
+    def load(self, path):
+        super().load(path)
+        self.read = {"average": torch.load(f"{path}.average")}
+        self.average = self.read["average"]
+
+
+class Wrong(LetsGo):
+    """What is kept of what was read changes in a step: it is no mark."""
+
+    def step(self):
+        if "read" in vars(self):
+            self.read["average"] = {"w": self.average["w"] + 1}
+        return super().step()
+
+
 def check(kind):
     return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
 
@@ -152,6 +183,13 @@ def test_a_list_that_only_load_fills_is_no_loss():
     report = check(Finds)
     assert report.verdict is Verdict.EXACT
     assert {"found", "found/0", "found/1"} <= {*report.set_aside.set_by_load}
+
+
+def test_what_is_kept_of_what_was_read_is_no_loss_when_it_is_no_longer_shared():
+    report = check(LetsGo)
+    assert report.verdict is Verdict.EXACT, report
+    assert "read/average/w" in report.set_aside.set_by_load
+    assert check(Wrong).verdict is Verdict.LATENT
 
 
 def test_a_counter_that_training_changes_is_lost():
