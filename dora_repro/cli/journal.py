@@ -41,11 +41,10 @@ def watch(folder: str, level: str, strict: bool, limit: int, command: tuple[str,
         raise BadInput(f"cannot run {command[0]!r}: no such command; give one after --, as `-- python train.py`")
     place = Path(folder).absolute()
     _make(place)
-    environment = {**os.environ, **Setting(place, level, strict, limit * _MIB).environment}
-    from dora_repro.scripts.commands import boot
+    from dora_repro.scripts.commands import python_path
 
-    path = [str(boot()), *filter(None, [os.environ.get("PYTHONPATH", "")])]
-    environment["PYTHONPATH"] = os.pathsep.join(path)
+    setting = Setting(place, level, strict, limit * _MIB)
+    environment = {**os.environ, **setting.environment, "PYTHONPATH": python_path()}
     os.execve(program, command, environment)
 
 

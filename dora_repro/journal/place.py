@@ -80,7 +80,6 @@ class JournalPlace(Place):
             host=socket.gethostname(),
             folder=str(Path.cwd()),
             level=self._setting.level,
-            launch=self._setting.launch,
             world=os.environ.get("WORLD_SIZE"),
             environment=environment(),
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dora_repro.journal.setting import Setting
-from dora_repro.scripts.commands import boot
+from dora_repro.scripts.commands import python_path
 
 
 def preempted(command: Sequence[str], journal: str | Path, after: int | None = None, level: str = "light") -> str:
@@ -29,8 +29,7 @@ def preempted(command: Sequence[str], journal: str | Path, after: int | None = N
         RuntimeError: it ended otherwise; with what it printed.
     """
     setting = Setting(Path(journal), level, kill_after=after)
-    path = os.pathsep.join([str(boot()), *filter(None, [os.environ.get("PYTHONPATH", "")])])
-    environment = {**os.environ, **setting.environment, "PYTHONPATH": path}
+    environment = {**os.environ, **setting.environment, "PYTHONPATH": python_path()}
     with tempfile.TemporaryFile() as log:
         found = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False

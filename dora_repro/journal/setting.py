@@ -1,7 +1,6 @@
 """How a journal is kept: told to the processes of a training by their environment."""
 
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from dora_repro.errors import BadInput
 
 VARIABLE = "DORA_REPRO_JOURNAL"  # the folder; `boot/sitecustomize.py` reads it, too
 _LEVEL, _STRICT, _LIMIT = f"{VARIABLE}_LEVEL", f"{VARIABLE}_STRICT", f"{VARIABLE}_LIMIT"
-_LAUNCH, _KILL = f"{VARIABLE}_LAUNCH", f"{VARIABLE}_KILL_AFTER"
+_KILL = f"{VARIABLE}_KILL_AFTER"
 
 LEVELS = ("light", "full")
 LIMIT = 1 << 30  # bytes of a journal
@@ -27,7 +26,6 @@ class Setting:
             update; `full` for those of gradients and of all memory that moves as well.
         strict: end the job where it did not go on as it was.
         limit: bytes that a journal may take; beyond it, the oldest updates and states go.
-        launch: what the processes of one command have in common.
         kill_after: kill the process when it has done so many updates and made the next one, as a preemption would: to
             see what a journal says of it (`preempting.py`); None for never.
     """
@@ -36,7 +34,6 @@ class Setting:
     level: str = "light"
     strict: bool = False
     limit: int = LIMIT
-    launch: str = ""
     kill_after: int | None = None
 
     @property
@@ -47,7 +44,6 @@ class Setting:
             _LEVEL: self.level,
             _STRICT: "1" if self.strict else "0",
             _LIMIT: str(self.limit),
-            _LAUNCH: self.launch or uuid.uuid4().hex,
             _KILL: "" if self.kill_after is None else str(self.kill_after),
         }
 
@@ -68,5 +64,4 @@ class Setting:
         if kill and not kill.isdecimal():
             raise BadInput(f"{_KILL} is {kill!r}: set it to a number of updates")
         strict = environment.get(_STRICT, "0") not in ("", "0")
-        launch, kill_after = environment.get(_LAUNCH, ""), int(kill) if kill else None
-        return cls(Path(environment[VARIABLE]), level, strict, int(limit), launch, kill_after)
+        return cls(Path(environment[VARIABLE]), level, strict, int(limit), int(kill) if kill else None)

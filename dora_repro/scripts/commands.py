@@ -180,3 +180,13 @@ def _replaced(word: str, values: Mapping[str, str], in_shell: bool) -> str:
 def boot() -> Path:
     """The folder that comes first on PYTHONPATH of what is launched."""
     return Path(__file__).parents[1] / "boot"
+
+
+def python_path(others: str | None = None) -> str:
+    """PYTHONPATH of what is launched: that folder first.
+
+    Args:
+        others: what it is otherwise; None for that of this process.
+    """
+    others = os.environ.get("PYTHONPATH", "") if others is None else others
+    return os.pathsep.join(filter(None, (str(boot()), others)))

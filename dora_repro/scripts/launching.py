@@ -17,7 +17,7 @@ import psutil
 from dora_repro.errors import BadInput
 from dora_repro.scripts import assignment
 from dora_repro.scripts.assignment import VARIABLE, Assignment
-from dora_repro.scripts.commands import Launchable, boot
+from dora_repro.scripts.commands import Launchable, python_path
 
 _TAIL = 15  # lines of a log that a message shows
 _READ = 65_536  # bytes at the end of a log that are looked at for them
@@ -178,11 +178,10 @@ def launch(
 
 
 def _environment(command: Launchable, job: Path) -> dict[str, str]:
-    path = command.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     return {
         **os.environ,
         **command.variables,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(boot()), path))),
+        "PYTHONPATH": python_path(command.variables.get("PYTHONPATH")),
         VARIABLE: str(job),
     }
 

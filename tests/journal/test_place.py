@@ -2,7 +2,6 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -107,8 +106,20 @@ def test_one_that_reads_nothing_begins_anew(started):
     assert journal.verdict is Verdict.DIFFERENT  # the worst of all
 
 
-def test_a_journal_holds_no_data(started):
+def test_a_journal_holds_digests_losses_and_names_and_no_data(started):
     folder, _ = started
-    for file in Path(folder / "journal").glob("start-*/*"):
-        for line in file.read_text().splitlines():
-            assert json.loads(line)
+    seen = 0
+    for file in (folder / "journal").glob("start-*/*"):
+        for line in map(json.loads, file.read_text().splitlines()):
+            if file.name.startswith("updates-"):
+                assert set(line) == {"u", "loss", "lr", "n", "e", "m", "i", "p"}
+                values = [*line["e"], *line["m"], *line["p"], line["i"]]
+                digests = [value for value in values if isinstance(value, str)]
+                assert all(value is None or isinstance(value, (int, str)) for value in values)
+            elif "leaves" in line:
+                digests = [digest for _, digest in line["leaves"].values()]
+            else:
+                continue
+            assert {len(digest) for digest in digests} == {20}, file
+            seen += len(digests)
+    assert seen > 100

@@ -9,7 +9,7 @@ from dora_repro.journal.setting import VARIABLE, Setting
 
 
 def test_the_environment_tells_what_was_set(tmp_path):
-    setting = Setting(tmp_path, "full", True, 5, "one", 3)
+    setting = Setting(tmp_path, "full", True, 5, 3)
     assert Setting.of(setting.environment) == setting
 
 
