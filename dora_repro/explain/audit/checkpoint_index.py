@@ -11,7 +11,7 @@ import torch
 
 from dora_repro.checkpoint.opening import Kind, kind_of
 from dora_repro.checkpoint.reading import leaves_of_file
-from dora_repro.checkpoint.runs import is_checkpoint_name
+from dora_repro.checkpoint.runs import is_checkpoint_name, run_of
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
@@ -92,14 +92,31 @@ class CheckpointIndex:
 
 
 def _parts(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those inside it, by name; a sharded checkpoint is one. Hidden ones are left out."""
+    """The files of a folder and of those inside it, by name; a sharded checkpoint is one.
+
+    Left out are hidden ones, and the earlier checkpoints of a run: an epoch or a step that one of them holds is that of
+    another moment, however equal its number is to some other counter.
+    """
+    earlier = _earlier(folder)
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path in earlier:
             continue
         if path.is_dir() and kind_of(path) is Kind.FOLDER:
             yield from _parts(path)
         else:
             yield path
+
+
+def _earlier(folder: Path) -> frozenset[Path]:
+    """The checkpoints of a run's folder but the last."""
+    try:
+        run = run_of(folder)
+    except BadInput:
+        return frozenset()
+    if run is None:
+        return frozenset()
+    last = max(run.checkpoints)
+    return frozenset(path for number, paths in run.checkpoints.items() if number < last for path in paths)
 
 
 def _packed(value: Value) -> bytes | None:

@@ -301,3 +301,22 @@ def test_what_cannot_be_read_is_said(run, tmp_path, content):
     assert audit_save(live, tmp_path / "nothing.pt").problem
     torch.save({}, tmp_path / "whole.pt")
     assert audit_save(live, tmp_path / "whole.pt").problem == ""
+
+
+class TestFolderOfARun:
+    """What a run's earlier checkpoints hold is of another moment: a number that is equal there says nothing."""
+
+    @pytest.mark.parametrize("names", [("epoch0.pt", "epoch1.pt"), ("e0.pt", "e1.pt"), ("checkpoint-4.pt", "checkpoint-8.pt")])
+    def test_an_epoch_of_the_first_checkpoint_is_not_the_one_that_was_lost(self, tmp_path, names):
+        for epoch, name in enumerate(names):
+            torch.save({"model": {"weight": torch.ones(2)}, "epoch": epoch}, tmp_path / name)
+        live = Snapshot.capture({"best": {"epoch": 0}, "epoch": 1})
+        found = audit_save(live, tmp_path)
+        assert found.leaves["epoch"].keys == (f"{names[1]}/epoch",)
+        assert not found.in_file("best/epoch")
+
+    def test_files_of_one_epoch_are_all_read(self, tmp_path):
+        torch.save({"weight": torch.arange(3.0)}, tmp_path / "epoch1_model.pt")
+        torch.save({"seen": 17}, tmp_path / "epoch1_counters.pt")
+        found = audit_save(Snapshot.capture({"weight": torch.arange(3.0), "seen": 17}), tmp_path)
+        assert found.in_file("weight") and found.in_file("seen")
