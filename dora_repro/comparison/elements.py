@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
-from dora_repro.state.digest import bytes_of
+from dora_repro.state.digest import bytes_of, is_dense
 from dora_repro.state.distance import ulps
 
 MOST = 256  # pixels of a picture in each direction
@@ -20,7 +20,7 @@ def why_no_picture(expected: Value, actual: Value) -> str:
     if not (isinstance(expected, Tensor) and isinstance(actual, Tensor)):
         return "this is no tensor on both sides, or one that is stored by digest alone"
     for side in (expected, actual):
-        if side.layout is not torch.strided or side.is_nested or side.is_quantized or side.is_meta:
+        if side.is_meta or not is_dense(side):
             return "the elements of such a tensor (sparse, nested, quantised, or without data) are not laid out"
     if expected.dtype != actual.dtype or expected.shape != actual.shape:
         return "dtypes or shapes are not the same, so that elements have no counterparts"

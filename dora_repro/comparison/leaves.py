@@ -22,7 +22,7 @@ from dora_repro.contracts import Value
 from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
 from dora_repro.shown import Shown
-from dora_repro.state.digest import digest
+from dora_repro.state.digest import digest, is_dense
 from dora_repro.state.distance import distance
 from dora_repro.state.draws import draws_between
 from dora_repro.state.forms import differing_forms
@@ -306,10 +306,10 @@ def _compare_tensors(
 ) -> LeafDifference | None:
     if expected.dtype != actual.dtype:
         return LeafDifference(path, "dtype", *words)
-    measurable = all(side.layout is torch.strided and not side.is_nested for side in (expected, actual))
-    if measurable and expected.shape != actual.shape:
+    shapeless = expected.is_nested or actual.is_nested
+    if not shapeless and expected.shape != actual.shape:
         return LeafDifference(path, "shape", *words)
-    if not measurable or expected.is_quantized or expected.is_meta or actual.is_meta:
+    if not all(is_dense(side) and not side.is_meta for side in (expected, actual)):
         return None if digest(expected) == digest(actual) else LeafDifference(path, "value", *words)
     measured = distance(expected, actual)
     if measured is None:

@@ -27,6 +27,8 @@ NAMES = listed(
         "torch.Tensor._version": "whether a large buffer was written to",
         "torch.Tensor._indices": "the indices of a sparse tensor that is not coalesced",
         "torch.Tensor._values": "its values",
+        "torch.nested._internal.nested_tensor.NestedTensor._min_seqlen_tensor": "left out: kept once asked for",
+        "torch.nested._internal.nested_tensor.NestedTensor._max_seqlen_tensor": "likewise",
         "torch.UntypedStorage._cdata": "tell storages apart while they live",
         "torch.nn.Module._parameters": "parameters by name, None included",
         "torch.nn.Module._buffers": "buffers by name, those that state_dict leaves out included",
@@ -109,6 +111,9 @@ OPERATORS_RESERVING = ("empty", "new_empty", "_empty")
 
 # What torch.nn.Buffer, and transformers while it loads, note on tensors: no state of a run.
 TENSOR_MARKS = frozenset({"persistent", "_is_buffer", "_is_hf_initialized"})
+
+# What a jagged tensor keeps of its lengths, as parts of itself, once something has asked for it.
+LENGTHS_KEPT = frozenset({"_min_seqlen_tensor", "_max_seqlen_tensor"})
 
 MODULE_CACHES = frozenset({"_flat_weights", "_flat_weight_refs", "_graph", "_code"})
 METADATA = "_metadata"  # of a state dict: the versions of its modules

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from dora_repro.private_names.of_torch import version_of
-from dora_repro.state.digest import bytes_of, digest_tensor
+from dora_repro.state.digest import bytes_of, digest_tensor, is_dense
 
 LARGE = 1 << 20  # bytes
 _BLOCKS, _BLOCK = 64, 512  # of a sample: how many, and bytes in each
@@ -83,7 +83,7 @@ class AfterUpdate:
 
 def mark_of(parameter: torch.Tensor) -> tuple[object, ...] | None:
     """What moves with most changes of a large tensor; None of what is to be read whole."""
-    ordinary = type(parameter) in (torch.Tensor, torch.nn.Parameter) and parameter.layout is torch.strided
+    ordinary = type(parameter) in (torch.Tensor, torch.nn.Parameter) and is_dense(parameter)
     if not ordinary or parameter.nbytes < LARGE or parameter.is_inference() or not parameter.is_contiguous():
         return None
     return version_of(parameter), parameter.data_ptr(), parameter.shape, parameter.dtype, _sample(parameter)

@@ -14,7 +14,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import scalar_factor
 from dora_repro.recording.events import Event
-from dora_repro.state.digest import digest
+from dora_repro.state.digest import digest, is_dense
 
 
 def factor_of(loss: Value) -> float:
@@ -113,8 +113,10 @@ def is_clipped(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> bool:
 
 
 def _may_be_clipped(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if not (is_dense(one) and is_dense(other)):
+        return False
     alike = one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
-    return alike and one.numel() > 0 and one.is_floating_point() and one.layout is other.layout is torch.strided
+    return alike and one.numel() > 0 and one.is_floating_point()
 
 
 def _near(quotient: float, like: torch.Tensor) -> Iterator[torch.Tensor]:

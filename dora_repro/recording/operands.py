@@ -19,7 +19,7 @@ from dora_repro.private_names.of_torch import (
     schema_of,
 )
 from dora_repro.recording.user_frames import Operation, draws_random_numbers
-from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_plain, digest_tensor
+from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_plain, digest_tensor, is_dense
 from dora_repro.state.tree import flatten
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def form_of(tensor: torch.Tensor) -> bytes:
 
 def strides_of(tensors: list[torch.Tensor]) -> bytes:
     """How tensors lie in memory, on which the order of a sum can depend."""
-    return digest_plain([tensor.stride() for tensor in tensors if tensor.layout is torch.strided])
+    return digest_plain([tensor.stride() for tensor in tensors if is_dense(tensor)])
 
 
 class Blank:

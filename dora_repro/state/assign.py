@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.state.digest import is_dense
 
 Setter: TypeAlias = Callable[[Any], object] | None
 """Sets a new value; what it returns does not count. `Any`: a setter for a number raises where it is given a list."""
@@ -35,12 +36,12 @@ def put_tensor(live: torch.Tensor, hold: Setter, value: Value) -> None:
         _replace(hold, value)
         return
     value = value.detach()
-    strided = live.layout is torch.strided is value.layout and not (live.is_quantized or value.is_quantized)
+    dense = is_dense(live) and is_dense(value)
     if torch.nn.parameter.is_lazy(live):
         lazy: Any = live  # torch's stubs know no class for parameters and buffers without a shape
         lazy.materialize(value.shape, dtype=value.dtype)
         put_tensor(live, hold, value)
-    elif strided and value.shape == live.shape and value.dtype == live.dtype:
+    elif dense and value.shape == live.shape and value.dtype == live.dtype:
         with torch.no_grad():
             live.detach().copy_(value)
     elif isinstance(live, torch.nn.Parameter) or hold is None:

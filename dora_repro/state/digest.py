@@ -16,7 +16,7 @@ import torch
 from xxhash import xxh3_128, xxh3_128_digest
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_torch import DisableTorchFunctionSubclass, parts_of_coo
+from dora_repro.private_names.of_torch import LENGTHS_KEPT, DisableTorchFunctionSubclass, parts_of_coo
 
 PLAIN_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 MAX_DEPTH = 100  # plain data nested deeper than this is a linked structure or contains itself: not plain
@@ -99,8 +99,12 @@ def digest_tensor(tensor: torch.Tensor) -> bytes:
 
 def _digest_subclass(tensor: Any) -> bytes:
     if hasattr(type(tensor), "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()  # what a subclass wraps: sharded, quantised, jagged tensors
-        return _join(f"wrapped {type(tensor).__qualname__} {names}", *(getattr(tensor, name) for name in names))
+        names, context = tensor.__tensor_flatten__()  # what a subclass wraps: sharded, quantised, jagged tensors
+        form: list[object] = [type(tensor).__qualname__]
+        if tensor.layout is torch.jagged:  # the longest and shortest length are kept once something has asked for them
+            names = [name for name in names if name not in LENGTHS_KEPT]
+            form.append(context["ragged_idx"])
+        return _join(f"wrapped {form} {names}", *(getattr(tensor, name) for name in names))
     return _digest_any(tensor)
 
 
@@ -108,7 +112,7 @@ def _digest_any(tensor: torch.Tensor) -> bytes:
     if tensor.layout is not torch.strided:
         return _digest_sparse(tensor)
     if tensor.is_nested:
-        return _join("nested", *tensor.unbind())
+        return _join("nested", str(tensor.dtype), *tensor.unbind())
     if tensor.is_quantized:
         return _join("quantized", tensor.int_repr(), str(tensor.qscheme()), _quantization(tensor))
     header = _header(tensor.dtype, tensor.shape)
@@ -120,6 +124,14 @@ def _digest_any(tensor: torch.Tensor) -> bytes:
     hasher = xxh3_128(header)
     hasher.update(elements.data)
     return hasher.digest()
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether shape, dtype and strides say where its elements are: not sparse, quantised or nested.
+
+    A nested tensor calls itself strided, and has no shape.
+    """
+    return tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized)
 
 
 def bytes_of(tensor: torch.Tensor) -> np.ndarray:
@@ -185,8 +197,8 @@ class _Reader:
 
 def _is_bytes_alone(tensor: torch.Tensor) -> bool:
     """Whether dtype, shape and the bytes at its address are all that a tensor is."""
-    odd = tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.is_conj() or tensor.is_neg()
-    return tensor.layout is torch.strided and tensor.is_contiguous() and not odd
+    odd = tensor.is_meta or tensor.is_conj() or tensor.is_neg()
+    return is_dense(tensor) and tensor.is_contiguous() and not odd
 
 
 def _digest_sparse(tensor: torch.Tensor) -> bytes:
@@ -222,7 +234,10 @@ def digest_array(array: np.ndarray) -> bytes:
     if array.dtype.hasobject:
         raise TypeError(f"an array of dtype {array.dtype} holds addresses, not values")
     if isinstance(array, np.ma.MaskedArray):
-        return _join("masked", np.asarray(array.data), np.ma.getmaskarray(array))
+        shown = array.view()  # which keeps the number that it fills holes with, once it is asked for it
+        return _join(
+            "masked", np.asarray(array.data), np.ma.getmaskarray(array), np.asarray(shown.fill_value), array.hardmask
+        )
     # The short name of a structured dtype leaves out its fields.
     name = array.dtype.str if array.dtype.names is None else repr(array.dtype)
     hasher = xxh3_128(b"numpy" + _header(name, array.shape))

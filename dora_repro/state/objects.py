@@ -23,6 +23,7 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_cloudpickle import class_of_name, name_of_class
 from dora_repro.state import rng
 from dora_repro.state.attributes import type_name
+from dora_repro.state.digest import is_dense
 from dora_repro.state.forms import Formed
 from dora_repro.state.leaves import Leaves, SavedLeaf
 from dora_repro.state.making import NotRestorable
@@ -191,7 +192,7 @@ def _in_script(kind: type) -> tuple[str, ...]:
 def _is_small(value: Any) -> bool:
     """Whether a value is pickled as well as named: the run that gets the object may lack what it shares."""
     if type(value) is torch.Tensor:
-        return not value.requires_grad and value.layout is torch.strided and value.nbytes <= _SMALL
+        return not value.requires_grad and is_dense(value) and value.nbytes <= _SMALL
     return type(value) is np.ndarray and not value.dtype.hasobject and value.nbytes <= _SMALL
 
 

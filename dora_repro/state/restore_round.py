@@ -223,7 +223,7 @@ class Round:
 
     def _make(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
-        tensor = self.live.leaves[parent].value if parent in self.live.leaves else None
+        tensor = self._holder(parent)
         around = self._objects.around(path)
         if self.wanted[path].role == "generator" and around is None:
             raise NotRestorable("there is no generator to put it into")
@@ -239,7 +239,7 @@ class Round:
             setattr(tensor, unescaped(name), self._make_anew(path))
         else:
             # The highest container that is missing, with all that was in it.
-            while parent and parent not in self.live.objects:
+            while parent and self._holder(parent) is None:
                 path, (parent, _, _) = parent, parent.rpartition("/")
             self._put_into(path, self._make_anew(path))
             self._replaced.append(f"{path}/")
@@ -250,9 +250,9 @@ class Round:
         if not parent_path:
             self.roots[unescaped(path)] = value
             return
-        parent = self.live.objects.get(parent_path)
-        if names_hook(holder := self._holder(parent_path), name):
-            add_hook(holder, name, value)
+        parent: Any = self._holder(parent_path)
+        if names_hook(parent, name):
+            add_hook(parent, name, value)
         elif isinstance(parent, (AbsentState, Variables)):
             parent.put(unescaped(name), value)
         elif isinstance(parent, NotRunning):
@@ -317,16 +317,15 @@ class Round:
         path = self._with_its_container(path)
         parent_path, _, name = path.rpartition("/")
         self._replaced.append(f"{path}/")
-        tensor = self.live.leaves[parent_path].value if parent_path in self.live.leaves else None
-        parent = self.live.objects.get(parent_path)
+        tensor = parent = self._holder(parent_path)
         if not parent_path:
             del self.roots[unescaped(path)]
         elif isinstance(tensor, torch.Tensor) and name == "grad":
             tensor.grad = None
         elif isinstance(tensor, torch.Tensor) and name == "requires_grad":
             tensor.requires_grad_(False)
-        elif names_hook(holder := self._holder(parent_path), name):
-            remove_hook(holder, name)
+        elif names_hook(parent, name):
+            remove_hook(parent, name)
         elif isinstance(tensor, torch.Tensor):
             delattr(tensor, unescaped(name))
         elif isinstance(parent, torch.optim.Optimizer) and name == f"group.{len(parent.param_groups) - 1}":
@@ -383,9 +382,13 @@ class Round:
         return names_hook(self._holder(holder), name)
 
     def _holder(self, path: str) -> Value:
-        """The live object or tensor of a path; None where there is none."""
-        tensor = self.live.leaves[path].value if path in self.live.leaves else None
-        return self.live.objects.get(path, tensor)
+        """The live object, tensor, array or generator of a path; None where there is none."""
+        if path in self.live.objects:
+            return self.live.objects[path]
+        leaf = self.live.leaves.get(path)
+        candidates = (self.live.others.get(path), leaf.value if leaf is not None else None)
+        kinds = (torch.Tensor, np.ndarray, *rng.PRIVATE_GENERATORS)
+        return next((value for value in candidates if isinstance(value, kinds)), None)
 
 
 def _module_of(live: Leaves, root: str, name: str) -> tuple[torch.nn.Module, str]:

@@ -18,7 +18,7 @@ from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
 from dora_repro.state.attributes import attributes_of, class_state, is_class_default
 from dora_repro.state.codecs import from_json, to_json
-from dora_repro.state.digest import PLAIN_SCALARS, digest
+from dora_repro.state.digest import PLAIN_SCALARS, digest, is_dense
 from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
@@ -147,7 +147,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
     def write(self, path: str | Path) -> None:
         """Write the snapshot to one file, atomically; tensor bytes are stored once per digest.
 
-        What a file cannot hold (sparse and quantised tensors) is written by digest alone.
+        What a file cannot hold (sparse, quantised and nested tensors) is written by digest alone.
 
         Raises:
             BadInput: the file cannot be written.
@@ -158,7 +158,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             entry: dict[str, Json] = {"path": leaf.path, "role": leaf.role, "digest": leaf.digest.hex()}
             entry["kept"] = leaf.kept
             if isinstance(leaf.value, torch.Tensor):
-                if leaf.value.layout is torch.strided and not leaf.value.is_quantized:
+                if is_dense(leaf.value):
                     tensors[leaf.digest.hex()] = leaf.value
                     entry["tensor"] = True
                 else:

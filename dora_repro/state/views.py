@@ -14,6 +14,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.state.assign import Setter, put_array, put_tensor
+from dora_repro.state.digest import is_dense
 from dora_repro.state.leaves import Leaf, SavedLeaf
 from dora_repro.state.rebuild import NotRestorable
 
@@ -64,7 +65,7 @@ def _is_array(value: Value) -> TypeGuard[Array]:
         return not value.dtype.hasobject
     if type(value) is not torch.Tensor:
         return False
-    return value.layout is torch.strided and not value.requires_grad and value.device.type == "cpu"
+    return is_dense(value) and not value.requires_grad and value.device.type == "cpu"
 
 
 def _around(part: Array, now: Mapping[str, Leaf]) -> Iterator[Leaf]:

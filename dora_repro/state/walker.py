@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_torch import TENSOR_MARKS
 from dora_repro.state import rng
 from dora_repro.state.assign import Setter, put_array, put_tensor
+from dora_repro.state.attached import IN_DIGEST, attached_to_tensor, has_attributes
 from dora_repro.state.attributes import attributes_of, class_state, set_attribute, type_name
 from dora_repro.state.codecs import Codec, kind_name
 from dora_repro.state.digest import digest
@@ -148,6 +148,8 @@ class Walker:
             self.leaf(path, encode(value), role, put, hold)
         except Exception as error:
             self._list(path, value, error)
+        if has_attributes(value):
+            self._put_in_line(value, path, None, role, None)
         if not self.moving_only:
             self.result.kinds[path] = kind_name(value) or type_name(value)
 
@@ -221,17 +223,18 @@ class Walker:
         first = self._names.setdefault(id(value), path)
         if first is path:
             self._alive.append(value)
+            self._attached(value, path)
             if torch.nn.parameter.is_lazy(value):
                 self.leaf(path, f"uninitialized {type(value).__name__}", role, partial(put_tensor, value, hold), hold)
+                self.result.others[path] = value
                 return
             first = self._same_storage(value, path)
+            if first is not path:  # the same elements: the leaf is an alias, and the tensor has attributes of its own
+                self.result.others[path] = value
         if first is not path:
             if not (self.moving_only and role in _AT_REST):
                 self.leaf(path, f"= {first}", "alias", hold, hold)
             return
-        if (marks := value.__dict__) and not hasattr(type(value), "__tensor_flatten__"):
-            for name in sorted(name for name in marks if type(name) is str and name not in TENSOR_MARKS):
-                self.visit(marks[name], f"{path}/{key_text(name)}", self.setter(setattr, value, name))
         if role == "parameter":
             self.hooks(value, path)
         if not (self.moving_only and role in _AT_REST):
@@ -240,6 +243,18 @@ class Walker:
                 self.leaf(f"{path}/requires_grad", value.requires_grad, "structure", value.requires_grad_)
                 if value.is_leaf and value.grad is not None:
                     self.tensor(value.grad, f"{path}/grad", partial(setattr, value, "grad"), "gradient")
+
+    def _attached(self, tensor: torch.Tensor, path: str) -> None:
+        """What a tensor has besides its elements, and what the tensors that it wraps have."""
+        left_out, inside = attached_to_tensor(tensor)
+        if self._depth >= MAX_DEPTH:  # a tensor that hangs on a tensor that hangs on a tensor …
+            self.result.uncaptured[path] = f"what hangs on it ({MAX_DEPTH} levels deep)"
+            return
+        self._depth += 1
+        self.attributes(tensor, path, skip=left_out)
+        for name, inner in inside.items():
+            self._attached(inner, f"{path}/{key_text(name)}")
+        self._depth -= 1
 
     def _same_storage(self, value: torch.Tensor, path: str) -> str:
         """The path of a tensor met before that is a view of the very same elements, else this one's own."""
@@ -261,6 +276,8 @@ class Walker:
             self._put_in_line(value, path, hold, role, reader)
         else:
             self.leaf(path, value, role, self.setter(put_array, value, hold), hold)
+            if has_attributes(value):
+                self.attributes(value, path, role, IN_DIGEST)
 
     def generator(self, value: rng.Generator, path: str, hold: Setter) -> None:
         """A private random number generator: its state. A global one is captured as such, whoever holds it."""
@@ -274,6 +291,7 @@ class Walker:
             return
         self.leaf(path, state, "generator", self.setter(rng.set_state, value), hold)
         self.result.others[path] = value
+        self.attributes(value, path, skip=IN_DIGEST)
         if isinstance(value, np.random.Generator):  # what `spawn()` gives next is no part of a generator's state
             seeds = value.bit_generator.seed_seq
             if isinstance(seeds, np.random.SeedSequence) and (seeds.n_children_spawned or not self.moving_only):

@@ -146,6 +146,43 @@ def test_nested_and_meta_tensors_have_digests():
     assert all_differ([meta, torch.empty(4, 3, device="meta"), torch.zeros(3, 4)])
 
 
+def test_a_jagged_tensor_is_its_rows_and_not_what_it_has_computed_of_their_lengths():
+    def rows():
+        return torch.nested.nested_tensor_from_jagged(torch.arange(7.0), offsets=torch.tensor([0, 3, 7]))
+
+    asked = rows()
+    before = digest(asked)
+    asked._max_seqlen  # noqa: B018  # asking keeps the answer inside
+    assert digest(asked) == before == digest(rows())
+    holes = torch.nested.nested_tensor_from_jagged(
+        torch.arange(7.0), offsets=torch.tensor([0, 3, 7]), lengths=torch.tensor([2, 4])
+    )
+    square = torch.nested.nested_tensor([torch.ones(2, 2), torch.ones(2, 2)], layout=torch.jagged)
+    assert all_differ([rows(), holes, square, square.transpose(1, 2)])
+
+
+# Said by torch when such tensors are made.
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_strided_nested_tensor_counts_dtype_rows_and_bytes():
+    def nested(*rows, dtype=torch.float32):
+        return torch.nested.nested_tensor([torch.tensor(row, dtype=dtype) for row in rows])
+
+    assert digest(nested([1.0], [2.0, 3.0])) == digest(nested([1.0], [2.0, 3.0]))
+    kinds = [nested([1.0], [2.0, 3.0]), nested([1.0, 2.0], [3.0]), nested([1.0], [2.0, -3.0]), nested(), nested([])]
+    assert all_differ([*kinds, torch.nested.nested_tensor([], dtype=torch.float64)])
+
+
+def test_a_masked_array_counts_what_it_fills_holes_with_and_is_left_as_it_is():
+    def masked(**options):
+        return np.ma.MaskedArray([1.0, 2.0], [True, False], **options)
+
+    array = masked()
+    before = dict(vars(array))
+    assert digest(array) == digest(masked())
+    assert {name: value for name, value in vars(array).items() if value is not before[name]} == {}
+    assert all_differ([array, masked(fill_value=5.0), masked(hard_mask=True)])
+
+
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 5000])
 def test_short_and_long_tensors_are_digested_alike(length):
     """Below 4 KiB the bytes are joined to the header, above they are streamed: the same function of both."""

@@ -282,10 +282,14 @@ def test_every_kind_of_leaf_survives_the_file(tmp_path):
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 # As above, of the sparse ones.
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
+# As above, of the nested ones.
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_what_a_file_cannot_hold_is_written_by_digest_alone(tmp_path):
     odd = {
         "sparse": torch.tensor([0.0, 1.0]).to_sparse(),
         "quantized": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "jagged": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
         "meta": torch.zeros(2, device="meta"),
         "masked": np.ma.MaskedArray([1, 2], [True, False]),
     }

@@ -9,7 +9,7 @@ from dora_repro.comparison.leaves import describe
 from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference, generator_distance
 from dora_repro.explain.audit.lookup import says_nothing
-from dora_repro.state.digest import digest
+from dora_repro.state.digest import digest, is_dense
 from dora_repro.state.rebuild import VARIABLES
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
@@ -98,7 +98,7 @@ class _Audit:
     def _tensors(self, path: str, was: tuple[torch.Tensor, bytes], now: tuple[torch.Tensor, bytes], role: str) -> str:
         """Words for a tensor that differs; `was` and `now` are the tensors with their digests."""
         (before, old_digest), (after, new_digest) = was, now
-        if not all(value.layout is torch.strided and not value.is_quantized for value in (before, after)):
+        if not (is_dense(before) and is_dense(after)):
             return OTHER
         if before.shape != after.shape:
             return self._reshaped(path, before, after)
@@ -181,7 +181,7 @@ class _Audit:
 
 def _is_one_number(value: Value) -> bool:
     """Whether it is a tensor of one number that is not zero."""
-    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+    if not isinstance(value, torch.Tensor) or not is_dense(value):
         return False
     return value.numel() == 1 and bool(value.any())
 

@@ -17,7 +17,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.explain.audit.checkpoint_index import CheckpointIndex, Form, score, tails
-from dora_repro.state.digest import digest
+from dora_repro.state.digest import digest, is_dense
 from dora_repro.state.draws import draws_between, in_words
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
@@ -125,10 +125,10 @@ class Lookup:
     def _cast(self, leaf: SavedLeaf, key: str) -> str:
         """The dtype in which a key has this leaf's values; empty where it does not have them."""
         form, value = self._index.form(key), leaf.value
-        if form is None or not isinstance(value, torch.Tensor) or form[1] != tuple(value.shape):
+        if form is None or not isinstance(value, torch.Tensor) or not is_dense(value) or form[1] != tuple(value.shape):
             return ""
         dtype = form[0]
-        if not isinstance(dtype, torch.dtype) or value.is_quantized or value.layout is not torch.strided:
+        if not isinstance(dtype, torch.dtype):
             return ""
         if dtype == value.dtype or digest(value.to(dtype)) != self._index.digests[key]:
             return ""
@@ -327,7 +327,7 @@ def _telling(key: str) -> str:
 
 def says_nothing(value: Value) -> bool:
     """Whether a tensor's values identify nothing: one number repeated, or no number."""
-    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+    if not isinstance(value, torch.Tensor) or not is_dense(value):
         return False
     return value.numel() < 2 or bool((value == value.reshape(-1)[0]).all())
 

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from dora_repro.state.digest import is_dense
 from dora_repro.state.snapshot import Snapshot
 
 _LARGEST = 1 << 26  # bytes of data that are looked through
@@ -35,7 +36,7 @@ def _rows(path: str, snapshot: Snapshot) -> list[bytes]:
     """The bytes of each row of a tensor or an array; none for what is neither, or large."""
     leaf = snapshot.get(path)
     value = leaf.value if leaf is not None and leaf.kept else None
-    if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized:
+    if isinstance(value, torch.Tensor) and is_dense(value):
         if not value.dim() or not value.numel():
             return []
         value = value.detach().cpu().contiguous().reshape(len(value), -1).view(torch.uint8).numpy()
