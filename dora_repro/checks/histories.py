@@ -2,9 +2,11 @@
 
 A list of losses, a text that lines are written to, a dict of losses by step, a count of the classes that were seen: the
 resumed run has less of it, and no step read it. What was dropped or overwritten on the way is none, but for the oldest
-entries of a bounded deque.
+entries of a bounded deque; and none is what loading changed, where both runs have an entry. Lines of text may be any: a
+resumed run writes that it was resumed.
 """
 
+import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.contracts import Value
+from dora_repro.state.digest import bytes_of, digest
 from dora_repro.state.snapshot import Snapshot
 
 
@@ -68,6 +71,8 @@ def _only_grew(path: str, moments: Moments, same_entries: bool) -> bool:
     )
     if not (type(before) is type(other_before) is type(other_after) is kind):
         return False
+    if not _is_part(other_before, before):
+        return False
     if kind is set:
         new = (after - before) | (other_after - other_before)
         return bool(new) and after == before | new and other_after == other_before | new
@@ -101,7 +106,8 @@ def _entries_at(path: str, snapshot: Snapshot) -> Any:
         return None if path in snapshot.kinds and snapshot.has(path) else _NOTHING  # a list of other things
     value = snapshot[path].value
     if isinstance(value, tuple) and path in snapshot.kinds and snapshot.kinds[path].name == "array.array":
-        return value[2]
+        _, typecode, content = value
+        return np.array(array.array(typecode, content))
     if isinstance(value, (np.ndarray, torch.Tensor)):
         growing = snapshot[path].role == "memory" and len(value.shape) > 0
         return value if growing and type(value) in (np.ndarray, torch.Tensor) else None
@@ -114,6 +120,26 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _starts(entries: Any, first: Any) -> bool:
     return len(first) <= len(entries) and _equal(first, entries[: len(first)])
+
+
+def _is_part(one: Any, other: Any) -> bool:
+    """Whether one of two beginnings has the entries of the other in their order, and more or less: none was changed."""
+    if isinstance(one, (str, bytes)):
+        return True
+    if isinstance(one, set):
+        return bool(one <= other or other <= one)
+    shorter, longer = sorted((_digests(one), _digests(other)), key=len)
+    left = iter(longer)
+    return all(entry in left for entry in shorter)
+
+
+def _digests(entries: Any) -> list[bytes]:
+    """What tells entries apart, texts left out."""
+    if isinstance(entries, torch.Tensor):
+        entries = bytes_of(entries).reshape(len(entries), -1) if len(entries) else ()
+    if isinstance(entries, np.ndarray):
+        return [entry.tobytes() for entry in entries]
+    return [digest(entry) for entry in entries if type(entry) is not str]
 
 
 def _bound_of(path: str, snapshot: Snapshot) -> int | None:
@@ -150,7 +176,13 @@ def _is_history(path: str, moments: Moments) -> bool:
     other_new = {key: value for key, value in other_after.items() if key not in other_before}
     kept = all(_same(after.get(key), value) for key, value in before.items())
     other_kept = all(_same(other_after.get(key), value) for key, value in other_before.items())
-    alike = new.keys() == other_new.keys() and all(_same(value, other_new[key]) for key, value in new.items())
+    common = before.keys() & other_before.keys()
+    changed = any(type(before[key]) is not str and not _same(before[key], other_before[key]) for key in common)
+    alike = (
+        not changed
+        and new.keys() == other_new.keys()
+        and all(_same(value, other_new[key]) for key, value in new.items())
+    )
     return bool(new) and kept and other_kept and alike and not before.keys() & new.keys()
 
 
@@ -179,11 +211,15 @@ def _counted_alike(before: Any, after: Any, other_before: Any, other_after: Any)
         return False
     counted = {name: after.get(name, 0) - before.get(name, 0) for name in names}
     other = {name: other_after.get(name, 0) - other_before.get(name, 0) for name in names}
-    return counted == other and min(counted.values()) >= 0 and any(counted.values())
+    grew = counted == other and min(counted.values()) >= 0 and any(counted.values())
+    apart = [before.get(name, 0) - other_before.get(name, 0) for name in names]
+    return grew and (min(apart) >= 0 or max(apart) <= 0)  # what loading changed up and down is no loss
 
 
 def _grew_alike(before: list[Value], after: list[Value], other_before: list[Value], other_after: list[Value]) -> bool:
     if len(after) == len(before) or len(after) - len(before) != len(other_after) - len(other_before):
+        return False
+    if not _is_part(other_before, before):
         return False
     pairs = [*zip(before, after, strict=False), *zip(other_before, other_after, strict=False)]
     new = zip(after[len(before) :], other_after[len(other_before) :], strict=True)

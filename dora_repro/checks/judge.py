@@ -354,7 +354,17 @@ def decide(
             Verdict.EXACT,
             f"{effects}; {name}() has returned, its state at the end is not compared: check fewer steps",
         )
-    return Verdict.EXACT, f"{effects}, and so is the state at the end"
+    return Verdict.EXACT, f"{effects}, and so is the state at the end{_but_for(findings)}"
+
+
+def _but_for(findings: Findings) -> str:
+    """What differs at the end and was set aside, in words; empty where nothing does."""
+    at_end = (difference.path for difference in findings.end)
+    aside = list(dict.fromkeys((*findings.bookkeeping, *findings.set_by_load, *findings.reordered, *at_end)))
+    if not aside:
+        return ""
+    more = f" and {len(aside) - 1} more" if len(aside) > 1 else ""
+    return f", but for what is set aside: {aside[0]}{more}"
 
 
 def _tolerable(divergence: Divergence, comparisons: Sequence[Comparison], tolerance: float) -> bool:

@@ -97,3 +97,31 @@ def test_a_value_that_nothing_grew_is_no_history_whatever_its_length(one, other)
     reference, resumed = (Snapshot.capture({"phase": value}) for value in (one, other))
     moments = Moments(reference, reference, resumed, resumed)
     assert histories(["phase"], moments, same_entries=True) == []
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name not in ("string", "text", "bytes", "set", "counter")])
+def test_an_entry_that_loading_changed_is_no_lost_beginning(name):
+    made = MADE[name]
+    assert not found(made(1, 2, 3), made(1, 2, 3, 4), made(1, 2, 9), made(1, 2, 9, 4)) or name == "by step"
+    assert not found(made(1, 2, 3), made(1, 2, 3, 4), made(3, 2), made(3, 2, 4)) or name == "by step"
+    assert found(made(1, 2, 3), made(1, 2, 3, 4), made(1, 3), made(1, 3, 4))
+    assert found(made(1, 2), made(1, 2, 4), made(0, 1, 2), made(0, 1, 2, 4))
+
+
+def test_a_loss_of_a_step_that_loading_changed_is_no_history():
+    assert not found({"1": 0.5, "2": 0.25}, {"1": 0.5, "2": 0.25, "3": 0.1}, {"2": 0.75}, {"2": 0.75, "3": 0.1})
+    assert found({"1": 0.5, "2": 0.25}, {"1": 0.5, "2": 0.25, "3": 0.1}, {"2": 0.25}, {"2": 0.25, "3": 0.1})
+
+
+def test_a_count_that_loading_raised_here_and_lowered_there_is_no_history():
+    assert not found(Counter(a=3, b=1), Counter(a=5, b=1), Counter(a=2, b=2), Counter(a=4, b=2))
+    assert found(Counter(a=3, b=1), Counter(a=5, b=1), Counter(a=2), Counter(a=4))
+
+
+def test_members_that_loading_exchanged_are_no_history():
+    assert not found({1, 2}, {1, 2, 4}, {1, 9}, {1, 9, 4})
+
+
+def test_lines_of_text_may_say_that_a_run_was_resumed():
+    assert found(text("begun", 1), text("begun", 1, 2), text("resumed"), text("resumed", 2))
+    assert found(["begun", 1.5], ["begun", 1.5, 2.5], ["resumed", 1.5], ["resumed", 1.5, 2.5])
