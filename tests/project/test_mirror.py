@@ -50,7 +50,6 @@ ELSEWHERE = {
     # A check is tested as a whole: what it asks, judges, repeats and reports shows in its verdict.
     "checks/checks.py": "tests/checks/test_verdicts.py",
     "checks/control.py": "tests/checks/test_verdicts.py",
-    "checks/judge.py": "tests/checks/test_verdicts.py",
     "checks/report.py": "tests/checks/test_verdicts.py",
     "checks/request.py": "tests/checks/test_verdicts.py",
     "checks/resumed.py": "tests/kept/test_opening.py",
