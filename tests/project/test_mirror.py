@@ -49,7 +49,6 @@ ELSEWHERE = {
     "comparison/moments.py": "tests/comparison/test_checkpoints.py",
     # A check is tested as a whole: what it asks, judges, repeats and reports shows in its verdict.
     "checks/checks.py": "tests/checks/test_verdicts.py",
-    "checks/control.py": "tests/checks/test_verdicts.py",
     "checks/report.py": "tests/checks/test_verdicts.py",
     "checks/request.py": "tests/checks/test_verdicts.py",
     "checks/resumed.py": "tests/kept/test_opening.py",

@@ -74,3 +74,72 @@ def test_parts_are_all_of_it_in_order_and_of_nearly_equal_size(items, pieces):
     parts = split(tuple(items), pieces)
     assert [item for part in parts for item in part] == items
     assert not parts or max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+class Asked:
+    """A test that passes where all of `needed` are there, and keeps what it was asked."""
+
+    def __init__(self, *needed):
+        self.needed, self.sets = set(needed), []
+
+    def __call__(self, items):
+        self.sets.append(tuple(items))
+        return self.needed <= set(items)
+
+
+def test_where_less_would_do_than_was_found_delta_debugging_has_the_last_word():
+    enough = [{0, 1, 2}, {1}, {1, 2}]  # and 2 beside 0 does harm
+    assert quickxplain(range(3), lambda items: set(items) in enough) == (1, 2)
+    assert minimal(range(3), lambda items: set(items) in enough) == (1,)
+
+
+def test_the_answer_itself_is_tested_and_each_set_with_one_less():
+    restores = Asked(0, 2)
+    quickxplain(range(4), restores)
+    assert (0, 2) not in restores.sets  # known by what follows from other tests
+    assert minimal(range(4), restores) == (0, 2)
+    assert {(0, 2), (0,), (2,)} <= set(restores.sets)
+
+
+def test_an_answer_that_does_not_hold_is_not_given():
+    """A trial that is unresolved at one time need not be so at another."""
+    restores = Asked(0, 2)
+    minimal(range(4), restores)
+    never_again = {(0, 2)}
+
+    def unsteady(items):
+        return tuple(items) not in never_again and {0, 2} <= set(items)
+
+    assert minimal(range(4), unsteady) != (0, 2)
+
+
+def test_of_nothing_nothing_is_left():
+    assert minimal((), Asked()) == quickxplain((), Asked()) == ddmin((), Asked()) == halved((), Asked()) == ()
+
+
+def test_what_is_known_is_not_asked():
+    restores = Asked(7)
+    assert quickxplain((7,), restores) == ddmin((7,), restores) == halved((7,), restores) == (7,)
+    assert restores.sets == []
+
+
+def test_delta_debugging_asks_halves_then_quarters_then_what_is_left_without_each():
+    restores = Asked(0, 3)
+    assert ddmin(range(4), restores) == (0, 3)
+    halves, quarters = [(0, 1), (2, 3)], [(0,), (1,), (2,), (3,)]
+    without_one = [(1, 2, 3), (0, 2, 3)]  # the second will do
+    again = [(0,), (2,), (3,), (2, 3), (0, 3), (0,), (3,)]
+    assert restores.sets == [*halves, *quarters, *without_one, *again]
+
+
+@pytest.mark.parametrize(("needed", "count", "tests"), [((2, 5), 8, 28), ((1, 2), 5, 15), ((0, 1, 2, 3), 4, 10)])
+def test_delta_debugging_divides_no_finer_than_there_are_items(needed, count, tests):
+    restores = Counted(*needed)
+    assert ddmin(range(count), restores) == needed
+    assert restores.asked == tests
+
+
+def test_halving_asks_the_first_half_before_the_second():
+    restores = Asked(2)
+    assert halved(range(5), restores) == (2,)
+    assert restores.sets == [(0, 1), (2, 3, 4), (2,)]
