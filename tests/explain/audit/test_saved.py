@@ -306,7 +306,9 @@ def test_what_cannot_be_read_is_said(run, tmp_path, content):
 class TestFolderOfARun:
     """What a run's earlier checkpoints hold is of another moment: a number that is equal there says nothing."""
 
-    @pytest.mark.parametrize("names", [("epoch0.pt", "epoch1.pt"), ("e0.pt", "e1.pt"), ("checkpoint-4.pt", "checkpoint-8.pt")])
+    @pytest.mark.parametrize(
+        "names", [("epoch0.pt", "epoch1.pt"), ("e0.pt", "e1.pt"), ("checkpoint-4.pt", "checkpoint-8.pt")]
+    )
     def test_an_epoch_of_the_first_checkpoint_is_not_the_one_that_was_lost(self, tmp_path, names):
         for epoch, name in enumerate(names):
             torch.save({"model": {"weight": torch.ones(2)}, "epoch": epoch}, tmp_path / name)
