@@ -1,12 +1,20 @@
 """The exceptions of this kit that its user can fix."""
 
+from dora_repro.printable import printable
+
 
 class BadInput(ValueError):
     """A file, name, shape or number that cannot be worked with.
 
     The message names the thing, the value got and the next move; the command line prints it alone (no traceback)
-    and exits with code 2.
+    and exits with code 2. What a terminal would obey or hide is escaped in it: most messages quote somebody's files.
+
+    Args:
+        message: one sentence or several lines.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class MissingExtra(ImportError):

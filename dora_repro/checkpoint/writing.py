@@ -1,66 +1,20 @@
-"""Checkpoint files, written so that the last good one survives whatever happens.
+"""Checkpoint files, written so that the last good one survives whatever happens (`replacing.py`).
 
-A file is written beside its goal under a temporary name, flushed to the disk, and renamed over the goal in
-one step (POSIX `rename`, `os.replace`). Whoever opens the goal sees the old file or the new one, never a
-part. What this is not: a format. `write` is `torch.save` of plain data, so that any torch can read it with
-`weights_only=True`. A process that is killed outright (SIGKILL, power) may leave its temporary file behind,
-named `.NAME.….partial`; it may be deleted, and is never read as a checkpoint.
+What this is not: a format. `write` is `torch.save` of plain data, so that any torch can read it with
+`weights_only=True`.
 """
 
 import os
-import secrets
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from collections.abc import Mapping
 
 import torch
 
+from dora_repro.checkpoint.replacing import atomic
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device)
 MAX_DEPTH = 200
-
-
-@contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a binary file in the folder of `path` that becomes `path` when the block ends without an exception.
-
-    The handle's `.name` is the temporary file's path, for writers that want a path. Any exception,
-    KeyboardInterrupt included, removes the temporary file and leaves `path` as it was. A symbolic link is
-    written through. The mode of an existing file is kept.
-
-    Raises:
-        BadInput: `path` is a folder, or its folder does not exist or cannot be written.
-    """
-    goal = os.path.realpath(os.fspath(path))
-    folder = os.path.dirname(goal)
-    if os.path.isdir(goal):
-        raise BadInput(f"cannot write {path}: it is a folder; name a file in it")
-    if not os.path.isdir(folder):
-        raise BadInput(f"cannot write {path}: the folder {folder} does not exist; make it first")
-    # Cut, in bytes, so that a goal with the longest allowed name still leaves room for the rest.
-    name = os.fsdecode(os.fsencode(os.path.basename(goal))[:100])
-    partial = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-    try:
-        handle = open(partial, "xb")  # closed by the `with` below
-    except OSError as error:
-        why = error.strerror or error
-        raise BadInput(f"cannot write {path}: {why}; choose a folder that can be written") from error
-    try:
-        with handle:
-            yield handle
-            handle.flush()
-            with suppress(FileNotFoundError):
-                os.fchmod(handle.fileno(), stat.S_IMODE(os.stat(goal).st_mode))
-            os.fsync(handle.fileno())
-        os.replace(partial, goal)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
-    _sync_folder(folder)
 
 
 def write(path: str | os.PathLike[str], data: Value) -> None:
@@ -85,11 +39,8 @@ def save(path: str | os.PathLike[str], data: Value) -> None:
     Raises:
         BadInput: the file cannot be written, as on a full disk.
     """
-    try:
-        with atomic(path) as file:
-            torch.save(data, file)
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror or error}; make room and save again") from error
+    with atomic(path) as file:
+        torch.save(data, file)
 
 
 def refuse_unplain(data: Value, also: tuple[type, ...] = ()) -> None:
@@ -132,13 +83,3 @@ def _refuse(value: Value, where: str, depth: int, also: tuple[type, ...]) -> Non
 def _name(value: Value) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself lasting; not every file system can, and those that cannot are left alone."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

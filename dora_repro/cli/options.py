@@ -1,16 +1,16 @@
 """The options of the commands: those of a check, and those of the training that is checked."""
 
 import difflib
-import tempfile
+import os
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import Field, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.subject.config import CHOICES, TrainingConfig
 
 if TYPE_CHECKING:
@@ -210,18 +210,14 @@ def writable(*paths: str | None) -> None:
     """See before the work that its results can be written.
 
     Raises:
-        BadInput: a path's folder is not there or cannot be written to, the path is a folder, or two are one.
+        BadInput: one of them cannot be written, as `atomic` would say it, or two are one.
     """
-    given = [Path(path) for path in paths if path is not None]
+    from dora_repro.checkpoint.replacing import require_writable
+
+    given = [path for path in paths if path is not None]
     for path in given:
-        where = path.resolve()
-        if path.is_dir():
-            raise BadInput(f"cannot write {path}: it is a folder; name a file in it")
-        if not where.parent.is_dir():
-            raise BadInput(f"cannot write {path}: the folder {where.parent} does not exist; make it first")
-        try:
-            tempfile.TemporaryFile(dir=where.parent).close()
-        except OSError as error:
-            raise BadInput(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
-    if len({path.resolve() for path in given}) < len(given):
-        raise BadInput(f"{given[0]} is named for two reports: give each a file of its own")
+        if path == "-":
+            raise BadInput("cannot write -: the answer itself is printed there; name a file (./- for one of that name)")
+        require_writable(path)
+    if len({os.path.realpath(path) for path in given}) < len(given):
+        raise BadInput(f"{named(given[0])} is named for two reports: give each a file of its own")

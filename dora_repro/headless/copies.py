@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dora_repro.checkpoint.writing import atomic
+from dora_repro.checkpoint.replacing import atomic
 from dora_repro.errors import MissingExtra
 
 Notebook: TypeAlias = dict[str, Any]

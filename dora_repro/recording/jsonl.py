@@ -6,9 +6,10 @@ from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, get_origin
 
-from dora_repro.checkpoint import writing
+from dora_repro.checkpoint import replacing
 from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.wording import counted
 
 
@@ -29,7 +30,7 @@ def write(path: str | Path, form: str, entries: Sequence[Entry]) -> None:
         form: the name of the format.
         entries: of one dataclass, of strings, numbers and tuples of strings.
     """
-    with writing.atomic(path) as file:
+    with replacing.atomic(path) as file:
         file.write(json.dumps({"format": form, "entries": len(entries)}).encode() + b"\n")
         for entry in entries:
             file.write(json.dumps(asdict(entry)).encode() + b"\n")
@@ -51,10 +52,10 @@ def read(path: str | Path, form: str, kind: type[Entry]) -> list[Entry]:
             raise ValueError(f"{counted(len(entries), 'entry')} where {head['entries']} were written")
         return entries
     except FileNotFoundError:
-        raise BadInput(f"no such log: {path}") from None
+        raise BadInput(f"no such log: {named(path)}") from None
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise BadInput(f"{path} is not a whole log of this kit ({problem}): record it again") from error
+        raise BadInput(f"{named(path)} is not a whole log of this kit ({problem}): record it again") from error
 
 
 def _entry(kind: type[Entry], line: dict[str, Json]) -> Entry:

@@ -75,7 +75,7 @@ def test_an_exception_in_the_middle_leaves_the_old_file_and_nothing_else(error, 
     write(path, {"a": 1})
     with pytest.raises(error), atomic(path) as file:
         file.write(b"half")
-        raise error
+        raise error("in the middle")
     assert read(path) == {"a": 1} and os.listdir(tmp_path) == ["file.pt"]
 
 

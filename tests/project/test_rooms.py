@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 # From left to right. A new room gets its place here.
 ROOMS = (
     "lazy",
+    "printable",
     "errors",
     "contracts",
     "private_names",
@@ -53,7 +54,7 @@ ROOMS = (
 )
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
-ONLY = {"subject": {"errors", "contracts", "private_names", "wording", "checkpoint"}}
+ONLY = {"subject": {"printable", "errors", "contracts", "private_names", "wording", "checkpoint"}}
 INVESTIGATES = frozenset(
     {"checkpoint", "state", "difference", "trace", "alignment", "recording", "comparison", "sides", "explain"}
 )
