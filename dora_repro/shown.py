@@ -5,6 +5,8 @@ only imports against the order of the rooms, made when something is shown: compu
 name the modules that come last in `show`: once these are there, all kinds of results are registered.
 """
 
+from dora_repro.printable import printable
+
 
 class Shown:
     """A result that `show` can put into text and HTML."""
@@ -14,13 +16,14 @@ class Shown:
     def __str__(self) -> str:
         from dora_repro.show.journal import as_text
 
-        return as_text(self)
+        return printable(as_text(self))
 
     def __repr__(self) -> str:
         # pytest shows this, not `str`, for `assert report.passed, report`.
         from dora_repro.show.journal import as_summary
 
-        return as_summary(self)
+        summary = as_summary(self)
+        return type(summary)(printable(summary))
 
     def _repr_html_(self) -> str:
         from dora_repro.show.journal_page import as_html

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dora_repro.checkpoint import writing
+from dora_repro.checkpoint import replacing
 from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.wording import counted
 
 FORMAT = "dora_repro/trace/2"
@@ -178,7 +179,7 @@ class Trace:
             "unseen": list(self.unseen),
             "start": {leaf: value.hex() for leaf, value in self.start.items()},
         }
-        with writing.atomic(path) as file:
+        with replacing.atomic(path) as file:
             file.write(json.dumps(head).encode() + b"\n")
             for step in self.steps:
                 file.write(json.dumps(_step_to_json(step)).encode() + b"\n")
@@ -204,10 +205,10 @@ class Trace:
             unseen = tuple(_exactly(str, name) for name in head["unseen"])
             return cls(steps, start, _exactly(bool, head["finished"]), unseen)
         except FileNotFoundError:
-            raise BadInput(f"no such trace: {path}") from None
+            raise BadInput(f"no such trace: {named(path)}") from None
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
-            raise BadInput(f"{path} is not a whole trace of this kit ({problem}): record it again") from error
+            raise BadInput(f"{named(path)} is not a whole trace of this kit ({problem}): record it again") from error
 
 
 class TraceWriter:
@@ -257,7 +258,9 @@ def read_appended(path: Path) -> Trace:
                 trace.finished, trace.unseen = _exactly(bool, line["finished"]), tuple(line["unseen"])
         return trace
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is not the record of a launched script ({type(error).__name__}: {error})") from error
+        raise BadInput(
+            f"{named(path)} is not the record of a launched script ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _step_to_json(step: Step) -> dict[str, Json]:

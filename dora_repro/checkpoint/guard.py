@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dora_repro.errors import BadInput
+from dora_repro.printable import named, one_line
 
 FileValue: TypeAlias = object
 """A value that a file holds: plain data, a container, a tensor (or its entry), an array, a stub."""
@@ -59,16 +60,16 @@ def guarded(path: str | os.PathLike[str]) -> Iterator[None]:
     except BadInput:
         raise
     except Malformed as error:
-        raise BadInput(f"cannot read {path}: {_printable(error)}{_NEXT}") from error
+        raise BadInput(f"cannot read {named(path)}: {_printable(error)}{_NEXT}") from error
     except FileNotFoundError as error:
-        raise BadInput(f"cannot read {path}: there is no such file; check the path") from error
+        raise BadInput(f"cannot read {named(path)}: there is no such file; check the path") from error
     except OSError as error:
         raise BadInput(
-            f"cannot read {path}: {error.strerror or _printable(error)}; check the file and its rights"
+            f"cannot read {named(path)}: {error.strerror or _printable(error)}; check the file and its rights"
         ) from error
     except PARSER_ERRORS as error:
         what = f"{type(error).__name__}: {_printable(error)}" if str(error) else type(error).__name__
-        raise BadInput(f"cannot read {path}: it is damaged or no checkpoint ({what}){_NEXT}") from error
+        raise BadInput(f"cannot read {named(path)}: it is damaged or no checkpoint ({what}){_NEXT}") from error
 
 
 def file_opener(path: Path) -> Opener:
@@ -101,4 +102,4 @@ def file_opener(path: Path) -> Opener:
 def _printable(error: BaseException) -> str:
     """The text of an error that may quote the file: no control characters, and not much of it."""
     text = str(error).partition("\n")[0]
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:300])
+    return one_line(text[:300])

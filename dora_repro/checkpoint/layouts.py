@@ -20,6 +20,7 @@ from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.writing import refuse_unplain, save
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 
 KIT_FORMAT = "dora_repro/1"  # `format` in this kit's own checkpoint, beside `contains` and the parts it names
 DORA_SUFFIXES = ("m", "delta_D_A", "delta_D_B")
@@ -31,9 +32,7 @@ _TOWERS = (
     ("clip_model.transformer.resblocks", "clip_model.text_model.encoder.layers"),
 )
 _SUFFIX = "|".join(DORA_SUFFIXES)
-_STUDY = re.compile(
-    rf"(?:module\.)?({'|'.join(re.escape(s) for s, _ in _TOWERS)})\.(\d+)\.attn\.out_proj\.({_SUFFIX})"
-)
+_STUDY = re.compile(rf"(?:module\.)?({'|'.join(re.escape(s) for s, _ in _TOWERS)})\.(\d+)\.attn\.out_proj\.({_SUFFIX})")
 _MODEL = re.compile(
     rf"(?:module\.)?({'|'.join(re.escape(m) for _, m in _TOWERS)})\.(\d+)\.self_attn\.out_proj\.({_SUFFIX})"
 )
@@ -104,11 +103,11 @@ def write_dora(path: str | os.PathLike[str], dora: Mapping[str, Tensor]) -> None
     """
     if not dora:
         raise BadInput(
-            f"cannot write {path}: there is no DoRA parameter to save; put DoRA layers into the model first"
+            f"cannot write {named(path)}: there is no DoRA parameter to save; put DoRA layers into the model first"
         )
     for name, value in dora.items():
         if not isinstance(value, Tensor):
-            raise BadInput(f"cannot write {path}: {name} is a {type(value).__name__}; expected a tensor")
+            raise BadInput(f"cannot write {named(path)}: {name} is a {type(value).__name__}; expected a tensor")
     save(path, {study_name(name): value.detach().cpu().clone() for name, value in dora.items()})
 
 
@@ -155,13 +154,15 @@ def read_dora(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     data = read(path)
     if not isinstance(data, Mapping) or not data:
-        raise BadInput(f"{path} holds no flat mapping of DoRA parameters; see `dora-repro inspect {path}`")
+        raise BadInput(
+            f"{named(path)} holds no flat mapping of DoRA parameters; see `dora-repro inspect {named(path)}`"
+        )
     result: dict[str, Tensor] = {}
     for name, value in data.items():
         if not is_study_name(name) or not isinstance(value, torch.Tensor):
             raise BadInput(
-                f"{path} is not the study's parameter file: its entry {name!r} is a {type(value).__name__}, "
-                f"not a DoRA tensor of a known name; `dora-repro inspect {path}` shows what it holds"
+                f"{named(path)} is not the study's parameter file: its entry {name!r} is a {type(value).__name__}, "
+                f"not a DoRA tensor of a known name; `dora-repro inspect {named(path)}` shows what it holds"
             )
         result[model_name(name)] = value.detach()
     return result
@@ -175,5 +176,5 @@ def read_random_states(path: str | os.PathLike[str]) -> dict[str, FileValue]:
     """
     data = read(path)
     if not isinstance(data, dict) or not set(data) & set(RANDOM_STATE_KEYS):
-        raise BadInput(f"{path} holds none of {', '.join(RANDOM_STATE_KEYS)}; it is not a file of random states")
+        raise BadInput(f"{named(path)} holds none of {', '.join(RANDOM_STATE_KEYS)}; it is not a file of random states")
     return {key: value for key, value in data.items() if key in RANDOM_STATE_KEYS}

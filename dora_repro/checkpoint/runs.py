@@ -17,13 +17,12 @@ from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.checkpoint.walking import key_text
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".safetensors", ".json")
 MAX_FOLDERS = 200  # of one checkpoint, looked into
 
-_NUMBER = re.compile(
-    r"(?:^|[_.-])(epoch|ep|step|iter|iteration|checkpoint|ckpt)[=_-]?(\d{1,9})(?!\d)", re.IGNORECASE
-)
+_NUMBER = re.compile(r"(?:^|[_.-])(epoch|ep|step|iter|iteration|checkpoint|ckpt)[=_-]?(\d{1,9})(?!\d)", re.IGNORECASE)
 _UNITS = {"ckpt": "checkpoint", "ep": "epoch", "iter": "iteration"}
 # Parts of one checkpoint, which have the number of a rank, an object or a step.
 _INSIDE = re.compile(r"custom_checkpoint_\d+\..*|global_step\d+|pytorch_model_fsdp_\d+|optimizer_\d+")
@@ -53,7 +52,7 @@ def checkpoints_of(folder: Path) -> RunFolder:
     """
     if not folder.is_dir():
         what = "a file" if folder.exists() else "not there"
-        raise BadInput(f"{folder} is {what}: name a folder that holds the checkpoints of a run")
+        raise BadInput(f"{named(folder)} is {what}: name a folder that holds the checkpoints of a run")
     found: dict[str, dict[int, list[Path]]] = {}
     others = []
     candidates = _candidates(folder)
@@ -70,7 +69,7 @@ def checkpoints_of(folder: Path) -> RunFolder:
         folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
         inside = f"; it holds the folders {', '.join(map(key_text, folders[:6]))}" if folders else ""
         raise BadInput(
-            f"{folder} holds no checkpoint with a number in its name (epoch3.pt, epoch3_dora_params.pth, "
+            f"{named(folder)} holds no checkpoint with a number in its name (epoch3.pt, epoch3_dora_params.pth, "
             f"step20.pt, checkpoint-500){inside}: name the folder that a run saved to"
         )
     unit = max(found, key=lambda unit: (len(found[unit]), unit == "epoch"))
@@ -196,7 +195,7 @@ def members(folder: Path) -> list[Path]:
         files = _members(folder)
     if not files:
         raise BadInput(
-            f"cannot read {folder}: no file in it is a checkpoint ({' '.join(CHECKPOINT_SUFFIXES)}); name one"
+            f"cannot read {named(folder)}: no file in it is a checkpoint ({' '.join(CHECKPOINT_SUFFIXES)}); name one"
         )
     return files
 

@@ -17,6 +17,7 @@ import torch
 from dora_repro.checkpoint.guard import FileValue, Malformed
 from dora_repro.checkpoint.tensors import Storage, StoredTensor, stored_tensor
 from dora_repro.checkpoint.unpickling import MAX_DEPTH, Stub
+from dora_repro.printable import one_line
 
 # Values visited; shared containers count each time, so that a small pickle cannot stand for many.
 MAX_VISITED = 1_000_000
@@ -113,7 +114,7 @@ def key_text(key: FileValue) -> str:
     text = key if isinstance(key, str) else key.name if isinstance(key, Stub) else _repr(key)
     if len(text) > MAX_KEY:
         text = f"{text[:MAX_KEY]}…{hashlib.blake2s(text.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text) or "''"
+    return one_line(text) or "''"
 
 
 def _repr(key: FileValue) -> str:

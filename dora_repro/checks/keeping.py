@@ -13,11 +13,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from dora_repro.checkpoint import writing
+from dora_repro.checkpoint import replacing
 from dora_repro.checks.report import Report, Reports, as_json
 from dora_repro.checks.rereading import from_json
 from dora_repro.contracts import Json
 from dora_repro.errors import BadInput
+from dora_repro.printable import json_text, named
 from dora_repro.private_names.of_cpython import interpreter_flags
 
 NAME = "evidence.json"
@@ -116,8 +117,8 @@ class Kept:
         """
         answers = (replace(each, report=_without_traces(each.report)) for each in self.answers)
         data = {"format": f"{FORMAT}{VERSION}", **_entries(as_json(replace(self, answers=tuple(answers))))}
-        with writing.atomic(folder / NAME) as file:
-            file.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
+        with replacing.atomic(folder / NAME) as file:
+            file.write(json_text(data, indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Kept":
@@ -128,21 +129,23 @@ class Kept:
         """
         path = folder / NAME
         if not folder.is_dir():
-            raise BadInput(f"there is no folder {folder}: name one that a check was told to --keep")
+            raise BadInput(f"there is no folder {named(folder)}: name one that a check was told to --keep")
         try:
             data = json.loads(path.read_bytes())
             written = data["format"]
         except FileNotFoundError:
             raise BadInput(_lacking(folder)) from None
         except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}") from None
+            raise BadInput(f"cannot read {named(path)}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError) as error:
-            raise BadInput(f"{path} is not whole ({type(error).__name__}): make the check again with --keep") from None
+            raise BadInput(
+                f"{named(path)} is not whole ({type(error).__name__}): make the check again with --keep"
+            ) from None
         _require_version(path, written)
         try:
             return from_json(cls, data)
         except (ValueError, TypeError, KeyError) as error:
-            raise BadInput(f"{path} is not whole ({error}): make the check again with --keep") from None
+            raise BadInput(f"{named(path)} is not whole ({error}): make the check again with --keep") from None
 
     @property
     def result(self) -> Report | Reports:
@@ -168,14 +171,19 @@ def _lacking(folder: Path) -> str:
             f"{folder} has evidence, and no {NAME}: the check did not come to its end, or an older version of this "
             "kit made it; make it again with --keep"
         )
-    return f"{folder} is no folder that a check has kept (it has no {NAME}): name one that a check was told to --keep"
+    return (
+        f"{named(folder)} is no folder that a check has kept (it has no {NAME}): "
+        "name one that a check was told to --keep"
+    )
 
 
 def _require_version(path: Path, written: object) -> None:
     if not isinstance(written, str) or not written.startswith(FORMAT):
-        raise BadInput(f"{path} is not of this kit (format {written!r}): name a folder that a check was told to --keep")
+        raise BadInput(
+            f"{named(path)} is not of this kit (format {written!r}): name a folder that a check was told to --keep"
+        )
     if written != f"{FORMAT}{VERSION}":
         raise BadInput(
-            f"{path} is of version {written.removeprefix(FORMAT)}, and this kit reads version {VERSION}: open it with "
-            "the kit that made it, or make the check again"
+            f"{named(path)} is of version {written.removeprefix(FORMAT)}, and this kit reads version {VERSION}: "
+            "open it with the kit that made it, or make the check again"
         )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-import json
 import math
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.printable import json_text, one_line
 from dora_repro.shown import Shown
 from dora_repro.trace import Divergence, Trace
 
@@ -168,6 +168,9 @@ class Report(Shown):
     explanation: Explanation | None = field(default=None)
     drift: Drift | None = field(default=None)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title))
+
     @property
     def causes(self) -> tuple[Cause, ...]:
         """What made the resumed run differ: the parts of one set of leaves that restores an exact resume."""
@@ -202,7 +205,7 @@ class Report(Shown):
 
     def to_json(self) -> str:
         """`to_dict` as JSON text (a NaN or an infinity is written as a string: JSON has neither)."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict())
 
 
 @dataclass(frozen=True, repr=False)
@@ -216,6 +219,9 @@ class Reports(Shown):
 
     title: str
     reports: tuple[Report, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title))
 
     @property
     def verdict(self) -> Verdict:
@@ -243,7 +249,7 @@ class Reports(Shown):
 
     def to_json(self) -> str:
         """`to_dict` as JSON text, as `Report.to_json`."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict())
 
 
 def losses(trace: Trace | None) -> list[Json]:

@@ -1,7 +1,6 @@
 """What every command that checks does with its question: ask it, print the answer, write it, exit with its code."""
 
 import contextlib
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import click
 
 from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import Output, taken_options
+from dora_repro.printable import json_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,9 +77,7 @@ def answer_listening(
     present(result, output, subject, folder)
 
 
-def present(
-    result: "Report | Reports", output: Output, subject: Subject, kept: "str | Path | None" = None
-) -> None:
+def present(result: "Report | Reports", output: Output, subject: Subject, kept: "str | Path | None" = None) -> None:
     """Print an answer, write it, and exit with the verdict's code.
 
     Args:
@@ -137,17 +135,17 @@ def _print(result: "Report | Reports", output: Output, subject: Subject) -> None
 
 
 def _write(result: "Report | Reports", output: Output, subject: Subject) -> None:
-    from dora_repro.checkpoint.writing import atomic
+    from dora_repro.checkpoint.replacing import atomic
 
     if output.json is not None:
-        text = json.dumps({**result.to_dict(), "asked": subject.asked}, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text({**result.to_dict(), "asked": subject.asked})
         with atomic(output.json) as file:
-            file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+            file.write(f"{text}\n".encode())
     if output.junit is not None:
         from dora_repro.show.junit import junit_text
 
         with atomic(output.junit) as file:
-            file.write(junit_text(result).encode("utf-8", "xmlcharrefreplace"))
+            file.write(junit_text(result).encode())
     if output.html is not None:
         from dora_repro.show.html import page
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 
 Loaded = TypeVar("Loaded")
 
@@ -30,7 +31,7 @@ def found(target: str) -> Factory:
     value: Any = _file(place) if place.endswith(".py") else _module(place)
     for part in name.split("."):
         if not hasattr(value, part):
-            raise BadInput(f"{place} has no {name!r}{_nearest(part, value)}")
+            raise BadInput(f"{named(place)} has no {name!r}{_nearest(part, value)}")
         value = getattr(value, part)
     if not callable(value):
         raise BadInput(f"{target} is a {type(value).__name__}: name a class or function that builds a run")
@@ -42,7 +43,7 @@ def _file(place: str) -> ModuleType:
     path = Path(place).resolve()
     if not path.is_file():
         near = difflib.get_close_matches(path.name, _neighbours(path.parent), n=1)
-        raise BadInput(f"there is no file {place}" + (f": did you mean {near[0]}?" if near else ""))
+        raise BadInput(f"there is no file {named(place)}" + (f": did you mean {near[0]}?" if near else ""))
     _first_on_path(str(path.parent))
     loaded = sys.modules.get(path.stem)
     if "." not in path.stem and (loaded is None or getattr(loaded, "__file__", None) == str(path)):
@@ -87,7 +88,7 @@ def _guarded(load: Callable[[], Loaded], place: str) -> Loaded:
         if missing and (place == missing or place.startswith(f"{missing}.")):
             raise
         raised = traceback.format_exc().rstrip()
-        raise BadInput(f"{place} raised when it was imported; fix it first:\n{raised}") from error
+        raise BadInput(f"{named(place)} raised when it was imported; fix it first:\n{raised}") from error
 
 
 def _first_on_path(folder: str) -> None:

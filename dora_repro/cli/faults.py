@@ -1,6 +1,5 @@
 """The command `faults`: list the gallery, and check that each fault is found and explained as declared."""
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import click
 
 from dora_repro.cli.options import writable
 from dora_repro.errors import BadInput
+from dora_repro.printable import json_text
 
 if TYPE_CHECKING:
     from dora_repro.faults.gallery import Fault
@@ -72,11 +72,11 @@ def run(
         if not quiet:
             click.echo(gallery.line(tried, wide))
     if json_file is not None:
-        from dora_repro.checkpoint.writing import atomic
+        from dora_repro.checkpoint.replacing import atomic
 
         with atomic(json_file) as file:
             rows = [gallery.to_dict(tried) for tried in done]
-            file.write(json.dumps(rows, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+            file.write(json_text(rows).encode())
     if not quiet and not alone:
         click.echo(gallery.costs(done))
     click.echo(gallery.summary(done))

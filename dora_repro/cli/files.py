@@ -1,7 +1,6 @@
 """The commands that read files: `inspect` one, `diff` two."""
 
 import difflib
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dora_repro.errors import BadInput
+from dora_repro.printable import json_text, named
 from dora_repro.state.paths import matching, select
 from dora_repro.wording import counted
 
@@ -31,7 +31,7 @@ def inspect(file: str, every: bool, as_json: bool) -> None:
     from dora_repro.show import files
 
     contents = look(file)
-    _say(_json(files.contents_dict(contents)) if as_json else files.contents_text(contents, every))
+    _say(json_text(files.contents_dict(contents)) if as_json else files.contents_text(contents, every))
 
 
 @click.command(short_help="How two checkpoints, snapshots or traces differ.")
@@ -72,14 +72,14 @@ def diff(
         _diff_traces(one, other, as_json, wanted)
         return
     if isinstance(one, Trace) or isinstance(other, Trace) or type(one) is not type(other):
-        raise BadInput(f"{first} is a {_KINDS[type(one).__name__]} and {second} a {_KINDS[type(other).__name__]}: "
-                       "give two of a kind")  # fmt: skip  # one sentence
+        kinds = [_KINDS[type(side).__name__] for side in (one, other)]
+        raise BadInput(f"{named(first)} is a {kinds[0]} and {named(second)} a {kinds[1]}: give two of a kind")
     if isinstance(one, Leaves) and isinstance(other, Leaves):
         one, other = named_alike(one, other)
     wanted.chosen([*one, *other])
     found = compare(one, other, only=only or ("*",), ignore=ignore, name="diff", tolerance=tolerance)
     if as_json:
-        _say(_json({**comparison_dict(found), "compared": len(found.compared)}))
+        _say(json_text({**comparison_dict(found), "compared": len(found.compared)}))
     else:
         from dora_repro.show import files
 
@@ -152,7 +152,7 @@ def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: Wanted) ->
     if as_json:
         places = {"first": _place(first), "first_memory": _place(memory)}
         data = {"equal": not (first or memory), "steps": [both[0], both[-1]], **places, "notes": notes}
-        _say(_json({**data, "compared": len(found.compared), "differences": [d.path for d in found.differences]}))
+        _say(json_text({**data, "compared": len(found.compared), "differences": [d.path for d in found.differences]}))
     else:
         _say(files.trace_text(first, memory, found, (both[0], both[-1]), notes))
     click.get_current_context().exit(1 if first or memory else 0)
@@ -200,10 +200,6 @@ def _descriptions(leaves: "Mapping[str, Any]", paths: Iterable[str]) -> dict[str
             value = torch.empty(value.shape, dtype=value.dtype, device="meta")
         found[path] = "kept by digest" if getattr(value, "kept", True) is False else describe(value)
     return found
-
-
-def _json(data: object) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _say(text: str) -> None:

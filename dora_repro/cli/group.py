@@ -76,7 +76,7 @@ class Kit(click.Group):
             error.show()
             return error.exit_code
         except (BadInput, MissingExtra) as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {_indented(str(error))}", err=True)
             return BAD_INPUT
         except Interrupted as interrupted:
             click.echo(f"\nInterrupted: {interrupted}", err=True)
@@ -90,6 +90,12 @@ class Kit(click.Group):
         except Exception:
             traceback.print_exc()
             return DEFECT
+
+
+def _indented(message: str) -> str:
+    """The lines of a message after its first set in: each is seen to be part of it, whatever it quotes."""
+    first, *rest = message.split("\n")
+    return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in rest)])
 
 
 def _command(name: str) -> click.Command:

@@ -1,6 +1,5 @@
 """The commands of a training in production: `watch` keeps its journal, `journal` reads it."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 from dora_repro.cli.options import writable
 from dora_repro.errors import BadInput
 from dora_repro.journal.setting import LEVELS, LIMIT, STRICT_EXIT, Setting
+from dora_repro.printable import json_text, named
 
 DEFAULT = "dora-repro-journal"
 _MIB = 1 << 20
@@ -52,9 +52,13 @@ def _make(place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"cannot keep a journal in {place}: {error.strerror}; name another folder (--journal)") from None
+        raise BadInput(
+            f"cannot keep a journal in {named(place)}: {error.strerror}; name another folder (--journal)"
+        ) from None
     if not os.access(place, os.W_OK):
-        raise BadInput(f"cannot keep a journal in {place}: it cannot be written to; name another folder (--journal)")
+        raise BadInput(
+            f"cannot keep a journal in {named(place)}: it cannot be written to; name another folder (--journal)"
+        )
 
 
 @click.command(short_help="Whether each start of a training went on as it was.")
@@ -71,10 +75,10 @@ def journal(folder: str, as_json: bool, html: str | None) -> None:
 
     found = read_journal(folder)
     if html is not None:
-        from dora_repro.checkpoint import writing
+        from dora_repro.checkpoint import replacing
         from dora_repro.show.journal_page import journal_page
 
-        with writing.atomic(html) as file:
+        with replacing.atomic(html) as file:
             file.write(journal_page(found).encode())
-    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    click.echo(json_text(found.to_dict()) if as_json else str(found))
     click.get_current_context().exit(found.verdict.exit_code)

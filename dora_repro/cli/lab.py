@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.printable import named
 from dora_repro.wording import counted
 
 FIRST = "07_lab"
@@ -101,7 +102,7 @@ def copy_on(evidence: Path, source: Path, yours: Path) -> str:
             if json.dumps(told, ensure_ascii=False)[1:-1] not in path.read_text(encoding="utf-8", errors="replace"):
                 continue  # on other evidence, in a folder of the same name
         except OSError as error:
-            raise BadInput(f"cannot write {path}: {error.strerror}; name another --folder") from error
+            raise BadInput(f"cannot write {named(path)}: {error.strerror}; name another --folder") from error
         return path.name
     raise AssertionError("numbers do not end")
 

@@ -28,14 +28,10 @@ if TYPE_CHECKING:
 @click.option(
     "--cell-timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds per cell."
 )
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds per notebook."
-)
+@click.option("--timeout", type=click.FloatRange(min=1), default=900.0, show_default=True, help="Seconds per notebook.")
 @click.option("--html/--no-html", default=True, show_default=True, help="Write each as one HTML page, too.")
 @click.option("--junit", "junit_file", metavar="FILE", help="Write the results as JUnit XML.")
-@click.option(
-    "--in-place", is_flag=True, help="Write the outputs into the notebooks themselves (defaults only)."
-)
+@click.option("--in-place", is_flag=True, help="Write the outputs into the notebooks themselves (defaults only).")
 @click.option("--list", "listing", is_flag=True, help="List the notebooks and their parameters; run none.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
 def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **wanted: Any) -> None:
@@ -65,7 +61,7 @@ def notebooks(names: tuple[str, ...], given: tuple[tuple[str, str], ...], **want
     ]
     done = _run(work, wanted)
     if wanted["junit_file"]:
-        from dora_repro.checkpoint.writing import atomic
+        from dora_repro.checkpoint.replacing import atomic
         from dora_repro.show.junit import notebooks_junit
 
         with atomic(wanted["junit_file"]) as file:
@@ -102,9 +98,10 @@ def _run(work: list[tuple[Path, dict[str, object]]], wanted: dict[str, Any]) -> 
     limits = {"cell_timeout": wanted["cell_timeout"], "timeout": wanted["timeout"]}
     done: list[Executed] = []
     silent = wanted["quiet"] or not sys.stderr.isatty()
-    with _counting_where_interrupted(done, work, wanted["out"]), tqdm(
-        total=len(work), unit="notebook", leave=False, disable=silent
-    ) as bar:
+    with (
+        _counting_where_interrupted(done, work, wanted["out"]),
+        tqdm(total=len(work), unit="notebook", leave=False, disable=silent) as bar,
+    ):
         for one in execute_all(work, Path(wanted["out"]), jobs=wanted["jobs"], **limits):
             bar.update()
             done.append(one)

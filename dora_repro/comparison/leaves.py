@@ -21,6 +21,7 @@ from dora_repro.comparison.unreadable import is_below, unread, value_in
 from dora_repro.contracts import Value
 from dora_repro.difference import BY_DIGEST, LeafDifference
 from dora_repro.errors import BadInput
+from dora_repro.printable import one_line
 from dora_repro.shown import Shown
 from dora_repro.state.digest import digest, is_dense
 from dora_repro.state.distance import distance
@@ -54,6 +55,9 @@ class Comparison(Shown):
     differences: tuple[LeafDifference, ...]
     tolerance: float | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", one_line(self.name))
 
     @property
     def equal(self) -> bool:

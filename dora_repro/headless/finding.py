@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.printable import named
 
 FOLDER = "notebooks"
 PACKAGE = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ def folder(given: str | Path | None = None) -> Path:
     """
     if given is not None:
         if not Path(given).is_dir():
-            raise BadInput(f"there is no folder {given}: name the folder that holds the notebooks")
+            raise BadInput(f"there is no folder {named(given)}: name the folder that holds the notebooks")
         return Path(given)
     here = Path.cwd() / FOLDER
     return here if any(here.glob("*.ipynb")) else own()
@@ -71,7 +72,7 @@ def find(names: tuple[str, ...], within: Path) -> list[Path]:
     known = {path.stem: path for path in sorted(within.glob("*.ipynb"))}
     if not names:
         if not known:
-            raise BadInput(f"{within} holds no notebook: name a folder that does")
+            raise BadInput(f"{named(within)} holds no notebook: name a folder that does")
         return list(known.values())
     return list(dict.fromkeys(_found(name, known, within) for name in names))
 
@@ -85,7 +86,7 @@ def _found(name: str, known: Mapping[str, Path], within: Path) -> Path:
         return matching[0]
     near = difflib.get_close_matches(stem, known, n=1, cutoff=0.3)
     hint = f": did you mean {near[0]!r}?" if near else f": there is {', '.join(known) or 'none'}"
-    raise BadInput(f"{within} holds no notebook {name!r}{hint}")
+    raise BadInput(f"{named(within)} holds no notebook {name!r}{hint}")
 
 
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
@@ -107,7 +108,7 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
         found = papermill.inspect_notebook(str(notebook))
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError, AttributeError, OSError) as error:
         raise BadInput(
-            f"{notebook} is not a notebook ({type(error).__name__}): open it in JupyterLab to see why"
+            f"{named(notebook)} is not a notebook ({type(error).__name__}): open it in JupyterLab to see why"
         ) from error
     return {name: Parameter(name, entry["default"], entry["help"]) for name, entry in found.items()}
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dora_repro.checks.expectation import MIME
 from dora_repro.errors import BadInput
 from dora_repro.headless.copies import Notebook
+from dora_repro.printable import named
 
 if TYPE_CHECKING:
     import psutil
@@ -87,11 +88,13 @@ def execute_all(
 
 def _refuse_to_overwrite(notebooks: list[Path], out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise BadInput(f"out={out} is a file: name a folder for the executed copies")
+        raise BadInput(f"out={named(out)} is a file: name a folder for the executed copies")
     names = [path.name for path in notebooks]
     for path in notebooks:
         if out.resolve() == path.resolve().parent:
-            raise BadInput(f"out={out} is where {path.name} lies: its copy would take its place; name another folder")
+            raise BadInput(
+                f"out={named(out)} is where {path.name} lies: its copy would take its place; name another folder"
+            )
         if names.count(path.name) > 1:
             raise BadInput(f"two notebooks are called {path.name}: their copies would take each other's place")
 

@@ -22,6 +22,7 @@ from dora_repro.journal.setting import STRICT_EXIT, Setting
 from dora_repro.journal.state import StateDigests
 from dora_repro.journal.updates import Updates, read_updates
 from dora_repro.journal.words import of_divergence, of_repeated, of_state, resumed_from
+from dora_repro.printable import one_line
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
 from dora_repro.scripts.place import Lines, Place
@@ -232,7 +233,7 @@ class JournalPlace(Place):
     def _say(text: str) -> None:
         """A line in the job's own log."""
         with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
-            print(f"dora_repro: {text}", file=sys.stderr, flush=True)
+            print(f"dora_repro: {one_line(text)}", file=sys.stderr, flush=True)
 
     # --- room -------------------------------------------------------------------------------------------------------
 

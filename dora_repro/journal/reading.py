@@ -19,6 +19,7 @@ from dora_repro.journal.lines import read_lines
 from dora_repro.journal.repeated import Repeated
 from dora_repro.journal.state import StateDifference
 from dora_repro.journal.updates import last_update, read_updates
+from dora_repro.printable import named
 from dora_repro.shown import Shown
 from dora_repro.trace import Divergence
 
@@ -143,10 +144,12 @@ def read_journal(folder: str | Path) -> Journal:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadInput(f"no such journal: {folder}; `dora-repro watch --journal {folder} -- COMMAND` keeps one")
+        raise BadInput(
+            f"no such journal: {named(folder)}; `dora-repro watch --journal {named(folder)} -- COMMAND` keeps one"
+        )
     found = starts_of(folder)
     if not found:
-        raise BadInput(f"{folder} has no start of a training: it is no journal, or nothing has trained yet")
+        raise BadInput(f"{named(folder)} has no start of a training: it is no journal, or nothing has trained yet")
     starts: list[Start] = []
     earlier = False
     for number, path in found.items():

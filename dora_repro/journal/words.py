@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 from dora_repro.journal.known import Source
 from dora_repro.journal.state import StateDifference
+from dora_repro.printable import one_line
 from dora_repro.trace import Divergence
 from dora_repro.wording import counted
 
@@ -14,7 +15,7 @@ _FEW = 3  # names that are told in a sentence
 
 def resumed_from(source: Source) -> str:
     """`epoch1.pt (update 1,200, start 2)`."""
-    names = [PurePath(path).name for path in source.files]
+    names = [one_line(PurePath(path).name) for path in source.files]
     more = f" and {counted(len(names) - 1, 'more file')}" if len(names) > 1 else ""
     inside = f" and {counted(source.backwards, 'backward pass')}" if source.backwards else ""
     return f"{names[-1]}{more} (update {source.update:,}{inside}, start {source.start})"

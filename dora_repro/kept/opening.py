@@ -13,6 +13,7 @@ from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.checks.running import drift_of
 from dora_repro.comparison.stepwise import Leaves
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.scripts import assignment
 from dora_repro.scripts.aligning import may_be_checkpoint
 from dora_repro.scripts.files import read_ledger
@@ -184,7 +185,7 @@ def _name(place: str, folder: Path) -> str:
     """
     path = PurePosixPath(place)
     if path.is_absolute() or ".." in path.parts:
-        raise BadInput(f"{folder} names {place!r}, which is not in it: make the check again with --keep")
+        raise BadInput(f"{named(folder)} names {place!r}, which is not in it: make the check again with --keep")
     return place
 
 
@@ -195,4 +196,4 @@ def _require(path: Path) -> None:
         BadInput: there is no such file.
     """
     if not path.is_file():
-        raise BadInput(f"{path} is gone, on which the report rests: make the check again with --keep")
+        raise BadInput(f"{named(path)} is gone, on which the report rests: make the check again with --keep")

@@ -7,9 +7,10 @@ import textwrap
 from pathlib import Path
 from traceback import FrameSummary
 
-from dora_repro.checkpoint.writing import atomic
+from dora_repro.checkpoint.replacing import atomic
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
+from dora_repro.printable import printable
 from dora_repro.show.answer import COLUMNS, answer
 from dora_repro.show.console import as_text
 from dora_repro.show.html import page
@@ -26,7 +27,7 @@ def failure(result: Report | Reports, at: str, kept: str | None, *, whole: bool)
         kept: the page of the report, where one was kept.
         whole: the whole report in place of its answer.
     """
-    lines = as_text(result).splitlines() if whole else answer(result)
+    lines = printable(as_text(result) if whole else "\n".join(answer(result))).split("\n")
     if kept is not None:
         lines.append(f"  Page: {kept}")
     elif not whole:

@@ -13,6 +13,7 @@ from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.difference import LeafDifference, sizes
 from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Cause, Explanation, in_order
+from dora_repro.printable import one_line
 from dora_repro.show.fixes import code_lines, label, lines_verdict, sentences
 from dora_repro.show.groups import Names, grouped_paths
 from dora_repro.show.names import cut
@@ -147,15 +148,22 @@ def _difference(report: Report, names: Names) -> list[str]:
         how = f": {_how(alone)}" if alone is not None else ""
         return _wrapped(f"Lost: {', '.join(lost)}{how}", 2, limit=2) if lost else []
     if found.kind == "raised":
-        how = (report.error or "it raised").rstrip().splitlines()[-1]
+        how = one_line(exception_of(report.error)) if report.error else "it raised"
     else:
         sized = found.difference if found.kind == "value" else None
         how = _how(sized) if sized is not None else found.how()
     where = f"  First difference: {found.where}: "
-    one_line = f"{where}{names(found.leaf)}"
-    if how and len(one_line) + len(how) + 2 <= COLUMNS:
-        return [f"{one_line}: {how}"]
+    whole = f"{where}{names(found.leaf)}"
+    if how and len(whole) + len(how) + 2 <= COLUMNS:
+        return [f"{whole}: {how}"]
     return [f"{where}{cut(names(found.leaf), COLUMNS - len(where))}", *_wrapped(how, 4, limit=1)]
+
+
+def exception_of(traceback: str) -> str:
+    """The exception of a traceback, without the further lines of its message: these may say anything."""
+    lines = traceback.rstrip().split("\n")
+    last = max((number for number, line in enumerate(lines) if line.startswith("  File ")), default=-1)
+    return next((line for line in lines[last + 1 :] if not line.startswith("    ")), lines[-1])
 
 
 def _how(found: LeafDifference) -> str:

@@ -13,6 +13,7 @@ from dora_repro.wording import counted, differ
 FEW = 12  # groups of leaves, before the rest is counted only
 NAMED = 8  # leaves in a line, before the rest is counted only
 TRACEBACK = 20  # its last lines
+_OURS = frozenset("✓✅✗❌⚠")  # what lines of a report begin with
 
 
 def evidence(report: Report, wording: Wording, about: Sequence[str] = ()) -> list[Block]:
@@ -213,4 +214,5 @@ def _listed(lines: list[str], wording: Wording) -> tuple[str, ...]:
 
 
 def _indented(lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"  {line}" for line in lines)
+    """Lines that somebody else wrote, set in; one that begins as a verdict of ours does is marked as quoted."""
+    return tuple(f"  > {line}" if line.lstrip()[:1] in _OURS else f"  {line}" for line in lines)

@@ -9,6 +9,7 @@ from dora_repro.checkpoint.components import Entry
 from dora_repro.checkpoint.contents import Contents
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
+from dora_repro.printable import one_line
 from dora_repro.trace import Divergence
 from dora_repro.wording import counted, differ
 
@@ -21,7 +22,7 @@ def contents_text(contents: Contents, every: bool = False) -> str:
         every: list each entry.
     """
     lines = [
-        f"{contents.path}: {contents.description} ({contents.file_format})",
+        f"{one_line(contents.path)}: {contents.description} ({contents.file_format})",
         f"  {counted(len(contents.entries), 'entry')}, {size(contents.nbytes)} of tensors and arrays",
     ]
     for name, entries in contents.components.items():

@@ -19,6 +19,7 @@ from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.contracts import Json
 from dora_repro.errors import MissingExtra
+from dora_repro.printable import one_line, printable
 from dora_repro.show import captions
 from dora_repro.show.answer import headline_and_details
 from dora_repro.show.console import overview, verdict_line
@@ -244,12 +245,17 @@ def _flat(values: Mapping[str, object]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += [(f"{key} {name}", text) for name, text in _flat(value)]
         else:
-            rows.append((str(key), str(value)))
+            rows.append((one_line(str(key)), one_line(str(value))))
     return rows
 
 
 def _size(value: float | None) -> str:
     return "" if value is None else f"{value:.2e}"
+
+
+def _seen(value: object) -> object:
+    """What a template fills in: text without what a page would hide or turn around; markup and numbers as they are."""
+    return printable(value) if type(value) is str else value
 
 
 @lru_cache(maxsize=1)
@@ -258,6 +264,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 from dora_repro.checks.report import Verdict
 from dora_repro.journal.reading import Journal, Start
 from dora_repro.journal.words import of_divergence, of_repeated, of_state, resumed_from
+from dora_repro.printable import one_line
 from dora_repro.show.answer import FAILED, MARKS
 from dora_repro.show.console import as_summary, as_text
 from dora_repro.show.tables import table
@@ -43,7 +44,7 @@ def headline(journal: Journal) -> list[str]:
     if anew:
         text = f"{text}; {counted(anew, 'start')} began anew though there was a checkpoint"
     last = journal.starts[-1]
-    return [f"{mark} {journal.verdict}: {text}", f"  {' '.join(last.command)}"]
+    return [f"{mark} {journal.verdict}: {text}", f"  {one_line(' '.join(last.command))}"]
 
 
 def rows(journal: Journal) -> list[Sequence[str]]:
@@ -101,7 +102,7 @@ def _about(start: Start) -> list[str]:
     if start.moved:
         lines.append(f"It ran on something else than the start before it: {_some(start.moved)}")
     if source is None and start.earlier:
-        read = f" It read {_some([Path(path).name for path in start.reads])}." if start.reads else ""
+        read = f" It read {_some([one_line(Path(path).name) for path in start.reads])}." if start.reads else ""
         lines.append(f"⚠ It read no checkpoint that an earlier start had written.{read}")
     if state is not None and state.other and start.verdict is not Verdict.EXACT:
         lines.append(f"Further variables that are not as they were, whether that matters or not: {_some(state.other)}")

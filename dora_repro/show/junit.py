@@ -1,18 +1,15 @@
 """Reports as JUnit XML, the form that continuous integration reads: a test case for each comparison and the verdict."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 from xml.etree import ElementTree
 
 from dora_repro.checks.report import Report, Reports, Verdict
 from dora_repro.comparison.leaves import Comparison
+from dora_repro.printable import printable
 from dora_repro.show.answer import answer
 from dora_repro.show.console import report_text
 from dora_repro.show.sections import byte_verdict
-
-# XML 1.0 has no way to write these, escaped or not.
-_IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_text(result: Report | Reports, name: str = "dora-repro") -> str:
@@ -108,5 +105,5 @@ def _verdict(case: ElementTree.Element, report: Report) -> None:
 
 
 def clean(value: object) -> str:
-    """The text of a value without characters that XML cannot hold; the rest is escaped when it is written."""
-    return _IMPOSSIBLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    """The text of a value without what is not seen: all that XML cannot hold is among it."""
+    return printable(str(value))

@@ -5,6 +5,8 @@ import shutil
 import textwrap
 from typing import TextIO
 
+from dora_repro.printable import printable
+
 NARROWEST = 40  # columns that a terminal is taken to have at least
 CODE = 6  # spaces of indentation: lines of code have as many or more, and are not folded, so that they can be copied
 
@@ -21,7 +23,7 @@ _COLOURS = {"✓": "green", "✗": "red", "✅": "green", "❌": "red", "⚠": "
 
 def fitted(text: str, stream: TextIO) -> str:
     """The text as `stream` can write it: without symbols it lacks; folded and coloured if it is a terminal."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text, encoding = printable(text), getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -17,6 +17,7 @@ import torch
 from dora_repro.checkpoint import writing
 from dora_repro.comparison.leaves import compare
 from dora_repro.contracts import Factory, Run, Value
+from dora_repro.printable import one_line, printable
 from dora_repro.private_names.of_torch import loader_utils
 from dora_repro.recording import Recorder
 from dora_repro.recording.load_calls import WatchedLoading
@@ -74,7 +75,8 @@ def perform(factory: Factory, job: Job, emit: Emit = ignore) -> None:
     try:
         side.do()
     except Exception as error:
-        side.result["failure"] = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        said = one_line(f"{type(error).__name__}: {error}")
+        side.result["failure"] = {"error": said, "traceback": printable(traceback.format_exc())}
     side.result["seconds"]["all"] = time.perf_counter() - begun
     side.result["environment"] = environment()
     write_result(job.folder, side.result)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
+from dora_repro.printable import one_line
 from dora_repro.state import rng
 from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.per_type import per_type
@@ -81,7 +82,7 @@ def comes_from(kind: type, modules: Iterable[str]) -> bool:
 
 def name_of_type(kind: type) -> str:
     """`module.Class`, for builtins the name alone."""
-    return kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
+    return one_line(kind.__qualname__ if module_of(kind) == "builtins" else f"{module_of(kind)}.{kind.__qualname__}")
 
 
 def type_name(value: Value) -> str:
@@ -89,7 +90,7 @@ def type_name(value: Value) -> str:
     kind = type(value)
     name = name_of_type(kind)
     if issubclass(kind, (types.ModuleType, type)) and isinstance(value, (types.ModuleType, type)):
-        return f"{name} {value.__name__}"
+        return f"{name} {one_line(value.__name__)}"
     return name
 
 

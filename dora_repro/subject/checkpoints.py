@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dora_repro.checkpoint import layouts, reading, writing
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.subject.config import PARTS
 from dora_repro.subject.generators import from_study, study_form
 from dora_repro.subject.parts import Part, StateDict
@@ -91,17 +92,17 @@ def read(path: str | Path, parts: Mapping[str, Part]) -> dict[str, StateDict | N
     """
     content = reading.read(path)
     if not isinstance(content, Mapping):
-        raise BadInput(f"{path} holds a {type(content).__name__}, no checkpoint of a training run")
+        raise BadInput(f"{named(path)} holds a {type(content).__name__}, no checkpoint of a training run")
     held = _of_kit(content, path) if "format" in content else _of_study(content, path)
     try:
         for name, part in parts.items():
             if name in held:
-                part.check(held[name], str(path))
+                part.check(held[name], named(path))
     except BadInput:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BadInput(
-            f"{path} is no whole checkpoint of a training run ({type(error).__name__}: {error}); save again"
+            f"{named(path)} is no whole checkpoint of a training run ({type(error).__name__}: {error}); save again"
         ) from error
     return held
 
@@ -109,15 +110,17 @@ def read(path: str | Path, parts: Mapping[str, Part]) -> dict[str, StateDict | N
 def _of_kit(content: Mapping[Any, Any], path: str | Path) -> dict[str, StateDict | None]:
     if content["format"] != layouts.KIT_FORMAT:
         raise BadInput(
-            f"{path} has the format {content['format']!r}; this version reads {layouts.KIT_FORMAT!r}, and the study's"
+            f"{named(path)} has the format {content['format']!r}; "
+            f"this version reads {layouts.KIT_FORMAT!r}, and the study's"
         )
     if unknown := [part for part in content if part not in ("format", "contains", *PARTS)]:
         raise BadInput(
-            f"{path} holds parts that are not known: {', '.join(map(str, unknown))}; known are {', '.join(PARTS)}"
+            f"{named(path)} holds parts that are not known: {', '.join(map(str, unknown))}; "
+            f"known are {', '.join(PARTS)}"
         )
     held = {part: content[part] for part in PARTS if part in content}
     if gone := [part for part in content.get("contains", ()) if part not in held]:
-        raise BadInput(f"{path} says that it holds {', '.join(map(str, gone))}, and does not; save it again")
+        raise BadInput(f"{named(path)} says that it holds {', '.join(map(str, gone))}, and does not; save it again")
     return held
 
 
@@ -128,7 +131,7 @@ def _of_study(content: Mapping[Any, Any], path: str | Path) -> dict[str, StateDi
         }
     except (BadInput, TypeError, AttributeError) as error:
         raise BadInput(
-            f"{path} is neither a checkpoint of this kit nor the study's file of DoRA parameters: {error}"
+            f"{named(path)} is neither a checkpoint of this kit nor the study's file of DoRA parameters: {error}"
         ) from error
     name = Path(path).name
     beside = Path(path).with_name(name.replace("_dora_params", "_random_states"))

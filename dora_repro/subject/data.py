@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.printable import named
 
 DIMENSIONS = 66
 PIXEL_MEAN = (0.52997664, 0.48070561, 0.41943838)  # the study's, of the THINGS images, per colour
@@ -132,7 +133,9 @@ class Things(Samples):
             with Image.open(path) as file:
                 resized = file.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise BadInput(f"{path} cannot be read as an image: {error}; replace it or take its row out") from error
+            raise BadInput(
+                f"{named(path)} cannot be read as an image: {error}; replace it or take its row out"
+            ) from error
         pixels = torch.from_numpy(np.array(resized))  # (side, side, 3)
         return normalise(pixels.permute(2, 0, 1).float() / 255)
 
@@ -168,16 +171,16 @@ def _read_embeddings(path: Path) -> tuple[list[str], Tensor]:
         raise BadInput(f"targets={str(path)!r} cannot be read as a CSV: {error}") from error
     if table.shape[1] != DIMENSIONS + 2:
         wanted = f"{DIMENSIONS + 2} (index, image name, {DIMENSIONS} values)"
-        raise BadInput(f"{path} has {table.shape[1]} columns, not {wanted}")
+        raise BadInput(f"{named(path)} has {table.shape[1]} columns, not {wanted}")
     if len(table) < 2:
-        raise BadInput(f"{path} has {len(table)} rows; training and validation need 2 at least")
+        raise BadInput(f"{named(path)} has {len(table)} rows; training and validation need 2 at least")
     numbers = table.iloc[:, 2:].apply(pandas.to_numeric, errors="coerce")
     values = numbers.to_numpy(dtype=np.float64, copy=True)  # (rows, 66)
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         row, column = wrong[0]
         raise BadInput(
-            f"{path}, row {row + 1}, column {table.columns[column + 2]!r}: "
+            f"{named(path)}, row {row + 1}, column {table.columns[column + 2]!r}: "
             f"{table.iat[row, column + 2]!r} is no finite number ({len(wrong)} such values)"
         )
     return table.iloc[:, 1].tolist(), torch.from_numpy(values).float()

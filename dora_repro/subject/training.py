@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 
 from dora_repro.checkpoint.layouts import step_in_name
 from dora_repro.errors import BadInput
+from dora_repro.printable import named
 from dora_repro.subject import checkpoints
 from dora_repro.subject.checkpoints import Loaded
 from dora_repro.subject.config import PARTS, TrainingConfig
@@ -167,8 +168,7 @@ class TrainingRun:
         """Mean squared error over the held-out samples, never perturbed; changes no state, draws nothing."""
         if self.validation_loader is None:
             raise BadInput(
-                "there are no validation samples: "
-                "validate=True, validation_share above 0, data other than 'synthetic'"
+                "there are no validation samples: validate=True, validation_share above 0, data other than 'synthetic'"
             )
         drawn_from = self.validation_generator.get_state()  # iter() draws a base seed that nobody uses
         total, count = 0.0, 0
@@ -225,7 +225,7 @@ class TrainingRun:
         missing = () if dora is None else tuple(name for name in trained_parameters(self.model) if name not in dora)
         if missing:
             warnings.warn(
-                f"{path} lacks {counted(len(missing), 'DoRA parameter')}, left unchanged: {', '.join(missing)}",
+                f"{named(path)} lacks {counted(len(missing), 'DoRA parameter')}, left unchanged: {', '.join(missing)}",
                 stacklevel=2,
             )
         for name, part in parts.items():

@@ -3,9 +3,10 @@
 Lines and words take the colour of the page's text, so that they read on a dark page as well.
 """
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from dora_repro.printable import in_html
 
 WIDTH, LEFT, TOP, LANE, AXIS = 780, 128, 26, 26, 18  # pixels
 BLUE, RED, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -67,7 +68,7 @@ def first_difference(scale: Scale, step: int, phase: str, height: float) -> str:
     return (
         f'<line x1="{x}" x2="{x}" y1="{TOP - 10}" y2="{height - AXIS}" stroke="{RED}" stroke-dasharray="3 3"/>'
         f'<text x="{min(x, WIDTH - 190)}" y="{TOP - 14}" fill="{RED}" font-weight="bold">'
-        f"first differs: step {step}, {html.escape(phase)}</text>"
+        f"first differs: step {step}, {in_html(phase)}</text>"
     )
 
 
@@ -80,7 +81,7 @@ def drawn(parts: Sequence[str], height: float, description: str) -> str:
         description: the same in words.
     """
     style = f'style="max-width:{WIDTH}px" font-size="12" font-family="sans-serif" fill="currentColor" stroke="none"'
-    label = f'role="img" aria-label="{html.escape(description)}"'
+    label = f'role="img" aria-label="{in_html(description)}"'
     picture = f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" {style} {label}>{"".join(parts)}</svg>'
     # In reversed order a scrolled box begins at its end, where the newest process is.
     return (

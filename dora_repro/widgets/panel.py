@@ -7,7 +7,6 @@ panel (`repr`) is short and the same each time. ipywidgets is an extra (`noteboo
 """
 
 import base64
-import html
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
@@ -15,6 +14,7 @@ from typing import TypeAlias
 from matplotlib.figure import Figure
 
 from dora_repro.errors import MissingExtra
+from dora_repro.printable import in_html
 from dora_repro.show.html import png
 
 try:
@@ -77,7 +77,7 @@ class Panel(widgets.VBox):
         try:
             call()
         except Exception as error:
-            self.error.value = f"<b role='alert'>{html.escape(f'{type(error).__name__}: {error}')}</b>"
+            self.error.value = f"<b role='alert'>{in_html(f'{type(error).__name__}: {error}')}</b>"
             log.exception("%r", self)
             raise
         self.error.value = ""
@@ -121,7 +121,7 @@ def styling_of(box: widgets.Widget) -> list[widgets.Widget]:
 
 def text_html(text: str) -> str:
     """Return text as HTML; line breaks are kept."""
-    return f"<div style='white-space: pre-wrap; line-height: 1.4'>{html.escape(text)}</div>"
+    return f"<div style='white-space: pre-wrap; line-height: 1.4'>{in_html(text)}</div>"
 
 
 def image_view() -> widgets.Image:

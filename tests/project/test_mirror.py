@@ -134,6 +134,7 @@ OF_NO_MODULE = {
     "checkpoint/test_hostile_files.py": "every reader, on files that want to run code or take memory",
     "checks/test_cuda.py": "checks on a GPU",
     "checks/test_verdicts.py": "every verdict, from the question to the report",
+    "show/test_hostile_names.py": "every form of a result, where names want to lie",
     "cli/test_front_door.py": "the package's public names",
     "cli/test_processes.py": "the command as a user runs it, in a process of its own",
     "lab/test_random_clicks.py": "the lab under a thousand clicks",

@@ -33,5 +33,7 @@ def test_keys_without_text_are_given_by_type_and_long_ones_are_cut_apart():
 
 
 def test_a_string_is_read_back_from_its_component():
-    for key in ("lr", "a/b", "a~b", "~1", "a~/b", ""):
+    windows = ("C:\\new\\x1b", "\\\\u202e", "\\", "~2", "a\\b", "\\x1", "\\n~2\n")
+    for key in ("lr", "a/b", "a~b", "~1", "a~/b", "", "\x1b[2J", "a\n/~b", "\u202e\U000e0041", "\udcff", *windows):
+        assert key_text(key).isprintable()
         assert "/" not in key_text(key) and unescaped(key_text(key)) == key

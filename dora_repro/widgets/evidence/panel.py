@@ -5,12 +5,12 @@ stays responsive, and can be cancelled.
 """
 
 import asyncio
-import html
 
 from dora_repro.errors import BadInput
 from dora_repro.kept.opening import KeptCheck, KeptReport
 from dora_repro.kept.process import Cancelled
 from dora_repro.kept.transplants import Transplanted, Transplants
+from dora_repro.printable import in_html
 from dora_repro.show.html import html_table, report_html
 from dora_repro.sides.protocol import Event
 from dora_repro.widgets.differences.explorer import DifferenceExplorer
@@ -115,7 +115,7 @@ class EvidencePanel(Panel):
             return widgets.HTML(text_html(str(error)))
 
     def _show_trials(self) -> None:
-        self._trials.value = f"<pre>{html.escape(text.trials_text(self.transplants))}</pre>"
+        self._trials.value = f"<pre>{in_html(text.trials_text(self.transplants))}</pre>"
 
     # --- transplants
 
@@ -137,7 +137,7 @@ class EvidencePanel(Panel):
         )  # fmt: skip
         try:
             while not work.done():
-                self.progress.value = html.escape(_progress(self._event))
+                self.progress.value = in_html(_progress(self._event))
                 await asyncio.wait([work], timeout=_LOOK)
             if isinstance(work.exception(), Cancelled):
                 self.outcome.value = text_html("Cancelled.")
@@ -172,7 +172,7 @@ class EvidencePanel(Panel):
 
 
 def _label(words: str) -> widgets.HTML:
-    return widgets.HTML(html.escape(words))
+    return widgets.HTML(in_html(words))
 
 
 def _progress(event: Event) -> str:

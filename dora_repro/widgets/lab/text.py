@@ -1,10 +1,9 @@
 """What a lab shows in words and tables: pure functions from a lab to text or HTML."""
 
-import html
-
 from dora_repro.difference import generator_distance
 from dora_repro.lab.components import GRADIENTS, Component
 from dora_repro.lab.lab import Lab
+from dora_repro.printable import in_html
 from dora_repro.show.html import html_table
 from dora_repro.wording import counted, differ
 
@@ -81,7 +80,7 @@ def counts(component: Component) -> str:
 
 def component_html(component: Component) -> str:
     """List the leaves of a component that differ, and how."""
-    lines = [html.escape(str(each)) for each in component.differences[:SHOWN]]
+    lines = [in_html(str(each)) for each in component.differences[:SHOWN]]
     if len(component.differences) > SHOWN:
         lines.append(f"… and {len(component.differences) - SHOWN:,} more")
     items = "".join(f"<li><code>{line}</code></li>" for line in lines)
@@ -127,8 +126,8 @@ def fix_html(lab: Lab) -> str:
     parts = []
     for name, each in advice.items():
         lines = [*(f"save:  {line}" for line in each.save), *(f"load:  {line}" for line in each.load)]
-        code = "".join(f"<span style='{_HANGING}'>{html.escape(line)}\n</span>" for line in lines)
-        parts.append(f"<b>{html.escape(name)}</b>")
+        code = "".join(f"<span style='{_HANGING}'>{in_html(line)}\n</span>" for line in lines)
+        parts.append(f"<b>{in_html(name)}</b>")
         parts.append(f"<pre style='margin:2px 0; white-space:pre-wrap; line-height:1.4'>{code}</pre>" if lines else "")
-        parts.append(f"<div style='margin-bottom:8px; line-height:1.4'>{html.escape(each.sentence)}</div>")
+        parts.append(f"<div style='margin-bottom:8px; line-height:1.4'>{in_html(each.sentence)}</div>")
     return "".join(parts)

@@ -3,10 +3,9 @@
 Lines and words take the colour of the page's text, so that they read on a dark page as well.
 """
 
-import html
-
 from dora_repro.lab.lab import Lab
 from dora_repro.lab.process import Process
+from dora_repro.printable import in_html
 from dora_repro.widgets.lanes import (
     AXIS,
     BLUE,
@@ -69,7 +68,7 @@ def _process(scale: Scale, y: int, index: int, process: Process, before: list[Pr
     for step, given in process.transplants:
         parts.append(
             f'<circle cx="{scale.x(step)}" cy="{y}" r="7" fill="none" stroke="{GREEN}" stroke-width="3">'
-            f"<title>transplanted: {html.escape(given)}</title></circle>"
+            f"<title>transplanted: {in_html(given)}</title></circle>"
         )
     if not process.alive:
         parts.append(kill(scale.x(process.done) + 9, y))

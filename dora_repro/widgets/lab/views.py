@@ -3,7 +3,6 @@
 What they show comes from `text.py` and the figures; a view that is open is drawn anew after each action.
 """
 
-import html
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dora_repro.lab.components import Component
 from dora_repro.lab.lab import Lab
+from dora_repro.printable import in_html
 from dora_repro.show.figures import MEASURES as LABELS
 from dora_repro.show.figures import drift_map
 from dora_repro.widgets.lab import text
@@ -120,7 +120,7 @@ class State(widgets.VBox):
         possible = "transplant" in lab.possible()
         rows = [self._row(component, possible) for component in components if component.differences]
         equal = [f"{each.name} ({each.leaves})" for each in components if not each.differences]
-        folded = f"<details><summary>✓ {len(equal)} identical</summary>{html.escape(', '.join(equal))}</details>"
+        folded = f"<details><summary>✓ {len(equal)} identical</summary>{in_html(', '.join(equal))}</details>"
         self._equal.value = folded if equal else "" if components else "Nothing is built yet."
         if [*rows, self._equal] != self._shown:
             self.children = self._shown = [*rows, self._equal]
@@ -131,7 +131,7 @@ class State(widgets.VBox):
             row = self._rows[component.name] = self._new_row(component.name)
         button, details = row.children
         button.layout.display = "" if possible else "none"
-        line = f"<b>{html.escape(component.name)}</b>: {text.counts(component)}"
+        line = f"<b>{in_html(component.name)}</b>: {text.counts(component)}"
         details.value = f"<details><summary>{line}</summary>{text.component_html(component)}</details>"
         return row
 
