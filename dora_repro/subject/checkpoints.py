@@ -16,8 +16,9 @@ from dora_repro.checkpoint import layouts, reading, writing
 from dora_repro.errors import BadInput
 from dora_repro.printable import named
 from dora_repro.subject.config import PARTS
+from dora_repro.subject.fitting import StateDict
 from dora_repro.subject.generators import from_study, study_form
-from dora_repro.subject.parts import Part, StateDict
+from dora_repro.subject.parts import Part
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def read(path: str | Path, parts: Mapping[str, Part]) -> dict[str, StateDict | N
                 part.check(held[name], named(path))
     except BadInput:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # whatever torch makes of a value of another kind
         raise BadInput(
             f"{named(path)} is no whole checkpoint of a training run ({type(error).__name__}: {error}); save again"
         ) from error
@@ -108,7 +109,7 @@ def read(path: str | Path, parts: Mapping[str, Part]) -> dict[str, StateDict | N
 
 
 def _of_kit(content: Mapping[Any, Any], path: str | Path) -> dict[str, StateDict | None]:
-    if content["format"] != layouts.KIT_FORMAT:
+    if not isinstance(content["format"], str) or content["format"] != layouts.KIT_FORMAT:
         raise BadInput(
             f"{named(path)} has the format {content['format']!r}; "
             f"this version reads {layouts.KIT_FORMAT!r}, and the study's"
@@ -119,7 +120,10 @@ def _of_kit(content: Mapping[Any, Any], path: str | Path) -> dict[str, StateDict
             f"known are {', '.join(PARTS)}"
         )
     held = {part: content[part] for part in PARTS if part in content}
-    if gone := [part for part in content.get("contains", ()) if part not in held]:
+    contains = content.get("contains", [])
+    if not isinstance(contains, (list, tuple)) or not all(isinstance(part, str) for part in contains):
+        raise BadInput(f"{named(path)} says in a form that is not known what it holds; save it again")
+    if gone := [part for part in contains if part not in held]:
         raise BadInput(f"{named(path)} says that it holds {', '.join(map(str, gone))}, and does not; save it again")
     return held
 
@@ -136,5 +140,9 @@ def _of_study(content: Mapping[Any, Any], path: str | Path) -> dict[str, StateDi
     name = Path(path).name
     beside = Path(path).with_name(name.replace("_dora_params", "_random_states"))
     if beside.name != name and beside.exists():
-        held["rng"] = from_study(layouts.read_random_states(beside))
+        states = layouts.read_random_states(beside)
+        try:
+            held["rng"] = from_study(states)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadInput(f"{named(beside)} holds no states of generators: {error}; save them again") from error
     return held

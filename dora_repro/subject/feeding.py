@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from dora_repro.errors import BadInput
 from dora_repro.private_names.of_torch import live_iterator
-from dora_repro.subject.parts import StateDict
+from dora_repro.subject.fitting import StateDict, require_kind
 from dora_repro.subject.perturbation import Perturbed
 
 
@@ -35,9 +35,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         skip: batches to leave out at the start of the next `iter()`.
     """
 
-    def __init__(
-        self, samples: int, batch_size: int, *, shuffle: bool, limit: int | None, generator: torch.Generator
-    ):
+    def __init__(self, samples: int, batch_size: int, *, shuffle: bool, limit: int | None, generator: torch.Generator):
         self.samples = samples
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -191,11 +189,15 @@ class Feed:
         if state is None:
             raise TypeError("None where the position of a loader belongs")
         if why := self._misfit(state):
-            raise BadInput(
-                f"{path}: the loader's place does not fit this run: {why}; use the same data and batch size"
-            )
+            raise BadInput(f"{path}: the loader's place does not fit this run: {why}; use the same data and batch size")
 
     def _misfit(self, state: StateDict) -> str | None:
+        own = self.state_dict()
+        kinds = {name: value for name, value in own.items() if name != "order"}
+        require_kind({name: state[name] for name in kinds}, kinds, "data")
+        require_kind(state["order"], own["order"].new_empty(len(state["order"])), "data/order")
+        if min(state["epoch"], state["order_epoch"]) < 1:
+            return f"it is in epoch {min(state['epoch'], state['order_epoch'])}, and they count from 1"
         if not 0 <= state["taken"] < max(1, len(self)):
             return f"it stands after batch {state['taken']} of an epoch, and an epoch has {len(self)} here"
         order = state["order"]
@@ -205,5 +207,4 @@ class Feed:
             return "its order of samples is no permutation"
         for name in ("sampler_generator", "loader_generator", "seed_state"):
             torch.Generator().set_state(state[name])
-        state["epoch"], state["order_epoch"], state["workers_drawn"]
         return None

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from dora_repro.contracts import Value
-from dora_repro.subject.parts import StateDict
+from dora_repro.subject.fitting import StateDict, require_kind, require_numbers
+
+_WORDS = 624  # of a Mersenne twister
 
 
 class GlobalGenerators:
@@ -34,8 +36,26 @@ class GlobalGenerators:
         """Refuse states that generators of no consequence do not take, with whatever these raise."""
         if state is None:
             raise TypeError("None where the states of generators belong")
+        _require_kinds(state)
         _restore(state, random.Random().setstate, np.random.RandomState().set_state, torch.Generator().set_state)
-        state["cuda"]  # a KeyError where it is missing
+
+
+def _require_kinds(states: StateDict) -> None:
+    """Refuse what the generators take without looking at it, and stumble over when they draw.
+
+    Raises:
+        KeyError, TypeError, ValueError: such a state.
+    """
+    _, internal, gauss = states["python"]
+    require_numbers([*internal, *([] if gauss is None else [gauss])], "python")
+    numpy = {name: value for name, value in states["numpy"].items() if name != "keys"}
+    require_kind(numpy, {"kind": "", "position": 0, "has_gauss": 0, "cached_gaussian": 0.0}, "numpy")
+    if not 0 <= numpy["position"] <= _WORDS:
+        raise ValueError(f"numpy's position {numpy['position']} is none of {_WORDS}")
+    require_kind(states["numpy"]["keys"], torch.zeros(_WORDS, dtype=torch.int64), "numpy/keys")
+    require_kind(states["cuda"], [torch.empty_like(each) for each in states["cuda"]], "cuda")
+    if not all(each.dtype is torch.uint8 for each in states["cuda"]):
+        raise TypeError("cuda holds no states of generators")
 
 
 def study_form() -> dict[str, Any]:

@@ -12,19 +12,17 @@ that refuses a state before anything is changed. Files are `checkpoints.py`'s.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from torch import Tensor, no_grad
+from torch import Tensor, no_grad, strided
 from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.contracts import Value
 from dora_repro.errors import BadInput
+from dora_repro.subject.fitting import StateDict, rehearse, rehearse_schedule, require_kind, require_numbers
 from dora_repro.wording import counted
-
-# Any, as in torch's own state dicts: a state comes from a file, and `check` proves what is in it.
-StateDict: TypeAlias = dict[str, Any]
 
 PROGRESS = (
     "epoch", "steps_done", "best_validation_loss", "epochs_without_improvement", "finished",
@@ -54,7 +52,7 @@ class Part(Stateful, Protocol):
 
         Raises:
             BadInput: it does not fit, and why.
-            AttributeError, KeyError, RuntimeError, TypeError, ValueError: it is no whole state at all.
+            Exception: another one: it is no whole state at all, or torch cannot go on from it.
         """
 
 
@@ -107,12 +105,14 @@ class OptimizerByName:
 
     def load_state_dict(self, state: StateDict | None) -> None:
         """Hand the optimizer torch's form of a state, for the order of parameters that it has here."""
-        given = _given(state)
+        self.optimizer.load_state_dict(self._of_torch(_given(state)))
+
+    def _of_torch(self, given: StateDict) -> StateDict:
         order = [name for group in self.optimizer.param_groups for name in self._in_group(group)]
         position = {name: index for index, name in enumerate(order)}
         groups = [{**group, "params": [position[name] for name in group["params"]]} for group in given["groups"]]
         entries = {position[name]: copied(kept) for name, kept in given["state"].items()}
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        return {"state": entries, "param_groups": groups}
 
     def check(self, state: StateDict | None, path: str) -> None:
         given, kind = _given(state), type(self.optimizer).__name__
@@ -121,10 +121,14 @@ class OptimizerByName:
         names = [name for group in given["groups"] for name in group["params"]]
         if sorted(names) != sorted(self.trained) or len(given["groups"]) != len(self.optimizer.param_groups):
             raise BadInput(f"{path}: the optimizer's state is of other parameters than this model trains")
+        for number, (group, own) in enumerate(zip(given["groups"], self.optimizer.param_groups, strict=True)):
+            options = {option: value for option, value in group.items() if option in own and option != "params"}
+            require_kind(options, {option: own[option] for option in options}, f"group {number}")
         for name, kept in given["state"].items():
             for key, value in kept.items():
                 if isinstance(value, Tensor) and value.dim():
                     check_tensor({f"{name}/{key}": self.trained[name]}, f"{name}/{key}", value, path)
+        rehearse(self.optimizer, self._of_torch(given))
 
     def _in_group(self, group: Mapping[str, Any]) -> list[str]:
         return [self._names[id(parameter)] for parameter in group["params"]]
@@ -137,6 +141,8 @@ class Schedule:
         scheduler: None where the run has none.
         name: of the schedule, as the run's configuration calls it.
     """
+
+    REHEARSED = 3  # steps: their formula is another at the first ones
 
     def __init__(self, scheduler: LRScheduler | None, name: str) -> None:
         self.scheduler, self.name = scheduler, name
@@ -152,6 +158,9 @@ class Schedule:
         if (state is None) != (self.scheduler is None):
             saved = "no scheduler" if state is None else "a scheduler"
             raise BadInput(f"{path} was saved with {saved}; this run has scheduler={self.name!r}; use the same")
+        if self.scheduler is not None:
+            require_kind(state, self.state_dict(), "scheduler")
+            rehearse_schedule(self.scheduler, _given(state), self.REHEARSED)
 
 
 class Progress:
@@ -176,6 +185,12 @@ class Progress:
     def check(self, state: StateDict | None, path: str) -> None:
         given = _given(state)
         done = {name: given[name] for name in PROGRESS}
+        for name in ("losses", "validation_losses"):
+            require_numbers(done[name], name)
+        plain = {name: value for name, value in done.items() if type(value) is not list}
+        require_kind(plain, {name: getattr(self.owner, name) for name in plain}, "progress")
+        if min(done["epoch"], done["epochs_without_improvement"]) < 0:
+            raise ValueError("it counts below zero")
         if not 0 <= done["steps_done"] - done["epoch"] * self.batches < self.batches:
             steps, epochs = counted(done["steps_done"], "step"), counted(done["epoch"], "epoch")
             raise BadInput(
@@ -203,6 +218,10 @@ def check_tensor(trained: Mapping[str, Tensor], name: str, tensor: Value, path: 
         )
     wanted = tuple(trained[name].shape)
     got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+    if isinstance(tensor, Tensor) and not (tensor.is_floating_point() and tensor.layout is strided):
+        raise BadInput(
+            f"{path}: {name} is of {tensor.dtype}, and the model's of {trained[name].dtype}; save it as that"
+        )
     if got != wanted:
         raise BadInput(
             f"{path}: {name} has the shape {got}, the model's has {wanted}; is it of the same size and rank?"

@@ -117,6 +117,7 @@ ELSEWHERE = {
     # Parts of one training, tested by training.
     "subject/building.py": "tests/subject/test_model.py",
     "subject/feeding.py": "tests/subject/test_data.py",
+    "subject/fitting.py": "tests/subject/test_checkpoints.py",
     "subject/generators.py": "tests/subject/test_checkpoints.py",
     "subject/ingredients.py": "tests/subject/test_data.py",
     "subject/parts.py": "tests/subject/test_checkpoints.py",

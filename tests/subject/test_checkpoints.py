@@ -191,7 +191,10 @@ PLACE = "clip_model.vision_model.encoder.layers.2.self_attn.out_proj.m"
             lambda file: file["data"].update(order=torch.arange(9)),
             "its order is of 9 samples, and here are 4",
         ),
-        (lambda file: file["data"].update(order=torch.ones(4)), "its order of samples is no permutation"),
+        (
+            lambda file: file["data"].update(order=torch.ones(4, dtype=torch.int64)),
+            "its order of samples is no permutation",
+        ),
         (
             lambda file: file.update(scheduler={"last_epoch": 1}),
             "was saved with a scheduler; this run has scheduler='none'",
@@ -256,3 +259,110 @@ def test_a_device_that_is_not_there_is_refused():
         TrainingRun(replace(QUICK, device="cuda:77"))
     with pytest.raises(BadInput, match="device='gpu' cannot be used"):
         TrainingRun(replace(QUICK, device="gpu"))
+
+
+ODD = (
+    None, True, 0, -1, 3, 10**30, -(10**30), 1.5, float("nan"), 1e300, "", "text", b"bytes", [], [1], [None], {},
+    {"a": 1}, {1: torch.ones(2)}, (), (1, 2), 1j, torch.tensor(1.0), torch.ones(2), torch.zeros(0),
+    torch.ones(3, 3).long(), torch.ones(2, dtype=torch.complex64), torch.tensor(True),
+    torch.arange(5, dtype=torch.uint8),
+)  # fmt: skip  # values that belong nowhere
+
+
+def places(data, at=()):
+    """The way to every value, through the first and last of long lists."""
+    yield at
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from places(value, (*at, key))
+    elif isinstance(data, (list, tuple)):
+        for index in sorted({0, 1, len(data) - 1} & set(range(len(data)))):
+            yield from places(data[index], (*at, index))
+
+
+def with_value(data, at, value):
+    """A copy with another value at one place."""
+    if not at:
+        return value
+    first, *rest = at
+    if isinstance(data, dict):
+        return {**data, first: with_value(data[first], rest, value)}
+    return type(data)([*data[:first], with_value(data[first], rest, value), *data[first + 1 :]])
+
+
+def odd_values(old, choose: random.Random):
+    """A value of another kind; for a tensor often itself in another form."""
+    if not isinstance(old, torch.Tensor) or choose.random() < 0.5:
+        return choose.choice(ODD)
+    forms = (
+        old.double(),
+        old.to(torch.complex64),
+        old.reshape(-1)[:-1],
+        old[None],
+        old.bool(),
+        torch.full_like(old, 7),
+    )
+    return choose.choice(forms)
+
+
+@pytest.mark.parametrize("schedule, optimizer", [("cosine", "adamw"), ("warmup", "sgd")])
+def test_a_changed_value_is_refused_before_anything_changes_or_training_goes_on(tmp_path, schedule, optimizer):
+    """Sixty checkpoints with one odd value: none is half loaded, none lets a later step raise."""
+    config = replace(QUICK, scheduler=schedule, optimizer=optimizer, epochs=9)
+    saved = TrainingRun(config)
+    finish(saved, 3)
+    saved.save(tmp_path / "good.pt")
+    content = torch.load(tmp_path / "good.pt", weights_only=True)
+    choose, run = random.Random(4), TrainingRun(config)
+    finish(run, 1)
+    refused = 0
+    for _ in range(60):
+        at = choose.choice(list(places(content)))
+        old = content
+        for key in at:
+            old = old[key]
+        torch.save(with_value(content, at, odd_values(old, choose)), tmp_path / "odd.pt")
+        before = as_bytes(end_of(run))
+        try:
+            run.load(tmp_path / "odd.pt")
+        except BadInput as error:
+            assert "odd.pt" in str(error) and as_bytes(end_of(run)) == before, at
+            refused += 1
+        else:
+            run.step()
+            run = TrainingRun(config)
+            finish(run, 1)
+    assert 30 < refused < 60
+    run.load(tmp_path / "good.pt")
+    finish(run, 3)
+
+
+SPOILT = {
+    "a schedule that is a number": (("scheduler",), 3),
+    "a step that is a text": (("optimizer", "state", 0, "step"), "text"),
+    "moments that are a number": (("optimizer", "state", 0, "exp_avg"), 1.0),
+    "an option of another kind": (("optimizer", "groups", 0, "betas"), (0.9, "text")),
+    "a rate beyond all numbers": (("optimizer", "groups", 0, "lr"), 10**300),
+    "parts in a list": (("contains", 0), ["dora"]),
+    "a position beyond all": (("rng", "numpy", "position"), 10**30),
+    "a position outside": (("rng", "numpy", "position"), 700),
+    "losses that are none": (("progress", "losses"), 1.0),
+    "a format that is an array": (("format",), torch.ones(2)),
+    "an order of fractions": (("data", "order"), torch.ones(4)),
+}
+
+
+@pytest.mark.parametrize("at, value", SPOILT.values(), ids=SPOILT)
+def test_values_that_were_once_loaded_are_refused(at, value, tmp_path, run):
+    config = replace(QUICK, scheduler="cosine")
+    saved = TrainingRun(config)
+    finish(saved, 2)
+    saved.save(tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    first = next(iter(content["optimizer"]["state"]))
+    at = tuple(first if key == 0 and at[1:2] == ("state",) else key for key in at)
+    torch.save(with_value(content, at, value), tmp_path / "a.pt")
+    before = as_bytes(end_of(saved))
+    with pytest.raises(BadInput, match=r"a\.pt"):
+        saved.load(tmp_path / "a.pt")
+    assert as_bytes(end_of(saved)) == before
