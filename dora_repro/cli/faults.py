@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import writable
 from dora_repro.errors import BadInput
 from dora_repro.printable import json_text
+from dora_repro.wording import counted
 
 if TYPE_CHECKING:
     from dora_repro.faults.gallery import Fault
@@ -65,12 +67,16 @@ def run(
     done = []
     if alone and not quiet:
         click.echo("\n".join([*gallery.about(chosen[0]), ""]))
-    for tried in try_all(chosen, in_process=in_process):
-        done.append(tried)
-        if tried.report is not None and not quiet and (alone or verbose):
-            click.echo(screen.fitted(console.report_text(tried.report, verbose=verbose), sys.stdout) + "\n")
-        if not quiet:
-            click.echo(gallery.line(tried, wide))
+    try:
+        for tried in try_all(chosen, in_process=in_process):
+            done.append(tried)
+            if tried.report is not None and not quiet and (alone or verbose):
+                click.echo(screen.fitted(console.report_text(tried.report, verbose=verbose), sys.stdout) + "\n")
+            if not quiet:
+                click.echo(gallery.line(tried, wide))
+    except KeyboardInterrupt:
+        tried_so_far = f"{len(done)} of {counted(len(chosen), 'run')} had been tried"
+        raise Interrupted(f"{tried_so_far}. No result was written.") from None
     if json_file is not None:
         from dora_repro.checkpoint.replacing import atomic
 

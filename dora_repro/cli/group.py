@@ -82,7 +82,7 @@ class Kit(click.Group):
             click.echo(f"\nInterrupted: {interrupted}", err=True)
             return INTERRUPTED
         except (click.Abort, KeyboardInterrupt):
-            click.echo("\nInterrupted before anything was started; nothing was written.", err=True)
+            click.echo("\nInterrupted: there is no result yet, and nothing was written.", err=True)
             return INTERRUPTED
         except BrokenPipeError:
             _let_go_of_stdout()

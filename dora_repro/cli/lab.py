@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.guardian.guarding import guard, release
 from dora_repro.printable import named
 from dora_repro.wording import counted
 
@@ -296,6 +297,7 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
     """A process that is ended with this block, in good order where it goes, with all that it started where not."""
     # A session of its own: Ctrl-C comes to us, and Jupyter asks nobody whether it was meant.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    guard(process.pid)
     try:
         yield process
     finally:
@@ -304,6 +306,7 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
             process.wait(FAREWELL)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: at once
             _kill(process)
+        release(process.pid)
         if process.stdin is not None:
             process.stdin.close()
 

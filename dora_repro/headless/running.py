@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dora_repro.checks.expectation import MIME
 from dora_repro.errors import BadInput
+from dora_repro.guardian.guarding import guard, release
 from dora_repro.headless.copies import Notebook
 from dora_repro.printable import named
+from dora_repro.scratch import ScratchFolder
 
 if TYPE_CHECKING:
     import psutil
@@ -87,8 +89,8 @@ def execute_all(
 
 
 def _refuse_to_overwrite(notebooks: list[Path], out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"out={named(out)} is a file: name a folder for the executed copies")
+    if os.path.lexists(out) and not out.is_dir():
+        raise BadInput(f"out={named(out)} is no folder: name one for the executed copies")
     names = [path.name for path in notebooks]
     for path in notebooks:
         if out.resolve() == path.resolve().parent:
@@ -128,23 +130,27 @@ def execute(
         "cell_timeout": cell_timeout,
         "sys.path": sys.path,
     }
-    # Waiting threads of torch sleep: otherwise kernels that share few cores slow each other down, up to tenfold.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     begun = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        cwd=notebook.resolve().parent, text=True, encoding="utf-8", errors="replace", start_new_session=True,
-        env=environment,
-    )  # fmt: skip
-    running.add(process)
-    try:
-        printed, _ = process.communicate(json.dumps(request), timeout=timeout)
-        stopped = False
-    except subprocess.TimeoutExpired:
-        stopped, printed = True, ""
-    finally:
-        _end(process)
-        running.discard(process)
+    with ScratchFolder("notebook") as scratch:
+        # Waiting threads of torch sleep: otherwise kernels that share few cores slow each other down, up to tenfold.
+        # The kernel's connection file, which has its key, and what the cells leave for later go with the folder.
+        environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "TMPDIR": scratch}
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=notebook.resolve().parent, text=True, encoding="utf-8", errors="replace", start_new_session=True,
+            env=environment,
+        )  # fmt: skip
+        running.add(process)
+        guard(process.pid)
+        try:
+            printed, _ = process.communicate(json.dumps(request), timeout=timeout)
+            stopped = False
+        except subprocess.TimeoutExpired:
+            stopped, printed = True, ""
+        finally:
+            _end(process)
+            release(process.pid)
+            running.discard(process)
     seconds = time.monotonic() - begun
     judged = judge(copy) if copy.exists() else Judgement("failed", problem=printed.strip()[-2000:])
     outcome, verdict, expected, problem = judged

@@ -1,7 +1,6 @@
 """A training for a notebook to check, to mend and to preempt, where nobody names one."""
 
 import sys
-import tempfile
 from pathlib import Path
 
 from dora_repro.checks.report import Report, Verdict
@@ -9,6 +8,7 @@ from dora_repro.errors import BadInput
 from dora_repro.explain.explanation import in_order
 from dora_repro.journal.preempting import preempted
 from dora_repro.journal.reading import Journal, read_journal
+from dora_repro.scratch import ScratchFolder
 from dora_repro.scripts.checking import check_script
 
 SCRIPT = """\
@@ -46,7 +46,7 @@ def main():
 
 main()
 """
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # removed when the interpreter ends
+_KEPT: list[ScratchFolder] = []  # removed when the interpreter ends
 _SAVES, _LOADS = "        torch.save(", "        first = state"
 _UPDATES = (15, 13)  # of a start, before it is killed: in the third epoch, and in the fifth
 
@@ -65,7 +65,7 @@ class Training:
     """
 
     def __init__(self, run: str = "", resume: str = "", kill_after: int = 0):
-        _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-training-", ignore_cleanup_errors=True))
+        _KEPT.append(ScratchFolder("training"))
         self._folder = Path(_KEPT[-1].name)
         self._script = self._folder / "train.py"
         self._script.write_text(SCRIPT, encoding="utf-8")

@@ -1,14 +1,14 @@
 """Evidence for a notebook to look at, where nobody names a folder: of a fault of the gallery, checked on the spot."""
 
-import tempfile
 from pathlib import Path
 
 from dora_repro.checks.options import request_of
 from dora_repro.checks.running import run_check
 from dora_repro.faults import gallery
 from dora_repro.kept.opening import KeptCheck, evidence
+from dora_repro.scratch import ScratchFolder
 
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # removed when the interpreter ends
+_KEPT: list[ScratchFolder] = []  # removed when the interpreter ends
 
 
 def opened(folder: str, fault: str) -> KeptCheck:
@@ -24,7 +24,7 @@ def opened(folder: str, fault: str) -> KeptCheck:
     if folder:
         return evidence(folder)
     chosen = gallery.find(fault)
-    _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-evidence-", ignore_cleanup_errors=True))
+    _KEPT.append(ScratchFolder("evidence"))
     place = Path(_KEPT[-1].name, "kept")
     run_check(request_of(chosen.factory, chosen.steps, (chosen.save_at,), {"folder": place}, title=fault))
     return evidence(place)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 from dora_repro.checks.keeping import Origin, changes_results
 from dora_repro.errors import BadInput
 from dora_repro.explain.trials.trial import Outcome, Trial, TrialResult
+from dora_repro.guardian.guarding import guard, release
+from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.protocol import Emit, ignore
 
 _BOOT = (
@@ -41,7 +42,7 @@ class TrialProcess:
     def __init__(self, folder: Path, report: int, origin: Origin):
         self._folder, self._report, self._origin = folder, report, origin
         self._process: subprocess.Popen[str] | None = None
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._place: ScratchFolder | None = None
 
     def run(self, trial: Trial, on_event: Emit = ignore) -> TrialResult:
         """Make a trial.
@@ -85,7 +86,7 @@ class TrialProcess:
         if not Path(origin.folder).is_dir():
             raise BadInput(f"the check was made in {origin.folder}, which is gone: a trial has to run there")
         python = origin.python if Path(origin.python).is_file() else sys.executable
-        self._place = tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True)
+        self._place = ScratchFolder()
         scratch = Path(self._place.name, "scratch")
         scratch.mkdir()
         with Path(self._place.name, _LOG).open("wb") as log:
@@ -94,6 +95,7 @@ class TrialProcess:
                 cwd=origin.folder, env=environment(origin), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True, encoding="utf-8", errors="replace", start_new_session=True,
             )  # fmt: skip  # a row of arguments
+        guard(self._process.pid)
         asked = {"folder": str(self._folder), "report": self._report, "scratch": str(scratch)}
         _write(self._process, {"path": origin.path, "argv": origin.argv, **asked})
 
@@ -119,6 +121,7 @@ class TrialProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            release(process.pid)
             process.stdout.close()
         if self._place is not None:
             self._place.cleanup()

@@ -5,18 +5,17 @@ replayed up to there, and digests confirm that it is the same. Likewise one asks
 the checkpoint had held, another checkpoint, another run.
 """
 
-import tempfile
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
 from dora_repro.explain.trials.trial import DATA
 from dora_repro.lab.components import component_of
-from dora_repro.lab.process import Process, digests, remove_folder
+from dora_repro.lab.process import Process, digests
 from dora_repro.lab.script import Action
+from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.job import CHECKPOINT
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.wording import counted
@@ -64,8 +63,9 @@ class History:
         if not 1 <= steps <= LIMIT:
             raise BadInput(f"steps={steps}: give a number from 1 to {LIMIT}")
         self._factory, self.steps = factory, steps
-        self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-lab-"))
-        weakref.finalize(self, remove_folder, self._folder)
+        self._scratch = ScratchFolder("lab")
+        self._folder = self._scratch.path
+        weakref.finalize(self, self._scratch.cleanup)
         self._numbered = 0  # checkpoints written: one that is saved again lies beside the first
         self._reset()
 

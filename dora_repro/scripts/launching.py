@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from dora_repro.errors import BadInput
+from dora_repro.guardian.guarding import guard, release
 from dora_repro.scripts import assignment
 from dora_repro.scripts.assignment import VARIABLE, Assignment
 from dora_repro.scripts.commands import Launchable, python_path
@@ -158,6 +159,7 @@ def launch(
             except OSError as error:
                 raise BadInput(f"cannot run {command.text!r}: {error.strerror or error}") from None
             started.append(process)
+            guard(process.pid, f"{VARIABLE}={job}")
             code = _wait(process, begun + timeout, given.folder, on_step)
     others = sorted(path for path in job.parent.glob(f"{given.folder.name}-*") if path.is_dir())
     errors = {path.name: path.read_text(encoding="utf-8") for path in job.parent.glob(f"{given.folder.name}.*.error")}
@@ -239,6 +241,8 @@ def _ended(job: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
                 process.kill()
                 process.wait()
         end_all(job, frozenset(process.pid for process in started))
+        for process in started:
+            release(process.pid)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dora_repro.driving.written import newest, newest_of
 from dora_repro.errors import BadInput
+from dora_repro.scratch import ScratchFolder
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.assignment import BATCHES, Assignment, GivenLines, Meet
 from dora_repro.scripts.commands import NEWEST, OUT, Command
@@ -37,7 +38,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
         with _written_to(folder, _FULL):
             yield folder.absolute()
         return
-    with tempfile.TemporaryDirectory(prefix="dora-repro-", ignore_cleanup_errors=True) as temporary:
+    with ScratchFolder() as temporary:
         with _written_to(Path(temporary), _FULL):
             yield Path(temporary).resolve()
 

@@ -8,16 +8,16 @@ of the process that asks. All have its paths, folder and environment, and end wh
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from dora_repro.guardian.guarding import guard, release
 from dora_repro.private_names.of_cpython import interpreter_flags
+from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.forks import Forks, control
 from dora_repro.sides.late_libraries import LateLibraries
 from dora_repro.sides.processes import LOG, SideProcess, close_quietly, paths, send
@@ -61,6 +61,7 @@ class Interpreter:
         )  # fmt: skip
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None  # both are pipes
+        guard(self._process.pid)
         self.stdin, self.stdout = stdin, stdout
         asked = {"preload": preload, "late": None, "control": theirs.fileno() if theirs is not None else None}
         send(self.stdin, {**paths(), "log": str(folder / LOG), **asked})
@@ -126,6 +127,7 @@ class Interpreter:
             except ProcessLookupError:
                 pass
         self._process.wait()
+        release(self._process.pid)
         close_quietly(self.stdin, self.stdout)
 
 
@@ -182,14 +184,15 @@ class Interpreters(AbstractContextManager["Interpreters"]):
     ):
         self.preload, self.libraries, self._environment = preload, libraries, environment or {}
         self.late = late or LateLibraries()
-        self._folder = Path(tempfile.mkdtemp(prefix="dora-repro-"))
+        self._scratch = ScratchFolder()
+        self._folder = self._scratch.path
         self._waiting: list[Interpreter] = []  # the one that has waited longest first
         self._expected = self._made = self._working = self._spent = self.later = 0
 
     def __exit__(self, *_: object) -> None:
         for interpreter in self._waiting:
             interpreter.end()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.cleanup()
 
     def expect(self, sides: int) -> None:
         """Say how many sides are still to be run: no interpreter is started in advance beyond that."""

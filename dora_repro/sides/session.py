@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Factory, Run
+from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.imports import imported_libraries
 from dora_repro.sides.interpreters import Interpreters
@@ -56,10 +56,8 @@ class Session(AbstractContextManager):
             self._pickled, self._factory = b"" if in_process else pickled(factory), factory
         self._stack = ExitStack()
         self._kept = folder is not None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="dora-repro-"))
+        self.folder = folder or Path(self._stack.enter_context(ScratchFolder()))
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._kept:
-            self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._interpreters = interpreters
         if in_process:
             self._stack.enter_context(brief_waits())

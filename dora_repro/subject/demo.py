@@ -1,6 +1,5 @@
 """Checkpoints for a notebook to look at, where nobody names a folder: trained on the spot, at the tiny size."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +8,11 @@ from pathlib import Path
 import torch
 
 from dora_repro.errors import BadInput
+from dora_repro.scratch import ScratchFolder
 from dora_repro.subject.config import TrainingConfig
 from dora_repro.subject.training import TrainingRun
 
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # removed when the interpreter ends
+_KEPT: list[ScratchFolder] = []  # removed when the interpreter ends
 
 
 def trained(config: TrainingConfig, name: str, folder: str | Path | None = None) -> Path:
@@ -32,7 +32,7 @@ def trained(config: TrainingConfig, name: str, folder: str | Path | None = None)
         BadInput: as `TrainingRun`.
     """
     if folder is None:
-        _KEPT.append(tempfile.TemporaryDirectory(prefix="dora-repro-series-"))
+        _KEPT.append(ScratchFolder("series"))
         folder = _KEPT[-1].name
     place = Path(folder) / name
     place.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ and step once.
 """
 
 import copy
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -82,7 +83,10 @@ def rehearse(optimizer: Optimizer, state: StateDict) -> None:
     for group in copied.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-    type(copied).step(copied)  # not what a schedule has put in its place, which steps the optimizer itself
+    # The bare function: neither what a schedule has put in its place, which steps the optimizer itself, nor the hooks
+    # of whoever records the updates.
+    with torch.no_grad():
+        inspect.unwrap(type(copied).step)(copied)
 
 
 def rehearse_schedule(scheduler: LRScheduler, state: StateDict, steps: int) -> None:

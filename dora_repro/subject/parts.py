@@ -124,6 +124,8 @@ class OptimizerByName:
         for number, (group, own) in enumerate(zip(given["groups"], self.optimizer.param_groups, strict=True)):
             options = {option: value for option, value in group.items() if option in own and option != "params"}
             require_kind(options, {option: own[option] for option in options}, f"group {number}")
+            if not all(0 <= beta < 1 for beta in group.get("betas", ())):  # as the optimizer itself, when it is made
+                raise ValueError(f"group {number} has the betas {group['betas']}")
         for name, kept in given["state"].items():
             for key, value in kept.items():
                 if isinstance(value, Tensor) and value.dim():
@@ -187,7 +189,7 @@ class Progress:
         done = {name: given[name] for name in PROGRESS}
         for name in ("losses", "validation_losses"):
             require_numbers(done[name], name)
-        plain = {name: value for name, value in done.items() if type(value) is not list}
+        plain = {name: value for name, value in done.items() if not name.endswith("losses")}
         require_kind(plain, {name: getattr(self.owner, name) for name in plain}, "progress")
         if min(done["epoch"], done["epochs_without_improvement"]) < 0:
             raise ValueError("it counts below zero")

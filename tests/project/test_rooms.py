@@ -23,6 +23,8 @@ ROOMS = (
     "contracts",
     "private_names",
     "wording",
+    "scratch",
+    "guardian",
     "shown",
     "checkpoint",
     "subject",
@@ -54,7 +56,7 @@ ROOMS = (
 )
 
 # Narrower than the row: what investigates knows nothing of what is investigated, and the other way round.
-ONLY = {"subject": {"printable", "errors", "contracts", "private_names", "wording", "checkpoint"}}
+ONLY = {"subject": {"printable", "scratch", "errors", "contracts", "private_names", "wording", "checkpoint"}}
 INVESTIGATES = frozenset(
     {"checkpoint", "state", "difference", "trace", "alignment", "recording", "comparison", "sides", "explain"}
 )

@@ -342,6 +342,8 @@ SPOILT = {
     "a step that is a text": (("optimizer", "state", 0, "step"), "text"),
     "moments that are a number": (("optimizer", "state", 0, "exp_avg"), 1.0),
     "an option of another kind": (("optimizer", "groups", 0, "betas"), (0.9, "text")),
+    "a beta that no optimizer takes": (("optimizer", "groups", 0, "betas"), (0.9, -1.0)),
+    "a loss in a list": (("progress", "best_validation_loss"), [None]),
     "a rate beyond all numbers": (("optimizer", "groups", 0, "lr"), 10**300),
     "parts in a list": (("contains", 0), ["dora"]),
     "a position beyond all": (("rng", "numpy", "position"), 10**30),

@@ -1,0 +1,91 @@
+"""Temporary folders that do not outlive their owner: those of a process that was killed are removed by the next one.
+
+Each has a lock file, held by its owner for as long as it lives (`flock`: the system lets go of it however the owner
+ends, and it counts in every container that shares the folder). One that nobody holds belongs to nobody.
+"""
+
+import os
+import shutil
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing swept
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "dora-repro-"
+LOCK = ".dora-repro-lock"
+_swept: set[tuple[int, str]] = set()  # by which process, and where
+
+
+class ScratchFolder(tempfile.TemporaryDirectory[str]):
+    """A temporary folder of this process.
+
+    Args:
+        purpose: a word for its name.
+
+    Attributes:
+        name: its path.
+    """
+
+    def __init__(self, purpose: str = ""):
+        here = os.getpid(), tempfile.gettempdir()
+        if here not in _swept:
+            _swept.add(here)
+            sweep()
+        super().__init__(prefix=f"{PREFIX}{purpose}{'-' if purpose else ''}", ignore_cleanup_errors=True)
+        lock = _hold(self.name)
+        self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
+
+    @property
+    def path(self) -> Path:
+        """Its path."""
+        return Path(self.name)
+
+    def cleanup(self) -> None:
+        """Remove it."""
+        super().cleanup()
+        if self._unlock is not None:
+            self._unlock()
+
+
+def sweep() -> None:
+    """Remove the folders of processes of this user that are gone."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    _remove_if_nobody_s(entry)
+
+
+def _remove_if_nobody_s(entry: "os.DirEntry[str]") -> None:
+    """Remove a folder whose lock nobody holds.
+
+    Raises:
+        OSError: it has no lock, somebody holds it, or it is another user's.
+    """
+    if entry.stat(follow_symlinks=False).st_uid != os.getuid():
+        return
+    lock = os.open(os.path.join(entry.path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(entry.path, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _hold(folder: str) -> int | None:
+    """Lock a folder: the lock is held before it has its name, so that nobody finds it free."""
+    if fcntl is None:
+        return None
+    made = os.path.join(folder, f"{LOCK}-new")
+    lock = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    with suppress(OSError):  # a file system without locks: it is not swept either
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(made, os.path.join(folder, LOCK))
+    return lock
