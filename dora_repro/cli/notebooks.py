@@ -10,6 +10,8 @@ import click
 
 from dora_repro.cli.group import Interrupted
 from dora_repro.cli.options import writable
+from dora_repro.printable import named
+from dora_repro.wording import counted
 
 if TYPE_CHECKING:
     from dora_repro.headless.finding import Parameter
@@ -123,7 +125,8 @@ def _counting_where_interrupted(done: Sequence[object], work: Sequence[object], 
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"{len(done)} of {len(work)} notebooks were done; their copies are in {out}.") from None
+        where = f"; their copies are in {named(out)}" if done else ""
+        raise Interrupted(f"{len(done)} of {counted(len(work), 'notebook')} had been executed{where}.") from None
 
 
 def result_line(one: "Executed") -> str:

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",
+    "guardian/guardian_main.py": "tests/guardian/test_guarding.py",  # a process of its own, which these start
     # Runs in an interpreter of its own, which the runner's tests start.
     "headless/child.py": "tests/headless/test_running.py",
     # What the adapters share, tested in each.
