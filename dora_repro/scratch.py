@@ -6,15 +6,14 @@ ends, and it counts in every container that shares the folder). One that nobody 
 
 import os
 import shutil
+import sys
 import tempfile
 import weakref
 from contextlib import suppress
 from pathlib import Path
 
-try:
+if sys.platform != "win32":  # nothing is locked there, and nothing swept
     import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing swept
-    fcntl = None  # type: ignore[assignment]
 
 PREFIX = "dora-repro-"
 LOCK = ".dora-repro-lock"
@@ -54,7 +53,7 @@ class ScratchFolder(tempfile.TemporaryDirectory[str]):
 
 def sweep() -> None:
     """Remove the folders of processes of this user that are gone."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
@@ -69,7 +68,7 @@ def _remove_if_nobody_s(entry: "os.DirEntry[str]") -> None:
     Raises:
         OSError: it has no lock, somebody holds it, or it is another user's.
     """
-    if entry.stat(follow_symlinks=False).st_uid != os.getuid():
+    if sys.platform == "win32" or entry.stat(follow_symlinks=False).st_uid != os.getuid():
         return
     lock = os.open(os.path.join(entry.path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
     try:
@@ -81,7 +80,7 @@ def _remove_if_nobody_s(entry: "os.DirEntry[str]") -> None:
 
 def _hold(folder: str) -> int | None:
     """Lock a folder: the lock is held before it has its name, so that nobody finds it free."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     made = os.path.join(folder, f"{LOCK}-new")
     lock = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -90,7 +90,8 @@ def execute_all(
 
 def _refuse_to_overwrite(notebooks: list[Path], out: Path) -> None:
     if os.path.lexists(out) and not out.is_dir():
-        raise BadInput(f"out={named(out)} is no folder: name one for the executed copies")
+        what = "a file" if out.is_file() else "no folder"
+        raise BadInput(f"out={named(out)} is {what}: name a folder for the executed copies")
     names = [path.name for path in notebooks]
     for path in notebooks:
         if out.resolve() == path.resolve().parent:

@@ -142,6 +142,35 @@ def test_ctrl_c_leaves_no_process_no_folder_and_no_half_report(tmp_path):
     assert left == {"seen", "slow.py", "temporary"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes where Linux lists them")
+@pytest.mark.parametrize("moment", ["importing", "at work"])
+def test_a_command_that_is_killed_leaves_no_process_and_its_folder_goes_with_the_next(moment, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    seen, mine = tmp_path / "seen", environment(SEEN=str(tmp_path / "seen"), TMPDIR=str(temporary))
+    command = subprocess.Popen(
+        [*COMMAND, "check", "slow:Run", "--steps", "4", "--save-at", "1"],
+        cwd=tmp_path, env=mine, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        limit = time.monotonic() + 120
+        while len(descendants(command.pid)) < 3 or (moment == "at work" and not seen.exists()):
+            assert command.poll() is None and time.monotonic() < limit
+            time.sleep(0.05)
+        started = descendants(command.pid)
+    finally:
+        command.kill()
+        command.wait()
+    limit = time.monotonic() + 20
+    while any(alive(number) for number in started) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert [number for number in started if alive(number)] == []
+    kept = "from dora_repro.scratch import ScratchFolder; ScratchFolder().cleanup()"
+    subprocess.run([sys.executable, "-c", kept], env=mine, check=True)
+    assert [path.name for path in temporary.iterdir() if "inductor" not in path.name] == []
+
+
 def test_the_subjects_quick_test_passes_and_its_small_checkpoint_fails(tmp_path):
     done = run("quick", "--quiet", "--in-process", folder=tmp_path)
     assert (done.returncode, done.stdout.decode()) == (
