@@ -17,11 +17,13 @@ from dora_repro.sides.source import Source
 from dora_repro.state.attributes import attributes_of, is_users_module
 
 _DEEPEST = 6  # functions that call each other on the way
+_MOST = 150  # functions that are looked through for one file: a large library of the user's own is no place for it
 _WRITTEN = {"torch.save": "obj", "pickle.dump": "obj", "dill.dump": "obj", "cloudpickle.dump": "obj"}
 _WRITTEN |= {"joblib.dump": "value", "json.dump": "obj"}
 _READ = {"torch.load", "pickle.load", "dill.load", "cloudpickle.load", "joblib.load", "json.load"}
 
 Bound = Mapping[str, tuple[str, Value]]  # name in a function -> (path of an object of the run, the object)
+Seen = dict[tuple[int, frozenset[tuple[str, str]]], int]  # a function, and what it was given -> how deep it was met
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def written(here: Here, path: str = "") -> Found | None:
         here: the function.
         path: what it calls the path of the file; of several files, it is that at the path.
     """
-    found = [(call, at) for call in here.source.calls if (at := _written_by(here, call, 0)) is not None]
+    seen: Seen = {}
+    found = [(call, at) for call in here.source.calls if (at := _written_by(here, call, 0, seen)) is not None]
     chosen = _chosen(found, path)
     return _built(chosen, 0) if chosen is not None else None
 
@@ -67,7 +70,10 @@ def read(here: Here, path: str = "") -> Found | None:
         here: the function.
         path: what it calls the path of the file; of several files, it is that at the path.
     """
-    return _chosen([(call, at) for call in here.source.calls if (at := _read_by(here, call, 0)) is not None], path)
+    seen: Seen = {}
+    return _chosen(
+        [(call, at) for call in here.source.calls if (at := _read_by(here, call, 0, seen)) is not None], path
+    )
 
 
 def _chosen(found: list[tuple[ast.Call, Found]], path: str) -> Found | None:
@@ -80,19 +86,20 @@ def _chosen(found: list[tuple[ast.Call, Found]], path: str) -> Found | None:
 # --- saving
 
 
-def _written_by(here: Here, call: ast.Call, depth: int) -> Found | None:
+def _written_by(here: Here, call: ast.Call, depth: int, seen: Seen) -> Found | None:
     """What a call, or what it calls, gives to a file."""
     thing, owner = _callee(here, call.func)
     if (argument := _WRITTEN.get(_name_of(thing))) is not None:
         given = _argument(call, argument, 0)
         return None if given is None else Found(here, given)
     inner = _called(here, call, thing, owner, depth)
-    if inner is None:
+    if inner is None or _was_seen(inner, depth, seen):
         return None
     for each in inner.source.calls:
-        at = _written_by(inner, each, depth + 1)
+        at = _written_by(inner, each, depth + 1, seen)
         if at is None:
             continue
+        seen.pop(_key(inner), None)  # a second call of it leads to the same
         name = at.expression.id if isinstance(at.expression, ast.Name) and at.here == inner else ""
         arguments = inner.source.arguments
         if name in arguments and name not in inner.source.assigned:  # whoever calls it has built it
@@ -120,17 +127,18 @@ def _built(found: Found, depth: int) -> Found:
 # --- loading
 
 
-def _read_by(here: Here, call: ast.Call, depth: int) -> Found | None:
+def _read_by(here: Here, call: ast.Call, depth: int, seen: Seen) -> Found | None:
     """The call that gives what was read: this one where it reads or returns that, else one in what it calls."""
     thing, owner = _callee(here, call.func)
     if _name_of(thing) in _READ:
         return Found(here, call)
     inner = _called(here, call, thing, owner, depth)
-    if inner is None:
+    if inner is None or _was_seen(inner, depth, seen):
         return None
     for each in inner.source.calls:
-        at = _read_by(inner, each, depth + 1)
+        at = _read_by(inner, each, depth + 1, seen)
         if at is not None:
+            seen.pop(_key(inner), None)  # a second call of it leads to the same
             return Found(here, call) if _returns(at) and at.here == inner else at
     return None
 
@@ -214,15 +222,13 @@ def _callee(here: Here, node: ast.expr) -> tuple[Any, tuple[str, Value] | None]:
     return _value(here, node), None
 
 
-def _called(
-    here: Here, call: ast.Call, thing: Any, owner: tuple[str, Value] | None, depth: int
-) -> Here | None:
+def _called(here: Here, call: ast.Call, thing: Any, owner: tuple[str, Value] | None, depth: int) -> Here | None:
     """The function of the user's that a call leads into, with what its arguments stand for."""
     if not isinstance(thing, types.FunctionType) or depth > _DEEPEST or not is_users_module(str(thing.__module__)):
         return None
     function: Callable[..., Any] = inspect.unwrap(thing)
     source = Source.of(function) if isinstance(function, types.FunctionType) else None
-    if source is None or source.node is here.source.node:
+    if source is None or source.function is here.source.function:
         return None
     bound: dict[str, tuple[str, Value]] = {}
     names = list(source.arguments)
@@ -235,6 +241,22 @@ def _called(
         if found is not None and name and name not in source.assigned:
             bound[name] = found
     return Here(source, bound)
+
+
+def _was_seen(here: Here, depth: int, seen: Seen) -> bool:
+    """Whether a function was looked through before, as deep at least, and led to no file; or too many were. Without
+    this, code in which many functions call one another is gone through on all of the ways that lead into each."""
+    before = seen.get(_key(here))
+    if before is None and len(seen) >= _MOST:
+        return True
+    if before is None or depth < before:
+        seen[_key(here)] = depth
+        return False
+    return True
+
+
+def _key(here: Here) -> tuple[int, frozenset[tuple[str, str]]]:
+    return id(here.source.function.__code__), frozenset((name, path) for name, (path, _) in here.bound.items())
 
 
 def _object(here: Here, node: ast.expr) -> tuple[str, Value] | None:

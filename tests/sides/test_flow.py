@@ -159,3 +159,52 @@ def test_what_is_read_is_known_by_its_call_and_whether_all_its_keys_are_gone_thr
     found = read(at, "path")
     assert ast.unparse(found.expression) == expression and found.here == at
     assert goes_through(found.here, found.expression) is every
+
+
+def tangle(self, path):
+    first(path), second(path), third(path), fourth(path), fifth(path), sixth(path), seventh(path), eighth(path)
+
+
+def first(path):
+    tangle(None, path), second(path), third(path), fourth(path), fifth(path), sixth(path), seventh(path), eighth(path)
+
+
+def second(path):
+    tangle(None, path), first(path), third(path), fourth(path), fifth(path), sixth(path), seventh(path), eighth(path)
+
+
+def third(path):
+    tangle(None, path), first(path), second(path), fourth(path), fifth(path), sixth(path), seventh(path), eighth(path)
+
+
+def fourth(path):
+    tangle(None, path), first(path), second(path), third(path), fifth(path), sixth(path), seventh(path), eighth(path)
+
+
+def fifth(path):
+    tangle(None, path), first(path), second(path), third(path), fourth(path), sixth(path), seventh(path), eighth(path)
+
+
+def sixth(path):
+    tangle(None, path), first(path), second(path), third(path), fourth(path), fifth(path), seventh(path), eighth(path)
+
+
+def seventh(path):
+    tangle(None, path), first(path), second(path), third(path), fourth(path), fifth(path), sixth(path), eighth(path)
+
+
+def eighth(path):
+    tangle(None, path), first(path), second(path), third(path), fourth(path), fifth(path), sixth(path), seventh(path)
+
+
+def tangle_and_read(self, path):
+    tangle(self, path)
+    self.state = fetch(path)
+
+
+def test_functions_that_all_call_one_another_are_gone_through_once():
+    """Once each, and not on the two million ways through them."""
+    here = Here(Source.of(tangle))
+    assert read(here) is None and written(here) is None
+    found = read(Here(Source.of(tangle_and_read)))
+    assert ast.unparse(found.expression) == "fetch(path)"
