@@ -72,3 +72,11 @@ def test_no_tolerance_holds_for_a_nan_or_for_what_has_no_size():
     assert not LeafDifference("a", max_abs=1.0).within(0.5)
     assert not LeafDifference("a", max_abs=0.0, nan=1).within(1.0)
     assert not LeafDifference("a").within(1.0) and not LeafDifference("a", "dtype", max_abs=0.0).within(1.0)
+
+
+def test_only_numbers_are_within_a_tolerance_and_nan_never_is():
+    within = LeafDifference("a/m", **MEASURED, max_abs=0.5)
+    assert within.within(0.5) and within.within(1.0) and not within.within(0.25)
+    assert not LeafDifference("a/m", **MEASURED, max_abs=0.0, nan=1).within(1.0)
+    assert not LeafDifference("a/m", **MEASURED).within(math.inf)
+    assert not LeafDifference("a/m", "shape", max_abs=0.0).within(1.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.trace import FORMAT, Divergence, Step, Trace, numbered, unnumbered
+from dora_repro.trace import FORMAT, Divergence, Step, Trace, TraceWriter, numbered, read_appended, unnumbered
 from tests.traces import ONE, digest, trace
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -125,6 +125,10 @@ def test_the_head_tells_the_format(tmp_path):
 # --- looking at one ----------------------------------------------------------------------------------------------
 
 
+def test_a_trace_without_steps_says_nothing():
+    assert Trace() == Trace([], {}, False, ()) and Trace().step(0) is None and repr(Trace()) == "Trace(no steps)"
+
+
 def test_steps_are_found_by_number():
     made = trace(ONE, ["update w z"], first=6)
     assert made.step(6).number == 6 and made.step(7).effects[0].digest == digest("z")
@@ -197,3 +201,57 @@ def test_a_phase_or_leaf_that_is_repeated_is_numbered_and_its_number_taken_off_a
     assert [numbered("backward", number) for number in (1, 2, 10)] == ["backward", "backward[2]", "backward[10]"]
     assert unnumbered(numbered("outputs/scale", 2)) == unnumbered("outputs/scale") == "outputs/scale"
     assert unnumbered("batch/images[0]/mask") == "batch/images[0]/mask"
+
+
+# --- a trace that is written as it grows ------------------------------------------------------------------------------
+
+
+def grown(path, made, *, closed=True):
+    writer = TraceWriter(path, made.start)
+    for step in made.steps:
+        writer.step(step)
+    if closed:
+        writer.close(made.finished, made.unseen)
+    return writer
+
+
+def test_a_trace_that_was_written_as_it_grew_is_read_whole(tmp_path):
+    made = trace(ONE, (ONE, {"m": "x"}), finished=True, start={"m": "w"}, unseen=("batch",))
+    writer = grown(tmp_path / "t", made)
+    assert read_appended(tmp_path / "t") == made
+    with pytest.raises(ValueError, match="closed file"):
+        writer.step(made.steps[0])
+    with pytest.raises(FileExistsError):
+        TraceWriter(tmp_path / "t", {})
+
+
+def test_each_step_is_with_the_system_when_it_was_added_and_a_line_that_was_cut_is_none(tmp_path):
+    made = trace(ONE, ONE, finished=True)
+    writer = grown(tmp_path / "t", made, closed=False)
+    unfinished = trace(ONE, ONE)
+    assert read_appended(tmp_path / "t") == unfinished
+    with (tmp_path / "t").open("ab") as file:
+        file.write(b'{"finished": true')
+    assert read_appended(tmp_path / "t") == unfinished
+    writer.close(True, ())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "x\n", "[]\n", '{"start": 3}\n', '{"start": {}}\n{"finished": 1, "unseen": []}\n']
+)
+def test_what_no_writer_wrote_is_bad_input(content, tmp_path):
+    (tmp_path / "t").write_text(content)
+    with pytest.raises(BadInput, match="not the record of a launched script"):
+        read_appended(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("step", True), ("step", "1"), ("prepared", [1]), ("effects", [[1, "x", ""]])]
+)
+def test_entries_of_another_type_are_none_of_a_step(field, value, tmp_path):
+    made = trace(ONE)
+    made.write(tmp_path / "t")
+    head, line, _ = (tmp_path / "t").read_text().split("\n")
+    (tmp_path / "t").write_text(f"{head}\n{json.dumps({**json.loads(line), field: value})}\n")
+    with pytest.raises(BadInput, match="TypeError"):
+        Trace.read(tmp_path / "t")

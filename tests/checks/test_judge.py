@@ -106,6 +106,14 @@ def test_without_an_end_nothing_has_healed(tmp_path):
     assert [each.name for each in found.comparisons] == ["load"]
 
 
+def test_a_parameter_that_no_step_showed_before_the_end_that_never_came_was_wrong_from_the_start(tmp_path):
+    failure = {"error": "E", "traceback": "E"}
+    wrong = {"w": (W + 1, "parameter"), "mark": 1}
+    said = {"loaded": wrong, "end": None, "failure": failure, "where": "step", "step": 2, "phase": "batch"}
+    found, _, _ = judged(tmp_path, None, said, resumed_steps=trace(first=3))
+    assert (found.divergence.phase, found.divergence.leaf) == ("load", "w") and found.put_aside == ()
+
+
 def test_without_a_load_there_is_nothing_lost(tmp_path):
     found, _, _ = judged(tmp_path, {"end": {"a": 1}}, {"loaded": None, "end": {"a": 2}})
     assert found.lost == () and paths(found.end) == ["a"]

@@ -123,6 +123,12 @@ def test_sparse_tensors_are_digested_by_their_parts():
     assert digest(coo) != digest(torch.sparse_coo_tensor([[0, 1], [1, 0]], [2.0, 3.0], (3, 2)))
 
 
+def test_a_sparse_tensor_that_is_coalesced_is_another_than_one_with_the_same_lists():
+    listed = torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (2,))
+    coalesced = torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (2,), is_coalesced=True)
+    assert digest(listed) == digest(listed.clone()) != digest(coalesced) == digest(listed.coalesce())
+
+
 def test_quantized_tensors_count_scale_and_zero_point():
     values = torch.tensor([1.0, 2.0, 3.0])
     tensors = [

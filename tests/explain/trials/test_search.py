@@ -4,7 +4,7 @@ import pytest
 
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search import Search
-from dora_repro.explain.trials.trial import DATA, DRAWS, LOOP, Outcome, TrialResult
+from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED, Outcome, TrialResult
 from dora_repro.trace import Divergence
 
 PARAMETERS = [f"layer.{index}.weight" for index in range(6)]
@@ -276,3 +276,207 @@ def test_what_the_resumed_run_alone_holds_is_the_cause_where_removing_it_restore
 def test_nothing_is_named_where_leaving_what_waits_does_not_help_either():
     differences = [lost("pending/epoch", kind="unexpected"), lost("epoch")]
     assert searched(Rule({"elsewhere"}), differences).parts == ()
+
+
+# --- iterators --------------------------------------------------------------------------------------------------------
+
+
+def test_iterators_are_the_cause_where_a_run_without_them_does_what_the_resumed_one_did():
+    differences = [lost("epoch"), lost("position")]
+    found = searched(Rule({ITERATORS}, {CONTROL}), differences, "batch", iterators=True)
+    assert found.names == {ITERATORS} and found.proved
+    # Else it is that the trial's objects were never loaded into, and not the iterators.
+    assert searched(Rule({ITERATORS}), differences, "batch", iterators=True).parts == ()
+    # Of a run that has nothing half done there, the control says nothing.
+    found = searched(Rule({ITERATORS}), differences, "batch", iterators=True, resettable=False)
+    assert found.names == {ITERATORS} and not any(CONTROL in trial.names for trial, _ in found.trials)
+    assert searched(Rule({ITERATORS}), differences, "batch").parts == ()
+
+
+# --- leaf by leaf -----------------------------------------------------------------------------------------------------
+
+
+def exp_avgs(count):
+    """Moments of some parameters of a model that has more, so that they are not all of their kind."""
+    return moments("value", ("exp_avg",), [f"layer.{index}.weight" for index in range(count)])
+
+
+OTHERS = {f"optimizer/{name}/exp_avg": "moment" for name in ("x.weight", "y.weight", "z.weight")}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_of_few_leaves_of_a_kind_exactly_those_needed_are_named(count):
+    paths = [each.path for each in exp_avgs(count)]
+    needed = {paths[0], paths[-1]}  # not in one half
+    found = searched(Rule(needed), exp_avgs(count), others=OTHERS)
+    assert found.names == needed
+
+
+def test_many_leaves_of_a_kind_are_halved_as_long_as_one_half_does():
+    paths = [each.path for each in exp_avgs(6)]
+    assert searched(Rule({paths[0]}), exp_avgs(6), others=OTHERS).names == {paths[0]}
+    assert searched(Rule({paths[0], paths[2]}), exp_avgs(6), others=OTHERS).names == set(paths[:3])
+    assert searched(Rule({paths[0], paths[5]}), exp_avgs(6), others=OTHERS).names == set(paths)
+
+
+def test_all_leaves_of_a_kind_that_comes_by_parameter_are_one_loss_and_those_of_another_kind_are_not():
+    paths = [each.path for each in exp_avgs(3)]
+    assert searched(Rule({paths[1]}), exp_avgs(3)).names == set(paths)
+    counters = [lost(f"feed/{index}/cursor") for index in range(3)]
+    assert searched(Rule({"feed/1/cursor"}), counters).names == {"feed/1/cursor"}
+
+
+def test_all_moments_that_an_optimizer_lacks_are_one_loss():
+    paths = {each.path for each in moments()}
+    some = Rule({each.path for each in moments(names=("exp_avg",))})
+    found = searched(some, moments())
+    assert found.names == paths and found.parts[0].name == "optimizer/*/{step, exp_avg, exp_avg_sq}"
+    # Where there are others, or they are there and wrong, it could step with a part of them.
+    assert searched(some, moments(), others=OTHERS).names < paths
+    assert searched(some, moments("value")).names < paths
+
+
+# --- the order of trials ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "options", "first"),
+    [("batch", {}, DATA), ("epoch_end", {}, DATA), ("forward", {}, DRAWS), ("batch", {"draws_first": True}, DRAWS)],
+)
+def test_batches_are_tried_before_draws_where_batches_differ_first(phase, options, first):
+    rule = Rule({DATA}, {DRAWS})
+    found = searched(rule, [lost("epoch")], phase, streams=True, **options)
+    assert found.names == {first}
+    assert [first in trial.names for trial in rule.asked[:3]] == [False, False, True]
+
+
+def test_batches_and_draws_are_tried_together_last():
+    rule = Rule({DATA, DRAWS})
+    assert searched(rule, [lost("epoch")], "forward", streams=True).names == {DATA, DRAWS}
+    assert [{DATA, DRAWS} & trial.names for trial in rule.asked[:5]] == [set(), set(), {DRAWS}, {DATA}, {DATA, DRAWS}]
+
+
+def test_a_run_that_passes_over_batches_does_so_in_its_trials_too():
+    found = searched(Rule({DATA, PASSED}), [lost("epoch")], "batch", streams=True, passes_over=True)
+    assert found.names == {DATA, PASSED} and len(found.parts) == 1
+    assert all((PASSED in trial.names) is (DATA in trial.names) for trial, _ in found.trials[:3])
+    assert searched(Rule({DATA, PASSED}), [lost("epoch")], "batch", streams=True).parts == ()
+    assert searched(Rule({DATA, PASSED}), [lost("epoch")], "batch", passes_over=True).parts == ()
+
+
+def test_a_trial_is_not_done_twice():
+    rule = Rule({"a/x"})
+    found = searched(rule, [lost("a/x"), lost("b/x")])
+    done = [(trial.names, trial.to_the_end) for trial in rule.asked]
+    assert len(done) == len(set(done)) == len(found.trials)
+    assert not [names for names, to_the_end in done if not to_the_end and done.index((names, False)) > 0
+                and (names, True) in done[: done.index((names, False))]]  # fmt: skip
+
+
+# --- where each trial costs a process ---------------------------------------------------------------------------------
+
+
+def frugal(rule, differences, phase="forward", **options):
+    roles = {difference.path: difference.role for difference in differences}
+    return Search(rule, differences, {**roles, **options.pop("others", {})}, phase, False, frugal=True, **options)
+
+
+def test_where_trials_are_dear_nothing_put_back_is_tried_only_when_it_is_asked_for():
+    rule = Rule({"rng/torch.cpu"})
+    search = frugal(rule, [lost("rng/torch.cpu", "generator"), lost("epoch")])
+    found = search.run()
+    assert found.names == {"rng/torch.cpu"} and found.parts[0].without is None and found.parts[0].alone is None
+    search.try_nothing()
+    assert found.reproduced
+    search.examine(len(rule.asked) + 5)
+    assert found.parts[0].necessary and found.parts[0].alone is None and found.parts[0].without is not None
+
+
+def test_where_nothing_was_found_nothing_put_back_is_tried():
+    cured = frugal(Rule(set(), harmful=("epoch",)), [lost("epoch")])
+    assert cured.run().parts == ()
+    cured.try_nothing()
+    assert cured.result.reproduced is False
+    differing = frugal(Rule({"elsewhere"}), [lost("epoch")])
+    differing.run()
+    differing.try_nothing()
+    assert differing.result.reproduced is True
+
+
+def test_parts_are_examined_as_far_as_the_budget_goes():
+    rule = Rule({"rng/torch.cpu"})
+    search = frugal(rule, [lost("rng/torch.cpu", "generator"), lost("epoch")])
+    search.run()
+    search.examine(len(rule.asked))
+    assert search.result.parts[0].without is None
+
+
+def test_where_trials_are_dear_what_is_likely_is_tried_by_itself():
+    differences = [lost("rng/torch.cpu", "generator"), *(lost(f"part{index}/x") for index in range(20))]
+    rule = Rule({"rng/torch.cpu"})
+    assert frugal(rule, differences).run().names == {"rng/torch.cpu"}
+    assert len(rule.asked) <= 4 and frozenset({"rng/torch.cpu"}) in [trial.names for trial in rule.asked[:3]]
+
+
+def test_entries_that_one_object_lacks_are_one_loss_where_trials_are_dear():
+    missing = [lost(f"run/buffer/{name}", kind="missing") for name in ("obs", "reward", "done")]
+
+    def holder(path, role):
+        return path.rpartition("/")[0]
+
+    rule = Rule({"run/buffer/obs"})
+    assert frugal(rule, missing, divided=holder).run().names == {each.path for each in missing}
+    assert searched(Rule({"run/buffer/obs"}), missing, divided=holder).names == {"run/buffer/obs"}
+    wrong = [lost(each.path) for each in missing]
+    assert frugal(Rule({"run/buffer/obs"}), wrong, divided=holder).run().names == {"run/buffer/obs"}
+
+
+def test_a_component_is_divided_by_objects_before_kinds():
+    differences = [lost(f"train/{holder}/{name}") for holder in ("one", "other") for name in ("x", "y")]
+
+    def of_object(path, role):
+        return path.rpartition("/")[0]
+
+    rule = Rule({"train/one/x", "train/one/y"})
+    found = searched(rule, differences, divided=of_object)
+    assert found.names == {"train/one/x", "train/one/y"}
+    assert frozenset({"train/one/x", "train/one/y"}) in [trial.names for trial in rule.asked]
+
+
+def test_what_the_next_step_is_given_is_one_loss():
+    given = ("train/inputs", "train/targets")
+    differences = [*(lost(path) for path in given), lost("train/epoch")]
+    found = searched(Rule({"train/inputs"}), differences, given=given)
+    assert found.names == set(given) and len(found.parts) == 1
+
+
+def test_marks_of_a_resume_are_tried_last():
+    differences = [lost("mark"), lost("epoch")]
+    found = searched(Rule({"mark"}, {"epoch"}), differences, marks=("mark",))
+    assert found.names == {"epoch"}
+    assert next(iter(found.candidates.values())) == ("epoch",)
+
+
+def test_no_more_parts_are_examined_than_are_told():
+    differences = [lost(f"part{index}/x") for index in range(8)]
+    found = searched(Rule({each.path for each in differences}), differences, budget=200)
+    assert len(found.parts) == 8
+    assert [part.without is not None for part in found.parts] == [True] * 6 + [False] * 2
+    assert all(part.alone.parameter_distance == 0.5 for part in found.parts[:6])  # to the end
+    alone = searched(Rule({"a/x"}), [lost("a/x"), lost("b/x")]).parts[0].alone
+    assert alone.parameter_distance is None  # the set itself: it has been tried
+
+
+def test_a_set_that_does_without_a_part_is_shown_whole():
+    found = searched(Rule({"a/x", "b/x"}, {"a/x", "c/x"}), [lost("a/x"), lost("b/x"), lost("c/x"), lost("d/x")])
+    assert found.names == {"a/x", "b/x"} and found.other == ("a/x", "c/x")
+    assert [part.necessary for part in found.parts] == [True, False]
+    assert found.harmless == ("d/x",)
+
+
+def test_other_sets_may_hold_batches_and_draws():
+    differences = [lost("a/x"), lost("b/x")]
+    found = searched(Rule({DATA, "a/x"}, {DATA, "b/x"}), differences, "batch", streams=True)
+    assert found.names == {DATA, "a/x"} and set(found.other) == {DATA, "b/x"}
+    found = searched(Rule({DRAWS, "a/x"}, {DRAWS, "b/x"}), differences, "forward", streams=True)
+    assert found.names == {DRAWS, "a/x"} and set(found.other) == {DRAWS, "b/x"}
