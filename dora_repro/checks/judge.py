@@ -160,10 +160,9 @@ def _put_aside(
             yield path
 
 
-def _returned(saved: Snapshot, end: Snapshot | None) -> tuple[str, ...]:
+def _returned(saved: Snapshot, end: Snapshot) -> tuple[str, ...]:
     """The names of the training functions that were running when the run was saved, and had returned at its end."""
-    leaves = end.leaves.values() if end is not None else ()
-    texts = (leaf for leaf in leaves if isinstance(leaf.value, str))
+    texts = (leaf for leaf in end.leaves.values() if isinstance(leaf.value, str))
     return tuple(leaf.path for leaf in texts if leaf.value == FINISHED_CALL and leaf.path not in saved)
 
 

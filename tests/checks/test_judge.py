@@ -5,6 +5,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -220,6 +221,13 @@ def test_what_was_put_aside_for_the_first_step_is_listed_once_it_is_gone(tmp_pat
         assert found.put_aside == ()
 
 
+def test_of_a_run_that_did_not_come_to_its_end_nothing_is_known_to_have_been_put_aside(tmp_path):
+    failure = {"error": "E", "traceback": "E"}
+    said = {"loaded": {"pending": 1}, "end": None, "failure": failure, "where": "step", "step": 3, "phase": "update"}
+    found, _, _ = judged(tmp_path, None, said, resumed_steps=trace(STEPS[2], first=3))
+    assert found.put_aside == () and found.steps_compared == 1
+
+
 def test_variables_that_went_with_a_function_were_not_put_aside(tmp_path):
     about = {"kinds": {"train": "variables"}}
     for end_about, expected in (({}, ()), (about, ("train/x",))):
@@ -239,6 +247,7 @@ def test_a_function_that_returned_meanwhile_is_named(tmp_path):
     from dora_repro.state.frames import FINISHED_CALL
 
     reference = {"saved": {"before": FINISHED_CALL}, "end": {"before": FINISHED_CALL, "train": FINISHED_CALL, "x": "y"}}
+    reference["end"]["array"] = np.ones(2)
     assert judged(tmp_path, reference, {})[0].returned == ("train",)
 
 
@@ -286,7 +295,7 @@ def test_a_parameter_that_is_wrong_when_it_is_next_recorded_was_so_from_the_star
     assert not wrong(replace(WRONG, role="buffer"), otherwise)
     assert wrong(replace(WRONG, role="option"), otherwise)
     assert not wrong(replace(WRONG, expected="digest alone"), otherwise)
-    assert not wrong(replace(WRONG, path="copy"), otherwise)
+    assert not wrong(replace(WRONG, path="copy"), otherwise, frozenset({"copy"}))
     assert not wrong(actual=otherwise, late={"w"})
 
 
@@ -443,6 +452,7 @@ def test_the_first_verdict_that_holds_is_given(equal):
     assert verdict(different, "no step")[0] is Verdict.DIFFERENT  # does not undo a difference
     assert verdict(different) == (Verdict.DIFFERENT, f"first differs at {APART}")
     assert verdict(equal, latent=("a",)) == (Verdict.LATENT, "a lost, no effect in 2 steps")
+    assert verdict(equal, latent=("a", "b"))[1] == "a and 1 more lost, no effect in 2 steps"
     assert verdict(equal, latent=("a", "b", "c"))[1] == "a and 2 more lost, no effect in 2 steps"
     exact = "all effects of 2 steps are equal by bytes, and so is the state at the end"
     assert verdict(equal) == verdict(equal, control=Control()) == (Verdict.EXACT, exact)

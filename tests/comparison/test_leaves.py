@@ -150,6 +150,7 @@ def test_digests_that_differ_are_a_difference_whatever_the_values_show():
 
 # --- words -------------------------------------------------------------------------------------------------------
 
+
 def test_values_are_described_shortly():
     described = {
         "f32[2, 3]": torch.zeros(2, 3), "bf16[]": torch.zeros((), dtype=torch.bfloat16), "c64[1]": torch.zeros(1) + 0j,
@@ -360,3 +361,11 @@ def test_two_states_of_a_generator_are_so_many_draws_apart():
     assert (found.role, found.draws) == ("generator", 7)
     (found,) = compare(before, Snapshot.capture({"generator": torch.Generator().manual_seed(1)})).differences
     assert found.draws is None
+
+
+def test_the_largest_difference_is_no_number_where_one_leaf_differs_in_a_nan():
+    sides = [{"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([1.0, x])} for x in (2.0, math.nan)]
+    sides[1]["b"][0] = 1.5
+    compared = compare(*sides)
+    assert compared.differences[0].max_abs == 0.5 and compared.differences[0].nan == 1
+    assert math.isnan(compared.max_abs) and not compared.within(1.0)

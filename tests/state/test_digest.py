@@ -430,3 +430,10 @@ def test_a_reader_keeps_what_it_reads_alive():
     live.data = torch.ones(4)  # the first storage may be given to somebody else now, were it not for the view
     others = [torch.full((4,), 7.0) for _ in range(50)]
     assert read() == digest(torch.ones(4)) and len(others) == 50
+
+
+def test_plain_data_of_too_many_values_is_none(monkeypatch):
+    """Of lists in lists each counts, and each value in them."""
+    for most, plain in ((4, True), (3, False)):
+        monkeypatch.setattr("dora_repro.state.digest.MAX_ITEMS", most)
+        assert is_plain([[1], 2]) is plain

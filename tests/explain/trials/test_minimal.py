@@ -69,6 +69,10 @@ def test_halving_stops_where_neither_half_suffices():
     assert halved(range(64), Counted(5)) == (5,)
 
 
+def test_parts_without_anything_in_them_are_left_out():
+    assert split((1, 2), 5) == [(1,), (2,)] and split((), 3) == []
+
+
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 25))
 def test_parts_are_all_of_it_in_order_and_of_nearly_equal_size(items, pieces):
     parts = split(tuple(items), pieces)
