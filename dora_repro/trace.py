@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dora_repro.checkpoint import replacing
+from dora_repro.checkpoint.guard import file_opener
 from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
@@ -22,6 +23,7 @@ from dora_repro.wording import counted
 FORMAT = "dora_repro/trace/2"
 FINISHED = "run/finished"  # the leaf of one run being over while the other goes on
 STEP_END = "step_end"  # the phase of parameters that are, at the end of a step, not as their update left them
+DIGEST_BYTES = 16
 T = TypeVar("T")
 
 _NUMBER = re.compile(r"\[\d+\]$")
@@ -192,21 +194,23 @@ class Trace:
             BadInput: no such file, not a trace, or one that was cut off.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
-            head = json.loads(lines[0])
+            lines = _text(Path(path)).split("\n")
+            head = _json(lines[0])
             if head["format"] != FORMAT:
                 raise ValueError(f"format {head['format']!r}, expected {FORMAT!r}")
-            steps = [_step_from_json(json.loads(line)) for line in lines[1:] if line]
+            steps = [_step_from_json(_json(line)) for line in lines[1:] if line]
             if len(steps) != head["steps"]:
                 raise ValueError(f"{counted(len(steps), 'step')} where {head['steps']} were written")
             if any(step.number != steps[0].number + index for index, step in enumerate(steps)):
                 raise ValueError("its steps are not numbered one after the other")
-            start = {leaf: bytes.fromhex(value) for leaf, value in head["start"].items()}
+            if steps and steps[0].number < 1:
+                raise ValueError(f"its first step has the number {steps[0].number}")
+            start = {leaf: _digest(value) for leaf, value in head["start"].items()}
             unseen = tuple(_exactly(str, name) for name in head["unseen"])
             return cls(steps, start, _exactly(bool, head["finished"]), unseen)
         except FileNotFoundError:
             raise BadInput(f"no such trace: {named(path)}") from None
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise BadInput(f"{named(path)} is not a whole trace of this kit ({problem}): record it again") from error
 
@@ -249,15 +253,15 @@ def read_appended(path: Path) -> Trace:
     """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line break was cut off
-        head, *rest = map(json.loads, lines)
-        trace = Trace(start={leaf: bytes.fromhex(value) for leaf, value in head["start"].items()})
+        head, *rest = map(_json, lines)
+        trace = Trace(start={leaf: _digest(value) for leaf, value in head["start"].items()})
         for line in rest:
             if "step" in line:
                 trace.steps.append(_step_from_json(line))
             else:
                 trace.finished, trace.unseen = _exactly(bool, line["finished"]), tuple(line["unseen"])
         return trace
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(
             f"{named(path)} is not the record of a launched script ({type(error).__name__}: {error})"
         ) from error
@@ -278,17 +282,50 @@ def _step_to_json(step: Step) -> dict[str, Json]:
 def _step_from_json(line: dict[str, Any]) -> Step:
     return Step(
         number=_exactly(int, line["step"]),
-        loss=None if line["loss"] is None else float(line["loss"]),
-        learning_rates=tuple(float(rate) for rate in line["learning_rates"]),
+        loss=None if line["loss"] is None else _number(line["loss"]),
+        learning_rates=tuple(map(_number, line["learning_rates"])),
         effects=tuple(_effect(*fields) for fields in line["effects"]),
-        memory={path: None if value is None else bytes.fromhex(value) for path, value in line["memory"].items()},
-        inputs=bytes.fromhex(line["inputs"]),
+        memory={path: None if value is None else _digest(value) for path, value in line["memory"].items()},
+        inputs=_digest(line["inputs"]) if line["inputs"] != "" else b"",
         prepared=tuple(_exactly(str, leaf) for leaf in line.get("prepared", ())),
     )
 
 
-def _effect(phase: object, leaf: object, digest: str) -> Effect:
-    return Effect(_exactly(str, phase), _exactly(str, leaf), bytes.fromhex(digest))
+def _effect(phase: object, leaf: object, digest: object) -> Effect:
+    return Effect(_exactly(str, phase), _exactly(str, leaf), _digest(digest))
+
+
+def _digest(text: object) -> bytes:
+    """The digest that a text of hexadecimal digits stands for, as `write` wrote it."""
+    digest = bytes.fromhex(_exactly(str, text))
+    if len(digest) != DIGEST_BYTES or digest.hex() != text:
+        raise ValueError(f"{str(text)[:40]!r} is no digest")
+    return digest
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return float(value)  # type: ignore[arg-type]  # its type was just looked at
+
+
+def _json(line: str | bytes) -> Any:
+    """The values of a line, in which no name stands twice."""
+    return json.loads(line, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in a line of it")
+    return found
+
+
+def _text(path: Path) -> str:
+    """The text of an ordinary file: no device or pipe, which may have no end."""
+    opener = file_opener(path)
+    with opener() as file:
+        return file.read().decode("utf-8")
 
 
 def _exactly(kind: type[T], value: object) -> T:

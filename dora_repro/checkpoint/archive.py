@@ -16,6 +16,7 @@ from io import BufferedIOBase, RawIOBase
 
 import torch
 
+from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import Malformed, Opener
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -24,7 +25,9 @@ MAX_RECORDS = 2_000_000
 MAX_RATIO = 200  # of a compressed record above MAX_SMALL; torch itself never compresses
 MAX_SMALL = 1 << 20
 MAX_LINE = 1 << 16
+OF_A_RECORD = 10  # work
 _CHUNK = 1 << 22
+_AHEAD = 1 << 16  # bytes that a window reads at once, since a pickle asks for few at a time
 
 
 class Window(RawIOBase):
@@ -38,6 +41,7 @@ class Window(RawIOBase):
 
     def __init__(self, file: BufferedIOBase, start: int, length: int) -> None:
         self.file, self.start, self.length, self.position = file, start, length, 0
+        self._ahead, self._ahead_at = b"", 0
 
     def readable(self) -> bool:
         return True
@@ -56,10 +60,17 @@ class Window(RawIOBase):
         return self.position
 
     def read(self, size: int | None = -1) -> bytes:
+        begin = self.position - self._ahead_at
+        if size is not None and 0 <= begin and 0 <= size <= len(self._ahead) - begin:
+            self.position += size
+            return self._ahead[begin : begin + size]
         rest = max(self.length - self.position, 0)
         size = rest if size is None or size < 0 else min(size, rest)
         self.file.seek(self.start + self.position)
-        data = self.file.read(size)
+        data = self.file.read(min(max(size, _AHEAD), rest))
+        if len(data) <= _AHEAD:
+            self._ahead, self._ahead_at = data, self.position
+        data = data[:size]
         self.position += len(data)
         return data
 
@@ -78,13 +89,15 @@ class ZipArchive:
         opener: opens the file afresh for each access, so that nothing stays open between them.
         start: where in it the zip file begins, in bytes.
         length: bytes of the zip file.
+        budget: what reading it may take.
 
     Raises:
         Malformed: the directory claims what the bytes do not bear out; or no checkpoint of torch.
     """
 
-    def __init__(self, opener: Opener, start: int, length: int) -> None:
-        self.opener, self.start, self.length = opener, start, length
+    def __init__(self, opener: Opener, start: int, length: int, budget: Budget) -> None:
+        self.opener, self.start, self.length, self.budget = opener, start, length, budget
+        self._whole: set[str] = set()  # records whose checksum was found to fit
         with opener() as file:
             window = Window(file, start, length)
             with zipfile.ZipFile(window) as archive:
@@ -113,6 +126,7 @@ class ZipArchive:
         """The records by name, each with the place of its bytes, or Malformed."""
         if len(infos) > MAX_RECORDS:
             raise Malformed(f"it lists {len(infos)} records")
+        self.budget.take(OF_A_RECORD * len(infos))
         records: dict[str, tuple[zipfile.ZipInfo, int]] = {}
         places = []
         for info in infos:
@@ -166,17 +180,40 @@ class ZipArchive:
             storage.byteswap(dtype)
         return storage
 
+    def part(self, key: str, start: int, length: int) -> torch.UntypedStorage | None:
+        name = f"{self.root}data/{key}"
+        info, begin = self.records[name]
+        if self.swapped or info.compress_type != zipfile.ZIP_STORED:
+            return None
+        part = torch.empty(length, dtype=torch.uint8)
+        with self.opener() as file:
+            if name not in self._whole:
+                self.budget.take_bytes(info.file_size)
+                self._into(name, file, None)
+            file.seek(self.start + begin + start)
+            if file.readinto(part.numpy().data) != length:
+                raise Malformed(f"its record {name!r} ends early")
+        return part.untyped_storage()
+
     def _bytes(self, name: str, file: BufferedIOBase) -> bytes:
-        data = bytearray(self.records[name][0].file_size)
+        size = self.records[name][0].file_size
+        self.budget.take(memory=size)
+        self.budget.take_bytes(size)
+        data = bytearray(size)
         self._into(name, file, memoryview(data))
         return bytes(data)
 
-    def _into(self, name: str, file: BufferedIOBase, buffer: memoryview) -> None:
-        """Fill `buffer` with a record's bytes and check them against its CRC."""
+    def _into(self, name: str, file: BufferedIOBase, buffer: memoryview | None) -> None:
+        """Check a record's bytes against its CRC, and fill `buffer` with them where one is given."""
         info, start = self.records[name]
         file.seek(self.start + start)
         crc = 0
-        if info.compress_type == zipfile.ZIP_STORED:
+        if info.compress_type != zipfile.ZIP_STORED:
+            self.budget.take(memory=max(info.file_size - info.compress_size, 0))
+        if buffer is None:
+            for place in range(0, info.file_size, _CHUNK):
+                crc = zlib.crc32(file.read(min(_CHUNK, info.file_size - place)), crc)
+        elif info.compress_type == zipfile.ZIP_STORED:
             for place in range(0, len(buffer), _CHUNK):
                 part = buffer[place : place + _CHUNK]
                 if file.readinto(part) != len(part):
@@ -190,6 +227,7 @@ class ZipArchive:
             crc = zlib.crc32(data)
         if crc != info.CRC:
             raise Malformed(f"its record {name!r} is damaged (its checksum does not fit its bytes)")
+        self._whole.add(name)
 
 
 class LegacyFile:
@@ -252,3 +290,13 @@ class LegacyFile:
         if self.swapped and dtype.itemsize > 1:
             storage.byteswap(dtype)
         return storage
+
+    def part(self, key: str, start: int, length: int) -> torch.UntypedStorage | None:
+        if self.swapped or self.places is None:
+            return None
+        part = torch.empty(length, dtype=torch.uint8)
+        with self.opener() as file:
+            file.seek(self.places[key][0] + start)
+            if file.readinto(part.numpy().data) != length:
+                raise Malformed(f"it ends inside of storage {key!r}")
+        return part.untyped_storage()

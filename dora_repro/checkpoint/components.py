@@ -7,7 +7,9 @@ neither does. Tensors are never loaded.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from dora_repro.checkpoint.forms import GENERATORS, Form, form_of, is_number, is_tensor
 from dora_repro.checkpoint.guard import FileValue
@@ -26,8 +28,7 @@ COMPONENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One leaf of a checkpoint, described.
 
     Attributes:
@@ -106,6 +107,10 @@ _BY_WORD = (
     (r"\w*epochs?|\w*steps?|iter\w*|progress|counters?|history|metrics?", "progress"),
     (r"best\w*|\w*loss\w*|patience|early\w*", "progress"),
 )
+_WORDS = [(re.compile(rf"(?:^|_)(?:{pattern})(?:$|_)"), component) for pattern, component in _BY_WORD]
+_ANY_WORD = re.compile(rf"(?:^|_)(?:{'|'.join(pattern for pattern, _ in _BY_WORD)})(?:$|_)")
+_CAMEL = re.compile(r"([a-z0-9])([A-Z])")
+_PARTING = str.maketrans(".- ", "___")
 _PARAMETER = re.compile(
     r"(?:.*[._])?(?:weight|bias|gamma|beta|running_mean|running_var|num_batches_tracked|m|delta_D_[AB]|lora_\w+)"
 )
@@ -118,12 +123,12 @@ _BY_FORM = {
     Form.LOADER: "data",
     Form.SETTINGS: "settings",
 }
+_PLAIN = frozenset((int, float, bool, str, type(None)))
 _LOOSE = ("", "rng", "progress")  # what a key inside may still change
 _BESIDE_MODEL = ("optimizer", "scheduler", "scaler", "rng", "ema")  # what may lie under a key such as `model_state`
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(NamedTuple):
     """What a value on the way through a file is.
 
     Attributes:
@@ -147,25 +152,28 @@ def judge(around: Role, key: FileValue, value: FileValue) -> Role:
         key: of the value in the container; None at the top of a file.
         value: as the file holds it.
     """
-    named = f"{around.named}/{key}".lower() if isinstance(key, str) else around.named
-    around = replace(around, named=named)
+    of_text = isinstance(key, str)
+    named = f"{around.named}/{key}".lower() if of_text else around.named
+    around = Role(around.component, around.form, around.settled, named)
+    if of_text and type(value) in _PLAIN and (around.settled or (around.form is Form.NONE and not by_word(key))):
+        return around  # nearly all of a large file's values
     if around.form not in (Form.NONE, Form.TENSORS, Form.MODULE):
         # Inside a known form; a generator in the state of a loader or an optimizer stays one, and theirs.
         form = form_of(value)
-        return replace(around, form=form) if form in GENERATORS and around.form not in GENERATORS else around
+        return around._replace(form=form) if form in GENERATORS and around.form not in GENERATORS else around
     word = by_word(key) if isinstance(key, str) else ""
     form = form_of(value)
     if form in GENERATORS:
         if form is not Form.CUDA or _OF_CUDA.search(named) or around.component == "rng":
             owned = around.component in ("data", "ema") or word == "data"
-            return replace(around, component="data" if owned else "rng", form=form, settled=True)
+            return around._replace(component="data" if owned else "rng", form=form, settled=True)
         form = Form.NONE
     if form in _BY_FORM:
-        return replace(around, component=_BY_FORM[form], form=form, settled=True)
+        return around._replace(component=_BY_FORM[form], form=form, settled=True)
     if around.settled:
         return around
     if form is Form.MODULE:
-        return replace(around, component="ema" if word == "ema" else "model", form=form, settled=True)
+        return around._replace(component="ema" if word == "ema" else "model", form=form, settled=True)
     return _by_key(around, word, form, key, value)
 
 
@@ -173,23 +181,23 @@ def _by_key(around: Role, word: str, form: Form, key: FileValue, value: FileValu
     """What the key says of a value that is nothing by its form but perhaps a state_dict."""
     if form is Form.TENSORS:
         speaks = word not in ("", "rng", "progress") and (around.component in _LOOSE or word == "ema")
-        return replace(around, component=word if speaks else around.component or _of_names(value), form=form)
+        return around._replace(component=word if speaks else around.component or _of_names(value), form=form)
     if around.form is Form.TENSORS:
         # The parameters of a state_dict are not read word by word (`data_bn.weight`); what the loop added to them is.
-        return around if is_tensor(value) else replace(around, component=word or "other", form=Form.NONE)
+        return around if is_tensor(value) else around._replace(component=word or "other", form=Form.NONE)
     if not around.component and is_tensor(value) and isinstance(key, str) and "." in key and _PARAMETER.fullmatch(key):
-        return replace(around, component="adapter" if _ADAPTER.fullmatch(key) else "model")
+        return around._replace(component="adapter" if _ADAPTER.fullmatch(key) else "model")
     if word == "settings":
-        return replace(around, component=word, settled=True)
+        return around._replace(component=word, settled=True)
     if around.component == "model":
         inside = word in _BESIDE_MODEL and isinstance(value, (Mapping, list, tuple))
-        return replace(around, component=word) if inside or (word == "progress" and is_number(value)) else around
+        return around._replace(component=word) if inside or (word == "progress" and is_number(value)) else around
     if word and around.component in _LOOSE:
-        return replace(around, component=word)
+        return around._replace(component=word)
     if around == Role() and isinstance(key, int) and is_number(value):
-        return replace(around, component="progress")  # (model, optimizer, 3)
+        return around._replace(component="progress")  # (model, optimizer, 3)
     if not around.component and is_tensor(value) and isinstance(key, str) and _PARAMETER.fullmatch(key):
-        return replace(around, component="model")
+        return around._replace(component="model")
     return around
 
 
@@ -200,13 +208,16 @@ def _of_names(value: FileValue) -> str:
     return "adapter" if 2 * len(of_adapter) > len(names) else "model"
 
 
+@lru_cache(4096)
 def by_word(name: str) -> str:
     """The component that a key speaks of, "settings" for what only describes the run; empty where it says nothing."""
     # camelCase and dots part words as underscores do.
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace(".", "_").replace("-", "_").replace(" ", "_")
-    for pattern, component in _BY_WORD:
-        if re.search(rf"(?:^|_)(?:{pattern})(?:$|_)", words):
-            return component
+    words = name if name.islower() else _CAMEL.sub(r"\1_\2", name).lower()
+    words = words.translate(_PARTING)
+    if _ANY_WORD.search(words):
+        for pattern, component in _WORDS:
+            if pattern.search(words):
+                return component
     return ""
 
 

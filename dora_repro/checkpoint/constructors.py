@@ -7,32 +7,39 @@ never importing what the file names.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from pickle import UnpicklingError
 
 import numpy
 import torch
 
+from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.numpy_values import NUMPY, build_array, build_dtype
-from dora_repro.checkpoint.python_values import PYTHON
+from dora_repro.checkpoint.python_values import PYTHON, keyed_constructors
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, as_entry
 from dora_repro.checkpoint.torch_values import DTYPES, TORCH, tensor_constructors
-from dora_repro.checkpoint.unpickling import Vocabulary
+from dora_repro.checkpoint.unpickling import Vocabulary, take_key
 from dora_repro.private_names.of_torch import METADATA
 
 
 def vocabulary(
-    persistent: Callable[[FileValue], FileValue], nested: Callable[[bytes], FileValue], finish: Finish = as_entry
+    budget: Budget,
+    persistent: Callable[[FileValue], FileValue],
+    nested: Callable[[bytes], FileValue],
+    finish: Finish = as_entry,
 ) -> Vocabulary:
     """The words of a checkpoint's pickle.
 
     Args:
+        budget: what reading the file may take.
         persistent: gives the Storage of a persistent id.
         nested: reads a torch file that a pickle holds as bytes.
         finish: makes what stands for a tensor: its entry, and nothing is loaded; or the tensor, loaded.
     """
-    known = {**TORCH, **NUMPY, **PYTHON, **tensor_constructors(finish, nested)}
-    return Vocabulary(DTYPES, known, _build, persistent)
+    known = {**TORCH, **NUMPY, **PYTHON, **keyed_constructors(partial(take_key, budget))}
+    known |= tensor_constructors(finish, nested)
+    return Vocabulary(DTYPES, known, (numpy.ndarray, numpy.dtype), _build, persistent)
 
 
 def _build(value: FileValue, state: FileValue) -> FileValue:

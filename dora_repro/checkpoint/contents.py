@@ -20,7 +20,7 @@ from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, Role, judg
 from dora_repro.checkpoint.forms import GENERATORS, Form, form_of
 from dora_repro.checkpoint.guard import FileValue, guarded
 from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_study_name
-from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
+from dora_repro.checkpoint.opening import Kind, Tree, kind_of, open_tree
 from dora_repro.checkpoint.reading import files_of_checkpoint
 from dora_repro.checkpoint.runs import RunFolder, beside, is_one_checkpoint, members, part_named, run_of
 from dora_repro.checkpoint.tensors import TensorEntry
@@ -47,6 +47,7 @@ LAYOUTS = {
     "generic": "file of an unknown layout, read by its keys",
 }
 TEXT_LENGTH = 60
+_NUMBERS = {int: "int", float: "float", bool: "bool"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ class Contents:
     @property
     def components(self) -> dict[str, tuple[Entry, ...]]:
         """The entries by component, in the order of COMPONENTS; components without entries are left out."""
-        groups = {name: tuple(entry for entry in self.entries if entry.component == name) for name in COMPONENTS}
-        return {name: group for name, group in groups.items() if group}
+        groups: dict[str, list[Entry]] = {name: [] for name in COMPONENTS}
+        for entry in self.entries:
+            groups[entry.component].append(entry)
+        return {name: tuple(group) for name, group in groups.items() if group}
 
     @property
     def nbytes(self) -> int:
@@ -147,7 +150,7 @@ def _of_run(folder: Path, run: RunFolder) -> Contents:
                 raise
             unread.append(f"{run.unit} {number} is left out: {error}")
     entries = tuple(
-        replace(entry, path=f"{run.unit}{number}/{entry.path}") for number, one in checkpoints for entry in one.entries
+        entry._replace(path=f"{run.unit}{number}/{entry.path}") for number, one in checkpoints for entry in one.entries
     )
     stubs = tuple(dict.fromkeys(name for _, one in checkpoints for name in one.stubs))
     every = [set(one.missing) for _, one in checkpoints]
@@ -188,7 +191,7 @@ def _of_files(path: Path, files: Mapping[str, Path], layout: str) -> Contents:
             tree = open_tree(file)
             own = _file_layout(tree.root, tree.kind)
             above = f"{name}/" if name else ""
-            entries += _entries(tree.root, above, own, part_named(name), stubs)
+            entries += _entries(tree, above, own, part_named(name), stubs)
         layouts.append(own)
         file_format = "folder" if name else tree.kind
     layout = layout or (layouts[0] if len(layouts) == 1 else "folder")
@@ -204,16 +207,18 @@ def _notes(found: Contents) -> tuple[str, ...]:
         notes += ("the weights under the adapter are not in the file; the run must build the same ones",)
     if found.layout == "trainer":
         notes += ("the Trainer finds its place in the data by its seed, and by skipping global_step steps",)
+    if found.file_format == "dcp":
+        notes += ("listed as its metadata says: whether the shards hold this shows once they are read",)
     if found.layout in ("generic", "folder"):
         notes += ("the layout is unknown: components are told by the keys, and by the form of what lies under them",)
     return notes
 
 
-def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[str]) -> list[Entry]:
+def _entries(tree: Tree, above: str, layout: str, hint: str, stubs: list[str]) -> list[Entry]:
     """The leaves of one file, described.
 
     Args:
-        root: the values of the file.
+        tree: the file.
         above: put before each path.
         layout: of the file.
         hint: the component that the file's name speaks of, for what neither form nor keys tell.
@@ -221,7 +226,7 @@ def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[st
     """
     found: list[Entry] = []
     misnamed: list[int] = []
-    for node in walk(root, Role(), _judge_in(layout)):
+    for node in walk(tree.root, Role(), _judge_in(layout), tree.budget):
         if isinstance(node.value, Stub):
             stubs.append(key_text(node.value))
         if node.leaf:
@@ -234,7 +239,7 @@ def _entries(root: FileValue, above: str, layout: str, hint: str, stubs: list[st
     held = {entry.component for entry in found}
     if any(entry.form == Form.OPTIMIZER for entry in found) and not held & {"model", "adapter"}:
         for index in misnamed:  # an optimizer's state lies elsewhere: these are the weights, under its key
-            found[index] = replace(found[index], component="model")
+            found[index] = found[index]._replace(component="model")
     return found
 
 
@@ -280,7 +285,8 @@ def _file_layout(root: FileValue, kind: str) -> str:
     if not isinstance(root, Mapping) or not root:
         return "generic"
     keys = set(root)
-    if root.get("format") == KIT_FORMAT:
+    format_ = root.get("format")
+    if isinstance(format_, str) and format_ == KIT_FORMAT:
         return "kit"
     if all(is_study_name(key) for key in keys):
         return "study parameters"
@@ -303,6 +309,8 @@ def _is_parameter(value: FileValue) -> bool:
 
 def _described(value: FileValue) -> tuple[str, str | None, tuple[int, ...] | None, int, str]:
     """(kind, dtype, shape, bytes, text) of a leaf."""
+    if type(value) in _NUMBERS:
+        return _NUMBERS[type(value)], None, None, 0, str(value)
     if isinstance(value, (TensorEntry, torch.Tensor)):
         nbytes = value.nbytes if isinstance(value, TensorEntry) else value.numel() * value.element_size()
         return "tensor", str(value.dtype).removeprefix("torch."), tuple(value.shape), nbytes, ""

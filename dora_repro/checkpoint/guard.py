@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from dora_repro.errors import BadInput
 from dora_repro.printable import named, one_line
@@ -42,10 +42,17 @@ PARSER_ERRORS = (
     ValueError,
 )
 _NEXT = "; take another copy, or an earlier checkpoint"
+REREAD = 5  # times that a file is opened again which somebody saves to at the same time
+
+T = TypeVar("T")
 
 
 class Malformed(ValueError):
     """A file contradicts itself or its format; `guarded` turns it into a BadInput with the file's name."""
+
+
+class Replaced(Malformed):
+    """The file is no longer the one that was opened: reading it again from its beginning may succeed."""
 
 
 @contextmanager
@@ -72,6 +79,21 @@ def guarded(path: str | os.PathLike[str]) -> Iterator[None]:
         raise BadInput(f"cannot read {named(path)}: it is damaged or no checkpoint ({what}){_NEXT}") from error
 
 
+def reread(read: Callable[[], T]) -> T:
+    """What `read` returns, called again where the file was replaced in the meantime by a whole one.
+
+    Raises:
+        BadInput: as `read` does; the file is replaced time and again.
+    """
+    for _ in range(REREAD):
+        try:
+            return read()
+        except BadInput as error:
+            if not isinstance(error.__cause__, Replaced):
+                raise
+    return read()
+
+
 def file_opener(path: Path) -> Opener:
     """An opener of `path` that refuses once the file is no longer the one it was.
 
@@ -88,12 +110,14 @@ def file_opener(path: Path) -> Opener:
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     known = identity(os.stat(path))
+    if not known[2]:
+        raise Malformed("it is empty")  # or a file of the kernel's, that waits for what somebody says
 
     def opener() -> BufferedIOBase:
         file = open(path, "rb")  # handed to the caller, who closes it
         if identity(os.fstat(file.fileno())) != known:
             file.close()
-            raise Malformed("it was replaced or written to while it was being read")
+            raise Replaced("it was replaced or written to while it was being read")
         return file
 
     return opener

@@ -7,20 +7,20 @@ checksums are checked where the format has any (the zip format alone does), and 
 says what and what to do next. Callers want `reading.py`.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from dora_repro.checkpoint.guard import FileValue, Malformed, file_opener, guarded
+from dora_repro.checkpoint.budget import Budget
+from dora_repro.checkpoint.guard import FileValue, Malformed, file_opener, guarded, reread
+from dora_repro.checkpoint.json_files import json_value
 from dora_repro.checkpoint.safetensors_files import looks_like_safetensors, safetensors_root
 from dora_repro.checkpoint.sharded import is_sharded, sharded_root
-from dora_repro.checkpoint.tensors import Finish, as_entry
+from dora_repro.checkpoint.tensors import KEPT, Finish, as_entry
 from dora_repro.checkpoint.torch_files import HEAD, torch_root
 
 TRACE_HEAD = b'{"format": "dora_repro/trace/'
-MAX_JSON = 1 << 27  # bytes
 
 
 class Kind(StrEnum):
@@ -42,11 +42,13 @@ class Tree:
         path: of the file.
         kind: "torch zip", "torch legacy", "pickle", "safetensors", "dcp" or "json".
         root: its values: tensors as `TensorEntry` (or loaded, as asked), the rest plain or stubs.
+        budget: what is left of what reading it may take.
     """
 
     path: Path
     kind: str
     root: FileValue
+    budget: Budget
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
@@ -55,7 +57,10 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
     Raises:
         BadInput: there is no such file, or it cannot be opened.
     """
-    path = Path(path)
+    return reread(lambda: _kind_of(Path(path)))
+
+
+def _kind_of(path: Path) -> Kind:
     with guarded(path):
         if path.is_dir():
             return Kind.SHARDED if is_sharded(path) else Kind.FOLDER
@@ -70,39 +75,36 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         return Kind.TORCH
 
 
-def open_tree(path: str | os.PathLike[str], finish: Finish = as_entry, keep: int | None = 1) -> Tree:
+def open_tree(path: str | os.PathLike[str], finish: Finish = as_entry, keep: int | None = KEPT) -> Tree:
     """The values of a checkpoint file or of a sharded folder.
 
     Args:
         path: the file or folder.
         finish: makes what stands for a tensor; by default its entry, and nothing is loaded.
-        keep: storages that are held in memory between loads; None for all.
+        keep: bytes of storages that are held in memory between loads; None for all.
 
     Raises:
         BadInput: missing, empty, truncated, damaged, hostile or of a different kind.
     """
-    path = Path(path)
+    return reread(lambda: _open_tree(Path(path), finish, keep))
+
+
+def _open_tree(path: Path, finish: Finish, keep: int | None) -> Tree:
     with guarded(path):
         kind = kind_of(path)
         if kind is Kind.FOLDER:
             raise Malformed("it is a folder; name a file in it")
         if kind is Kind.SHARDED:
-            return Tree(path, kind.value, sharded_root(path, finish))
-        if kind is Kind.JSON:
-            return Tree(path, kind.value, _json_root(path))
+            budget = Budget(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
+            return Tree(path, kind.value, sharded_root(path, finish, budget), budget)
         opener = file_opener(path)
         with opener() as file:
             size, head = os.fstat(file.fileno()).st_size, file.read(HEAD)
-        if not size:
-            raise Malformed("it is empty")
+        budget = Budget(size)
+        if kind is Kind.JSON:
+            with opener() as file:
+                return Tree(path, kind.value, json_value(file.read(), budget), budget)
         if kind is Kind.SAFETENSORS:
-            return Tree(path, kind.value, safetensors_root(path, finish))
-        form, root = torch_root(opener, 0, size, head, finish, keep)
-        return Tree(path, form, root)
-
-
-def _json_root(path: Path) -> FileValue:
-    if path.stat().st_size > MAX_JSON:
-        raise Malformed(f"it is JSON of more than {MAX_JSON} bytes")
-    root: FileValue = json.loads(path.read_text(encoding="utf-8"))
-    return root
+            return Tree(path, kind.value, safetensors_root(opener, size, finish, budget), budget)
+        form, root = torch_root(opener, 0, size, head, finish, keep, budget)
+        return Tree(path, form, root, budget)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import PurePosixPath, PureWindowsPath
 from pickle import UnpicklingError
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from dora_repro.checkpoint.guard import FileValue
-from dora_repro.checkpoint.unpickling import Constructor, Stub, check_key
+from dora_repro.checkpoint.unpickling import Constructor, Stub
 
 _T = TypeVar("_T")
 _ENCODINGS = ("latin1", "utf8", "ascii")
@@ -60,40 +60,54 @@ def _list(items: FileValue = (), *_: FileValue) -> list[FileValue]:
     return list(items)
 
 
-def _members(items: FileValue) -> list[FileValue]:
-    """The members of a list, tuple or set, each of which can be hashed in finite time.
+Charge: TypeAlias = Callable[[FileValue], None]
+"""Takes what it costs to hash a key from the budget of the file, or raises."""
 
-    Raises:
-        UnpicklingError: one that cannot, or none of these.
+
+def keyed_constructors(charge: Charge) -> dict[str, Constructor]:
+    """Builders of what hashes values of a file.
+
+    Args:
+        charge: called with each value before it is hashed.
     """
-    if not isinstance(items, (list, tuple, set, frozenset)):
-        raise UnpicklingError(f"a {type(items).__name__} where something else belongs")
-    for item in items:
-        check_key(item)
-    return list(items)
 
+    def members(items: FileValue = ()) -> set[FileValue]:
+        if isinstance(items, (set, frozenset, dict)):
+            return set(items)
+        for item in _list(items):
+            charge(item)
+        return set(_list(items))
 
-def _set(items: FileValue = ()) -> set[FileValue]:
-    return set(items) if isinstance(items, dict) else set(_members(items))
-
-
-def _mapping(make: Callable[[], MutableMapping[FileValue, Any]]) -> Constructor:
-    """Build a mapping from another, or from a list of (key, value) pairs whose keys can be hashed in finite time."""
-    # Any: the values of a Counter are numbers, and those of a file whatever it says.
-
-    def build(items: FileValue = ()) -> FileValue:
-        result = make()
-        if isinstance(items, dict):
-            result.update(items)
+    def mapping(make: Callable[[], MutableMapping[FileValue, Any]]) -> Constructor:
+        # Any: the values of a Counter are numbers, and those of a file whatever it says.
+        def build(items: FileValue = ()) -> FileValue:
+            result = make()
+            if isinstance(items, dict):
+                result.update(items)
+                return result
+            if not isinstance(items, (list, tuple, set, frozenset)):
+                raise UnpicklingError(f"a {type(items).__name__} where something else belongs")
+            for key, value in items:
+                charge(key)
+                result[key] = value
             return result
-        if not isinstance(items, (list, tuple, set, frozenset)):
-            raise UnpicklingError(f"a {type(items).__name__} where something else belongs")
-        for key, value in items:
-            check_key(key)
-            result[key] = value
-        return result
 
-    return build
+        return build
+
+    def default_mapping(factory: FileValue = None, items: FileValue = ()) -> FileValue:
+        made: Callable[[], FileValue] | None = None
+        if isinstance(factory, Stub):
+            made = _FACTORIES.get(factory.name) or UnmadeFactory(factory.name)
+        return mapping(lambda: defaultdict(made))(items)
+
+    return {
+        "builtins.set": members,
+        "builtins.frozenset": lambda *args: frozenset(members(*args)),
+        "builtins.dict": mapping(dict),
+        "collections.OrderedDict": mapping(OrderedDict),
+        "collections.Counter": mapping(Counter),
+        "collections.defaultdict": default_mapping,
+    }
 
 
 _FACTORIES: dict[str, Callable[[], FileValue]] = {
@@ -117,13 +131,6 @@ class UnmadeFactory:
 
     def __repr__(self) -> str:
         return self.name
-
-
-def _defaultdict(factory: FileValue = None, items: FileValue = ()) -> FileValue:
-    made: Callable[[], FileValue] | None = None
-    if isinstance(factory, Stub):
-        made = _FACTORIES.get(factory.name) or UnmadeFactory(factory.name)
-    return _mapping(lambda: defaultdict(made))(items)
 
 
 def _deque(items: FileValue = (), maxlen: FileValue = None) -> deque[FileValue]:
@@ -170,18 +177,12 @@ PYTHON: Mapping[str, Constructor] = {
     "_codecs.encode": _encode,
     "builtins.bytes": _bytes,
     "builtins.bytearray": lambda *args: bytearray(_bytes(*args)),
-    "builtins.set": _set,
-    "builtins.frozenset": lambda *args: frozenset(_set(*args)),
     "builtins.list": _list,
     "builtins.tuple": lambda *args: tuple(_list(*args)),
-    "builtins.dict": _mapping(dict),
     "builtins.complex": _numbers(complex),
     "builtins.slice": _numbers(slice),
     "builtins.range": _numbers(range),
     "builtins.xrange": _numbers(range),
-    "collections.OrderedDict": _mapping(OrderedDict),
-    "collections.Counter": _mapping(Counter),
-    "collections.defaultdict": _defaultdict,
     "collections.deque": _deque,
     "datetime.datetime": _date(datetime.datetime),
     "datetime.date": _date(datetime.date),

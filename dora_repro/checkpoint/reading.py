@@ -10,7 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy
+
+from dora_repro.checkpoint.budget import OF_A_BYTE, Budget
 from dora_repro.checkpoint.components import Role, judge
 from dora_repro.checkpoint.forms import GENERATORS, Form
 from dora_repro.checkpoint.guard import FileValue, guarded
@@ -19,8 +23,11 @@ from dora_repro.checkpoint.runs import RunFolder, members, run_of
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.checkpoint.structure import Structure
 from dora_repro.checkpoint.tensors import TensorEntry, loaded
-from dora_repro.checkpoint.walking import leaf_value, walk
+from dora_repro.checkpoint.walking import PLAIN, cost_of_looking, leaf_value, walk
 from dora_repro.errors import BadInput
+
+OF_A_TENSOR = 30  # work: of loading and comparing one, beside its bytes
+_SCALARS = frozenset((int, float, bool, type(None)))
 
 
 def read(path: str | os.PathLike[str]) -> FileValue:
@@ -43,6 +50,7 @@ class Leaves(Mapping[str, FileValue]):
         about: what else the walk saw.
         place: the file or folder.
         partial: whether a file of the folder may be left out where it cannot be read.
+        budgets: file -> what is left of what reading it may take.
     """
 
     def __init__(
@@ -52,8 +60,9 @@ class Leaves(Mapping[str, FileValue]):
         about: "About | None" = None,
         place: Path | None = None,
         partial: bool = False,
+        budgets: Mapping[Path, Budget] = MappingProxyType({}),
     ) -> None:
-        self._flat, self._file_of = flat, file_of
+        self._flat, self._file_of, self._budgets = flat, file_of, budgets
         self.about, self.place, self.partial = about or About(), place, partial
 
     def __len__(self) -> int:
@@ -70,10 +79,14 @@ class Leaves(Mapping[str, FileValue]):
             BadInput: the tensor cannot be loaded.
         """
         value = self._flat[path]
-        if isinstance(value, TensorEntry):
-            with guarded(self._file_of(path)):
-                return value.load()
-        return value
+        if type(value) in _SCALARS:
+            return value
+        with guarded(self._file_of(path)):
+            if (budget := self._budgets.get(self._file_of(path))) is not None:
+                nbytes = value.nbytes if isinstance(value, (TensorEntry, numpy.ndarray)) else 0
+                loading = OF_A_TENSOR if isinstance(value, TensorEntry) else 0
+                budget.take(loading + nbytes * OF_A_BYTE + cost_of_looking(value))
+            return value.load() if isinstance(value, TensorEntry) else value
 
     def entry(self, path: str) -> FileValue:
         """The value, or for a tensor its `TensorEntry` (dtype, shape, nbytes): nothing is loaded."""
@@ -100,7 +113,8 @@ class Leaves(Mapping[str, FileValue]):
         flat = {names.get(path, path): value for path, value in self._flat.items()}
         old = {name: path for path, name in names.items()}
         about = self.about.renamed(names)
-        return Leaves(flat, lambda path: self._file_of(old.get(path, path)), about, self.place, self.partial)
+        file_of = self._file_of
+        return Leaves(flat, lambda path: file_of(old.get(path, path)), about, self.place, self.partial, self._budgets)
 
 
 @dataclass
@@ -143,18 +157,21 @@ class _Collected:
     flat: dict[str, FileValue] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     about: About = field(default_factory=About)
+    budgets: dict[Path, Budget] = field(default_factory=dict)
 
     def add(self, file: Path, above: str) -> None:
         """All leaves of one file, below a name; none of them where that raises."""
         with guarded(file):
             tree = open_tree(file)
-            nodes = list(walk(tree.root, Role(), judge))
-            self.about.structure.begin_file()
+            nodes = list(walk(tree.root, Role(), judge, tree.budget))
+            self.budgets[file] = tree.budget
+            self.about.structure.begin_file(tree.budget)
             self.about.formats.add(tree.kind)
             for node in nodes:
-                path = "/".join(filter(None, (above, node.path)))
-                self.about.structure.add(path, node.value)
-                self._note(path, node.value, node.tag, tree.kind)
+                path = f"{above}/{node.path}" if above and node.path else above or node.path
+                if not isinstance(node.value, PLAIN):
+                    self.about.structure.add(path, node.value)
+                    self._note(path, node.value, node.tag, tree.kind)
                 if node.leaf:
                     self.flat[path], self.files[path] = leaf_value(node.value), file
 
@@ -184,7 +201,7 @@ def leaves_of_file(path: str | os.PathLike[str], *, partial: bool = False) -> Le
     place, found = Path(path), _Collected()
     if kind_of(place) is not Kind.FOLDER:
         found.add(place, "")
-        return Leaves(found.flat, lambda _: place, found.about, place)
+        return Leaves(found.flat, lambda _: place, found.about, place, budgets=found.budgets)
     with guarded(place):
         run = run_of(place)
     if run is not None:
@@ -197,7 +214,7 @@ def leaves_of_file(path: str | os.PathLike[str], *, partial: bool = False) -> Le
             if not partial or len(found.about.unread) == len(found.about.files) - 1:
                 raise
             found.about.unread[name] = str(error)
-    return Leaves(found.flat, found.files.__getitem__, found.about, place, partial)
+    return Leaves(found.flat, found.files.__getitem__, found.about, place, partial, found.budgets)
 
 
 def files_of_folder(folder: Path, run: RunFolder | None) -> dict[str, Path]:

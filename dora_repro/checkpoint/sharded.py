@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
+from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue, Malformed, Opener, file_opener, guarded
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, checked_sizes, loaded
 from dora_repro.checkpoint.torch_files import HEAD, torch_root
@@ -31,12 +32,14 @@ class Item:
         opener: opens it.
         start: where in it the shard begins, in bytes.
         length: bytes of the shard.
+        budget: what reading the folder may take.
     """
 
     path: Path
     opener: Opener
     start: int
     length: int
+    budget: Budget
 
     def load(self) -> FileValue:
         """What the shard holds.
@@ -45,10 +48,11 @@ class Item:
             BadInput: it is damaged.
         """
         with guarded(self.path):
+            self.budget.take(_OF_A_SHARD)
             with self.opener() as file:
                 file.seek(self.start)
                 head = file.read(min(HEAD, self.length))
-            return torch_root(self.opener, self.start, self.length, head, loaded, None)[1]
+            return torch_root(self.opener, self.start, self.length, head, loaded, None, self.budget)[1]
 
 
 class Chunk(NamedTuple):
@@ -59,6 +63,10 @@ class Chunk(NamedTuple):
     item: Item
 
 
+_OF_A_SHARD = 300  # work
+_OF_A_CHUNK = 5
+_OF_A_PAIR = 1
+
 _Items: TypeAlias = dict[tuple[str, tuple[int, ...] | None], Item]  # by (name, offsets)
 
 
@@ -68,7 +76,7 @@ class ShardedTensor(TensorEntry):
 
     chunks: tuple[Chunk, ...]
 
-    def load(self) -> torch.Tensor:
+    def _load(self) -> torch.Tensor:
         full = torch.empty(self.shape, dtype=self.dtype)
         for offsets, sizes, item in self.chunks:
             part = item.load()
@@ -83,12 +91,13 @@ def is_sharded(folder: Path) -> bool:
     return (folder / ".metadata").is_file()
 
 
-def sharded_root(folder: Path, finish: Finish) -> FileValue:
+def sharded_root(folder: Path, finish: Finish, budget: Budget) -> FileValue:
     """The values of a DCP folder, nested as they were saved; what is no tensor is small, and is loaded at once.
 
     Args:
         folder: that holds `.metadata`.
         finish: makes what stands for a tensor, out of its entry.
+        budget: what reading the folder may take.
 
     Raises:
         Malformed: the files do not bear the metadata out; or one of `guard.PARSER_ERRORS`, where it is damaged.
@@ -98,28 +107,30 @@ def sharded_root(folder: Path, finish: Finish) -> FileValue:
     opener = file_opener(path)
     with opener() as file:
         head = file.read(HEAD)
-    metadata = torch_root(opener, 0, path.stat().st_size, head, finish, 1)[1]
+    metadata = torch_root(opener, 0, path.stat().st_size, head, finish, 0, budget)[1]
     kinds = _mapping(_field(metadata, "state_dict_metadata"))
-    items = _items(folder, _mapping(_field(metadata, "storage_data")))
+    items = _items(folder, _mapping(_field(metadata, "storage_data")), budget)
     flat: dict[str, FileValue] = {}
     for key, kind in kinds.items():
         name = _text(key)
         if isinstance(kind, Stub) and kind.name.endswith(".BytesStorageMetadata"):
             flat[name] = _item(items, name, None).load()
         else:
-            flat[name] = finish(_tensor(name, kind, items))
+            flat[name] = finish(_tensor(name, kind, items, budget))
     state = metadata.state if isinstance(metadata, Stub) else None
     planner = state.get("planner_data") if isinstance(state, dict) else None
     return _nested(flat, planner if isinstance(planner, dict) else {})
 
 
-def _tensor(name: str, kind: FileValue, items: _Items) -> ShardedTensor:
+def _tensor(name: str, kind: FileValue, items: _Items, budget: Budget) -> ShardedTensor:
     dtype = _dtype(_field(kind, "properties"))
     if dtype is None:
         raise Malformed(f"its tensor {name!r} has no dtype")
     shape = checked_sizes(_field(kind, "size"))
-    chunks = []
-    for chunk in _list(_field(kind, "chunks")):
+    chunks: list[Chunk] = []
+    told = _list(_field(kind, "chunks"))
+    budget.take(_OF_A_CHUNK * len(told))
+    for chunk in told:
         offsets, sizes = checked_sizes(_field(chunk, "offsets")), checked_sizes(_field(chunk, "sizes"))
         if len(offsets) != len(shape) or len(sizes) != len(shape):
             raise Malformed(f"a shard of {name!r} has a different number of dimensions than the tensor")
@@ -129,7 +140,9 @@ def _tensor(name: str, kind: FileValue, items: _Items) -> ShardedTensor:
         if math.prod(sizes) * dtype.itemsize > item.length:
             raise Malformed(f"a shard of {name!r} claims {math.prod(sizes)} elements in {item.length} bytes")
         chunks.append(Chunk(offsets, sizes, item))
-    _check_tiling(name, shape, chunks)
+    if len({id(chunk.item) for chunk in chunks}) != len(chunks):
+        raise Malformed(f"two shards of {name!r} are the same bytes of the folder")
+    _check_tiling(name, shape, chunks, budget)
     return ShardedTensor(dtype, shape, tuple(chunks))
 
 
@@ -144,25 +157,31 @@ def _dtype(properties: FileValue) -> torch.dtype | None:
     return found if isinstance(found, torch.dtype) else None
 
 
-def _check_tiling(name: str, shape: tuple[int, ...], chunks: list[Chunk]) -> None:
+def _check_tiling(name: str, shape: tuple[int, ...], chunks: list[Chunk], budget: Budget) -> None:
     """As many elements as the tensor has, and no two chunks over each other: then they cover it."""
     if sum(math.prod(sizes) for _, sizes, _ in chunks) != math.prod(shape):
         raise Malformed(f"the shards of {name!r} do not cover it; is the folder complete?")
-    boxes = sorted((offsets, sizes) for offsets, sizes, _ in chunks if math.prod(sizes))
+    boxes = [(offsets, sizes) for offsets, sizes, _ in chunks if math.prod(sizes)]
+    begins = [{offsets[axis] for offsets, _ in boxes} for axis in range(len(shape))]
+    axis = max(range(len(shape)), key=lambda one: len(begins[one]), default=0)  # that they are cut along most often
+    boxes.sort(key=lambda box: box[0][axis : axis + 1])
     for number, (offsets, sizes) in enumerate(boxes):
-        for other, extent in boxes[number + 1 :]:
-            if other and other[0] >= offsets[0] + sizes[0]:
-                break  # sorted by the first dimension: nothing further on can touch this one
+        for place in range(number + 1, len(boxes)):
+            other, extent = boxes[place]
+            if other and other[axis] >= offsets[axis] + sizes[axis]:
+                break  # sorted along this axis: nothing further on can touch this one
+            budget.take(_OF_A_PAIR)
             sides = zip(offsets, sizes, other, extent, strict=True)
             if all(o < p + m and p < o + n for o, n, p, m in sides):
                 raise Malformed(f"two shards of {name!r} overlap")
 
 
-def _items(folder: Path, storage: Mapping[FileValue, FileValue]) -> _Items:
+def _items(folder: Path, storage: Mapping[FileValue, FileValue], budget: Budget) -> _Items:
     """The shards by (name, offsets), each checked to lie in its file and over no other."""
     openers: dict[str, tuple[Opener, int]] = {}
     spans: dict[str, list[tuple[int, int]]] = {}
     items: _Items = {}
+    budget.take(_OF_A_CHUNK * len(storage))
     for index, info in storage.items():
         name, file = _text(_field(index, "fqn")), _field(info, "relative_path")
         start, length = checked_sizes((_field(info, "offset"), _field(info, "length")))
@@ -180,7 +199,7 @@ def _items(folder: Path, storage: Mapping[FileValue, FileValue]) -> _Items:
             raise Malformed(f"a shard of {name!r} ends at byte {start + length} of {file!r}, which has {size}")
         spans.setdefault(file, []).append((start, start + length))
         offset = _optional(index, "offset")
-        items[name, None if offset is None else checked_sizes(offset)] = Item(path, opener, start, length)
+        items[name, None if offset is None else checked_sizes(offset)] = Item(path, opener, start, length, budget)
     for file, places in spans.items():
         places.sort()
         if any(stop > start for (_, stop), (start, _) in pairwise(places)):
@@ -240,6 +259,8 @@ def _nested(flat: dict[str, FileValue], paths: Mapping[FileValue, FileValue]) ->
             if not isinstance(inner, dict):
                 raise Malformed(f"{name!r} lies inside of a value")
             place = inner
+        if path[-1] in place:
+            raise Malformed(f"{name!r} lies where another value does")
         place[path[-1]] = value
     return _listed(root)
 

@@ -3,6 +3,7 @@
 Source: `torch._utils._rebuild_*` and `torch.storage`, as of torch 2.13. Nothing is loaded here but by `finish`.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pickle import UnpicklingError
@@ -13,7 +14,17 @@ import torch
 
 from dora_repro.checkpoint.guard import FileValue, Malformed
 from dora_repro.checkpoint.python_values import of_type
-from dora_repro.checkpoint.tensors import Finish, MetaTensor, Storage, StoredTensor, checked_sizes, stored_tensor
+from dora_repro.checkpoint.tensors import (
+    Finish,
+    MetaTensor,
+    Storage,
+    StoredTensor,
+    TensorEntry,
+    checked_sizes,
+    refuse_gradient,
+    set_attributes,
+    stored_tensor,
+)
 from dora_repro.checkpoint.unpickling import Constructor, Stub
 
 STORAGE_DTYPES = {
@@ -37,6 +48,7 @@ STORAGE_DTYPES = {
 }
 DTYPES = MappingProxyType({str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)})
 _TENSOR_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
+_REBUILD_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _LAYOUTS = {str(value): value for value in vars(torch).values() if isinstance(value, torch.layout)}
 
 
@@ -62,14 +74,15 @@ def tensor_constructors(finish: Finish, nested: Callable[[bytes], FileValue]) ->
         finish: makes what stands for a tensor, out of its entry.
         nested: reads a torch file that a pickle holds as bytes.
     """
-    tensors: dict[str, Constructor] = {
-        "torch._utils._rebuild_tensor": lambda *args: finish(_tensor(*args)),
-        "torch._utils._rebuild_tensor_v2": lambda *args: finish(_tensor_v2(*args)),
-        "torch._utils._rebuild_tensor_v3": lambda *args: finish(_tensor_v3(*args)),
-        "torch._utils._rebuild_meta_tensor_no_storage": lambda *args: finish(_meta_tensor(*args)),
+    bare: dict[str, Constructor] = {
+        "torch._utils._rebuild_tensor": _tensor,
+        "torch._utils._rebuild_tensor_v2": _tensor_v2,
+        "torch._utils._rebuild_tensor_v3": _tensor_v3,
+        "torch._utils._rebuild_meta_tensor_no_storage": _meta_tensor,
         "torch._utils._rebuild_parameter": _parameter,
         "torch._utils._rebuild_parameter_with_state": _parameter,
         "torch._utils._rebuild_sparse_tensor": _sparse,
+        "torch._utils._rebuild_nested_tensor": _nested_tensor,
         "torch._utils._rebuild_device_tensor_from_numpy": lambda array, *_: torch.from_numpy(
             of_type(array, numpy.ndarray)
         ),
@@ -77,24 +90,37 @@ def tensor_constructors(finish: Finish, nested: Callable[[bytes], FileValue]) ->
         "torch._utils._rebuild_qtensor": lambda storage, offset, shape, stride, *rest: Stub(
             "torch._utils._rebuild_qtensor", (finish(_tensor(storage, offset, shape, stride)), *rest)
         ),
-        "torch.storage._load_from_bytes": lambda data: nested(of_type(data, bytes)),
     }
+
+    def finished(value: FileValue) -> FileValue:
+        return finish(value) if isinstance(value, TensorEntry) else value
 
     def rebuilt(function: FileValue, kind: FileValue, args: FileValue, state: FileValue) -> FileValue:
         """A tensor with attributes, or of a subclass: the tensor, with these noted; making them would run code."""
-        if type(function) is not Stub or function.name not in tensors:
-            return Stub("torch._tensor._rebuild_from_type_v2", (function, kind, args, state))
-        return _noted(tensors[function.name](*_arguments(args)), kind, state)
+        if type(function) is not Stub or function.name not in bare:
+            return Stub(_REBUILD_FROM_TYPE, (function, kind, args, state))
+        return finished(_noted(bare[function.name](*_arguments(args)), function, kind, state))
 
-    return {**tensors, "torch._tensor._rebuild_from_type_v2": rebuilt}
+    def ending(make: Constructor) -> Constructor:
+        return lambda *args: finished(make(*args))
+
+    return {
+        **{name: ending(make) for name, make in bare.items()},
+        _REBUILD_FROM_TYPE: rebuilt,
+        "torch.storage._load_from_bytes": lambda data: nested(of_type(data, bytes)),
+        "torch.nn.parameter.Parameter": ending(_parameter),
+    }
 
 
-def _noted(value: FileValue, kind: FileValue, state: FileValue) -> FileValue:
-    """A tensor that is not loaded, with the name of its class and its attributes."""
-    if not isinstance(value, StoredTensor):
-        return value
+def _noted(value: FileValue, function: Stub, kind: FileValue, state: FileValue) -> FileValue:
+    """A tensor with the name of its class and its attributes."""
     name = kind.name if isinstance(kind, Stub) and kind.name not in _TENSOR_CLASSES else ""
-    return replace(value, kind=name, attributes=state or None)
+    if isinstance(value, TensorEntry):
+        return replace(value, kind=name, attributes=state or None)
+    if isinstance(value, torch.Tensor):
+        set_attributes(value, state)
+        return value
+    return value if not name and not state else Stub(_REBUILD_FROM_TYPE, (function, kind, value, state))
 
 
 def _arguments(args: FileValue) -> tuple[FileValue, ...]:
@@ -116,7 +142,7 @@ def _tensor_v2(
     hooks: FileValue = None,
     metadata: FileValue = None,
 ) -> StoredTensor:
-    return stored_tensor(storage, of_type(storage, Storage).dtype, offset, shape, stride, requires_grad)
+    return stored_tensor(storage, of_type(storage, Storage).dtype, offset, shape, stride, requires_grad, metadata)
 
 
 def _tensor_v3(
@@ -129,25 +155,32 @@ def _tensor_v3(
     dtype: FileValue,
     metadata: FileValue = None,
 ) -> StoredTensor:
-    return stored_tensor(storage, dtype, offset, shape, stride, requires_grad)
+    return stored_tensor(storage, dtype, offset, shape, stride, requires_grad, metadata)
 
 
-def _meta_tensor(
-    dtype: FileValue, shape: FileValue, stride: FileValue, requires_grad: FileValue = False
-) -> MetaTensor:
-    return MetaTensor(of_type(dtype, torch.dtype), checked_sizes(shape), checked_sizes(stride))
+def _meta_tensor(dtype: FileValue, shape: FileValue, stride: FileValue, requires_grad: FileValue = False) -> MetaTensor:
+    kind, sizes, strides = of_type(dtype, torch.dtype), checked_sizes(shape), checked_sizes(stride)
+    if len(sizes) != len(strides):
+        raise Malformed(f"a tensor of shape {list(sizes)} has {len(strides)} strides")
+    if requires_grad:
+        refuse_gradient(kind)
+    return MetaTensor(kind, sizes, strides, requires_grad=bool(requires_grad))
 
 
 def _parameter(
     data: FileValue, requires_grad: FileValue = True, hooks: FileValue = None, state: FileValue = None
 ) -> FileValue:
-    if isinstance(data, StoredTensor):
-        entry = replace(data, requires_grad=bool(requires_grad), is_parameter=True)
-        return replace(entry, attributes=state) if state else entry
+    if isinstance(data, (TensorEntry, torch.Tensor)) and requires_grad:
+        refuse_gradient(data.dtype)
+    if isinstance(data, TensorEntry):
+        return replace(data, requires_grad=bool(requires_grad), is_parameter=True, attributes=state or data.attributes)
     if isinstance(data, torch.Tensor):
-        return torch.nn.Parameter(data.detach(), bool(requires_grad))
-    if isinstance(data, (MetaTensor, Stub)):
-        return data
+        parameter = torch.nn.Parameter(data.detach(), bool(requires_grad))
+        vars(parameter).update(vars(data))
+        set_attributes(parameter, state)
+        return parameter
+    if isinstance(data, Stub):
+        return Stub("torch._utils._rebuild_parameter_with_state", (data, requires_grad, hooks, state))
     raise UnpicklingError(f"a parameter made of a {type(data).__name__}")
 
 
@@ -164,6 +197,27 @@ def _sparse(layout: FileValue, data: FileValue) -> FileValue:
             check_invariants=True,
         )
     return Stub("torch._utils._rebuild_sparse_tensor", (layout, data))
+
+
+def _nested_tensor(buffer: FileValue, sizes: FileValue, strides: FileValue, offsets: FileValue) -> FileValue:
+    """A nested tensor where its parts are loaded, as a stub where they are not; each part is a checked view."""
+    parts = (buffer, sizes, strides, offsets)
+    if not all(isinstance(part, torch.Tensor) for part in parts):
+        return Stub("torch._utils._rebuild_nested_tensor", parts)
+    whole, *places = (of_type(part, torch.Tensor) for part in parts)
+    if any(part.dtype is not torch.int64 or part.dim() != dims for part, dims in zip(places, (2, 2, 1), strict=True)):
+        raise Malformed("the parts of a nested tensor are not told by whole numbers")
+    if len({len(part) for part in places}) != 1:
+        raise Malformed("a nested tensor tells sizes, strides and places of different numbers of parts")
+    views = [
+        whole.as_strided(checked_sizes(size), checked_sizes(stride), *checked_sizes([offset]))
+        for size, stride, offset in zip(*(part.tolist() for part in places), strict=True)
+    ]
+    if sum(view.numel() for view in views) > max(whole.numel(), 1):
+        raise Malformed("the parts of a nested tensor lie over each other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch may change nested tensors
+        return torch.nested.nested_tensor(views, dtype=whole.dtype)
 
 
 def _size(sizes: FileValue = ()) -> torch.Size:
@@ -185,5 +239,4 @@ TORCH: Mapping[str, Constructor] = {
     "torch.Size": _size,
     "torch.device": _device,
     "torch.serialization._get_layout": _layout,
-    "torch.nn.parameter.Parameter": _parameter,
 }

@@ -6,7 +6,8 @@ remembers its name, arguments and state. No module of the file's choosing is imp
 up or set on anything by the file's wish, so nothing that the file says can run. Why not `pickle.Unpickler`
 with `find_class`: its C code still sets attributes (BUILD), calls `append`, `extend` and `__setstate__`,
 allocates by lengths and memo numbers that the file claims. Opcodes and their arguments are decoded by the
-standard library's `pickletools`, which claims nothing beyond the bytes present.
+standard library's `pickletools`, which claims nothing beyond the bytes present. What a pickle makes is taken from the
+file's `Budget` first.
 """
 
 import pickletools
@@ -14,19 +15,35 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pickle import UnpicklingError
+from sys import getsizeof
 from typing import Any, Protocol, TypeAlias
 
+from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue
 
-MAX_OPCODES = 20_000_000
 MAX_INTEGER_BITS = 8192
 MAX_DEPTH = 200
 MAX_KEY_PARTS = 1000
-# What constructors may copy beyond a multiple of the pickle's own length, in elements or bytes.
-FREE_WORK = 1 << 26
+
+# Work, in about microseconds: of one opcode, of a call, of a value that is copied or hashed.
+_OF_AN_OPCODE = 0.4
+_OF_A_CALL = 5
+_OF_A_VALUE = 0.02
+_OF_A_PART = 0.3
+# Memory, in bytes: what an opcode makes by itself, a stub, a place in a list, an entry of a dict or set.
+_MADE = {"EMPTY_LIST": 72, "EMPTY_DICT": 80, "EMPTY_SET": 232, "MARK": 80, "FROZENSET": 232, "LIST": 72, "DICT": 80}
+_MADE |= {"TUPLE": 56, "TUPLE1": 64, "TUPLE2": 72, "TUPLE3": 80, "PUT": 110, "BINPUT": 110, "LONG_BINPUT": 110}
+_MADE |= {"MEMOIZE": 110}
+_STUB = 260
+_CALLED = "(…)"
+_PLACE = 8
+_ENTRY = 110
+_SETTLED = 4096  # opcodes between two looks at the budget
+_MANY = 1000  # entries of a dict or set from which on it matters that keys are told apart by more than their hash
 
 # Python 2, and protocol 2 of Python 3; and where Python 3.13, alone, keeps the classes of pathlib.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "pathlib._local": "pathlib"}
+_RENAMED_WHOLE = {"builtins.long": "builtins.int", "builtins.unicode": "builtins.str"}
 _DICTS = (dict, OrderedDict, defaultdict, Counter)
 
 
@@ -73,54 +90,66 @@ class Vocabulary:
     Attributes:
         constants: names that stand for values.
         constructors: names that build.
+        changing: types of values in place of which `build` may return others.
         build: `build(value, state)` returns the value to go on with after a BUILD, or raises UnpicklingError.
         persistent: `persistent(id)` resolves what lies outside of the pickle (storages).
     """
 
     constants: Mapping[str, FileValue]
     constructors: Mapping[str, Constructor]
+    changing: tuple[type, ...]
     build: Callable[[FileValue, FileValue], FileValue]
     persistent: Callable[[FileValue], FileValue]
 
 
-def unpickle(stream: Stream, vocabulary: Vocabulary, size: int) -> FileValue:
+def unpickle(stream: Stream, vocabulary: Vocabulary, budget: Budget) -> FileValue:
     """Execute one pickle.
 
     Args:
         stream: read from where it stands, and left behind the pickle's STOP.
         vocabulary: what the pickle may name.
-        size: bytes of the stream; what may be built is limited by it.
+        budget: what reading the file may take.
 
     Raises:
         Exception: The pickle is damaged, hostile or beyond the limits. It may be of any type: `UnpicklingError`,
             `ValueError`, `KeyError`, `IndexError`, `TypeError`, …
     """
-    return _Machine(vocabulary, size).run(stream)
+    return _Machine(vocabulary, budget).run(stream)
 
 
 class _Machine:
-    def __init__(self, vocabulary: Vocabulary, size: int) -> None:
-        self.know = vocabulary
+    def __init__(self, vocabulary: Vocabulary, budget: Budget) -> None:
+        self.know, self.budget = vocabulary, budget
         self.stack: list[FileValue] = []
         self.marks: list[list[FileValue]] = []
         self.memo: dict[int, FileValue] = {}
-        self.memo_of: dict[int, int] = {}  # id of a value -> the memo number it got last
-        self.work = FREE_WORK + 8 * size
+        self.memo_of: dict[int, int] = {}  # id of a value that BUILD may change -> the memo number it got last
+        self.alike: Counter[tuple[int, int]] = Counter()  # (id of a large dict or set, hash) -> keys with that hash
 
     def run(self, stream: Stream) -> FileValue:
-        operations = pickletools.genops(stream)  # type: ignore[arg-type]  # it asks for read() and readline() alone
-        for count, (opcode, arg, _) in enumerate(operations):
-            if count > MAX_OPCODES:
-                raise UnpicklingError(f"more than {MAX_OPCODES} operations")
-            name = opcode.name
-            if name == "STOP":
-                break
-            if name in _PUSHES:
-                if type(arg) is int and arg.bit_length() > MAX_INTEGER_BITS:
-                    raise UnpicklingError(f"an integer of {arg.bit_length()} bits")
-                self.stack.append(arg)
+        read, take = stream.read, self.budget.take
+        count, memory = 0, 0
+        while True:
+            code = read(1)
+            if not code:
+                raise UnpicklingError("it ends before its pickle does")
+            decode, operate, made, steps = _OPCODES[code]
+            argument = None if decode is None else decode(stream)
+            if operate is None:
+                if argument is _STOP:
+                    break
+                if type(argument) is int and argument.bit_length() > MAX_INTEGER_BITS:
+                    raise UnpicklingError(f"an integer of {argument.bit_length()} bits")
+                self.stack.append(argument)
+                memory += getsizeof(argument) + _PLACE
             else:
-                _OPERATIONS[name](self, arg)
+                operate(self, argument)
+                memory += made
+            count += steps
+            if count >= _SETTLED or memory > _SETTLED * _STUB:
+                take(_OF_AN_OPCODE * count, memory)
+                count, memory = 0, 0
+        take(_OF_AN_OPCODE * count, memory)
         if self.marks or len(self.stack) != 1:
             raise UnpicklingError("it ends in the middle of a value")
         return self.stack[0]
@@ -149,13 +178,15 @@ class _Machine:
 
     def put(self, number: int | str | None) -> None:
         place = len(self.memo) if number is None else int(number)
-        self.memo[place] = self.stack[-1]
-        self.memo_of[id(self.stack[-1])] = place
+        self.memo[place] = value = self.stack[-1]
+        if isinstance(value, self.know.changing):
+            self.memo_of[id(value)] = place
 
     # --- containers
 
     def tuple_of_marked(self, _: None) -> None:
         items = self.since_mark()
+        self.take_values(items, _PLACE)
         self.stack.append(tuple(items))
 
     def tuple_of(self, count: int) -> None:
@@ -174,12 +205,14 @@ class _Machine:
 
     def frozenset_of_marked(self, _: None) -> None:
         items = self.since_mark()
+        self.take_values(items, _ENTRY)
         for item in items:
-            check_key(item)
+            take_key(self.budget, item)
         self.stack.append(frozenset(items))
 
     def append_all(self, items: list[FileValue]) -> None:
         target = self.stack[-1]
+        self.take_values(items, _PLACE)
         if isinstance(target, (list, deque)) and type(target) in (list, deque):
             target.extend(items)
         elif type(target) is Stub:
@@ -193,11 +226,13 @@ class _Machine:
     def add_all(self, items: list[FileValue]) -> None:
         target = self.stack[-1]
         if type(target) is Stub:
+            self.take_values(items, _PLACE)
             target.items.extend(items)
         elif type(target) is set:
+            self.take_values(items, _ENTRY)
             for item in items:
-                check_key(item)
-            target.update(items)
+                self.take_key_of(target, item)
+                target.add(item)
         else:
             raise UnpicklingError(f"values added to a {type(target).__name__}")
 
@@ -205,12 +240,13 @@ class _Machine:
         target = self.stack[-1]
         if len(items) % 2:
             raise UnpicklingError("a key without a value")
+        self.take_values(items, _ENTRY / 2)
         pairs = list(zip(items[::2], items[1::2], strict=True))
         if type(target) is Stub:
             target.entries.extend(pairs)
         elif isinstance(target, dict) and type(target) in _DICTS:
             for key, value in pairs:
-                check_key(key)
+                self.take_key_of(target, key)
                 target[key] = value
         else:
             raise UnpicklingError(f"entries set on a {type(target).__name__}")
@@ -218,6 +254,21 @@ class _Machine:
     def set_item(self, _: None) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self.set_all([key, value])
+
+    # --- what values take
+
+    def take_values(self, items: list[FileValue], each: float) -> None:
+        self.budget.take(_OF_A_VALUE * len(items), each * len(items))
+
+    def take_key_of(self, target: dict[FileValue, FileValue] | set[FileValue], key: FileValue) -> None:
+        """Take what it costs to find the place of a key, though all keys of a file have the same hash."""
+        if type(key) is str:  # hashed with a secret of the process
+            return
+        take_key(self.budget, key)
+        if len(target) > _MANY and not (type(key) is int and key.bit_length() < 61):  # small numbers are their hashes
+            place = id(target), hash(key)
+            self.alike[place] += 1
+            self.budget.take(_OF_A_VALUE * self.alike[place], _ENTRY)
 
     # --- names and what they build
 
@@ -235,22 +286,36 @@ class _Machine:
         module = _RENAMED.get(module, module)
         if module.startswith("numpy.core."):  # numpy before 2.0
             module = module.replace("numpy.core.", "numpy._core.", 1)
+        self.budget.take(memory=_STUB + 4 * (len(module) + len(qualname)))
         full = f"{module}.{qualname}"
+        full = _RENAMED_WHOLE.get(full, full)
         constants = self.know.constants
         self.stack.append(constants[full] if full in constants else Stub(full))
 
     def construct(self, target: FileValue, args: FileValue) -> FileValue:
         if type(target) is not Stub or not isinstance(args, tuple):
             raise UnpicklingError(f"a call of a {type(target).__name__} with a {type(args).__name__}")
+        self.budget.take(_OF_A_CALL, _STUB)
         if target.args is not None:  # the result of a call that was not made, called: still nothing
-            return Stub(f"{target.name}(…)", args)
-        self.work -= sum(
-            len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set))
-        )
-        if self.work < 0:
-            raise UnpicklingError("it copies the same data over and over")
+            return Stub(f"{target.name.removesuffix(_CALLED)}{_CALLED}", args)
+        for arg in args:
+            self.take_copy(arg)
         constructor = self.know.constructors.get(target.name)
-        return constructor(*args) if constructor else Stub(target.name, args)
+        if constructor is None:
+            return Stub(target.name, args)
+        made = constructor(*args)
+        self.budget.take(memory=getsizeof(made))
+        return made
+
+    def take_copy(self, value: FileValue) -> None:
+        """Take what it costs to copy a value of the file, once."""
+        if isinstance(value, (str, bytes, bytearray)):
+            self.budget.take_bytes(len(value))
+            self.budget.take(memory=len(value))
+        elif isinstance(value, (list, tuple, dict, set, frozenset, deque)):
+            self.budget.take(
+                _OF_A_VALUE * len(value), (_PLACE if isinstance(value, (list, tuple)) else _ENTRY) * len(value)
+            )
 
     def call(self, _: None) -> None:
         args, target = self.stack.pop(), self.stack.pop()
@@ -260,6 +325,7 @@ class _Machine:
         keywords, args, target = self.stack.pop(), self.stack.pop(), self.stack.pop()
         if type(target) is not Stub or not isinstance(args, tuple):
             raise UnpicklingError(f"a call of a {type(target).__name__}")
+        self.budget.take(_OF_A_CALL, _STUB)
         self.stack.append(Stub(target.name, (*args, keywords) if keywords else args))
 
     def call_marked(self, name: str | None) -> None:
@@ -277,6 +343,9 @@ class _Machine:
         if type(value) is Stub:
             value.state = state
             return
+        self.budget.take(_OF_A_CALL)
+        for part in state if isinstance(state, (list, tuple)) else ():
+            self.take_copy(part)
         changed = self.know.build(value, state)
         if changed is not value:
             self.stack[-1] = changed
@@ -361,12 +430,36 @@ _OPERATIONS: dict[str, _Operation] = {
 }
 
 
-def check_key(key: FileValue) -> None:
-    """Refuse keys that are no plain names, and tuples so deep or entangled that hashing one would not end.
+_Decode: TypeAlias = Callable[[Any], Any]  # of a Stream: pickletools asks for read() and readline() alone
+_STOP = object()
+# By the byte of an opcode: what decodes its argument, what carries it out (nothing where its argument is a value), and
+# the memory and the work that it takes, the latter in opcodes.
+_OPCODES: dict[bytes, tuple[_Decode | None, _Operation | None, int, int]] = {
+    opcode.code.encode("latin-1"): (
+        opcode.arg.reader if opcode.arg is not None else None,
+        None if opcode.name in _PUSHES else _OPERATIONS[opcode.name],
+        _MADE.get(opcode.name, 2 * _PLACE),
+        3 if opcode.name in _MADE else 1,
+    )
+    for opcode in pickletools.opcodes
+    if opcode.name != "STOP"
+}
+_OPCODES[b"."] = (lambda _: _STOP, None, 0, 1)
+
+
+def take_key(budget: Budget, key: FileValue) -> None:
+    """Take what it costs to hash a key, and refuse those that are no plain names, or so deep that it would not end.
+
+    Args:
+        budget: what reading the file may take.
+        key: of a dict, or a member of a set.
 
     Raises:
         UnpicklingError: such a key.
+        Malformed: hashing it takes more than is left.
     """
+    if type(key) is str:
+        return
     waiting, seen = [(key, 0)], 0
     while waiting:
         part, depth = waiting.pop()
@@ -375,3 +468,4 @@ def check_key(key: FileValue) -> None:
             raise UnpicklingError("a key of a dict or set is nested beyond reason")
         if isinstance(part, (tuple, frozenset)):
             waiting.extend((inner, depth + 1) for inner in part)
+    budget.take(_OF_A_PART * seen)

@@ -19,4 +19,5 @@ def read_side(path: str | Path) -> Trace | Snapshot | Leaves:
     if kind_of(path) is Kind.TRACE:
         return Trace.read(path)
     leaves = leaves_of_file(path, partial=True)
-    return Snapshot.read(path) if leaves.get("format") == FORMAT else leaves
+    form = leaves.entry("format") if "format" in leaves else None
+    return Snapshot.read(path) if isinstance(form, str) and form == FORMAT else leaves

@@ -33,6 +33,8 @@ def together(
         for at, (form, value) in first.about.generators.items()
         if second.about.generators.get(at, (Form.NONE, None))[0] is form
     }
+    if not shared:
+        return paths, dict(differences)
     members = _by_generator(paths, shared)
     every = _by_generator(dict.fromkeys((*first, *second)), shared)
     merged, moved = dict(differences), dict[str, str]()

@@ -39,9 +39,7 @@ def order_notes(first: About, second: About) -> list[str]:
     one, other = first.structure, second.structure
     moved = [path for path in one.keys if path in other.keys and _reordered(one.keys[path], other.keys[path])]
     notes = [f"the keys of {listed(moved)} are in a different order"] if moved else []
-    devices = [
-        path for path, device in one.devices.items() if path in other.devices and device != other.devices[path]
-    ]
+    devices = [path for path, device in one.devices.items() if path in other.devices and device != other.devices[path]]
     if devices:
         pair = f"{one.devices[devices[0]]} in the first and from {other.devices[devices[0]]} in the second"
         notes.append(f"{counted(len(devices), 'tensor')} saved from {pair}: {listed(devices)}")
@@ -101,7 +99,7 @@ def _sharing(one: Structure, other: Structure, differing: set[str]) -> list[Leaf
     """What shares memory, or is one object, in one file and not in the other; what lies inside is not told again, nor
     what differs in value."""
     both = [path for path in one.shared if path in other.shared]
-    heads = [_heads(side.shared, both) for side in (one, other)]
+    heads = [_heads(side, both) for side in (one, other)]
     found: list[LeafDifference] = []
     told: set[str] = set()
     for path in both:
@@ -114,11 +112,14 @@ def _sharing(one: Structure, other: Structure, differing: set[str]) -> list[Leaf
     return found
 
 
-def _heads(marks: Mapping[str, int], paths: list[str]) -> dict[str, str]:
-    """Each path's first companion: the first of all paths with the same mark."""
+def _heads(side: Structure, paths: list[str]) -> dict[str, tuple[str, int]]:
+    """Each path's first companion, which is the first of all paths with the same mark, and how many bytes behind it."""
     firsts: dict[int, str] = {}
-    return {path: firsts.setdefault(marks[path], path) for path in paths}
+    heads = {path: firsts.setdefault(side.shared[path], path) for path in paths}
+    return {path: (head, side.offsets.get(path, 0) - side.offsets.get(head, 0)) for path, head in heads.items()}
 
 
-def _shared(path: str, head: str) -> str:
-    return "memory of its own" if head == path else f"that of {head or TOP}"
+def _shared(path: str, head: tuple[str, int]) -> str:
+    if head[0] == path:
+        return "memory of its own"
+    return f"that of {head[0] or TOP}" + (f", {head[1]:+} bytes" if head[1] else "")

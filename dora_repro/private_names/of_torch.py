@@ -24,6 +24,7 @@ NAMES = listed(
         "torch.autograd.graph.Node._saved_other": "the number that a loss was multiplied by",
         "torch.utils._python_dispatch": "`TorchDispatchMode`: see every operator of a thread",
         "torch._ops.OpOverload._schema": "which arguments an operator changes",
+        "torch._neg_view": "a tensor that was saved as the negative of its bytes",
         "torch.Tensor._version": "whether a large buffer was written to",
         "torch.Tensor._indices": "the indices of a sparse tensor that is not coalesced",
         "torch.Tensor._values": "its values",
@@ -92,6 +93,7 @@ NAMES = listed(
 DisableTorchFunctionSubclass = torch._C.DisableTorchFunctionSubclass
 current_autograd_node = torch._C._current_autograd_node
 next_node_number = torch.autograd._get_sequence_nr
+negative_view = torch._neg_view
 
 # --- names that are compared, not called -------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ def contents_dict(contents: Contents) -> dict[str, Json]:
         "file_format": contents.file_format,
         "bytes": contents.nbytes,
         "components": {
-            name: [{key: getattr(entry, key) for key in entry.__dataclass_fields__} for entry in entries]
+            name: [entry._asdict() for entry in entries]
             for name, entries in contents.components.items()
         },
         "stubs": list(contents.stubs),

@@ -179,7 +179,8 @@ class Snapshot(Mapping[str, SavedLeaf]):
             BadInput: not such a file, or a damaged one.
         """
         content = reading.read(path)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        form = content.get("format") if isinstance(content, dict) else None
+        if not isinstance(content, dict) or not isinstance(form, str) or form != FORMAT:  # an array may be called so
             raise BadInput(
                 f"{path} is not a snapshot of this kit (no format {FORMAT!r}): write one with Snapshot.write"
             )

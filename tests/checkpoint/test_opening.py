@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed import checkpoint as dcp
 
-from dora_repro.checkpoint import opening
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
 from dora_repro.checkpoint.reading import leaves_of_file, read
@@ -76,6 +75,7 @@ def test_json_that_is_damaged_or_too_large_is_refused(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="it is damaged or no checkpoint"):
         read(file)
     file.write_text('{"a": 1}')
-    monkeypatch.setattr(opening, "MAX_JSON", 7)
-    with pytest.raises(BadInput, match="it is JSON of more than 7 bytes"):
+    monkeypatch.setattr("dora_repro.checkpoint.budget.FREE_MEMORY", 100)
+    file.write_text(json.dumps([[]] * 1000))
+    with pytest.raises(BadInput, match="far more than its 4000 bytes: reading it takes too much memory"):
         read(file)

@@ -1,0 +1,54 @@
+"""What reading one file may take: work and memory, in proportion to its bytes.
+
+A small file can stand for any amount of either: a value that is named a million times, a number that is nested in
+itself, a record that unpacks to a thousand times its size. Every reader therefore takes what it does from one `Budget`,
+which the file's size alone decides, and which goes along with its values for as long as they are walked, loaded and
+compared. Nothing is timed: the same file is read, or refused, on any machine.
+"""
+
+from dora_repro.checkpoint.guard import Malformed
+
+# A unit of work is about a microsecond. Small files are read within seconds; large ones may take longer for each byte.
+FREE_WORK = 2_000_000
+SMALL = 10_000_000  # bytes
+BYTES_PER_WORK, BYTES_PER_WORK_ABOVE = 7, 0.5
+FREE_MEMORY = 192 << 20
+MEMORY_PER_BYTE = 24
+
+# Work for each byte that is copied out of a file, compared or hashed.
+OF_A_BYTE = 0.005
+
+
+class Budget:
+    """What is left of what one file may take.
+
+    Args:
+        size: bytes of the file; of a sharded folder, of all its files.
+    """
+
+    __slots__ = ("memory", "size", "work")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.work: float = FREE_WORK + min(size, SMALL) / BYTES_PER_WORK + max(size - SMALL, 0) / BYTES_PER_WORK_ABOVE
+        self.memory: float = FREE_MEMORY + size * MEMORY_PER_BYTE
+
+    def take(self, work: float = 0, memory: float = 0) -> None:
+        """Take from what is left, before it is spent.
+
+        Args:
+            work: about so many microseconds.
+            memory: bytes that stay in use.
+
+        Raises:
+            Malformed: there is not as much left.
+        """
+        self.work -= work
+        self.memory -= memory
+        if self.work < 0 or self.memory < 0:
+            what = "work" if self.work < 0 else "memory"
+            raise Malformed(f"it stands for far more than its {self.size} bytes: reading it takes too much {what}")
+
+    def take_bytes(self, count: int) -> None:
+        """Take the work of reading so many bytes, and comparing them."""
+        self.take(count * OF_A_BYTE)
