@@ -105,7 +105,9 @@ def assert_alike(one: object, other: object, where: str = "") -> None:
         for place, (a, b) in enumerate(zip(one, other, strict=True)):
             assert_alike(a, b, f"{where}/{place}")
     elif isinstance(one, (numpy.ndarray, numpy.generic)):
+        one, other = (side.astype(side.dtype.newbyteorder("=")) for side in (one, other))  # numpy swaps as it loads
         assert type(one) is type(other) and one.dtype == other.dtype and one.tobytes() == other.tobytes(), where
+        assert one.flags.f_contiguous == other.flags.f_contiguous, where
     else:
         assert type(one) is type(other) and repr(one) == repr(other), where
 

@@ -119,7 +119,7 @@ def trace(numbers, **changed) -> Trace:
     """Two effects a step and one memory; `changed` gives other digests by name of leaf, from step 3 on."""
 
     def digest(leaf, number):
-        return changed.get(leaf, leaf[0]).encode() if number >= 3 else leaf[0].encode()
+        return (changed.get(leaf, leaf[0]) if number >= 3 else leaf[0]).encode().ljust(16, b".")
 
     steps = [
         Step(
@@ -131,7 +131,7 @@ def trace(numbers, **changed) -> Trace:
         )
         for number in numbers
     ]
-    return Trace(steps, {"rng/torch.cpu": b"r"})
+    return Trace(steps, {"rng/torch.cpu": b"r".ljust(16, b".")})
 
 
 def test_diff_of_traces_is_in_order_of_execution_over_common_steps(call, tmp_path):

@@ -17,7 +17,7 @@ SAVED, RIGHT, WRONG = 0.1, 0.2, 0.3
 def evidence(folder, first, rate, *, weight):
     """A side of two steps after the save, with this rate before the first of them and at each update."""
     folder.mkdir()
-    before = Step(1, None, (), (Effect("update", "w", b"0"), Effect("schedule", RATE, digest(SAVED))), {})
+    before = Step(1, None, (), (Effect("update", "w", b"0" * 16), Effect("schedule", RATE, digest(SAVED))), {})
     steps = [before] if first == 1 else []
     effects = (Effect("update", "w", weight), Effect("schedule", RATE, digest(rate)))
     Trace([*steps, Step(2, None, (), effects, {})], {}, True).write(folder / "trace.jsonl")
@@ -39,7 +39,7 @@ def evidence(folder, first, rate, *, weight):
     ],
 )
 def test_a_rate_that_was_loaded_and_that_the_first_step_sets_shows_in_that_step(tmp_path, loaded, phase):
-    reference = evidence(tmp_path / "reference", 1, RIGHT, weight=b"1")
-    resumed = evidence(tmp_path / "resumed", 2, WRONG, weight=b"2")
+    reference = evidence(tmp_path / "reference", 1, RIGHT, weight=b"1" * 16)
+    resumed = evidence(tmp_path / "resumed", 2, WRONG, weight=b"2" * 16)
     found = findings_of(reference, resumed, 1, (), loaded).divergence
     assert (found.phase, found.leaf) == (phase, RATE if phase == "load" else "w")
