@@ -115,6 +115,17 @@ def test_options_that_a_late_load_sets_at_the_beginning_of_its_first_step_are_no
     assert first_divergence(expected, late, 3) is not None
 
 
+def test_batches_that_are_more_and_others_are_not_passed_over():
+    read = [("batch", "batch/0", b"a"), ("batch", "batch/1", b"b")]
+    update = ("update", "w", b"u")
+    expected, actual = Trace([step(4, *read, update)]), Trace([step(4, *read, ("batch[2]", "batch/0", b"c"), update)])
+    assert first_divergence(expected, actual, 3) == Divergence(4, "batch[2]", "batch/0", "unexpected")
+    skipped = Trace(
+        [step(4, ("batch", "batch/0", b"c"), *(("batch[2]", leaf, value) for _, leaf, value in read), update)]
+    )
+    assert first_divergence(expected, skipped, 3) is None
+
+
 def test_options_that_a_late_load_sets_after_it_has_read_its_batches_are_no_schedule():
     option, update = ("schedule", "optimizer/lr", b"1"), ("update", "w", b"u")
     read = [("batch", "batch/0", b"a"), ("batch[2]", "batch/0", b"b")]

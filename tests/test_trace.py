@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given
@@ -77,6 +78,17 @@ DAMAGE = {
     "a list for a head": lambda lines: lines.__setitem__(0, [1]),
     "text for a step": lambda lines: lines.__setitem__(1, "step"),
     "a step too many": lambda lines: lines.append(lines[1]),
+    "more steps than it says": change(0, steps=2),
+    "a loss of too many digits": change(1, loss=int("9" * 400)),
+    "a truth value for a loss": change(1, loss=True),
+    "a text for a rate": change(1, learning_rates=["0.1"]),
+    "a short digest": change(1, effects=[["update", "w", "00" * 12]]),
+    "a long digest": change(1, memory={"a": "00" * 17}),
+    "a digest with blanks": change(1, memory={"a": " ".join(["00"] * 16)}),
+    "a digest of a start that is none": change(0, start={"a": "00"}),
+    "no memory where some was": change(1, memory={"a": 0}),
+    "a short digest of inputs": change(1, inputs="00"),
+    "a first step before the first": lambda lines: [line.update(step=line["step"] - 1) for line in lines[1:]],
     "a step left out": lambda lines: (lines.pop(2), lines[0].update(steps=2)),
     "steps out of order": lambda lines: lines.reverse() or lines.insert(0, lines.pop()),
     "a number that is none": change(1, step="1"),
@@ -101,6 +113,22 @@ def test_a_trace_that_was_tampered_with_is_bad_input(damage, tmp_path):
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     with pytest.raises(BadInput, match="is not a whole trace of this kit"):
         Trace.read(path)
+
+
+def test_a_name_that_stands_twice_in_a_line_is_bad_input(tmp_path):
+    path = tmp_path / "t.jsonl"
+    trace((ONE, {"a": "1"})).write(path)
+    text = path.read_text()
+    path.write_text(text.replace('"memory": {', '"memory": {"a": null, '))
+    with pytest.raises(BadInput, match="a name stands twice"):
+        Trace.read(path)
+
+
+def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t")
+    for path in (tmp_path / "t", "/dev/zero"):
+        with pytest.raises(BadInput, match="it is no ordinary file"):
+            Trace.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"text", b"\xff\xfe", b"[" * 100_000, b"null", b"PK\x03\x04"])

@@ -162,7 +162,7 @@ def _of_array(value: FileValue) -> Form:
 def _of_sequence(value: list[FileValue] | tuple[FileValue, ...]) -> Form:
     if len(value) == PYTHON_WORDS and all(type(item) is int for item in value):
         return Form.PYTHON
-    if len(value) == 3 and value[0] in (2, 3) and type(value[0]) is int:
+    if len(value) == 3 and type(value[0]) is int and value[0] in (2, 3):
         words = value[1]
         return Form.PYTHON if isinstance(words, (list, tuple)) and len(words) == PYTHON_WORDS else Form.NONE
     if len(value) in (3, 5) and isinstance(value[0], str) and value[0] == "MT19937":

@@ -499,3 +499,9 @@ def test_a_torn_checkpoint_of_a_run_is_told_and_the_others_go_on(trained, tmp_pa
 def test_the_number_in_a_files_name_says_nothing_of_what_is_in_it(tmp_path):
     torch.save({"note": "a", "values": [1, 2]}, tmp_path / "epoch_3.pth")
     assert set(inspect(tmp_path).components) == {"other"} == set(inspect(tmp_path / "epoch_3.pth").components)
+
+
+@pytest.mark.parametrize("value", [{"format": numpy.arange(3)}, [numpy.arange(3), 1, 2], [numpy.arange(3)] * 5])
+def test_an_array_where_a_mark_of_a_layout_would_stand_is_an_array(value, tmp_path):
+    torch.save(value, tmp_path / "file.pt")
+    assert inspect(tmp_path / "file.pt").layout == "generic"

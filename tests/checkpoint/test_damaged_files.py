@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dora_repro.checkpoint import opening
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.reading import leaves_of_file, read
 from dora_repro.errors import BadInput
@@ -114,9 +115,7 @@ def test_a_damaged_tensor_is_seen_when_its_leaf_is_loaded(files, tmp_path):
     (tmp_path / "file.pt").write_bytes(data)
     leaves = leaves_of_file(tmp_path / "file.pt")  # lists without reading tensors
     assert leaves["model/b"].tolist() == [1, 1, 1]
-    with pytest.raises(
-        BadInput, match=r"its record '.*/data/0' is damaged \(its checksum does not fit its bytes\)"
-    ):
+    with pytest.raises(BadInput, match=r"its record '.*/data/0' is damaged \(its checksum does not fit its bytes\)"):
         leaves["model/w"]
 
 
@@ -197,3 +196,29 @@ def test_words_that_quote_a_file_hold_no_control_characters(tmp_path):
     with pytest.raises(BadInput) as caught:
         read(tmp_path / "file.pt")
     assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """Somebody saves by rename: a whole file is there at every moment."""
+    path, opened = tmp_path / "file.pt", []
+    torch.save({"a": torch.zeros(3)}, path)
+    real = opening.torch_root
+
+    def replaced(*args):
+        opened.append(path)
+        if len(opened) <= times:
+            torch.save({"a": torch.ones(3)}, tmp_path / "new.pt")
+            (tmp_path / "new.pt").replace(path)
+        return real(*args)
+
+    monkeypatch.setattr(opening, "torch_root", replaced)
+    for look in LOOKS.values():
+        times = 2
+        opened.clear()
+        look(path)
+        assert len(opened) >= 3
+    assert read(path)["a"].tolist() == [1, 1, 1]
+    times = 100
+    opened.clear()
+    with pytest.raises(BadInput, match="it was replaced or written to while it was being read"):
+        read(path)

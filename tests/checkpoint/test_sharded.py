@@ -9,8 +9,11 @@ import torch
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
+from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.contents import inspect
+from dora_repro.checkpoint.guard import Malformed
 from dora_repro.checkpoint.reading import leaves_of_file, read
+from dora_repro.checkpoint.sharded import Chunk, Item, _check_tiling
 from dora_repro.errors import BadInput
 
 
@@ -90,12 +93,8 @@ def test_shards_of_two_ranks_are_put_together(folder, trained, same):
 
 def plant_overlap(metadata):
     metadata.state_dict_metadata["model.0.weight"].chunks[1].offsets = torch.Size((1, 0))
-    (index,) = (
-        i for i in metadata.storage_data if i.fqn == "model.0.weight" and i.offset == torch.Size((2, 0))
-    )
-    metadata.storage_data[MetadataIndex("model.0.weight", torch.Size((1, 0)))] = metadata.storage_data.pop(
-        index
-    )
+    (index,) = (i for i in metadata.storage_data if i.fqn == "model.0.weight" and i.offset == torch.Size((2, 0)))
+    metadata.storage_data[MetadataIndex("model.0.weight", torch.Size((1, 0)))] = metadata.storage_data.pop(index)
 
 
 SPLIT_FAULTS = {
@@ -128,9 +127,7 @@ FAULTS = {
     "terabytes": (
         lambda m: (
             setattr(m.state_dict_metadata["model.0.weight"], "size", torch.Size((1 << 20, 1 << 20))),
-            setattr(
-                m.state_dict_metadata["model.0.weight"].chunks[0], "sizes", torch.Size((1 << 20, 1 << 20))
-            ),
+            setattr(m.state_dict_metadata["model.0.weight"].chunks[0], "sizes", torch.Size((1 << 20, 1 << 20))),
         ),
         r"claims \d+ elements in \d+ bytes",
     ),
@@ -152,6 +149,16 @@ FAULTS = {
         "two shards overlap",
     ),
     "a negative place": (lambda m: setattr(place(m), "offset", -1), "not whole numbers from 0"),
+    "two tensors at one path": (
+        lambda m: m.planner_data.update({"model.0.weight": m.planner_data["model.0.bias"]}),
+        "lies where another value does",
+    ),
+    "two shards of the same bytes": (
+        lambda m: m.state_dict_metadata["model.0.weight"].chunks.append(
+            m.state_dict_metadata["model.0.weight"].chunks[0]
+        ),
+        "are the same bytes of the folder",
+    ),
     "a tensor that is not stored": (
         lambda m: m.storage_data.pop(index_of(m, "model.0.weight")),
         "is listed but not stored",
@@ -173,9 +180,7 @@ def test_a_shard_of_another_shape_than_listed_is_refused_when_it_is_loaded(folde
         metadata.state_dict_metadata["model.0.weight"].chunks[0].sizes = torch.Size((4, 3))
 
     changed(folder, change)
-    with pytest.raises(
-        BadInput, match=r"a shard is torch.float32\[3, 4\], the metadata says torch.float32\[4, 3\]"
-    ):
+    with pytest.raises(BadInput, match=r"a shard is torch.float32\[3, 4\], the metadata says torch.float32\[4, 3\]"):
         read(folder)
 
 
@@ -218,3 +223,17 @@ def attack(canary) -> bytes:
             return os.system, (f"touch {canary}",)
 
     return pickle.dumps(Attack())
+
+
+def test_what_only_reading_the_shards_would_show_is_said(folder):
+    assert any("whether the shards hold this" in note for note in inspect(folder).notes)
+
+
+def test_thousands_of_shards_side_by_side_are_told_apart_with_little_work():
+    item = [Item(None, None, 0, 4, Budget(0)) for _ in range(5000)]
+    chunks = [Chunk((0, place), (1, 1), one) for place, one in enumerate(item)]
+    budget = Budget(0)
+    _check_tiling("w", (1, 5000), chunks, budget)
+    assert Budget(0).work - budget.work < 100
+    with pytest.raises(Malformed, match="overlap"):
+        _check_tiling("w", (1, 5000), [*chunks[:-1], Chunk((0, 7), (1, 1), item[0])], budget)

@@ -13,7 +13,7 @@ from dora_repro.comparison.leaves import compare
 from dora_repro.errors import BadInput
 from dora_repro.state.digest import digest
 
-warnings.filterwarnings("ignore", message=".*nested tensors.*")
+warnings.filterwarnings("ignore", message=".*nested tensors.*")  # torch may change them: no matter here
 
 
 class Ordinary:

@@ -69,6 +69,8 @@ DIFFERENT = {
     "memory that is shared": ([ONE, ONE], [ONE, ONE.clone()]),
     "a view": ({"a": ONE, "b": ONE[:1]}, {"a": ONE, "b": ONE[:1].clone()}),
     "a list that is shared": ({"a": LISTED, "b": LISTED}, {"a": LISTED, "b": list(LISTED)}),
+    "a NaN of numpy": tuple(numpy.frombuffer(bytes([mark, 0, 192, 127]), "f4")[0] for mark in (1, 2)),
+    "a default of another kind": (collections.defaultdict(int, {"a": 1}), collections.defaultdict(str, {"a": 1})),
     "who shares": ([ONE, ONE, ONE.clone()], [ONE, ONE.clone(), ONE]),
 }  # fmt: skip
 
