@@ -77,10 +77,7 @@ def contents_dict(contents: Contents) -> dict[str, Json]:
         "description": contents.description,
         "file_format": contents.file_format,
         "bytes": contents.nbytes,
-        "components": {
-            name: [entry._asdict() for entry in entries]
-            for name, entries in contents.components.items()
-        },
+        "components": {name: [entry._asdict() for entry in entries] for name, entries in contents.components.items()},
         "stubs": list(contents.stubs),
         "missing": {lack.part: lack.consequence for lack in contents.missing},
         "notes": list(contents.notes),

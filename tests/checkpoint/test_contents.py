@@ -197,9 +197,7 @@ def test_state_dicts_alone(trained, tmp_path):
     torch.save(trained[0].state_dict(), tmp_path / "a.pt")
     torch.save(trained[1].state_dict(), tmp_path / "b.pt")
     assert inspect(tmp_path / "a.pt").layout == "state_dict" and counts(tmp_path / "a.pt") == {"model": 7}
-    assert inspect(tmp_path / "b.pt").layout == "optimizer" and set(counts(tmp_path / "b.pt")) == {
-        "optimizer"
-    }
+    assert inspect(tmp_path / "b.pt").layout == "optimizer" and set(counts(tmp_path / "b.pt")) == {"optimizer"}
 
 
 def test_a_file_of_a_plain_loop_is_read_by_its_keys(usual, tmp_path):
@@ -361,9 +359,7 @@ GENERATORS = {
 }  # fmt: skip  # several in a line
 
 
-@pytest.mark.parametrize(
-    ("kind", "state"), [(kind, state) for kind, states in GENERATORS.items() for state in states]
-)
+@pytest.mark.parametrize(("kind", "state"), [(kind, state) for kind, states in GENERATORS.items() for state in states])
 @pytest.mark.parametrize("key", ["x", "rng", "model"])
 def test_a_generator_is_one_in_any_of_its_forms(kind, state, key, tmp_path):
     torch.save({"any": {key: state}}, tmp_path / "file.pt")
