@@ -76,6 +76,8 @@ NAMES = listed(
         "torch.utils.data.dataloader._BaseDataLoaderIter._num_yielded": "how far an iterator has come",
         "torch.utils.data._utils": "`MP_STATUS_CHECK_INTERVAL`: how long workers are waited for",
         "torch._dynamo": "modules that `torch.compile` made around a user's; frames that tell nobody anything",
+        "torch._dynamo.disable": "what an optimizer asks of it when it is made (`late_compiler.py`)",
+        "torch._dynamo.graph_break": "likewise, in each step",
         "torch.compile._torchdynamo_orig_callable": "the user's function inside a compiled one",
         "torch._inductor": "objects of the compiler are listed, not walked",
         "torch._functorch": "likewise",

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dora_repro.contracts import Value
+from dora_repro.private_names.late_compiler import put_off_compiler
 from dora_repro.scripts.assignment import DEPTH, VARIABLE, Assignment, of_rank
 from dora_repro.scripts.libraries import watch_accelerate
 from dora_repro.scripts.watching import Watch
@@ -27,6 +28,7 @@ def install(job: str) -> None:
         job: path of the file with its assignment.
     """
     given = Assignment.read(Path(job))
+    put_off_compiler()  # a check launches a script many times
     depth = int(os.environ.get(DEPTH, "0"))
     os.environ[DEPTH] = str(depth + 1)  # of what this process starts
     begin(Watch(given, _folder_of(given.folder), depth))

@@ -1,5 +1,8 @@
-"""Importing this has torch import what it puts off until an optimizer is made, which is most of what it imports."""
+"""Importing this leaves torch with nothing to import when an optimizer is made, or little."""
 
 import torch
 
-torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0)
+from dora_repro.private_names.late_compiler import put_off_compiler
+
+put_off_compiler()
+torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0)  # whatever else this version puts off

@@ -10,7 +10,7 @@ from dora_repro.errors import BadInput
 from dora_repro.subject.sizes import SIZES
 
 # What building a run imports, besides this package: an interpreter that waits for one can do it beforehand.
-NEEDS = ("dora_repro.subject.training", "transformers.models.clip.modeling_clip")
+NEEDS = ("dora_repro.subject.training", "dora_repro.subject.clip")
 
 PARTS = ("dora", "optimizer", "scheduler", "rng", "data", "progress")
 
