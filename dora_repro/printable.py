@@ -10,7 +10,6 @@ import html
 import json
 import os
 import unicodedata
-from functools import lru_cache
 
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Cn", "Co"})  # controls, formats, surrogates, breaks, no letters
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that show nothing
@@ -46,7 +45,6 @@ def json_text(data: object, indent: int | None = 2) -> str:
     return "".join(json.dumps(char)[1:-1] if char != "\n" and _unseen(char) else char for char in text)
 
 
-@lru_cache(maxsize=4096)
 def _shown(char: str) -> str:
     return repr(char)[1:-1] if char < " " else _escape(char) if _unseen(char) else char
 
@@ -56,6 +54,5 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-@lru_cache(maxsize=4096)
 def _unseen(char: str) -> bool:
     return unicodedata.category(char) in _CATEGORIES or char in _INVISIBLE

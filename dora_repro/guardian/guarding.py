@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 _MAIN = Path(__file__).with_name("guardian_main.py")
@@ -102,7 +103,8 @@ def guard(pid: int, variable: str = "") -> None:
     if _guardian is None or _guardian.owner != os.getpid():  # in a fork it is another's
         _guardian = _Guardian()
         atexit.register(_guardian.close)
-    _guardian.guard(pid, variable)
+    with suppress(OSError):  # no process more is to be had: what is started goes on unguarded
+        _guardian.guard(pid, variable)
 
 
 def release(pid: int) -> None:

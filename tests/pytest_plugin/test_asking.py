@@ -60,7 +60,7 @@ def test_a_command_is_a_script_and_is_asked_as_one(monkeypatch):
         (Plain(), {"steps": 6, "save_at": 3}, "cannot be called"),
         ("python train.py --out {out}", {"save_at": 3}, "save_at is for run objects; of a script give kill_after"),
         ("python train.py --out {out}", {"killafter": 3}, "there is no option 'killafter': did you mean 'kill_after'?"),
-        ("python train.py", {}, "does not say where it writes"),
+        ("{python} train.py", {}, "does not say where it writes"),
     ],
 )
 def test_what_cannot_be_asked_is_told(run, options, words):

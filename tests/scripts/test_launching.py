@@ -61,7 +61,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
 
     def noted(*args, **kwargs):
         started.append(real(*args, **kwargs))
-        return started[0]
+        return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", noted)
     monkeypatch.setattr("dora_repro.scripts.launching._Counter.look", interrupt)

@@ -20,7 +20,7 @@ SAVED_AT = 2
 
 
 def step(number, value):
-    return Step(number, 0.5, (), (Effect("update", "w", value),), {})
+    return Step(number, 0.5, (), (Effect("update", "w", value * 16),), {})  # a digest is 16 bytes
 
 
 @pytest.fixture
