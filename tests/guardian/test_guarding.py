@@ -47,7 +47,7 @@ def alive(pid):
 
 
 def children(pid):
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return {child.pid for child in psutil.Process(pid).children(recursive=True)}
 
 
 @pytest.fixture
@@ -133,6 +133,6 @@ def test_there_is_a_guardian_only_while_there_is_something_to_guard():
         assert len(children(os.getpid())) == len(before) + 2
         release(made.pid)
         release(made.pid)
-        assert children(os.getpid()) == [*before, made.pid] and made.poll() is None
+        assert children(os.getpid()) == {*before, made.pid} and made.poll() is None
         made.communicate(b"\n")
     assert guarding._guardian is not None and children(os.getpid()) == before
