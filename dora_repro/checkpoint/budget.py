@@ -6,6 +6,10 @@ which the file's size alone decides, and which goes along with its values for as
 compared. Nothing is timed: the same file is read, or refused, on any machine.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from dora_repro.checkpoint.guard import Malformed
 
 # A unit of work is about a microsecond. Small files are read within seconds; large ones may take longer for each byte.
@@ -26,10 +30,11 @@ class Budget:
         size: bytes of the file; of a sharded folder, of all its files.
     """
 
-    __slots__ = ("memory", "size", "work")
+    __slots__ = ("_paid", "memory", "size", "work")
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._paid: set[str] = set()
         self.work: float = FREE_WORK + min(size, SMALL) / BYTES_PER_WORK + max(size - SMALL, 0) / BYTES_PER_WORK_ABOVE
         self.memory: float = FREE_MEMORY + size * MEMORY_PER_BYTE
 
@@ -47,8 +52,34 @@ class Budget:
         self.memory -= memory
         if self.work < 0 or self.memory < 0:
             what = "work" if self.work < 0 else "memory"
-            raise Malformed(f"it stands for far more than its {self.size} bytes: reading it takes too much {what}")
+            raise Malformed(f"reading it takes too much {what} for its {self.size} bytes")
 
     def take_bytes(self, count: int) -> None:
         """Take the work of reading so many bytes, and comparing them."""
         self.take(count * OF_A_BYTE)
+
+    @contextmanager
+    def once(self, name: str, work: float) -> Iterator[None]:
+        """Take for what the block does, the first time that it is done for a name.
+
+        Whoever looks at the same leaf again and again, as somebody who clicks through two files, does so by their own
+        wish: the file stands for no more than before.
+
+        Args:
+            name: of what is done.
+            work: about so many microseconds, beside what is taken in the block.
+
+        Raises:
+            Malformed: there is not as much left.
+        """
+        if name not in self._paid:
+            self.take(work)
+            yield
+            self._paid.add(name)
+            return
+        left = self.work, self.memory
+        self.work = self.memory = math.inf
+        try:
+            yield
+        finally:
+            self.work, self.memory = left

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy
 
@@ -47,20 +46,20 @@ class Leaves(Mapping[str, FileValue]):
     Args:
         flat: path -> value, or the entry of a tensor.
         file_of: the file that a path is in, for errors.
+        budgets: file -> what is left of what reading it may take.
         about: what else the walk saw.
         place: the file or folder.
         partial: whether a file of the folder may be left out where it cannot be read.
-        budgets: file -> what is left of what reading it may take.
     """
 
     def __init__(
         self,
         flat: Mapping[str, FileValue],
         file_of: Callable[[str], Path],
+        budgets: Mapping[Path, Budget],
         about: "About | None" = None,
         place: Path | None = None,
         partial: bool = False,
-        budgets: Mapping[Path, Budget] = MappingProxyType({}),
     ) -> None:
         self._flat, self._file_of, self._budgets = flat, file_of, budgets
         self.about, self.place, self.partial = about or About(), place, partial
@@ -81,11 +80,12 @@ class Leaves(Mapping[str, FileValue]):
         value = self._flat[path]
         if type(value) in _SCALARS:
             return value
-        with guarded(self._file_of(path)):
-            if (budget := self._budgets.get(self._file_of(path))) is not None:
-                nbytes = value.nbytes if isinstance(value, (TensorEntry, numpy.ndarray)) else 0
-                loading = OF_A_TENSOR if isinstance(value, TensorEntry) else 0
-                budget.take(loading + nbytes * OF_A_BYTE + cost_of_looking(value))
+        file = self._file_of(path)
+        loading, nbytes = 0, 0
+        if isinstance(value, (TensorEntry, numpy.ndarray)):
+            loading, nbytes = OF_A_TENSOR if isinstance(value, TensorEntry) else 0, value.nbytes
+        work = loading + nbytes * OF_A_BYTE + cost_of_looking(value)
+        with guarded(file), self._budgets[file].once(path, work):
             return value.load() if isinstance(value, TensorEntry) else value
 
     def entry(self, path: str) -> FileValue:
@@ -114,7 +114,7 @@ class Leaves(Mapping[str, FileValue]):
         old = {name: path for path, name in names.items()}
         about = self.about.renamed(names)
         file_of = self._file_of
-        return Leaves(flat, lambda path: file_of(old.get(path, path)), about, self.place, self.partial, self._budgets)
+        return Leaves(flat, lambda path: file_of(old.get(path, path)), self._budgets, about, self.place, self.partial)
 
 
 @dataclass
@@ -201,7 +201,7 @@ def leaves_of_file(path: str | os.PathLike[str], *, partial: bool = False) -> Le
     place, found = Path(path), _Collected()
     if kind_of(place) is not Kind.FOLDER:
         found.add(place, "")
-        return Leaves(found.flat, lambda _: place, found.about, place, budgets=found.budgets)
+        return Leaves(found.flat, lambda _: place, found.budgets, found.about, place)
     with guarded(place):
         run = run_of(place)
     if run is not None:
@@ -214,7 +214,7 @@ def leaves_of_file(path: str | os.PathLike[str], *, partial: bool = False) -> Le
             if not partial or len(found.about.unread) == len(found.about.files) - 1:
                 raise
             found.about.unread[name] = str(error)
-    return Leaves(found.flat, found.files.__getitem__, found.about, place, partial, found.budgets)
+    return Leaves(found.flat, found.files.__getitem__, found.budgets, found.about, place, partial)
 
 
 def files_of_folder(folder: Path, run: RunFolder | None) -> dict[str, Path]:

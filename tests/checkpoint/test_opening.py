@@ -77,5 +77,5 @@ def test_json_that_is_damaged_or_too_large_is_refused(tmp_path, monkeypatch):
     file.write_text('{"a": 1}')
     monkeypatch.setattr("dora_repro.checkpoint.budget.FREE_MEMORY", 100)
     file.write_text(json.dumps([[]] * 1000))
-    with pytest.raises(BadInput, match="far more than its 4000 bytes: reading it takes too much memory"):
+    with pytest.raises(BadInput, match="reading it takes too much memory for its 4000 bytes"):
         read(file)
