@@ -51,33 +51,26 @@ class _Guardian:
             cwd="/", start_new_session=True,
         )  # fmt: skip  # a row of arguments
         for pid, variable in self._guarded.items():
-            self._tell({"guard": pid, "variable": variable})
+            self._write({"guard": pid, "variable": variable})
 
     def _tell(self, line: dict[str, object]) -> None:
-        assert self._process is not None and self._process.stdin is not None
         try:
-            if self._process.poll() is not None:
-                raise BrokenPipeError
-            self._process.stdin.write(json.dumps(line) + "\n")
-            self._process.stdin.flush()
-        except OSError:  # somebody has ended it: another takes its place
+            self._write(line)
+        except OSError:  # somebody has ended it: another takes its place, and is told what is guarded by now
             self._end()
             self._start()
 
+    def _write(self, line: dict[str, object]) -> None:
+        if self._process is None or self._process.poll() is not None:
+            raise BrokenPipeError
+        assert self._process.stdin is not None  # a pipe
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+
     def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        try:
-            process.stdin.close()
-        except OSError:
-            pass
-        try:
-            process.wait(_FAREWELL)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            let_end(process, _FAREWELL)
 
     def close(self) -> None:
         """This process ends as it should, and what is still guarded with it."""
@@ -110,4 +103,22 @@ def guard(pid: int, variable: str = "") -> None:
 def release(pid: int) -> None:
     """A process has ended, and is no longer guarded; nothing happens where it was not."""
     if _guardian is not None and _guardian.owner == os.getpid():
-        _guardian.release(pid)
+        with suppress(OSError):
+            _guardian.release(pid)
+
+
+def let_end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Close a process's standard input, by which it hears that it is to end, and wait; end it where it does not.
+
+    Args:
+        process: whose standard input is a pipe.
+        seconds: how long it may take.
+    """
+    assert process.stdin is not None
+    with suppress(OSError):  # it has ended, with something unread
+        process.stdin.close()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -11,7 +11,7 @@ from typing import Any
 from dora_repro.checks.keeping import Origin, changes_results
 from dora_repro.errors import BadInput
 from dora_repro.explain.trials.trial import Outcome, Trial, TrialResult
-from dora_repro.guardian.guarding import guard, release
+from dora_repro.guardian.guarding import guard, let_end, release
 from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.protocol import Emit, ignore
 
@@ -111,16 +111,8 @@ class TrialProcess:
         """End the process, in the middle of a trial, too, with all that it has launched."""
         process, self._process = self._process, None
         if process is not None:
-            assert process.stdin is not None and process.stdout is not None
-            try:
-                process.stdin.close()  # it hears of that, and ends what it has launched
-            except OSError:
-                pass
-            try:
-                process.wait(_FAREWELL)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            assert process.stdout is not None
+            let_end(process, _FAREWELL)  # it ends what it has launched
             release(process.pid)
             process.stdout.close()
         if self._place is not None:

@@ -1,5 +1,6 @@
 """What a process has started ends with it, however it ends; what is released, or never was guarded, does not."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from dora_repro.guardian import guarding
 from dora_repro.guardian.guarding import guard, release
+from tests.processes import command_line, is_alive
 
 ENDS = 2.0  # seconds within which it has to have ended
 PATIENCE = 30.0  # for what is started on a busy machine
@@ -39,13 +41,6 @@ def until(holds, limit=PATIENCE):
     return found
 
 
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def children(pid):
     return {child.pid for child in psutil.Process(pid).children(recursive=True)}
 
@@ -69,7 +64,7 @@ def parent():
 
     yield start
     for pid in left:
-        if alive(pid):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -79,31 +74,32 @@ def test_what_is_guarded_ends_with_its_parent_and_nothing_else_does(parent, how)
     with process:
         process.send_signal(how)
         process.wait()
-    assert until(lambda: not any(map(alive, guarded)), 10 * ENDS)
-    assert all(map(alive, [*released, *never]))
+    assert until(lambda: not any(map(is_alive, guarded)), 10 * ENDS)
+    assert all(map(is_alive, [*released, *never]))
 
 
 def test_a_fork_of_the_parent_that_lives_on_changes_nothing(parent):
     """Workers of a loader have the parent's pipes: the guardian looks at the parent itself, too."""
     process, (guarded, *_) = parent("worker = os.fork() or time.sleep(600)")
     with process:
-        command = psutil.Process(process.pid).cmdline()
-        worker = next(pid for pid in children(process.pid) if psutil.Process(pid).cmdline() == command)
+        command = command_line(process.pid)
+        worker = next(pid for pid in children(process.pid) if command_line(pid) == command)
         process.kill()
         process.wait()
-        assert until(lambda: not any(map(alive, guarded)), 10 * ENDS) and alive(worker)
+        assert until(lambda: not any(map(is_alive, guarded)), 10 * ENDS) and is_alive(worker)
         os.kill(worker, signal.SIGKILL)
 
 
 def test_a_stopped_guard_is_replaced(parent):
     more = (
-        "import psutil\nguardian = psutil.Process().children()[-1]\nassert 'guardian' in guardian.cmdline()[-2]\n"
+        "import psutil\n"
+        "guardian = next(child for child in psutil.Process().children() if 'guardian' in str(child.cmdline()))\n"
         "guardian.kill()\nguardian.wait()\nguard(made[2].pid)"
     )
     process, (guarded, _, also) = parent(more)
     with process:
         process.kill()
-    assert until(lambda: not any(map(alive, [*guarded, *also])), 10 * ENDS)
+    assert until(lambda: not any(map(is_alive, [*guarded, *also])), 10 * ENDS)
 
 
 def test_what_has_the_variable_ends_though_its_parent_is_gone():
@@ -121,9 +117,21 @@ def test_what_has_the_variable_ends_though_its_parent_is_gone():
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         orphan = int(process.stdout.readline())
         time.sleep(0.3)
-        assert alive(orphan)
+        assert is_alive(orphan)
         process.kill()
-    assert until(lambda: not alive(orphan), 10 * ENDS)
+    assert until(lambda: not is_alive(orphan), 10 * ENDS)
+
+
+@pytest.mark.parametrize("python", ["/nowhere/python", "/bin/true"], ids=["cannot be started", "ends at once"])
+def test_without_a_guardian_the_work_goes_on(monkeypatch, python):
+    monkeypatch.setattr(guarding, "_guardian", None)
+    monkeypatch.setattr(sys, "executable", python)
+    for pid in (10**8, 10**8 + 1):  # of no process
+        guard(pid)
+        time.sleep(0.1)
+    for pid in (10**8, 10**8 + 1):  # of no process
+        release(pid)
+    assert guarding._guardian is not None and guarding._guardian._process is None
 
 
 def test_there_is_a_guardian_only_while_there_is_something_to_guard():
