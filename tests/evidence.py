@@ -19,7 +19,7 @@ def snapshot(leaves=None, kinds=None, forms=None, **more) -> Snapshot:
     """A snapshot by path: a value, or (value, role), or (value, role, False) for one that is kept by digest alone."""
     made = {}
     for path, said in {**(leaves or {}), **more}.items():
-        value, role, kept = (*said, "memory", True)[:3] if type(said) is tuple and len(said) == 3 else _told(said)
+        value, role, kept = _told(said)
         made[path] = SavedLeaf(path, role, digest(value), value if kept else None, kept)
     of_kind = {path: Kind(name) for path, name in (kinds or {}).items()}
     of_form = {path: form if isinstance(form, Form) else Form(form) for path, form in (forms or {}).items()}
@@ -27,7 +27,7 @@ def snapshot(leaves=None, kinds=None, forms=None, **more) -> Snapshot:
 
 
 def _told(said):
-    return (*said, True) if type(said) is tuple and len(said) == 2 else (said, "memory", True)
+    return (*said, True)[:3] if type(said) is tuple and len(said) in (2, 3) else (said, "memory", True)
 
 
 def side(

@@ -18,6 +18,7 @@ from dora_repro.checks.keeping import OBJECT, Answer, Kept, Origin
 from dora_repro.checks.report import Report, Verdict
 from dora_repro.cli import lab as module
 from tests.headless import specimens
+from tests.processes import command_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,7 +187,7 @@ def test_the_address_opens_the_notebook_and_ctrl_c_ends_jupyterlab_and_kernels_i
     status = address.replace("lab/tree/01_check.ipynb", "api/contents/01_check.ipynb")
     assert answer(status) == 200 and answer(status.partition("?")[0]) == 403
     whole = psutil.Process(command.pid)
-    assert address.partition("token=")[2] not in str([one.cmdline() for one in whole.children(recursive=True)])
+    assert address.partition("token=")[2] not in str([command_line(one.pid) for one in whole.children(recursive=True)])
     assert answer(address.replace("lab/tree/01_check.ipynb", "api/kernels"), b"{}") == 201
     family = whole.children(recursive=True)
     assert len(family) >= 2

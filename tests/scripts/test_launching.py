@@ -4,13 +4,13 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from dora_repro.errors import BadInput
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.commands import Command, Launchable
 from dora_repro.scripts.launching import last_lines, launch
+from tests.processes import is_alive
 
 
 def launched(tmp_path, code, timeout=60.0, **variables):
@@ -42,7 +42,7 @@ def test_what_it_leaves_behind_is_ended(tmp_path):
     child = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
     ran = launched(tmp_path, f"{child} start_new_session=True); print(p.pid)")
     assert ran.code == 0
-    assert not psutil.pid_exists(int(ran.tail)) or psutil.Process(int(ran.tail)).status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(int(ran.tail))
 
 
 def test_it_is_ended_at_its_time_limit(tmp_path):
@@ -123,7 +123,7 @@ def test_what_empties_its_environment_is_ended_too(tmp_path):
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], env={})"
     )
     ran = launched(tmp_path, f"{child}; print(p.pid)")
-    assert not psutil.pid_exists(int(ran.tail)) or psutil.Process(int(ran.tail)).status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(int(ran.tail))
 
 
 def test_nothing_is_waited_for_once_the_recorded_process_is_killed(tmp_path):
@@ -146,7 +146,7 @@ def test_a_check_that_is_told_to_end_leaves_nothing(tmp_path):
         time.sleep(0.05)
     checker.terminate()
     checker.wait(60)
-    assert not psutil.pid_exists(int(log.read_text()))
+    assert not is_alive(int(log.read_text()))
 
 
 def test_why_a_record_broke_off_is_told_from_why_it_did_not_begin(tmp_path):
