@@ -133,15 +133,15 @@ class ScheduleFree(ConstantRate):
     verdict="DIFFERENT",
     step=3,
     phase="save",
-    causes=(("model/*.weight",),),
+    causes=(("model/*",),),
     fix="torch.save(self.state(), path)  # in train mode; another file, of a copy, for use",
     threads=("facebookresearch/schedule_free#22", "facebookresearch/schedule_free#48"),
     needs="schedulefree",
 )
 class EvalToSave(ScheduleFree):
     """A schedule-free optimizer is put into eval mode to be saved, and back after it. Both times all weights are moved
-    in place, there and back, and at a learning rate as great as here some come back rounded otherwise: how often one
-    saves is part of the training."""
+    in place, there and back, and at a learning rate as great as here some come back rounded otherwise, of biases, too,
+    on some processors: how often one saves is part of the training."""
 
     def save(self, path: str) -> None:
         self.optimizer.eval()  # type: ignore[attr-defined]  # of schedulefree
