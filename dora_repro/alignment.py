@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby, takewhile
 from operator import attrgetter
 
-from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Step, Trace, numbered, unnumbered
+from dora_repro.trace import FINISHED, STEP_END, Divergence, Effect, Recorded, Step, Trace, numbered, unnumbered
 
 
 class _Both:
@@ -28,6 +28,11 @@ class _Both:
     def prepared(self) -> frozenset[str]:
         """Leaves of the modules that only prepare data, in any step."""
         return _prepared(self.expected, self.actual)
+
+    @cached_property
+    def thrown_away(self) -> frozenset[Recorded]:
+        """Where either run recorded gradients that no optimizer worked with."""
+        return thrown_away(self.expected, self.actual)
 
     @cached_property
     def same_data(self) -> bool:
@@ -103,6 +108,12 @@ def recorded_as(expected: Trace, actual: Trace, divergence: Divergence) -> tuple
     return names.get(found, found)
 
 
+def thrown_away(*traces: Trace) -> frozenset[Recorded]:
+    """Where traces record gradients that were set to zero before an optimizer stepped with them, having been added to
+    what was left of others: in a run that resumes there is nothing left. They are no effects."""
+    return frozenset(where for trace in traces for step in trace.steps for where in step.thrown_away)
+
+
 def passed_over(expected: Trace, actual: Trace) -> int:
     """How many batches the second run read in its first step before those of that step, to pass over them."""
     if not actual.steps:
@@ -135,9 +146,7 @@ def _is_option(effect: Effect) -> bool:
     return effect.phase.partition("[")[0] == "schedule"
 
 
-def _without_skipped(
-    theirs: Sequence[Effect], effects: Sequence[Effect], prepared: Container[str]
-) -> Sequence[Effect]:
+def _without_skipped(theirs: Sequence[Effect], effects: Sequence[Effect], prepared: Container[str]) -> Sequence[Effect]:
     """The effects without the batches that come before those of the other run's step.
 
     Nothing worked on them but modules that prepare data, and what reading them did to generators and positions shows in
@@ -225,8 +234,12 @@ def _first_of_step(both: _Both, number: int, unfinished: bool) -> Divergence | N
     one, other = both.expected.step(number), both.actual.step(number)
     if one is None or other is None:
         return None
-    theirs, ours = one.effects, without_late_loading(both.expected, both.actual, other)
+    theirs: Sequence[Effect] = one.effects
+    ours = without_late_loading(both.expected, both.actual, other)
     found = first_in_step(number, theirs, ours)
+    if found is not None and Recorded(number, found.phase, found.leaf) in both.thrown_away:
+        theirs, ours = (_without(both.thrown_away, number, effects) for effects in (theirs, ours))
+        found = first_in_step(number, theirs, ours)
     if found is None or not one.inputs or one.inputs != other.inputs:
         return found
     if not _is_read(found.leaf, both.prepared):
@@ -234,6 +247,11 @@ def _first_of_step(both: _Both, number: int, unfinished: bool) -> Divergence | N
     if not unfinished and not both.same_data:
         return found
     return first_in_step(number, _without_read(theirs, both.prepared), _without_read(ours, both.prepared))
+
+
+def _without(places: Container[Recorded], number: int, effects: Iterable[Effect]) -> tuple[Effect, ...]:
+    """The effects of a step, without those at certain places."""
+    return tuple(effect for effect in effects if Recorded(number, effect.phase, effect.leaf) not in places)
 
 
 def _of_loader(leaf: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dora_repro.checkpoint import replacing
 from dora_repro.checkpoint.guard import file_opener
@@ -54,6 +54,20 @@ class Effect:
     digest: bytes
 
 
+class Recorded(NamedTuple):
+    """Where a step of a trace records something.
+
+    Attributes:
+        step: the number of the step.
+        phase: the phase, numbered as in `Effect`.
+        leaf: the path.
+    """
+
+    step: int
+    phase: str
+    leaf: str
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One optimizer step.
@@ -67,6 +81,8 @@ class Step:
         inputs: a digest of all that outermost modules were given, in order, but for those that prepare data; empty
             where none was called.
         prepared: leaves of what modules returned that only prepare data for those that train.
+        thrown_away: where gradients are recorded, in this step or one before, that were added to what was left of
+            others, and set to zero in this step before an optimizer stepped with them.
     """
 
     number: int
@@ -76,6 +92,7 @@ class Step:
     memory: dict[str, bytes | None]
     inputs: bytes = b""
     prepared: tuple[str, ...] = ()
+    thrown_away: tuple[Recorded, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -276,6 +293,7 @@ def _step_to_json(step: Step) -> dict[str, Json]:
         "memory": {path: None if value is None else value.hex() for path, value in step.memory.items()},
         "inputs": step.inputs.hex(),
         "prepared": list(step.prepared),
+        "thrown_away": [list(where) for where in step.thrown_away],
     }
 
 
@@ -288,11 +306,16 @@ def _step_from_json(line: dict[str, Any]) -> Step:
         memory={path: None if value is None else _digest(value) for path, value in line["memory"].items()},
         inputs=_digest(line["inputs"]) if line["inputs"] != "" else b"",
         prepared=tuple(_exactly(str, leaf) for leaf in line.get("prepared", ())),
+        thrown_away=tuple(_recorded(*fields) for fields in line.get("thrown_away", ())),
     )
 
 
 def _effect(phase: object, leaf: object, digest: object) -> Effect:
     return Effect(_exactly(str, phase), _exactly(str, leaf), _digest(digest))
+
+
+def _recorded(step: object, phase: object, leaf: object) -> Recorded:
+    return Recorded(_exactly(int, step), _exactly(str, phase), _exactly(str, leaf))
 
 
 def _digest(text: object) -> bytes:

@@ -1,16 +1,28 @@
 """The first place where two traces differ."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dora_repro.alignment import first_divergence, first_in_step, first_memory_divergence, passed_over, recorded_as
-from dora_repro.trace import Divergence, Effect, Step, Trace
+from dora_repro.trace import Divergence, Effect, Recorded, Step, Trace
 from tests.traces import ONE, trace
 
 # --- the first difference of effects -----------------------------------------------------------------------------
 
 OTHER = ["batch x a", "forward loss b", "backward w/grad C", "update w D"]
+
+
+def throwing(made: Trace, step: int, *places: Recorded) -> Trace:
+    """The trace, whose step says where gradients are that it threw away."""
+    return replace(made, steps=[replace(s, thrown_away=places) if s.number == step else s for s in made.steps])
+
+
+AWAY = Recorded(2, "backward", "w/grad")
+GRADIENT_DIFFERS, UPDATE_DIFFERS = Divergence(2, "backward", "w/grad"), Divergence(2, "update", "w")
+GRADIENT = [*ONE[:2], "backward w/grad C", "update w d"]
 
 
 def over(step: int, kind: str) -> Divergence:
@@ -37,6 +49,13 @@ FIRST = {
     "both ended": (trace(ONE, finished=True), trace(ONE, finished=True), 0, None),
     "resumed": (trace(ONE, OTHER, ONE), trace(OTHER, ONE, first=2), 1, None),
     "resumed, and differs": (trace(ONE, ONE, ONE), trace(ONE, OTHER, first=2), 1, Divergence(3, "backward", "w/grad")),
+    "thrown away": (throwing(trace(ONE, ONE), 2, AWAY), trace(ONE, GRADIENT), 0, None),
+    "thrown away later": (throwing(trace(ONE, ONE, ONE), 3, AWAY), trace(GRADIENT, first=2), 1, None),
+    "thrown away by the other": (trace(ONE, ONE), throwing(trace(ONE, GRADIENT), 2, AWAY), 0, None),
+    "thrown away in another step": (
+        throwing(trace(ONE, ONE), 2, AWAY._replace(step=1)), trace(ONE, GRADIENT), 0, GRADIENT_DIFFERS,
+    ),
+    "behind what was thrown away": (throwing(trace(ONE, ONE), 2, AWAY), trace(ONE, OTHER), 0, UPDATE_DIFFERS),
     "resumed, compared from the start": (trace(ONE, ONE), trace(ONE, first=2, finished=True), 0, None),
     "resumed where the other had ended": (
         trace(ONE, finished=True), trace(ONE, first=2), 1, Divergence(2, "epoch_end", "run/finished", "unexpected"),

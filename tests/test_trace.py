@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.trace import FORMAT, Divergence, Step, Trace, TraceWriter, numbered, read_appended, unnumbered
+from dora_repro.trace import FORMAT, Divergence, Recorded, Step, Trace, TraceWriter, numbered, read_appended, unnumbered
 from tests.traces import ONE, digest, trace
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -25,8 +25,9 @@ from tests.traces import ONE, digest, trace
         trace((["update w\x85v a"], {"rng/x": "1", "gone": None, "é\ud800": "2"})),
         Trace([Step(1, None, (), (), {})]),
         Trace([Step(1, math.inf, (1e-320, -0.0), (), {})]),
+        Trace([Step(1, 0.5, (), (), {}, b"", ("outputs/x",), (Recorded(1, "backward[2]", "w/grad"),))]),
     ],
-    ids=["empty", "two steps", "resumed", "memory", "no loss", "odd numbers"],
+    ids=["empty", "two steps", "resumed", "memory", "no loss", "odd numbers", "thrown away"],
 )
 def test_a_trace_survives_its_file(made, tmp_path):
     made.write(tmp_path / "t.jsonl")

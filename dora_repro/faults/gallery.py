@@ -21,6 +21,7 @@ FAMILIES = {
     "own_optimizers": "own_optimizers",
     "schedule": "schedule",
     "averages": "averages",
+    "adversaries": "adversaries",
     "random_numbers": "random_numbers",
     "generators": "generators",
     "data": "data",

@@ -11,7 +11,7 @@ from typing import Any
 from dora_repro.contracts import Json
 from dora_repro.journal.layout import updates_file, updates_of
 from dora_repro.journal.lines import Appended, read_lines, to_bytes, to_text
-from dora_repro.trace import Effect, Step, Trace
+from dora_repro.trace import Effect, Recorded, Step, Trace
 
 
 class Updates:
@@ -37,7 +37,7 @@ class Updates:
 
     def step(self, step: Step) -> None:
         """Write an update."""
-        step = replace(step, number=self._base + step.number)
+        step = _shifted(step, self._base)
         if self._file is None:
             self._file, self._names = Appended(self._folder / updates_file(self.number)), {}
             self._left = self._room()
@@ -76,7 +76,17 @@ class Updates:
             memory += [number(path), None if value is None else to_text(value)]
         prepared: list[Json] = [number(leaf) for leaf in step.prepared]
         line: dict[str, Json] = {"u": step.number, "loss": step.loss, "lr": list(step.learning_rates)}
-        return {**line, "n": new, "e": effects, "m": memory, "i": to_text(step.inputs), "p": prepared}
+        thrown_away: list[Json] = []
+        for where in step.thrown_away:
+            thrown_away += [where.step, number(where.phase), number(where.leaf)]
+        line |= {"n": new, "e": effects, "m": memory, "i": to_text(step.inputs), "p": prepared}
+        return line | ({"t": thrown_away} if thrown_away else {})
+
+
+def _shifted(step: Step, base: int) -> Step:
+    """A step numbered on from those of the starts before."""
+    thrown_away = tuple(where._replace(step=base + where.step) for where in step.thrown_away)
+    return replace(step, number=base + step.number, thrown_away=thrown_away)
 
 
 def read_updates(start: Path, after: int | None = None) -> Trace:
@@ -137,7 +147,12 @@ def _step(line: Mapping[str, Any], names: list[str]) -> Step:
     }
     prepared: Sequence[str] = [names[at] for at in line["p"]]
     rates = tuple(float(rate) for rate in line["lr"])
-    return Step(int(line["u"]), line["loss"], rates, effects, changed, to_bytes(line["i"]), tuple(prepared))
+    thrown = line.get("t", ())
+    thrown_away = tuple(
+        Recorded(int(thrown[at]), names[thrown[at + 1]], names[thrown[at + 2]]) for at in range(0, len(thrown), 3)
+    )
+    consumed = to_bytes(line["i"])
+    return Step(int(line["u"]), line["loss"], rates, effects, changed, consumed, tuple(prepared), thrown_away)
 
 
 def _number(line: Mapping[str, Any]) -> int | None:

@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment import first_divergence, thrown_away
 from dora_repro.checks.judge import wrong_from_the_start
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import compare
@@ -12,7 +12,7 @@ from dora_repro.lab.components import Component, components, fix, generator_draw
 from dora_repro.lab.history import History
 from dora_repro.lab.script import Action, parse
 from dora_repro.sides.side import brief_waits
-from dora_repro.trace import Divergence, unnumbered
+from dora_repro.trace import Divergence, Recorded, unnumbered
 
 
 class Lab(History):
@@ -153,8 +153,9 @@ class Lab(History):
             return ()
         other = self._reference.trace.step(step.number)
         known = {(effect.phase, effect.leaf): effect.digest for effect in other.effects} if other else {}
-        found = []
+        found, unused = [], thrown_away(self._reference.trace, self.current.trace)
         for name, effects in groupby(step.effects, lambda effect: unnumbered(effect.phase)):
-            differing = [e.leaf for e in effects if known.get((e.phase, e.leaf)) != e.digest]
+            counted = (e for e in effects if Recorded(step.number, e.phase, e.leaf) not in unused)
+            differing = [e.leaf for e in counted if known.get((e.phase, e.leaf)) != e.digest]
             found.append((name, tuple(dict.fromkeys(differing))))
         return tuple(found)

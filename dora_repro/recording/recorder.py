@@ -20,6 +20,7 @@ from dora_repro.recording.by_hand import HandScaling, factor_of
 from dora_repro.recording.events import Event, Events
 from dora_repro.recording.group_options import GroupOptions, digests_of
 from dora_repro.recording.hooks import Hooks, Listeners
+from dora_repro.recording.leftovers import Leftovers
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory, World
 from dora_repro.recording.preparing import Preparing
@@ -172,6 +173,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._memory: Memory | World | None = None
         self._options = GroupOptions()
         self._after_update = AfterUpdate()
+        self._leftovers = Leftovers()
         self._reached: list[int] = []  # ids of the parameters that a gradient reached in this step
         self._mark: _Mark | None = None
         self._until_mark: dict[str, bytes | None] = {}  # memory that had changed in this step by then
@@ -336,7 +338,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         rates, effects = self._learning_rates(), self._events.effects()
         if changes is None:
             changes = {**self._until_mark, **memory.changes()}
-        step = Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained))
+        thrown_away = self._leftovers.step_is_over(self._done, self._events.named())
+        step = Step(self._done, loss, rates, effects, changes, *self._preparing.finished(trained), thrown_away)
         self.trace.steps.append(step)
         self.trace.unseen = tuple(phase for phase in _EXPECTED_PHASES if phase not in self._seen)
         return step
@@ -428,6 +431,8 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _on_beginning(self, module: torch.nn.Module | None, args: Value) -> None:
         self._call_before_work()
+        if module is None:
+            self._leftovers.backward_begins(self._made_of.by_id, self._made_of.held)
         self._beginning(module, args)
 
     def _on_stepping(self, optimizer: torch.optim.Optimizer) -> None:
@@ -435,6 +440,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         if self.at_work and not self.trace.steps and self._made_of.has_other_objects():  # made since that was noted
             self._note_options_at_work(MakeUp(self.run))
         self._by_hand.stepping(optimizer)
+        self._leftovers.stepping(optimizer)
 
     def _call_before_work(self) -> None:
         self._note_at_work()
@@ -487,6 +493,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 unscaled = gradient if scale == 1.0 else gradient.detach() / scale  # exact: scales are powers of two
                 leaf = event.free_name(f"{self._made_of.paths[key]}/grad")
                 self._note(event, leaf, unscaled)
+                self._leftovers.recorded(event, leaf, by_id[key])
                 recorded[leaf] = by_id[key]
         self._by_hand.gradients(event, recorded, self._factor)
 

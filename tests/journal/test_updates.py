@@ -4,13 +4,14 @@ import pytest
 
 from dora_repro.journal.layout import updates_of
 from dora_repro.journal.updates import Updates, last_update, read_updates
-from dora_repro.trace import Effect, Step
+from dora_repro.trace import Effect, Recorded, Step
 
 
 def step(number, loss=0.5):
     effects = (Effect("batch", "batch/0", bytes([number]) * 16), Effect("update", "model/weight", b"w" * 16))
     memory = {"rng/torch.cpu": b"g" * 16, "gone": None}
-    return Step(number, loss, (0.1, 0.2), effects, memory, b"i" * 16, ("outputs/scale",))
+    thrown_away = (Recorded(number - 1, "backward", "critic/weight/grad"),) if number % 2 else ()
+    return Step(number, loss, (0.1, 0.2), effects, memory, b"i" * 16, ("outputs/scale",), thrown_away)
 
 
 def write(folder, base=0, saved_after=(), count=6, room=1 << 20):
@@ -27,6 +28,7 @@ def write(folder, base=0, saved_after=(), count=6, room=1 << 20):
 def test_what_was_written_is_read(tmp_path):
     done = write(tmp_path, base=10)
     assert [one.number for one in done] == [*range(11, 17)]
+    assert [where.step for one in done for where in one.thrown_away] == [10, 12, 14]
     assert read_updates(tmp_path).steps == done
     assert last_update(tmp_path) == 16
 

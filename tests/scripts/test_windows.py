@@ -1,9 +1,12 @@
 """A step of which a resumed run does the rest: its first backward passes are taken out, its batches ahead are not."""
 
+from dataclasses import replace
+
 import pytest
 
 from dora_repro.scripts.checking import check_script
 from dora_repro.scripts.windows import from_the_save_on
+from dora_repro.trace import Recorded
 from tests.scripts.trainings import commands
 from tests.traces import ONE, trace
 
@@ -38,6 +41,15 @@ def test_a_save_between_steps_leaves_the_trace():
     whole = trace(ONE, TWO_PASSES)
     assert from_the_save_on(whole, 1, 0) is whole
     assert from_the_save_on(whole, 5, 1) is whole
+
+
+def test_gradients_that_were_thrown_away_are_known_by_their_new_phases():
+    places = tuple(Recorded(*each, "w/grad") for each in ((1, "backward"), (2, "backward[2]"), (2, "backward")))
+    whole = trace(ONE, TWO_PASSES, ONE)
+    whole.steps[2] = replace(whole.steps[2], thrown_away=places)
+
+    found = from_the_save_on(whole, 1, 1)
+    assert found.steps[2].thrown_away == (places[0], Recorded(2, "backward", "w/grad"))
 
 
 ACCUMULATES = """

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
+from dora_repro.faults.adversaries import Adversaries
 from dora_repro.faults.averages import WithTarget
 from dora_repro.faults.configuration import Configured, Marked
 from dora_repro.faults.data import OrderedByEpoch
@@ -231,3 +232,24 @@ class DecimalPrecisionKept(DecimalPrecision):
     def load_model(self, state: dict) -> None:
         super().load_model(state)
         decimal.getcontext().prec = state["precision"]
+
+
+@fault("clean-adversaries", verdict="EXACT", steps=7)
+class GeneratorFirst(Adversaries):
+    """The generator's loss adds to what the critic's gradients were in the step before, in all runs but one that has
+    just been resumed. The sum is thrown away before the critic is updated."""
+
+
+@fault("clean-adversaries-in-turn", verdict="EXACT", steps=8)
+class InTurn(Adversaries):
+    """The same where the critic is trained in every other step: the sum is thrown away a step later."""
+
+    def step(self) -> float:
+        if self.steps % 2 == 0:
+            return super().step()
+        inputs, _ = self.next_batch()
+        self.optimizer.zero_grad()
+        loss = nn.functional.softplus(-self.critic(self.model(inputs))).mean()
+        loss.backward()
+        self.optimizer.step()
+        return self.count_step(loss)
