@@ -127,3 +127,32 @@ class HookLost(ConstantRate):
     def end_epoch(self) -> None:
         if self.steps == 4:
             self.model[0].weight.register_hook(damped)
+
+
+class Warming(ConstantRate):
+    updates = 0  # of all runs of a class
+    rate = 1e-2
+
+    def step(self) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1.0, (type(self).updates + 1) / 10)
+        type(self).updates += 1
+        return super().step()
+
+
+@fault(
+    "count-on-the-class",
+    verdict="DIFFERENT",
+    step=4,
+    phase="schedule",
+    causes=(("globals.CountOnTheClass.updates",),),
+    fix='type(self).updates = state["updates"]',
+)
+class CountOnTheClass(Warming):
+    """The updates are counted on the class, where no method that saves what the run has looks for them. The first one
+    gives the class a count of its own, in place of the one of its base; a new process has none."""
+
+    def __init__(self) -> None:
+        if "updates" in vars(type(self)):  # of a run before, in this process
+            del type(self).updates
+        super().__init__()

@@ -18,7 +18,7 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,8 +87,13 @@ def variables_of(kind: type, held: Code = frozenset()) -> dict[str, Variable]:
         kind: the run's class.
         held: classes and functions of what the run holds.
     """
-    found = _named_by(kind, held).variables
+    found = named_variables(kind, held)
     return {name: variable for name, variable in found.items() if variable.name in variable.namespace}
+
+
+def named_variables(kind: type, held: Code = frozenset()) -> Mapping[str, Variable]:
+    """The same, with those that the code names and that are not there: it will make them, as `global count` may."""
+    return _named_by(kind, held).variables
 
 
 def not_followed(kind: type, held: Code = frozenset()) -> dict[str, str]:
@@ -157,9 +162,11 @@ class _Reading:
             at, attributes = _imported(name.removeprefix(IMPORTED), function)
         else:
             at = _Place(function.__globals__, root, _module_name(function))
+        holder: _Place | None = None
         for attribute in attributes:
             if at is None:
                 return
+            holder = at
             if not self._is_followed(at.value):
                 self._library(at.value)  # and of the modules inside it that are named, their own
                 if not issubclass(type(at.value), types.ModuleType):
@@ -170,6 +177,9 @@ class _Reading:
             at = inside
         if at is not None:
             self._met(at, changed or (passed and may_be_changed_by_others(at.value)))
+        if changed and holder is not None and issubclass(type(holder.value), type) and _is_users(holder.value):
+            # An assignment gives the class itself what it had from a base.
+            self._add(_Place(ClassNamespace(holder.value), attributes[-1], module_of(holder.value)))
 
     @staticmethod
     def _is_followed(value: Any) -> bool:

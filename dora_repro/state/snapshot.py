@@ -23,7 +23,7 @@ from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
-from dora_repro.state.module_variables import Variable, not_followed, variables_of
+from dora_repro.state.module_variables import Variable, named_variables, not_followed
 from dora_repro.state.objects import Objects
 from dora_repro.state.parts import Parts
 from dora_repro.state.paths import ancestors
@@ -225,7 +225,7 @@ class _Roots(dict[str, Value]):
         run: the run; None where `live` is what its `components()` returned.
         live: its attributes by name.
         of_class: what its class has for all runs: name -> (the class that has it, the object).
-        variables: those of modules that its code changes.
+        variables: those of modules that its code changes, with those that are not there yet.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class _Roots(dict[str, Value]):
         every = {**live, **{name: value for name, (_, value) in shared.items()}}
         # The names of the global generators and flags are taken.
         super().__init__((f"run.{name}" if name in ("rng", "flags") else name, value) for name, value in every.items())
-        super().update({name: one.namespace[one.name] for name, one in variables.items()})
+        super().update({n: one.namespace[one.name] for n, one in variables.items() if one.name in one.namespace})
         self.left_out: dict[str, str] = {}  # what the run's code names and is not looked into
         self._live: Any = live  # the dict that `components()` returned, where there is no run to set attributes of
         self.owner = run
@@ -290,7 +290,7 @@ def run_roots(run: Value) -> dict[str, Value]:
     if roots is None:
         raise BadInput(f"{type(run).__name__} has no attributes: give it a components() that returns name -> object")
     held = held_code(run, roots)
-    found = _Roots(run, roots, class_state(type(run)), _not_in(roots, variables_of(type(run), held)))
+    found = _Roots(run, roots, class_state(type(run)), _not_in(roots, named_variables(type(run), held)))
     found.left_out = not_followed(type(run), held)
     return found
 
@@ -301,7 +301,8 @@ def _not_in(roots: Mapping[str, Value], variables: Mapping[str, Variable]) -> di
     return {
         name: one
         for name, one in variables.items()
-        if not (any(one.namespace is module for module in modules) and may_be_state(one.name, one.namespace[one.name]))
+        if not any(one.namespace is module for module in modules)
+        or not may_be_state(one.name, one.namespace.get(one.name))
     }
 
 

@@ -310,6 +310,36 @@ def test_variables_are_found_through_modules_classes_and_decorators(text, expect
     assert globals_of(run_of(text, tmp_path)) == expected
 
 
+LATE = {  # what a step makes that was not there, or was a base's -> the variables after it
+    "from own_package import helpers\nclass Run(helpers.Base):\n def step(self): self.note()": {
+        "helpers.Base.seen": 0, "Run.seen": 1,
+    },
+    "from own_package import helpers\nclass Run(helpers.Base):\n def step(self): Run.seen = Run.seen + 1": {
+        "helpers.Base.seen": 0, "Run.seen": 1,
+    },
+    "from own_package import helpers\nclass Own(helpers.Counted): pass\nclass Run:\n def step(self): Own.make()": {
+        "helpers.Counted.made": 0, "Own.made": 1,
+    },
+    "class Run:\n def step(self):\n  global last\n  last = 1": {"last": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "after"), LATE.items())
+def test_what_a_step_makes_is_there_once_it_is_and_can_be_put_where_it_is_not(text, after, helpers, tmp_path):
+    run = run_of(text, tmp_path)
+    assert globals_of(run) == {name for name, value in after.items() if value == 0}
+    run.step()
+    late = next(f"globals.{name}" for name, value in after.items() if value == 1)
+    roots = run_roots(run)
+    assert {name.removeprefix("globals.").removeprefix("own_package."): roots[name] for name in roots} == after
+
+    del roots[late]
+    assert late not in run_roots(run)
+    run_roots(run)[late] = 7
+    assert run_roots(run)[late] == 7
+    assert late not in vars(run)
+
+
 HELD = {  # what a run holds, of the helpers -> the variables that are state
     "a function": (lambda h: h.scaled, {"helpers.COUNT"}),
     "a partial": (lambda h: functools.partial(h.scaled, 1.0), {"helpers.COUNT"}),
