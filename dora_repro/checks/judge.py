@@ -177,7 +177,7 @@ def _goes_by_order(path: str, saved: Snapshot, end: Snapshot) -> bool:
 
 def _raised(resumed: Evidence, save_at: int) -> Divergence:
     where, done = resumed.result["where"], resumed.result["step"]
-    if where in ("build", "load") or done == save_at:
+    if where in ("build", "load") or (done == save_at and where != "step"):
         return Divergence(save_at, "load", "run/exception", "raised")
     return Divergence(done + 1, resumed.result["phase"], "run/exception", "raised")
 

@@ -178,6 +178,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._mark: _Mark | None = None
         self._until_mark: dict[str, bytes | None] = {}  # memory that had changed in this step by then
         self._preparing = Preparing()
+        self._under_way = ""  # the phase of what was begun and has not ended: nothing is noted of it yet
         self._trained: dict[str, int] = {}  # path -> number of elements of what was trained in any step
         self._seen: set[str] = set()
         self._gradients: bool | None = None  # whether any gradient was not zero; None where none was seen
@@ -355,7 +356,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._preparing.begin_step()
         if by_hand:
             self._by_hand.begin()
-        self._reached, self._mark, self._until_mark = [], None, {}
+        self._reached, self._mark, self._until_mark, self._under_way = [], None, {}, ""
         self._hooks.asked.clear()
 
     def _in_hand(self) -> Sequence[Value]:
@@ -385,7 +386,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     @property
     def reached(self) -> str:
         """The phase that the present step came to, for a step that raised."""
-        return self._events.last_phase or "batch"
+        return self._under_way or self._events.last_phase or "batch"
 
     def facts(self) -> Facts:
         """What distinguishes a test from an empty one, so far."""
@@ -400,6 +401,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _event(self, phase: str) -> Event:
         """The event to write into."""
+        self._under_way = ""
         if phase != "batch":
             self._note_at_work()
         if phase not in ("update", "schedule"):
@@ -441,6 +443,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._note_options_at_work(MakeUp(self.run))
         self._by_hand.stepping(optimizer)
         self._leftovers.stepping(optimizer)
+        self._under_way = "update"
 
     def _call_before_work(self) -> None:
         self._note_at_work()
@@ -473,6 +476,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             leaf = event.free_name(f"loss{path}")
             self._note(event, leaf, value)
             self._by_hand.loss(event, leaf, value, self._factor)
+        self._under_way = "backward"
 
     def _on_gradients(self, arrived: list[int], scale: float) -> None:
         event = self._event("backward")

@@ -80,7 +80,7 @@ def test_an_effect_that_differs_comes_before_what_the_resumed_side_raised(tmp_pa
     [
         ("build", 0, "batch", (2, "load")),
         ("load", 0, "batch", (2, "load")),
-        ("step", 2, "forward", (2, "load")),
+        ("step", 2, "forward", (3, "forward")),
         ("step", 3, "forward", (4, "forward")),
         ("save", 3, "save", (4, "save")),
     ],

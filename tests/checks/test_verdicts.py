@@ -58,7 +58,7 @@ DIFFERENT = [
     ((runs.Nothing,), (5, "load", "model/0.weight")),
     ((runs.EndsEarly,), (5, "epoch_end", "run/finished")),
     ((runs.Raising, "load"), (3, "load", "run/exception")),
-    ((runs.Raising, "step", 3), (3, "load", "run/exception")),
+    ((runs.Raising, "step", 3), (4, "batch", "run/exception")),
     ((runs.Raising, "step", 4), (5, "batch", "run/exception")),
     ((runs.DamagingSave, "mode"), (3, "save", "model/training")),
     ((runs.DamagingSave, "generator"), (3, "save", "rng/torch.cpu")),

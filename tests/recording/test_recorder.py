@@ -111,6 +111,23 @@ def test_a_step_that_raises_leaves_nothing_patched_and_says_how_far_it_came():
     assert not torch.nn.modules.module._global_forward_pre_hooks
 
 
+@pytest.mark.parametrize("phase", ["backward", "update"])
+def test_a_step_that_raises_inside_a_backward_pass_or_an_update_came_to_that(phase):
+    class Bad(runs.Plain):
+        def step(self):
+            output = self.model(torch.ones(2, 8))
+            if phase == "backward":
+                output.register_hook(lambda gradient: gradient.nothing)
+            output.sum().backward()
+            self.optimizer.state[self.model[0].weight]["exp_avg"] = torch.ones(3)
+            self.optimizer.step()
+
+    run = Bad()
+    with pytest.raises((AttributeError, RuntimeError, KeyError)), Recorder(run) as recorder:
+        recorder.step()
+    assert recorder.reached == phase
+
+
 def test_an_exception_inside_a_module_leaves_no_hook_on_it():
     class Bad(runs.Plain):
         def step(self):
