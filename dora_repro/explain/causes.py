@@ -44,7 +44,7 @@ from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.frames import LINE, POSITION
 from dora_repro.state.overlay import through_aliases
-from dora_repro.state.paths import few
+from dora_repro.state.paths import few, shared_parents
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
@@ -59,7 +59,8 @@ _BESIDE = (
 )
 _MARKED = "a mark of the resume, set while loading: nothing is lost, but a step depends on it"
 _READ = "Better: let no step depend on whether the run was resumed."
-_ANOTHER = re.compile(r"(those|the values)(?: that| of) `[^`]*`(?: had)?")
+_ANOTHER = re.compile(r"(those|the values)(?: that| of) `([^`]*)`(?: had)?|(the same as) `([^`]*)`")
+_SHAPES = re.compile(r"reshaped: \w+\[[\d, ]*\] became \w+\[[\d, ]*\]")
 _MADE = (
     "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
     "`state` that load() has put aside."
@@ -478,13 +479,25 @@ def _counted(words: Iterable[str]) -> str:
         return next(iter(count), "")
     alike = Counter(_of_others(word) for word in count.elements())
     if len(alike) == 1:
-        return next(iter(alike))
+        return _of_one_object(count) or next(iter(alike))
+    if all(map(_SHAPES.fullmatch, count)):
+        return f"{count.most_common(1)[0][0]}, the others likewise"
     return ", ".join(f"{word} ({number})" for word, number in alike.most_common(3))
+
+
+def _of_one_object(words: Iterable[str]) -> str:
+    """What is the same in words that each name another leaf, with the object that these lie in; empty where there is
+    none that they share."""
+    found = [match for word in words for match in _ANOTHER.finditer(word)]
+    owner = shared_parents(match[2] or match[4] for match in found)
+    if not owner:
+        return ""
+    return _ANOTHER.sub(lambda found: f"{found[1] or f'{found[3]} a leaf'} of `{owner}`", found[0].string)
 
 
 def _of_others(words: str) -> str:
     """The same without the name of another leaf, where it is a different one for each of several."""
-    return _ANOTHER.sub(lambda found: f"{found[1]} of another leaf", words)
+    return _ANOTHER.sub(lambda found: f"{found[1]} of another leaf" if found[1] else f"{found[3]} another leaf", words)
 
 
 def _above(path: str) -> list[str]:

@@ -164,7 +164,7 @@ def advise(
         whole = LostState(paths, saved, _kinds(saved) if kinds is None else kinds)
         holder = holder_at(whole, whole.first, inside=True)
         return whole_optimizer(whole) or (holder_lines(whole, holder) if holder else whole_object(whole))
-    nothing_there = any(word in how for word in ("lost", "recast", "reshaped"))
+    nothing_there = any(word in how for word in ("lost", "recast", "reshaped", "in another shape"))
     kinds = _kinds(saved) if kinds is None else kinds
     advice = _by_role(LostState(paths, saved, kinds, keys, nothing_there, loaded, plain), role)
     load = tuple(_declared(line, paths) for line in advice.load)

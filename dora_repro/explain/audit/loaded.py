@@ -101,7 +101,7 @@ class _Audit:
         if not (is_dense(before) and is_dense(after)):
             return OTHER
         if before.shape != after.shape:
-            return self._reshaped(path, before, after)
+            return self._reshaped(path, before, after, new_digest)
         if before.dtype != after.dtype:
             exact = digest(before.to(after.dtype)) == new_digest or digest(after.to(before.dtype)) == old_digest
             words = f"recast: {describe(before)} became {describe(after)}"
@@ -115,9 +115,8 @@ class _Audit:
                 return f"recast: rounded to {name} and back"
         if before.ndim == 2 and torch.equal(before.T, after):
             return "reshaped: transposed"
-        if other := self._owner(path, new_digest):
-            same = self._object_of(other) == self._object_of(path)  # else a copy that was made anew, perhaps
-            return f"misplaced: it holds what `{other}` had" if same else f"{OTHER}: those that `{other}` had"
+        if words := self._of_other(path, new_digest):
+            return words
         if role == "moment" and not after.any() and before.any():
             return "reset to zeros"
         return OTHER
@@ -140,12 +139,22 @@ class _Audit:
             others = []
         return (alike or others or [""])[0]
 
-    def _reshaped(self, path: str, before: torch.Tensor, after: torch.Tensor) -> str:
+    def _of_other(self, path: str, digest_now: bytes) -> str:
+        """Words for a tensor that has what another leaf of the reference had; empty where none had it."""
+        other = self._owner(path, digest_now)
+        if not other:
+            return ""
+        same = self._object_of(other) == self._object_of(path)  # else a copy that was made anew, perhaps
+        return f"misplaced: it holds what `{other}` had" if same else f"{OTHER}: those that `{other}` had"
+
+    def _reshaped(self, path: str, before: torch.Tensor, after: torch.Tensor, digest_now: bytes) -> str:
         words = f"reshaped: {describe(before)} became {describe(after)}"
         if before.ndim == 2 and before.shape[::-1] == after.shape and torch.equal(before.T, after):
             return f"{words}, transposed"
         if before.numel() == after.numel() and torch.equal(before.reshape(-1), after.reshape(-1)):
             return f"{words}, the same numbers"
+        if of_other := self._of_other(path, digest_now):
+            return f"{of_other}, in another shape"
         if _MAGNITUDES.search(path):
             norms = self._norms(path)
             if any(_close(after, norm) for norm in norms) or any(after.numel() == norm.numel() for norm in norms):

@@ -119,6 +119,17 @@ def test_another_axis_is_reshaped():
     assert words["model/0.m"] == "reshaped: f32[3] became f32[4]: a magnitude on the other axis"
 
 
+def test_the_values_of_another_in_another_shape_are_told_as_its():
+    def swap(run):
+        run.optimizer.state[run.model[1].weight]["exp_avg"] = run.model[2].bias.detach().clone()
+        run.optimizer.state[run.model[2].weight]["exp_avg"] = run.optimizer.state[run.model[2].bias]["exp_avg"].clone()
+
+    assert told(swap) == {
+        "optimizer/1.weight/exp_avg": "other values: those that `model/2.bias` had, in another shape",
+        "optimizer/2.weight/exp_avg": "misplaced: it holds what `optimizer/2.bias/exp_avg` had, in another shape",
+    }
+
+
 def test_moments_on_another_parameter_are_misplaced():
     def swap(run):
         first, second = (run.optimizer.state[run.model[index].weight] for index in (1, 2))
