@@ -11,7 +11,7 @@ from dora_repro.checks.configuration import Configuration
 from dora_repro.checks.histories import Moments, histories
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
-from dora_repro.checks.set_by_load import Constant
+from dora_repro.checks.set_by_load import Constant, only_resumed
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
@@ -118,6 +118,7 @@ def compare_sides(
         differing = dict.fromkeys(difference.path for difference in (*end, *lost))
         given = {each.path for each in settings if each.by == "resume"}
         beside = {*books, *reordered}
+        given |= {*only_resumed(differing, saved, reference.end, loaded)}
         told = tuple(path for path in differing if path not in beside and (path in given or constant(path)))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)

@@ -77,7 +77,7 @@ class SetAside:
         bookkeeping: histories, and helpers that `save()` made where there was None.
         healed: they differed right after loading, and are equal at the end.
         set_by_load: the resumed side alone set them, while loading, and no step changed them on either side: where it
-            resumed from, and that it did.
+            resumed from, and that it did. Also all that lies in variables that its function has only where it resumes.
         logs: a library keeps them for its logs or for the names of its files, and saves them nowhere.
         reordered: dicts with the same entries under keys in another order, which `==` does not see. An OrderedDict is
             none of them, nor is a dict in which the run moved keys or let the oldest go.

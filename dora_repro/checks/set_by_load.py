@@ -2,9 +2,12 @@
 
 The path that it resumed from, the epoch that it begins with, the file that it read and still holds. Lost state is
 otherwise: training had changed it in the reference by the time that it was saved.
+
+Nor is a variable a loss that a function has where it resumes, and nowhere else: what it took out of the file. It may
+change with a step, as a gradient that was put back does, but the function goes on by names that it always has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +15,7 @@ from dora_repro.contracts import Value
 from dora_repro.state.digest import PLAIN_SCALARS
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.paths import ancestors
+from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 
 _CONTAINERS = (list, tuple, dict, set)
@@ -92,6 +96,40 @@ class Constant:
     def _missing(self) -> set[tuple[str, bytes]]:
         """(holder, digest) of each leaf that the resumed run lacks."""
         return {(at.rpartition("/")[0], leaf.digest) for at, leaf in self.saved.items() if at not in self.loaded}
+
+
+def only_resumed(paths: Iterable[str], saved: Snapshot, end: Snapshot, loaded: Snapshot) -> Iterator[str]:
+    """The paths among some that lie in a variable of a function that is running in both, and which only the resumed run
+    has: of a name without a value, the other could make nothing.
+
+    Args:
+        paths: of leaves that differ.
+        saved: the reference at the save.
+        end: the same at its end.
+        loaded: the resumed run after loading.
+    """
+    theirs = {
+        _variable(path, loaded)
+        for each in (saved, end)
+        for path, leaf in each.items()
+        if not (leaf.kept and leaf.value is None)
+    }
+    theirs.update(saved.kinds, end.kinds)  # what is there and has no leaves yet
+    given = {_variable(path, loaded) for path in loaded}
+    for path in paths:
+        variable = _variable(path, loaded)
+        function = variable.rpartition("/")[0]
+        if variable in given and variable not in theirs and saved.kinds.get(function, NO_KIND).name == VARIABLES:
+            yield path
+
+
+def _variable(path: str, loaded: Snapshot) -> str:
+    """The variable of a function that a leaf lies in, of the innermost one; empty where it lies in none."""
+    functions = [above for above in ancestors([path]) if loaded.kinds.get(above, NO_KIND).name == VARIABLES]
+    if not functions:
+        return ""
+    function = max(functions, key=len)
+    return f"{function}/{path.removeprefix(f'{function}/').partition('/')[0]}"
 
 
 def _recast(saved: Value, loaded: Value) -> bool:

@@ -1,11 +1,15 @@
 """What a resumed run alone sets while loading is told apart; what training had changed is lost all the same."""
 
+import sys
 from pathlib import Path
 
 import torch
 
 import dora_repro
 from dora_repro import Verdict
+from dora_repro.checks.set_by_load import only_resumed
+from dora_repro.state.frames import Running
+from dora_repro.state.snapshot import Snapshot
 
 
 class Run:
@@ -176,7 +180,7 @@ def test_what_marks_a_resume_is_no_loss():
     report = check(Run)
     assert report.verdict is Verdict.EXACT
     assert {*report.set_aside.set_by_load} == {"config/resume_from", "resumed", "first_step"}
-    assert "Set while loading, and by no step; not counted: " in str(report)
+    assert "Set while loading, and no loss; not counted: " in str(report)
 
 
 def test_a_list_that_only_load_fills_is_no_loss():
@@ -229,3 +233,25 @@ def test_what_is_noted_on_a_module_or_in_place_of_none_is_no_loss():
 def test_what_a_step_changes_of_it_or_the_reference_had_is_one():
     assert check(NotesMore).verdict is Verdict.LATENT
     assert check(Replaces).verdict is Verdict.LATENT
+
+
+def running(given=None, *, more=False):
+    """The state of a function that is running, and that may have read something."""
+
+    def train():
+        model, spare = [1.0], None
+        if given is not None:
+            state = given
+            spare = given if more else None
+        return sys._getframe(), model, spare, locals().get("state")
+
+    return Snapshot.capture({"train": Running(train()[0]), "other": given})
+
+
+def test_variables_of_a_function_that_only_the_resumed_run_has_are_no_loss():
+    read = {"gradient": torch.ones(2), "done": 3}
+    alone, loaded = running(), running(read, more=True)
+    paths = ["train/state", "train/state/done", "train/spare/done", "train/model", "other/done"]
+    assert [*only_resumed(paths, alone, alone, loaded)] == ["train/state", "train/state/done", "train/spare/done"]
+    assert not [*only_resumed(paths, loaded, alone, loaded)] and not [*only_resumed(paths, alone, loaded, loaded)]
+    assert not [*only_resumed(paths, Snapshot({}), Snapshot({}), loaded)], "no such function is running there"
