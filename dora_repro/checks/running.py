@@ -92,6 +92,8 @@ def _reference(session: Session, request: Request) -> tuple[Evidence, Job]:
     except SideStopped as stopped:
         raise BadInput(f"the uninterrupted run did not finish: {stopped}") from stopped
     where, done = evidence.result["where"], evidence.result["step"]
+    if refused := evidence.result["refused"]:
+        raise BadInput(refused)
     if evidence.failure is not None:
         at = f"{where} after step {done}" if where in ("step", "save") else where
         raise BadInput(f"the uninterrupted run raised ({at}); fix it first:\n{evidence.failure['traceback'].rstrip()}")
@@ -135,6 +137,9 @@ def _resume(
         save_at: the step after which it did.
         saves: the steps after which the resumed side saves.
         explaining: explain a difference, where that is asked for.
+
+    Raises:
+        BadInput: the resumed side cannot save where it was asked to.
     """
     explaining = explaining and request.explain
     for_trials = explaining or (request.folder is not None and len(request.points) == 1)
@@ -154,6 +159,8 @@ def _resume(
         reason = f"the resumed side did not finish: {stopped}"
         report = Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title)
         return Resumed(report, parent, finished=False)
+    if resumed.result["refused"] and resumed.result["where"] == "save":  # what a load() refuses is evidence
+        raise BadInput(resumed.result["refused"])
     findings = judge.compare_sides(reference, resumed, save_at, request.steps)
     sides = Sides(reference, reference_job, resumed, job)
     try:

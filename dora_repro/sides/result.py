@@ -54,6 +54,7 @@ class Result(TypedDict):
             (`sides/places.py`).
         library_functions: path of the variables of a function that the run is in -> the library that it is of.
         failure: what the run raised; None where it did not.
+        refused: the message of what it raised, where that is of this kit (`BadInput`): the user's to read as it is.
         environment: versions, devices and numeric flags of the process.
     """
 
@@ -78,6 +79,7 @@ class Result(TypedDict):
     places: dict[str, dict[str, Any]]
     library_functions: dict[str, str]
     failure: Failure | None
+    refused: str
     environment: dict[str, object]
 
 
@@ -105,6 +107,7 @@ def nothing_done() -> Result:
         "places": {},
         "library_functions": {},
         "failure": None,
+        "refused": "",
         "environment": {},
     }
 
