@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from dora_repro.contracts import Value
 from dora_repro.errors import MissingExtra
@@ -35,8 +35,12 @@ class Drive:
         at: where it waits: before the forward pass after each update, or before each training forward pass.
 
     Attributes:
+        at: as given.
+        going_on: called before each backward pass and each update, where none has been done since it last waited;
+            with whether it is an update.
         greenlet: the call.
         updates: number of updates that it has done: `step()` of any optimizer.
+        passes: number of backward passes that it has done.
         batches: what loaders have handed out since the last forward pass: the batch of the next step.
 
     Raises:
@@ -51,14 +55,16 @@ class Drive:
         self._current: Callable[[], Any] = greenlet.getcurrent
         self.greenlet: Any = greenlet.greenlet(call)
         self.greenlet.gr_context = contextvars.copy_context()
-        self._at = at
+        self.at = at
+        self.going_on: Callable[[bool], None] = lambda is_update: None
         self._armed = True
-        self._inside_module = False
+        self._inside_module = self._inside_backward = False
         self._source: _Iterator | None = None  # what gave the batch in hand
         self._training: _Iterator | None = None  # what gave that of the last backward pass
         self._data: object = None  # that the last backward pass was of
         self._its_modes: _Modes | None = None
-        self.updates = 0
+        self.updates = self.passes = 0
+        self._updates_before = 0  # when it last waited
         self.batches: list[Value] = []
 
     def advance(self) -> bool:
@@ -66,6 +72,7 @@ class Drive:
         if self.greenlet.dead:
             return False
         ours = _modes()
+        self._updates_before = self.updates
         try:
             with self._watching():
                 if self._its_modes is not None:
@@ -94,6 +101,7 @@ class Drive:
         """Torch tells of updates, forward and backward passes while the function runs."""
         real_call, real_next, real_backward = module_call(), LoaderIterator.__next__, torch.autograd.backward
         updated = register_optimizer_step_post_hook(self._after_update)
+        updating = register_optimizer_step_pre_hook(self._before_update)
         set_module_call(self._before_modules(real_call))
         set_loader_next(self._after_next(real_next))
         torch.autograd.backward = self._before_backward(real_backward)
@@ -104,6 +112,11 @@ class Drive:
             set_loader_next(real_next)
             torch.autograd.backward = real_backward
             updated.remove()
+            updating.remove()
+
+    def _before_update(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        if self._is_running() and self.updates == self._updates_before:
+            self.going_on(True)
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         if self._is_running():
@@ -144,10 +157,21 @@ class Drive:
                 self._training = self._source
                 source = self._source() if self._source is not None else None
                 self._data = self._data if source is None else data_of(source)
-            real(*args, **kwargs)
-            self._armed = self._armed or (self._at == "batch" and self._is_running())
+                if not self._inside_backward:
+                    self._before_pass()
+            outermost, self._inside_backward = not self._inside_backward, True
+            try:
+                real(*args, **kwargs)
+            finally:
+                self._inside_backward = not outermost
+            self._armed = self._armed or (self.at == "batch" and self._is_running())
 
         return backward
+
+    def _before_pass(self) -> None:
+        if self.updates == self._updates_before:
+            self.going_on(False)
+        self.passes += 1
 
     def _goes_on(self, module: torch.nn.Module) -> bool:
         """Whether a module in eval mode is called with a batch that is trained on."""

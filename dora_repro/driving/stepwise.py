@@ -10,11 +10,11 @@ from dora_repro.contracts import Value
 from dora_repro.driving.arguments import NEWEST, OUT, Places, changed
 from dora_repro.driving.drive import At, Drive
 from dora_repro.driving.folders import Folders
-from dora_repro.driving.written import Written, newest
+from dora_repro.driving.no_checkpoint import no_checkpoint
+from dora_repro.driving.written import Moment, Written, newest
 from dora_repro.errors import BadInput
 from dora_repro.state.keys import key_text
 from dora_repro.state.places import forget_place, name_place
-from dora_repro.wording import counted
 
 _AT = ("update", "batch")
 
@@ -112,11 +112,11 @@ class Stepwise:
         shutil.copytree(path, out, dirs_exist_ok=True)  # with the times of the files: the youngest stays so
         if callable(self._resumed):
             call = self._resumed
-            return self._begun(out, lambda: call(str(out)))
+            return self._begun(out, lambda: call(str(out)), resumed=True)
         places = Places({OUT: lambda: str(out), NEWEST: lambda: self._newest(out)})
         args, kwargs, changes = places.fill((self._args, self._kwargs, dict(self._resumed or {})))
         args, kwargs = changed(self._function, args, kwargs, changes)
-        return self._begun(out, lambda: self._function(*args, **kwargs))
+        return self._begun(out, lambda: self._function(*args, **kwargs), resumed=True)
 
     def _newest(self, out: Path) -> str:
         found = newest(out)
@@ -124,8 +124,9 @@ class Stepwise:
             raise BadInput(f"{self._name}: there is no checkpoint in its folder to resume from")
         return str(found)
 
-    def _begun(self, out: Path, call: Callable[[], object]) -> "StepwiseRun":
-        run = _class_for(self._function)(self._name, Drive(call, self._at), out, self._folders)
+    def _begun(self, out: Path, call: Callable[[], object], *, resumed: bool = False) -> "StepwiseRun":
+        inside = _Inside(self._name, out, self._folders, Drive(call, self._at), resumed)
+        run = _class_for(self._function)(inside)
         run.advance()
         return run
 
@@ -134,18 +135,14 @@ class StepwiseRun:
     """One call of a training function. Its one attribute, by the function's name, is the suspended call.
 
     Args:
-        name: of the function.
-        drive: the call.
-        out: the folder that it writes to; it goes when the run does.
-        folders: what made it.
+        inside: what it knows besides its state.
     """
 
-    def __init__(self, name: str, drive: Drive, out: Path, folders: Folders):
-        vars(self)[key_text(name)] = drive.greenlet
-        written = Written(out)
-        _INSIDE[self] = _Inside(name, drive, out, written, folders)
-        name_place(self, str(out), OUT)
-        weakref.finalize(self, _end, drive, out)
+    def __init__(self, inside: "_Inside"):
+        vars(self)[key_text(inside.name)] = inside.drive.greenlet
+        _INSIDE[self] = inside
+        name_place(self, str(inside.out), OUT)
+        weakref.finalize(self, _end, inside.drive, inside.out)
 
     def batches_in_hand(self) -> list[Value]:
         """What loaders have handed out for the next step: a step ends before a forward pass, when that is there."""
@@ -153,11 +150,7 @@ class StepwiseRun:
 
     def advance(self) -> bool:
         """Run up to the next step; False where the function has returned."""
-        inside = _INSIDE[self]
-        try:
-            return inside.drive.advance()
-        finally:
-            inside.written.look(inside.drive.updates)
+        return _INSIDE[self].advance()
 
     def step(self) -> None:
         """Do one step.
@@ -165,23 +158,21 @@ class StepwiseRun:
         Raises:
             StopIteration: the function has returned.
         """
-        before = _INSIDE[self].drive.updates
-        if not self.advance() and _INSIDE[self].drive.updates == before:
+        before = _INSIDE[self].steps
+        self.advance()
+        if _INSIDE[self].steps == before:
             raise StopIteration
 
     def save(self, path: str) -> None:
         """Copy what the function has written.
 
         Raises:
-            BadInput: it wrote no checkpoint in the step that was done last.
+            BadInput: it wrote no checkpoint after the step that was done last, or inside it.
         """
         inside = _INSIDE[self]
-        wrote = sorted(set(inside.written.checkpoints().values()))
-        if inside.drive.updates not in wrote:
-            when = f"it did after {counted(wrote[-1], 'update')}: save_at={wrote[-1]}" if wrote else "nor before"
-            raise BadInput(
-                f"{inside.name}() wrote no checkpoint to {OUT} after {counted(inside.drive.updates, 'update')}; {when}"
-            )
+        wrote = list(inside.written.checkpoints().values())
+        if Moment(inside.steps) not in wrote:
+            raise BadInput(no_checkpoint(inside.name, inside.at, inside.steps, wrote, inside.resumed))
         shutil.copytree(inside.out, path)
 
     def load(self, path: str) -> None:
@@ -190,10 +181,49 @@ class StepwiseRun:
 
 
 class _Inside:
-    """What a run knows besides its state."""
+    """What a run knows besides its state.
 
-    def __init__(self, name: str, drive: Drive, out: Path, written: Written, folders: Folders):
-        self.name, self.drive, self.out, self.written, self.folders = name, drive, out, written, folders
+    Args:
+        name: of the function.
+        out: the folder that it writes to; it goes when the run does.
+        folders: what made that.
+        drive: the call.
+        resumed: whether it was called to resume.
+
+    Attributes:
+        steps: number of steps that it has done.
+    """
+
+    def __init__(self, name: str, out: Path, folders: Folders, drive: Drive, resumed: bool):
+        self.name, self.out, self.drive, self.resumed, self._folders = name, out, drive, resumed, folders
+        self.at = drive.at
+        self.written = Written(out)
+        self.steps = -1  # it has not come to its first one
+        self._passes_before = 0
+        drive.going_on = self._look_inside
+
+    def advance(self) -> bool:
+        """Run up to the next step; False where the function has returned."""
+        drive = self.drive
+        before, self._passes_before = self._progress, drive.passes
+        waits = False
+        try:
+            waits = drive.advance()
+        finally:
+            if waits or self._progress > before or self.steps < 0:
+                self.steps += 1
+            self.written.look(Moment(self.steps))
+        return waits
+
+    @property
+    def _progress(self) -> int:
+        """What grows with each step, the last one included, after which the function does not wait."""
+        return self.drive.updates if self.at == "update" else self.drive.passes
+
+    def _look_inside(self, is_update: bool) -> None:
+        """Note what was written since the step began."""
+        passes = self.drive.passes
+        self.written.look(Moment(self.steps + 1, passes - self._passes_before, passes, is_update))
 
 
 _INSIDE: "weakref.WeakKeyDictionary[StepwiseRun, _Inside]" = weakref.WeakKeyDictionary()

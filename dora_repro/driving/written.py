@@ -1,4 +1,4 @@
-"""Which files of a folder were written after which update."""
+"""Which files of a folder were written after which step, or inside which one."""
 
 import contextlib
 import os
@@ -22,31 +22,48 @@ _WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)")  # a
 _BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
+@dataclass(frozen=True)
+class Moment:
+    """When a file was written: once a step was over, or in the middle of one.
+
+    Attributes:
+        step: the step that was over, or that was being done.
+        passes: number of its backward passes that were over; None where all of it was.
+        batches: number of backward passes since the function was called.
+        all_passes: whether its update followed, and no further backward pass.
+    """
+
+    step: int
+    passes: int | None = None
+    batches: int = 0
+    all_passes: bool = False
+
+
 class Written:
-    """Watches a folder by looking at it between steps.
+    """Watches a folder by looking at it between steps, and before the backward passes and the update of each.
 
     Args:
         folder: the folder.
 
     Attributes:
-        after: path of a file -> the update after which it was last written.
+        at: path of a file -> when it was last written.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._stamps = stamps(folder)
-        self.after: dict[Path, int] = {}
+        self.at: dict[Path, Moment] = {}
 
-    def look(self, update: int) -> None:
-        """Note what was written since the last look as written after an update."""
+    def look(self, moment: Moment) -> None:
+        """Note what was written since the last look as written at a moment."""
         now = stamps(self._folder)
-        self.after.update({path: update for path, stamp in now.items() if self._stamps.get(path) != stamp})
-        self.after = {path: number for path, number in self.after.items() if path in now}
+        self.at.update({path: moment for path, stamp in now.items() if self._stamps.get(path) != stamp})
+        self.at = {path: when for path, when in self.at.items() if path in now}
         self._stamps = now
 
-    def checkpoints(self) -> dict[Path, int]:
+    def checkpoints(self) -> dict[Path, Moment]:
         """The files among them that may hold tensors: no logs, tables or pictures."""
-        return {path: number for path, number in self.after.items() if _may_be_checkpoint(path)}
+        return {path: when for path, when in self.at.items() if _may_be_checkpoint(path)}
 
 
 @dataclass(frozen=True)

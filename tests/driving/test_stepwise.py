@@ -50,7 +50,7 @@ def test_a_right_resume_is_exact_and_what_marks_it_is_told_apart():
     report = check(training())
     assert report.verdict is Verdict.EXACT, report
     assert {"train_model/start_epoch", "train_model/resume_from"} <= {*report.set_aside.set_by_load}
-    assert "Set while loading, and by no step" in str(report)
+    assert "Set while loading, and no loss" in str(report)
 
 
 def test_a_lost_local_variable_is_the_cause_and_its_line_works():
@@ -93,10 +93,119 @@ def test_a_step_without_a_checkpoint_cannot_be_saved_at(tmp_path):
     run = training()()
     for _ in range(5):
         run.step()
-    with pytest.raises(BadInput, match=r"wrote no checkpoint to \{out\} after 5 updates; .* save_at=4"):
+    with pytest.raises(BadInput, match=r"wrote no checkpoint to \{out\} after 5 steps; .* save_at=4"):
         run.save(str(tmp_path / "x"))
-    with pytest.raises(BadInput, match="nor before"):
+    with pytest.raises(BadInput, match="after 0 steps: give save_at a step"):
         training()().save(str(tmp_path / "x"))
+
+
+def accumulates(out, place="after", resume=None, keeps_gradients=False, every=5, micro=4):
+    """Gradients of several batches, and a checkpoint every so many batches, written at a place of the loop."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    inputs, done = torch.randn(16, 4, 3), 0
+    if resume is not None:
+        given = torch.load(resume)
+        model.load_state_dict(given["model"])
+        optimizer.load_state_dict(given["optimizer"])
+        done = given["done"]
+        for parameter, gradient in zip(model.parameters(), given.get("gradients", []), strict=False):
+            parameter.grad = gradient
+
+    def save(now, done):
+        if now == place and done and done % every == 0:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done}
+            if keeps_gradients:
+                state["gradients"] = [parameter.grad for parameter in model.parameters()]
+            torch.save(state, Path(out) / f"{done}.pt")
+
+    while done < 16:
+        save("before", done)
+        loss = model(inputs[done]).square().mean()
+        save("forward", done)
+        loss.backward()
+        done += 1
+        save("backward", done)
+        if done % micro == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        save("after", done)
+
+
+def accumulation(at="batch", **options):
+    return dora_repro.stepwise(accumulates, "{out}", at=at, resumed={"resume": "{newest}"}, **options)
+
+
+@pytest.mark.parametrize(
+    ("at", "options", "save_at", "words"),
+    [
+        ("update", {}, 2, r"inside step 2, after 1 backward pass and before its update.*at='batch'\), with save_at=5"),
+        ("update", {"place": "before"}, 3, r"inside step 3, after 2 backward passes .* with save_at=10"),
+        ("update", {"place": "backward", "every": 4}, 1, "inside step 1, between its backward passes and its update"),
+        ("update", {"place": "backward", "micro": 1}, 5, "inside step 5, between its backward pass and its update"),
+        ("update", {"place": "forward", "micro": 1}, 6, "inside step 6, between its forward pass and its backward"),
+        ("batch", {"place": "backward", "every": 4}, 4, "inside step 4, between its backward pass and its update"),
+        ("batch", {}, 6, "no checkpoint to {out} after 6 steps; it did after 5 steps: save_at=5"),
+        ("update", {"micro": 1}, 0, "after 0 steps: give save_at a step"),
+    ],
+)
+def test_what_is_written_inside_a_step_is_of_no_step_and_its_own_sentence_says_so(at, options, save_at, words):
+    with pytest.raises(BadInput, match=f"^accumulates\\(\\) w.*{words}"):
+        check(accumulation(at, **options), steps=8, save_at=save_at)
+
+
+def test_by_batches_gradients_that_were_lost_are_the_cause():
+    report = check(accumulation(), steps=12, save_at=5)
+    assert (report.verdict, report.divergence.step, report.divergence.phase) == (Verdict.DIFFERENT, 6, "backward")
+    assert [cause.role for cause in report.explanation.causes] == ["gradient"]
+
+
+@pytest.mark.parametrize(
+    ("at", "options", "save_at"),
+    [
+        ("batch", {"keeps_gradients": True}, 5),
+        ("batch", {"every": 8}, 8),
+        ("update", {"every": 8}, 2),
+        ("update", {"every": 8, "place": "before"}, 2),
+    ],
+)
+def test_gradients_that_are_kept_or_that_there_are_none_of_at_a_save_make_it_exact(at, options, save_at):
+    report = check(accumulation(at, **options), steps=save_at + 4 if at == "batch" else 3, save_at=save_at)
+    assert report.verdict is Verdict.EXACT and not report.latent, report
+
+
+def test_the_last_batch_is_a_step_though_no_update_follows_it():
+    run = accumulation(micro=5)()
+    for _ in range(16):
+        run.step()
+    with pytest.raises(StopIteration):
+        run.step()
+
+
+def counts_anew(out, resume=None):
+    """Writes its checkpoints by a count that begins anew where it resumes."""
+    torch.manual_seed(0)
+    model, done = torch.nn.Linear(3, 1), 0
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    if resume is not None:
+        given = torch.load(resume)
+        model.load_state_dict(given["model"])
+        done = given["done"]
+    for own in range(1, 9):
+        optimizer.zero_grad()
+        model(torch.ones(2, 3)).square().mean().backward()
+        optimizer.step()
+        if own in (2, 3):
+            torch.save({"model": model.state_dict(), "done": done + own}, Path(out) / f"{own}.pt")
+
+
+def test_a_resumed_run_that_writes_none_where_it_is_to_be_saved_says_so():
+    said = r"^counts_anew\(\) wrote no checkpoint to \{out\} after 1 step of the run that was resumed; nor before$"
+    with pytest.raises(BadInput, match=said):
+        dora_repro.twice(
+            dora_repro.stepwise(counts_anew, "{out}", resumed={"resume": "{newest}"}), 6, [2, 3], in_process=True
+        )
 
 
 def test_arguments_that_say_no_folder_are_refused():

@@ -1,11 +1,11 @@
-"""Which files of a folder were written after which update, and which checkpoint is the youngest."""
+"""Which files of a folder were written after which step or inside it, and which checkpoint is the youngest."""
 
 import os
 
 import pytest
 import torch
 
-from dora_repro.driving.written import Written, newest, newest_of
+from dora_repro.driving.written import Moment, Written, newest, newest_of
 
 
 def save(path, time, value=1.0):
@@ -14,22 +14,23 @@ def save(path, time, value=1.0):
     os.utime(path, ns=(time, time))
 
 
-def test_files_are_noted_with_the_update_after_which_they_were_last_written(tmp_path):
+def test_files_are_noted_with_the_moment_at_which_they_were_last_written(tmp_path):
     save(tmp_path / "old.pt", 1)
     written = Written(tmp_path)
-    written.look(1)
+    written.look(Moment(1))
     assert written.checkpoints() == {}
     save(tmp_path / "a.pt", 2)
     save(tmp_path / "deep" / "b.pt", 3)
     (tmp_path / "log.csv").write_text("1,2\n")
-    written.look(4)
-    assert written.checkpoints() == {tmp_path / "a.pt": 4, tmp_path / "deep" / "b.pt": 4}
-    assert written.after[tmp_path / "log.csv"] == 4
+    written.look(Moment(4))
+    assert written.checkpoints() == {tmp_path / "a.pt": Moment(4), tmp_path / "deep" / "b.pt": Moment(4)}
+    assert written.at[tmp_path / "log.csv"] == Moment(4)
     save(tmp_path / "a.pt", 5, value=2.0)
-    written.look(8)
-    assert written.checkpoints()[tmp_path / "a.pt"] == 8
+    written.look(Moment(5, 2))
+    written.look(Moment(8))
+    assert written.checkpoints()[tmp_path / "a.pt"] == Moment(5, 2)
     (tmp_path / "a.pt").unlink()
-    written.look(9)
+    written.look(Moment(9))
     assert tmp_path / "a.pt" not in written.checkpoints()
 
 
