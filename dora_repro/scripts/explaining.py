@@ -105,6 +105,10 @@ def explain_script(
         explanation = _explained(moment, sides, found, calls)
         if found.stopped != "interrupted":
             explanation, launches = _tried_in_script(explanation, tries, budget - used)
+            if explanation.lines_tried is not None and not explanation.lines_tried.restores:
+                other = _explained(moment, sides, found, calls, plain=True)
+                explanation, more = _better(explanation, other, tries, budget - used - launches)
+                launches += more
             known = len(found.trials)
             search.examine(known + budget - used - launches)
             explanation = _examined(explanation, moment, found, sides)
@@ -184,13 +188,13 @@ def _has_no_value_yet(difference: LeafDifference, loaded: Snapshot) -> bool:
     return difference.kind == "missing" and difference.role not in ("moment", "generator") and not there
 
 
-def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls) -> Explanation:
+def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls, *, plain: bool = False) -> Explanation:
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
     anchor = moment.run_trial.anchor
     loop = anchor.begun.by if anchor.begun is not None else None
-    causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found))
+    causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found, plain=plain))
     confirmation = _confirmation(moment, found)
     return Explanation(
         causes=causes,
@@ -239,6 +243,18 @@ def _tried_in_script(explanation: Explanation, tries: Tries, left: int) -> tuple
         causes[with_lines[-1]], advice=(*causes[with_lines[-1]].advice, *filter(None, (tried.words,)))
     )
     return replace(explanation, causes=tuple(causes), lines_tried=tried.result), tried.launches
+
+
+def _better(explanation: Explanation, other: Explanation, tries: Tries, left: int) -> tuple[Explanation, int]:
+    """Of two, the one that was not tried yet, where its lines do or it has none; the lines of the first did not do.
+    And the number of launches that it took."""
+    if other.lines == explanation.lines:
+        return explanation, 0
+    other, launches = _tried_in_script(other, tries, left)
+    if any(cause.save or cause.load for cause in other.causes):
+        does = other.lines_tried is not None and other.lines_tried.restores
+        return (other if does else explanation), launches
+    return other, launches
 
 
 def _unexplained(found: SearchResult, discrepancy: Discrepancy) -> Explanation:

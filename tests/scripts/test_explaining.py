@@ -1,10 +1,14 @@
 """Why a resumed script differs: proved by launching it again with state of the uninterrupted run put in."""
 
+import pytest
+
 from dora_repro.explain.candidates import Discrepancy
+from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome, Trial, TrialResult
 from dora_repro.scripts import explaining
 from dora_repro.scripts.checking import check_script
+from dora_repro.scripts.trying import Tried
 from dora_repro.trace import Divergence
 from tests.scripts.trainings import TRAIN, commands
 
@@ -95,3 +99,39 @@ def test_what_accounts_for_the_first_steps_alone_is_told():
         f"{words}the first that differs is step 25 then, in phase forward"
     ]
     assert [*explaining._came_furthest(found, Discrepancy(Divergence(26, "", "main/best")))] == []
+
+
+FAILED, DOES = TrialResult(Outcome.DIFFERENT, Divergence(9, "batch", "batch/0")), TrialResult(Outcome.SAME)
+SENTENCE = Cause(DATA, (DATA,), advice=("With persistent_workers=False each epoch seeds them anew.",))
+
+
+def advised(*lines, tried=None):
+    causes = (Cause(DATA, (DATA,), load=lines),)
+    return Explanation(causes, lines_tried=tried)
+
+
+@pytest.mark.parametrize(
+    ("other", "result", "taken"),
+    [
+        (advised("b"), DOES, True),
+        (advised("b"), FAILED, False),
+        (advised("b"), None, False),  # no launches were left
+        (advised("a"), DOES, False),  # the same lines
+        (Explanation((SENTENCE,)), DOES, True),
+    ],
+    ids=["does", "fails", "not tried", "the same", "no lines"],
+)
+def test_where_lines_do_not_do_other_advice_is_given_that_was_tried_or_has_none(other, result, taken):
+    first, launched = advised("a", tried=FAILED), []
+
+    def tries(causes, left):
+        if not causes[0].load:
+            return None
+        launched.append(causes[0].load)
+        return Tried(result, "where they ran", launches=1)
+
+    found, launches = explaining._better(first, other, tries, 2)
+    assert (found is first) is not taken
+    assert launches == len(launched)
+    if taken and other.causes[0].load:
+        assert found.lines_tried is result
