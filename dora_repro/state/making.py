@@ -17,6 +17,7 @@ from dora_repro.state.attributes import attributes_of, name_of_type, set_attribu
 from dora_repro.state.codecs import codec_of
 from dora_repro.state.forms import Form
 from dora_repro.state.keys import key_text, unescaped
+from dora_repro.state.local_classes import youngest
 
 _SHORT: dict[str, Any] = {
     **vars(builtins),
@@ -32,8 +33,8 @@ class NotRestorable(Exception):
 
 
 def named(name: str) -> Any:
-    """The class or function of a name that `forms.Form` gives: one of Python's own, of a module that is loaded, or a
-    class that came to this process by value.
+    """The class or function of a name that `forms.Form` gives: one of Python's own, of a module that is loaded, a
+    class that came to this process by value, or one that a function made here.
 
     Raises:
         NotRestorable: there is none.
@@ -49,8 +50,9 @@ def named(name: str) -> Any:
             return found
     inside = _inside_a_class(".".join(parts[:-1]), parts[-1])
     by_value = inside or next((kind for kind in classes_by_value() if name_of_type(kind) == name), None)
-    if by_value is not None:
-        return by_value
+    made_here = by_value or youngest(name)
+    if made_here is not None:
+        return made_here
     raise NotRestorable(f"there is no `{name}` in this process")
 
 

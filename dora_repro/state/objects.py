@@ -6,6 +6,7 @@ that has its path there. The bytes run code when they are read: they go from one
 never a checkpoint.
 """
 
+import contextlib
 import io
 import pickle
 import sys
@@ -22,10 +23,11 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cloudpickle import class_of_name, name_of_class
 from dora_repro.state import rng
-from dora_repro.state.attributes import type_name
+from dora_repro.state.attributes import name_of_type, type_name
 from dora_repro.state.digest import is_dense
 from dora_repro.state.forms import Formed
 from dora_repro.state.leaves import Leaves, SavedLeaf
+from dora_repro.state.local_classes import youngest
 from dora_repro.state.making import NotRestorable
 from dora_repro.state.rebuild import Kind, is_built
 from dora_repro.state.walk import walk
@@ -55,6 +57,7 @@ class Objects:
         live = walk(roots)
         known = _by_id(live, roots)
         pickles, obstacles, modules = {}, {}, set()
+        classes: dict[type, bytes | None] = {}
         for path in paths:
             there = live.objects.get(path, live.others.get(path))
             if there is None:
@@ -64,7 +67,7 @@ class Objects:
             file = io.BytesIO()
             try:
                 with rng.undisturbed():
-                    _Pickler(file, path, isinstance(there, torch.nn.Module), known).dump(there)
+                    _Pickler(file, path, isinstance(there, torch.nn.Module), known, classes).dump(there)
             except Exception as error:  # whatever a user's object raises when pickled
                 obstacles[path] = f"{type_name(there).rpartition('.')[2]}: {type(error).__name__}: {error}"
             else:
@@ -162,18 +165,28 @@ _WITHOUT_IDENTITY = (tuple, frozenset, types.FunctionType, types.MethodType, typ
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Pickles one object; what it shares with the rest of its run goes by its path."""
+    """Pickles one object; what it shares with the rest of its run goes by its path.
 
-    def __init__(self, file: IO[bytes], path: str, is_module: bool, known: Mapping[int, str]):
+    Args:
+        file: what is written to.
+        path: of the object.
+        is_module: whether it is one.
+        known: id -> path, of what the run has.
+        classes: those that were pickled so far, as bytes; None stands for one that cannot be. It is added to.
+    """
+
+    def __init__(
+        self, file: IO[bytes], path: str, is_module: bool, known: Mapping[int, str], classes: dict[type, bytes | None]
+    ):
         super().__init__(file)
-        self._path, self._known = path, known
+        self._path, self._known, self._classes = path, known, classes
         self._inside = (f"{path}/", f"{path}.") if is_module else (f"{path}/",)
 
-    def persistent_id(self, value: Any) -> tuple[str, ...] | tuple[str, str, bytes] | None:
+    def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
         """What stands for a value that is not pickled."""
         if isinstance(value, type):
             name = name_of_class(value)
-            return ("class", name, *_in_script(value)) if name is not None else None
+            return None if name is None else ("class", name, _in_script(value), name_of_type(value), *self._made(value))
         name = rng.global_name(value)
         if name is not None:
             return "generator", name
@@ -182,11 +195,29 @@ class _Pickler(cloudpickle.Pickler):
             return None
         return ("object", at, pickle.dumps(value)) if _is_small(value) else ("object", at)
 
+    def _made(self, kind: type) -> tuple[type, bytes | None]:
+        """What a class is found or made by where no module has it: what it derives from, and itself as bytes."""
+        if kind not in self._classes:
+            self._classes[kind] = None  # what it is made of may lead to it again
+            file = io.BytesIO()
+            with contextlib.suppress(Exception):  # a class can hold anything
+                _ClassPickler(file, self._path, False, self._known, self._classes).dump(kind)
+                self._classes[kind] = file.getvalue()
+        return kind.__base__ or object, self._classes[kind]
 
-def _in_script(kind: type) -> tuple[str, ...]:
+
+class _ClassPickler(_Pickler):
+    """Pickles a class by what it is made of."""
+
+    def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
+        """As above, but for classes: those that cannot be imported go with it."""
+        return None if isinstance(value, type) else super().persistent_id(value)
+
+
+def _in_script(kind: type) -> str | None:
     """The name of a class in the script that this process runs: another process that runs it has one of its own."""
     there = getattr(sys.modules[_MAIN], kind.__name__, None) is kind
-    return (kind.__name__,) if kind.__module__ == _MAIN and there else ()
+    return kind.__name__ if kind.__module__ == _MAIN and there else None
 
 
 def _is_small(value: Any) -> bool:
@@ -207,13 +238,7 @@ class _Unpickler(pickle.Unpickler):
         if kind == "generator":
             return rng.global_of(name)
         if kind == "class":
-            try:
-                return class_of_name(name)
-            except KeyError:
-                there = getattr(sys.modules[_MAIN], by_value[0], None) if by_value else None
-                if isinstance(there, type):
-                    return there
-                raise NotRestorable("its class is not known in this process") from None
+            return self._class(name, *by_value)
         if name == _RUN:
             return self._run
         try:
@@ -222,3 +247,17 @@ class _Unpickler(pickle.Unpickler):
             if not by_value:
                 raise
             return pickle.loads(by_value[0])
+
+    def _class(self, name: str, in_script: str | None, full_name: str, base: type, as_bytes: bytes | None) -> type:
+        """The class of this process that stands for one of the other: it came here, or was made here by the same code;
+        where it is not there, it is made of what it was."""
+        with contextlib.suppress(KeyError):
+            return class_of_name(name)
+        there = getattr(sys.modules[_MAIN], in_script, None) if in_script else None
+        there = there or youngest(full_name, base, below=False)
+        if isinstance(there, type):
+            return there
+        if as_bytes is None:
+            raise NotRestorable(f"its class, {full_name}, is not known in this process")
+        made: type = _Unpickler(io.BytesIO(as_bytes), self._object_at, self._run).load()
+        return made

@@ -236,3 +236,72 @@ def test_a_class_of_a_script_is_that_of_the_script_in_another_process_that_runs_
     monkeypatch.setattr(objects, "class_of_name", {}.__getitem__)  # that process has never been sent the class
     failed = Snapshot.capture(run_roots(first)).restore(run_roots(second), ["held/*"], taken)
     assert failed == {} and type(second.held["entry"]) is again.Entry and second.held["entry"].reward == 3.0
+
+
+def local_classes():
+    """Classes as a function makes them: each call has its own."""
+
+    class Plain:
+        def __init__(self):
+            self.mean, self.scale = torch.arange(3.0), lambda x: x * self.count
+            self.count = 4
+
+    class Below(Plain):
+        __slots__ = ("draws",)
+
+        def __init__(self):
+            super().__init__()
+            self.draws = random.Random(7)
+
+    @dataclasses.dataclass
+    class Data:
+        mean: np.ndarray = dataclasses.field(default_factory=lambda: np.arange(3.0))
+
+    kept = collections.namedtuple("Kept", "state reward")
+    return {"class": Plain, "subclass": Below, "dataclass": Data, "namedtuple": lambda: kept(torch.ones(2), 3.0)}
+
+
+@pytest.fixture
+def in_another_process(monkeypatch):
+    """Nothing that cloudpickle knows of classes has come to the process that makes the objects."""
+    yield lambda: monkeypatch.setattr(objects, "class_of_name", {}.__getitem__)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("what", local_classes())
+def test_an_object_of_a_local_class_is_of_the_class_of_the_run_that_gets_it(what, place, in_another_process):
+    in_another_process()
+    reference, resumed = Run(), Run()
+    PLACES[place](reference, local_classes()[what]())
+    own = type(local_classes()[what]())
+    failed, now, saved = restored(reference, resumed)
+    assert not failed and same(now, saved)
+    made = [value for value in vars(resumed).values() if type(value).__name__ == own.__name__]
+    made += [*resumed.held.values(), *resumed.listed]
+    made += [state["norm"] for state in resumed.optimizer.state.values() if "norm" in state]
+    assert [type(value) for value in made] == [own]
+
+
+def test_where_the_class_is_not_there_it_is_made_of_what_it_was(in_another_process, monkeypatch):
+    in_another_process()
+    monkeypatch.setattr(objects, "youngest", lambda *args, **kwargs: None)
+    for what in local_classes():
+        reference, resumed = Run(), Run()
+        reference.listed += [local_classes()[what](), 5]
+        failed, now, saved = restored(reference, resumed)
+        assert not failed and same(now, saved) and len(resumed.listed) == 2
+
+
+def test_a_class_that_can_neither_be_found_nor_made_is_named(in_another_process, monkeypatch):
+    in_another_process()
+
+    class Held:
+        held = threading.Lock()
+
+    reference, resumed = Run(), Run()
+    reference.made = Held()
+    reference.made.count = 3
+    objects_taken = Objects.taken(run_roots(reference), ("made",))
+    monkeypatch.setattr(objects, "youngest", lambda *args, **kwargs: None)
+    failed = Snapshot.capture(run_roots(reference)).restore(run_roots(resumed), ("made/*", "made"), objects_taken)
+    assert any("Held, is not known in this process" in reason for reason in failed.values())
