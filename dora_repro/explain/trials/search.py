@@ -119,7 +119,8 @@ class Search:
         self._moments = Counter(holder(path, role) for path, role in roles.items() if role == "moment")
         inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
         together = _in_one_place(inside.values())
-        self._objects = {path: together.get(at, at) for path, at in inside.items()}
+        held = {path: f"{at}/*" for path in self._differences if (at := around(path, _holders(together))) is not None}
+        self._objects = {**{path: together.get(at, at) for path, at in inside.items()}, **held}
         for path in [path for path in self._differences if frugal and f"{path}/*" in together.values()]:
             self._objects[path] = f"{path}/*"  # an empty list in place of its entries: the same loss
             self._differences[path] = self._differences.pop(path)
@@ -420,3 +421,8 @@ def _in_one_place(objects: Iterable[str]) -> dict[str, str]:
     found = [path.rpartition("/") for path in dict.fromkeys(objects)]
     number = Counter(holder for holder, _, name in found if name.isdigit())
     return {f"{holder}/{name}": f"{holder}/*" for holder, _, name in found if number[holder] >= MANY and name.isdigit()}
+
+
+def _holders(together: Mapping[str, str]) -> list[str]:
+    """Lists of which many objects are lost: what differs in their other items is the same loss."""
+    return [holder.removesuffix("/*") for holder in dict.fromkeys(together.values())]

@@ -118,6 +118,13 @@ def test_many_objects_of_a_list_are_one_loss():
     assert len(found.trials) <= 12
 
 
+def test_what_differs_in_the_items_that_are_left_of_such_a_list_is_the_same_loss():
+    differences = [*listed(40), *(lost(f"buffer/{name}") for name in ("items/40/obs", "items/41/obs", "pos"))]
+    matter = {each.path for each in differences[:-1]}
+    found = searched(Rule(matter), differences, objects=[f"buffer/items/{index}" for index in range(40)])
+    assert [(part.name, set(part.leaves)) for part in found.parts] == [("buffer/items/*", matter)]
+
+
 def test_an_empty_list_is_not_told_as_harmless_beside_its_entries_that_matter():
     entries = [lost(f"losses/{index}", kind="missing") for index in range(4)]
     differences = [*entries, lost("losses", kind="unexpected"), lost("loss", kind="unexpected")]
