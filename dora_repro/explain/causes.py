@@ -227,7 +227,7 @@ class CauseDescriber:
             load=advice.load,
             file=advice.file,
             late=late,
-            advice=tuple(filter(None, sentences)),
+            advice=tuple(map(expressions.with_own_state, filter(None, sentences))),
         )
 
     def _written_to(self, part: Part, advice: Advice) -> tuple[str, str, str]:

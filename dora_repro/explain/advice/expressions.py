@@ -9,6 +9,9 @@ from dora_repro.state.keys import unescaped
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.rebuild import NO_KIND, PARTS, VARIABLES, Kind
 
+_STATE = "state"  # what lines of advice call the dict that they fill and read
+_OWN_STATE = f"({_STATE})"  # a variable of the user's of that name, until the dict has the name that it has there
+
 Kinds = Mapping[str, Kind]
 """Path -> kind of container (`Snapshot.kinds`), to index lists and dicts. Where there are none, a name that is no
 identifier is taken for an item, and any other for an attribute."""
@@ -19,7 +22,7 @@ def code(path: str, kinds: Kinds) -> str:
     expression, at = "self", ""
     for part in path.removeprefix("run.").split("/"):
         if not at and part.startswith(PREFIX):
-            expression, at = part.removeprefix(PREFIX), part  # a variable of a module
+            expression, at = _variable(part.removeprefix(PREFIX)), part  # of a module
             continue
         holder = kinds.get(at, NO_KIND)
         keyed, coded = dict(holder.keyed), dict(holder.coded)
@@ -32,7 +35,7 @@ def code(path: str, kinds: Kinds) -> str:
             continue
         part = unescaped(part)
         if holder.name == VARIABLES:
-            expression = part  # a local variable; where it is a function's name, its variables follow
+            expression = _variable(part)  # a local one; where it is a function's name, its variables follow
             continue
         if holder.name in ("list", "tuple", "deque") or (not holder.name and part.isdigit()):
             expression += f"[{part}]"
@@ -48,6 +51,15 @@ def code(path: str, kinds: Kinds) -> str:
         else:
             expression += f".{part}"
     return expression
+
+
+def _variable(name: str) -> str:
+    return _OWN_STATE if name == _STATE else name
+
+
+def with_own_state(text: str) -> str:
+    """Lines or sentences in which the dict has the name that it has where they go: the user's own `state` is that."""
+    return text.replace(_OWN_STATE, _STATE)
 
 
 def of_function(function: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from dora_repro.explain.advice.expressions import with_own_state
 from dora_repro.explain.advice.lost_state import STATE, Advice
 from dora_repro.sides.places import RUN, Place
 from dora_repro.sides.visible import ALIASES
@@ -55,9 +56,9 @@ def in_names_of(place: Place | None, lines: Iterable[str]) -> tuple[str, ...]:
         OutOfReach: no name there leads to what a line names.
     """
     if place is None:
-        return tuple(lines)
+        return tuple(map(with_own_state, lines))
     imports: list[str] = []
-    found = [_renamed(line, place, imports) for line in lines]
+    found = [with_own_state(_renamed(line, place, imports)) for line in lines]
     return (*dict.fromkeys(imports), *found)
 
 

@@ -60,10 +60,11 @@ def read_into(run: Run, lines: Lines, filled: Mapping[str, Value], load: Path, b
         if file not in states:
             state = _read(load.parent / (file or load.name))
             states[file] = {**state, **filled} if not file and isinstance(state, dict) else state
-        names["state"] = states[file]
-        if not file:
-            names[_state(lines, place)] = states[file]
+        name = "state" if file else _state(lines, place)
+        names[name] = states[file]
         exec(line, names)
+        if name in given and names[name] is states[file]:  # a variable of the run's own
+            names[name] = given[name]
     for variable in _variables(run).values():
         variable.namespace[variable.name] = names[variable.name]  # a line that assigned one did so here
     for holder in _functions(run):

@@ -8,9 +8,11 @@ import torch as t
 from torch import get_rng_state
 
 from dora_repro import check
+from dora_repro.explain.advice.expressions import code
 from dora_repro.explain.advice.fitted import fitted, in_names_of
 from dora_repro.explain.advice.lost_state import Advice
 from dora_repro.sides.places import Place
+from dora_repro.state.rebuild import VARIABLES, Kind
 
 THERE = Place(
     "Run.save",
@@ -48,6 +50,13 @@ def test_a_variable_of_another_module_is_reached_through_that_module():
     there = Place(names={"package.helpers": "h"}, modules=["package.helpers", "other"])
     lines = ('package.helpers.count = state["n"]', 'other.Kind.seen = state["s"]', 'another.x = state["x"]')
     assert in_names_of(there, lines) == ("import other", 'h.count = state["n"]', *lines[1:])
+
+
+def test_a_variable_that_is_called_as_the_dict_is_elsewhere_is_not_taken_for_it():
+    kinds = {"train": Kind(VARIABLES), "train/state": Kind("dict", (("scale", "scale"),), 1)}
+    line = f'state["state/scale"] = {code("train/state/scale", kinds)}'
+    assert in_names_of(Place(state="checkpoint"), [line]) == ('checkpoint["state/scale"] = state["scale"]',)
+    assert in_names_of(None, [f"{code('train/state', kinds)}[...] = x"]) == ("state[...] = x",)
 
 
 def test_an_import_that_several_lines_need_is_there_once_and_each_method_has_its_own():

@@ -10,6 +10,7 @@ from dora_repro import check
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import Lines, Outcome, Trial
 from dora_repro.explain.trials.worker import TrialRunner
+from dora_repro.sides.places import Place
 
 
 class Plain:
@@ -87,6 +88,33 @@ def test_the_dict_may_have_another_name_in_the_lines(tmp_path):
     assert torch.equal(run.model.weight, torch.ones(2, 2))
     with pytest.raises(NameError, match="checkpoint"):
         fill(Lines(('checkpoint["w"] = 1',)), run)
+
+
+class Stating(Plain):
+    """A function that is half done, with a variable that has the name of the lines' own dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop = self.run_on()
+        next(self.loop)
+
+    def run_on(self):
+        state = {"scale": 1.5}
+        yield
+        self.steps = state["scale"]
+
+
+def test_a_variable_that_is_called_as_the_dict_is_elsewhere_stays_what_it_is(tmp_path):
+    run, places = Stating(), (Place(state="checkpoint"), Place(state="ck"))
+    lines = Lines(
+        ('checkpoint["state/scale"] = state["scale"]',),
+        (("", 'state["scale"] = ck["state/scale"] * 2'), ("", "")),
+        places=places,
+    )
+    filled = fill(lines, run)
+    read_into(run, lines, filled, tmp_path / "none.pt")
+    next(run.loop, None)
+    assert run.steps == 3.0
 
 
 class Components(Plain):
