@@ -114,7 +114,8 @@ class Round:
         elif not saved.kept:
             raise NotRestorable("stored by digest alone")
         elif saved.role == "alias":
-            self._hold(path, self._object_at(str(saved.value)[2:], slot))
+            if slot is not None or not self._made_around(path):
+                self._hold(path, self._object_at(str(saved.value)[2:], slot))
         elif slot is None:
             self._make(path)
         elif path in self._forms and isinstance(saved.value, torch.Tensor):
@@ -224,12 +225,11 @@ class Round:
     def _make(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
         tensor = self._holder(parent)
-        around = self._objects.around(path)
-        if self.wanted[path].role == "generator" and around is None:
+        if self.wanted[path].role == "generator" and self._objects.around(path) is None:
             raise NotRestorable("there is no generator to put it into")
-        if around is not None and around not in self.live.objects:
-            self._hold(around, self._make_anew(around))
-        elif path in self.live.holds:
+        if self._made_around(path):
+            return
+        if path in self.live.holds:
             self._hold(path, self._make_anew(path))
         elif isinstance(tensor, torch.Tensor) and name == "grad":
             tensor.grad = self._make_anew(path).to(tensor.device)
@@ -243,6 +243,14 @@ class Round:
                 path, (parent, _, _) = parent, parent.rpartition("/")
             self._put_into(path, self._make_anew(path))
             self._replaced.append(f"{path}/")
+
+    def _made_around(self, path: str) -> bool:
+        """Make the object that a path lies in, where it is missing as a whole, and say whether that was so."""
+        around = self._objects.around(path)
+        if around is None or around in self.live.objects:
+            return False
+        self._hold(around, self._make_anew(around))
+        return True
 
     def _put_into(self, path: str, value: Any) -> None:
         """A new item, attribute, buffer or parameter of the live object that holds it."""

@@ -185,6 +185,21 @@ def test_two_that_share_an_object_share_it_again():
     assert resumed.made is resumed.held["norm"] is resumed.held["other"].shared
 
 
+class Keeps:
+    def __init__(self, held):
+        self.held = held
+
+
+def test_an_object_that_holds_nothing_of_its_own_is_made_all_the_same():
+    reference, resumed = Run(), Run()
+    for run in (reference, resumed):
+        run.place, run.listed = torch.ones(2), [torch.zeros(1)]
+    reference.listed += [Keeps(reference.place), Keeps(reference.model)]
+    failed, now, saved = restored(reference, resumed)
+    assert not failed and same(now, saved)
+    assert resumed.listed[1].held is resumed.place and resumed.listed[2].held is resumed.model
+
+
 class Locked(Norm):
     def __init__(self):
         super().__init__()
