@@ -43,7 +43,7 @@ class Constant:
         leaf = self.loaded.get(path)
         if leaf is None:
             return self._filled(path) or self._let_go(path)
-        if not _stays(leaf.digest, path, self.resumed_end):
+        if not _stays(leaf.digest, path, self.resumed_end) and not self._known_otherwise(path):
             return False
         if leaf.role in WORKED_WITH and not self._note_on_module(path):
             return False  # a difference of what a step works with is one, constant or not
@@ -80,6 +80,12 @@ class Constant:
                 whole = self.loaded.get(str(tied.value).removeprefix("= ") + path.removeprefix(above))
                 return whole is not None and whole.digest == self.resumed_end[path].digest
         return False
+
+    def _known_otherwise(self, path: str) -> bool:
+        """Whether it was another name of something, and is what that was, under a name that this has now or by itself:
+        what was read into `state` went into a list, whose items have moved since."""
+        was, now = _stood_for(self.loaded, path), _stood_for(self.resumed_end, path)
+        return self.loaded[path].role == "alias" and was is not None and was == now
 
     def _note_on_module(self, path: str) -> bool:
         """Whether it is a plain attribute that a module has and the reference's, which is there, never had: in a module
@@ -135,6 +141,13 @@ def _variable(path: str, loaded: Snapshot) -> str:
 def _recast(saved: Value, loaded: Value) -> bool:
     """Whether a value came back in another type, as through a file that has fewer of them: nobody marks a resume so."""
     return saved is not None and loaded is not None and type(saved) is not type(loaded)
+
+
+def _stood_for(snapshot: Snapshot, path: str) -> bytes | None:
+    """The digest of a leaf, or of the one that it is another name of; None where there is none, but an object."""
+    while (leaf := snapshot.get(path)) is not None and leaf.role == "alias":
+        path = str(leaf.value).removeprefix("= ")
+    return None if leaf is None else leaf.digest
 
 
 def _stays(value: bytes, path: str, end: Snapshot) -> bool:

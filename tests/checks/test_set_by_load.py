@@ -255,3 +255,40 @@ def test_variables_of_a_function_that_only_the_resumed_run_has_are_no_loss():
     assert [*only_resumed(paths, alone, alone, loaded)] == ["train/state", "train/state/done", "train/spare/done"]
     assert not [*only_resumed(paths, loaded, alone, loaded)] and not [*only_resumed(paths, alone, loaded, loaded)]
     assert not [*only_resumed(paths, Snapshot({}), Snapshot({}), loaded)], "no such function is running there"
+
+
+class Queue(Run):
+    """The items of a list are saved; what was read of them is kept, and moves through the list, or is changed there."""
+
+    change = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.items, self.read = [torch.randn(3) for _ in range(6)], None
+
+    def step(self):
+        self.items.append(self.items[0] * 0.5)
+        self.items.pop(0)
+        self.items[2] += self.change
+        self.inputs = torch.stack(self.items)
+        return super().step()
+
+    def save(self, path):
+        super().save(path)
+        torch.save([*self.items], f"{path}.items")
+
+    def load(self, path):
+        super().load(path)
+        self.read = torch.load(f"{path}.items")
+        self.items[:] = self.read
+
+
+class Changed(Queue):
+    change = 0.25
+
+
+def test_what_was_read_is_the_same_when_it_has_another_name_and_not_when_it_was_changed():
+    report = dora_repro.check(Queue, 6, 3, in_process=True)
+    assert report.verdict is Verdict.EXACT and any(path.startswith("read/") for path in report.set_aside.set_by_load)
+    report = dora_repro.check(Changed, 6, 3, in_process=True)
+    assert report.verdict is Verdict.LATENT and {path.partition("/")[0] for path in report.latent} == {"read"}
