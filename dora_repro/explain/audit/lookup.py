@@ -190,10 +190,23 @@ class Lookup:
         found = [key for key, same in like.items() if same]
         if found:
             return SaveStatus(SAVED, tuple(sorted(found, key=lambda key: -self._agrees(leaf.path, key))))
+        if earlier := self._same_stream(state):
+            return earlier
         others = (self._live[path] for path in self._forms if path != leaf.path)
         states = [other.value for other in others if other.role == "generator" and isinstance(other.value, tuple)]
         theirs = {key for other in states for key, same in self._states_like(other).items() if same}
         return self._older(leaf, [key for key in like if key not in theirs], [])
+
+    def _same_stream(self, state: tuple[Value, ...]) -> SaveStatus | None:
+        """Another state of a Mersenne Twister of Python's, whatever its name: some draws from this one."""
+        words = state[2] if state[:1] == ("words",) else None
+        if not isinstance(words, bytes):
+            return None
+        stored = self._index.words.items()
+        like = {key: (*state[:2], own, *state[3:]) for key, own in stored if len(own) == len(words)}
+        draws = {key: draws_between(state, other) for key, other in like.items()}
+        nearest = sorted((abs(number), key) for key, number in draws.items() if number)
+        return SaveStatus(STALE, (nearest[0][1],), draws=draws[nearest[0][1]]) if nearest else None
 
     def _states_like(self, state: tuple[Value, ...]) -> dict[str, bool]:
         """The keys that hold a state of this kind, and whether it is this one."""

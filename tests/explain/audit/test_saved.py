@@ -322,3 +322,25 @@ class TestFolderOfARun:
         torch.save({"seen": 17}, tmp_path / "epoch1_counters.pt")
         found = audit_save(Snapshot.capture({"weight": torch.arange(3.0), "seen": 17}), tmp_path)
         assert found.in_file("weight") and found.in_file("seen")
+
+
+def test_an_earlier_state_of_pythons_generator_is_found_whatever_its_key_says(audited):
+    def renamed(state):
+        random.seed(2)
+        state["py"] = random.getstate()
+        del state["rng"]["python"]
+        for _ in range(3):
+            random.random()
+        return state
+
+    def other(state):
+        state["py"] = random.Random(8).getstate()
+        del state["rng"]["python"]
+        return state
+
+    random.seed(2)
+    for _ in range(3):
+        random.random()
+    status = audited(renamed).leaves["rng/python"]
+    assert (status.status, status.draws) == (STALE, -6) and status.keys[0].startswith("py")
+    assert audited(other).leaves["rng/python"].status == ABSENT
