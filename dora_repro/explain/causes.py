@@ -34,12 +34,12 @@ from dora_repro.explain.advice.position import (
 )
 from dora_repro.explain.advice.reach import Reach
 from dora_repro.explain.audit.loaded import audit_load, in_place_of
-from dora_repro.explain.audit.lookup import SAVED, SaveStatus
+from dora_repro.explain.audit.lookup import SAVED, STALE, SaveStatus
 from dora_repro.explain.audit.saved import audit_save
 from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.explanation import Cause
 from dora_repro.explain.late import Late
-from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
+from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult, name_of
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.frames import LINE, POSITION
@@ -65,6 +65,8 @@ _MADE = (
     "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
     "`state` that load() has put aside."
 )
+_LATER = "{0}: given a value only after loading, so no line of load can set it: restore what it is made of."
+_ANEW = "{0}: given another value after loading, and before the next step: restore what that is made of."
 _HOOK = re.compile(r"/\w*hooks\.\d+$")
 
 
@@ -135,13 +137,24 @@ class CauseDescriber:
         if all(taken.values()):  # nothing else is lost that would tell which rows
             taken = {}
         self._fit = replace(self._fit, apart=False, known=self._in_function(found.parts))
-        if all(map(self._is_given_later, found.parts)):  # some other line would have to
+        parts = [one for part in found.parts for one in self._by_line(part)]
+        if all(map(self._is_given_later, parts)):  # some other line would have to
             self._fit = replace(self._fit, known=False)
-        causes = self._described(found.parts, taken, plain)
+        # What is lost as a whole comes before what has other values, and that before what is made of both.
+        parts.sort(key=lambda part: (self._is_given_later(part), part.role != OBJECT))
+        causes = self._described(parts, taken, plain)
         if any(cause.beside for cause in causes) and not self._fit.apart:  # all in one place
             self._fit = replace(self._fit, apart=True)
-            causes = self._described(found.parts, taken, plain)
+            causes = self._described(parts, taken, plain)
         return causes
+
+    def _by_line(self, part: Part) -> list[Part]:
+        """A part as two, where a line of load could set some of its variables alone."""
+        later = tuple(leaf for leaf in part.leaves if self._has_later_value(leaf))
+        rest = tuple(leaf for leaf in part.leaves if leaf not in later)
+        if part.role == OBJECT or not later or not rest:
+            return [part]
+        return [replace(part, name=name_of(leaves), leaves=leaves) for leaves in (rest, later)]
 
     def _described(self, parts: Iterable[Part], taken: dict[str, str], plain: bool) -> tuple[Cause, ...]:
         return tuple(
@@ -161,16 +174,26 @@ class CauseDescriber:
     def _is_given_later(self, part: Part) -> bool:
         """Whether a part is variables that their function gives a value after the lines of load: none could set
         them."""
-        kinds = self._saved.kinds
-        places = [leaf.rpartition("/")[::2] for leaf in part.leaves]
-        of_function = all(kinds.get(holder, NO_KIND).name == VARIABLES for holder, _ in places)
-        return self._fit.known and of_function and {name for _, name in places} <= set(self._fit.later)
+        leaves = (part.name,) if part.role == OBJECT else part.leaves
+        return bool(leaves) and all(map(self._has_later_value, leaves))
+
+    def _has_later_value(self, leaf: str) -> bool:
+        holder, _, name = leaf.rpartition("/")
+        if not self._fit.known or self._saved.kinds.get(holder, NO_KIND).name != VARIABLES:
+            return False
+        return name in self._fit.later or (name in self._fit.again and self._went_on(leaf))
+
+    def _went_on(self, leaf: str) -> bool:
+        """Whether the file has a variable by its name, and the reference gave it another value since it was written."""
+        status = self._save_audit.leaves.get(leaf)
+        return status is not None and (status.status == STALE or bool(status.near))
 
     def _made_later(self, part: Part) -> Cause:
         """A cause that follows from the others: its variables are made anew after loading."""
-        names = ", ".join(f"`{leaf.rpartition('/')[2]}`" for leaf in part.leaves)
-        after = f"{names}: given a value only after loading, so no line of load can set it: restore what it is made of."
-        return replace(self._taken(part, self.function), how=self._how(part), advice=(after,))
+        leaves = (part.name,) if part.role == OBJECT else part.leaves
+        names = ", ".join(f"`{leaf.rpartition('/')[2]}`" for leaf in leaves)
+        words = _ANEW if all(leaf.rpartition("/")[2] in self._fit.again for leaf in leaves) else _LATER
+        return replace(self._taken(part, self.function), how=self._how(part), advice=(words.format(names),))
 
     @property
     def places(self) -> Places:
@@ -416,6 +439,7 @@ class CauseDescriber:
         statuses = [self._save_audit.leaves[path] for path in part.leaves if path in self._save_audit.leaves]
         if part.role == OBJECT and part.name.endswith("/*"):
             loaded = self._how_many(part)
+            statuses = [status for status in statuses if status.status != SAVED] or statuses
         elif part.role == OBJECT:
             form = self._saved.forms.get(part.name)
             what = form.name.rpartition(".")[2] if form is not None else "generator"
@@ -438,9 +462,19 @@ class CauseDescriber:
     def _how_many(self, part: Part) -> str:
         """What became of many objects in one place."""
         holder = part.name.removesuffix("/*")
-        forms = [self._saved.forms.get(f"{holder}/{name}") for name in _names_inside(part.leaves, holder)]
+        paths = [f"{holder}/{name}" for name in _names_inside(part.leaves, holder)]
+        lost = [path for path in paths if not self._loaded.has(path)]
+        forms = [self._saved.forms.get(self._first_name(path)) for path in lost or paths]
         kinds = dict.fromkeys(form.name.rpartition(".")[2] if form is not None else "generator" for form in forms)
-        return f"{len(forms)} objects ({', '.join(kinds)}) are lost, with all that they hold"
+        if not lost or len(lost) == len(paths):
+            return f"{len(forms)} objects ({', '.join(kinds)}) are lost, with all that they hold"
+        others = "the other has other values" if len(paths) == len(lost) + 1 else "the others have other values"
+        return f"{len(lost)} of {len(paths)} objects ({', '.join(kinds)}) are lost, {others}"
+
+    def _first_name(self, path: str) -> str:
+        """The path by which an object is known that has several."""
+        leaf = self._saved.get(path)
+        return str(leaf.value).removeprefix("= ") if leaf is not None and leaf.role == "alias" else path
 
     def _how_set(self, part: Part) -> str:
         """What was told or set otherwise, and where its value in the reference is in the file, if it is."""

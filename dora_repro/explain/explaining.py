@@ -264,9 +264,9 @@ def _lines_tried(
     if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
         return None
     restored = {leaf for cause in causes for leaf in (*cause.leaves, *cause.restored)} - BEYOND
-    taken = (leaf for cause in explanation.causes if cause.taken_from for leaf in cause.leaves)
-    names = frozenset((*restored, *(name for name in base if name == LATE)))
-    return run_trial(Trial(names, lines=explanation.lines, beside=frozenset(taken)))
+    taken = frozenset(leaf for cause in explanation.causes if cause.taken_from for leaf in cause.leaves)
+    names = frozenset((*restored, *taken, *(name for name in base if name == LATE)))  # what is saved may lead to these
+    return run_trial(Trial(names, lines=explanation.lines, beside=taken))
 
 
 def _explained(

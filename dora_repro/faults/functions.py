@@ -1,6 +1,8 @@
 """What a training keeps in the local variables of its functions: generators, coroutines, one long function."""
 
+import collections
 import os
+import random
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, ClassVar
 
@@ -200,8 +202,7 @@ def growing(calls: int = 0) -> tuple[Callable[[torch.Tensor], torch.Tensor], Cal
 
 
 class Scaling(Training):
-    """The clean run with a function that counts its calls in a variable around it, and can be made anew with a count.
-    """
+    """The clean run with a function that counts its calls in a variable around it, and can be made with another one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -287,5 +288,60 @@ class ByHand:
 class PositionOfAFunctionLost(ByHand):
     """A training in one function cuts its batches from a tensor, and the place of the next one is a local variable that
     no checkpoint has: the resumed run begins with the first batch again."""
+
+    saves = ""
+
+
+def train_from_memory(out: str, saves: str, steps: int = 8) -> None:
+    """What was seen goes into a memory of bounded size, and batches are drawn from it; its entries are of a class that
+    the function makes. A checkpoint after each step holds the memory as plain tuples, if `saves` names it."""
+    seed_everything(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    Seen = collections.namedtuple("Seen", "inputs target")  # another class in each call
+    memory: collections.deque[Any] = collections.deque(maxlen=20)
+    data, first = samples(), 0
+    path = os.path.join(out, "checkpoint.pt")
+    if os.path.exists(path):
+        state = read(path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        set_rng_state(state["rng"])
+        first = state["step"]
+        memory.extend(Seen(*each) for each in state.get("memory", ()))
+    for step in range(first, steps):
+        memory.extend(Seen(*data[index]) for index in range(4 * step, 4 * step + 4))
+        drawn = random.sample(memory, 4)
+        batch, wanted = torch.stack([each.inputs for each in drawn]), torch.stack([each.target for each in drawn])
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(batch), wanted).backward()
+        optimizer.step()
+        now = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng_state(), "step": step + 1}
+        torch.save({**now, "memory": [tuple(each) for each in memory]} if "memory" in saves else now, path)
+
+
+class FromMemory(ByHand):
+    """The training of `train_from_memory`, which saves its memory."""
+
+    saves = "memory"
+
+    @classmethod
+    def training(cls) -> Stepwise:
+        return stepwise(train_from_memory, "{out}", cls.saves)
+
+
+@fault(
+    "function-memory-lost",
+    verdict="DIFFERENT",
+    step=5,
+    phase="forward",
+    causes=(("train_from_memory/memory/*", "train_from_memory/batch", "train_from_memory/wanted"),),
+    save_at=4,
+    fix='torch.save({**now, "memory": [tuple(each) for each in memory]}, path)',
+    needs=NEEDS,
+)
+class MemoryOfAFunctionLost(FromMemory):
+    """A training in one function draws its batches from a memory of what it has seen, whose entries are of a class that
+    the function makes. No checkpoint has them: the resumed run draws from what it has seen since."""
 
     saves = ""

@@ -23,6 +23,11 @@ def name_of_class(kind: type) -> str | None:
     return name
 
 
+def is_made_here(kind: type) -> bool:
+    """Whether a class is one that no module has, and that was never sent: a function made it in this process."""
+    return not cloudpickle._should_pickle_by_reference(kind) and kind not in classes_by_value()
+
+
 def class_of_name(name: str) -> Any:
     """The class that has such a name in this process.
 

@@ -51,6 +51,7 @@ class Place:
         head: lines that give the dict its name; those of advice follow where they are of save.
         tail: lines that follow.
         later: variables of the function that it gives a value only after the place.
+        again: variables that it gives a value where it reads the file, and another one after that.
         every_key: whether all keys of the dict are gone through there, so that a further one would do harm.
     """
 
@@ -68,6 +69,7 @@ class Place:
     head: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
     every_key: bool = False
 
     @classmethod
@@ -219,7 +221,8 @@ def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.s
     end += "" if isinstance(last, _END) else f" (after {source.at(last, end=True)})"
     end += APART if not source.begins_its_line(block[0]) else ""
     every = goes_through(found.here, expression)
-    place = replace(place, later=source.assigned_after(last))
+    later, again = source.assigned_after(last), source.assigned_again(statement, last)
+    place = replace(place, later=later, again=again)
     if name := _assigned_to(source, statement, expression):
         return replace(place, state=name, where=end, every_key=every)
     name, head, rest = _named(found, statement)

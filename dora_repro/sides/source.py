@@ -113,10 +113,20 @@ class Source:
     def assigned_after(self, statement: ast.stmt) -> list[str]:
         """The variables that the function assigns after a statement alone."""
         last = statement.end_lineno or statement.lineno
-        names = (node for node in ast.walk(self.node) if isinstance(node, ast.Name))
-        stores = [node for node in names if not isinstance(node.ctx, ast.Load)]
-        before = {node.id for node in stores if node.lineno <= last}
-        return sorted({node.id for node in stores} - before)
+        before = {node.id for node in self._stores if node.lineno <= last}
+        return sorted({node.id for node in self._stores} - before)
+
+    def assigned_again(self, first: ast.stmt, last: ast.stmt) -> list[str]:
+        """The variables that the function assigns from one statement to another, and again after that."""
+        begin, end = first.lineno, last.end_lineno or last.lineno
+        there = {node.id for node in self._stores if begin <= node.lineno <= end}
+        return sorted(there & {node.id for node in self._stores if node.lineno > end})
+
+    @cached_property
+    def _stores(self) -> list[ast.Name]:
+        """Where the function's own variables are assigned or deleted, also by functions inside it that share them."""
+        names = (node for node in _in_scope(self.node, None) if isinstance(node, ast.Name))
+        return [node for node in names if not isinstance(node.ctx, ast.Load)]
 
     def times_assigned(self, name: str) -> int:
         """How often a name is assigned or deleted in the function."""
@@ -126,6 +136,25 @@ class Source:
     @cached_property
     def _lines(self) -> list[str]:
         return linecache.getlines(self.function.__code__.co_filename, self.function.__globals__)
+
+
+def _in_scope(scope: ast.AST, shared: set[str] | None) -> Iterator[ast.AST]:
+    """The nodes of a scope, and those of names that functions inside it share with it.
+
+    Args:
+        scope: what has variables of its own.
+        shared: the names that count; None for all.
+    """
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, FUNCTIONS):
+            said = {name for inner in ast.walk(node) if isinstance(inner, ast.Nonlocal) for name in inner.names}
+            yield from _in_scope(node, said if shared is None else said & shared)
+        elif not isinstance(node, _SCOPES):
+            if shared is None or not isinstance(node, ast.Name) or node.id in shared:
+                yield node
+            waiting += ast.iter_child_nodes(node)
 
 
 def _spans(outer: ast.AST, inner: ast.AST) -> bool:

@@ -1,11 +1,14 @@
 """Causes in words: what became of what was lost, and the lines that bring it back."""
 
+import collections
 import enum
+import random
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
+import dora_repro
 from dora_repro import check
 from dora_repro.explain.causes import _counted
 from dora_repro.faults import plain
@@ -311,3 +314,40 @@ def test_a_mark_of_a_resume_that_a_step_reads_is_called_that_and_no_loss():
     (cause,) = check(Marked, 5, 3, in_process=True).causes
     assert cause.name == "config/resume_from" and cause.how.startswith("a mark of the resume, set while loading")
     assert "Better: let no step depend on whether the run was resumed." in cause.advice
+
+
+def walks(out, resume=None, total=12):
+    """A walk whose place is saved, and goes on before the first step; its memory and its draws are not."""
+    torch.manual_seed(0)
+    entry = collections.namedtuple("entry", "spot")
+    model, draws = torch.nn.Linear(2, 1), random.Random(3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    memory, place, first = [entry(torch.zeros(2))], torch.zeros(2), 0
+    if resume:
+        read = torch.load(resume)
+        model.load_state_dict(read["model"])
+        place, first = read["place"], read["first"]
+    for step in range(first, total):
+        place = place * 0.9 + torch.tensor([draws.random(), 1.0])
+        memory.append(entry(place))
+        if len(memory) < 4:
+            continue
+        batch = torch.stack([each.spot for each in memory[-4:]])
+        loss = (model(batch) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        torch.save({"model": model.state_dict(), "place": place, "first": step + 1}, f"{out}/{step:02d}.pt")
+
+
+def test_what_is_lost_as_a_whole_comes_first_and_what_is_given_another_value_later_last_without_lines():
+    pytest.importorskip("greenlet")
+    report = check(dora_repro.stepwise(walks, "{out}", resumed={"resume": "{newest}"}), 7, 4)
+    first, *others = report.causes
+    assert first.name == "walks/memory/*" and "objects (entry) are lost" in first.how
+    assert first.load == ('memory[:] = [entry(*each) for each in read["memory"]]',)
+    later = {cause.name: cause for cause in others if not cause.load}
+    assert [cause.name for cause in others][-len(later) :] == [*later]
+    assert "given another value after loading" in later["walks/place"].advice[0]
+    assert "given a value only after loading" in later["walks/batch"].advice[0]
+    assert report.explanation.lines_tried.restores

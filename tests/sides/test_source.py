@@ -62,3 +62,29 @@ def test_names_are_counted_where_they_are_assigned():
 
     source = Source.of(some)
     assert (source.arguments, source.assigned, source.times_assigned("third")) == (["first"], {"third"}, 2)
+
+
+def test_variables_are_told_apart_by_when_they_are_assigned_and_attributes_of_classes_and_others_variables_are_none():
+    def trains(path):
+        class Seen:
+            level: int = 0
+            late = 1
+
+        shared, both, early = 1, 2, 3
+        if path:
+            state = path.read()
+            early, both = state["early"], state["both"]
+
+        def inner():
+            nonlocal shared
+            shared, own, early = 2, 3, 4  # this `early` is another one
+            return own, early
+
+        both = level = late = [own() for own in (Seen, inner)]
+        return both, early, level, late
+
+    source = Source.of(trains)
+    block = source.node.body[2].body
+    assert source.assigned_after(block[-1]) == ["late", "level"]
+    assert source.assigned_again(block[0], block[-1]) == ["both"]
+    assert source.assigned_again(source.node.body[1], source.node.body[1]) == ["both", "early", "shared"]

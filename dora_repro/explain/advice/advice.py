@@ -16,7 +16,8 @@ from dora_repro.explain.advice.models import alias, gradients, structure, weight
 from dora_repro.explain.advice.optimizers import moments, whole_optimizer
 from dora_repro.explain.advice.position import place_in_the_data
 from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generator_lines, has_arrays
-from dora_repro.explain.advice.values import value_lines, whole_object
+from dora_repro.explain.advice.values import value_lines
+from dora_repro.explain.advice.whole_objects import whole_object
 from dora_repro.explain.trials.search_result import OBJECT
 from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
 from dora_repro.state.module_variables import PREFIX
@@ -161,7 +162,8 @@ def advise(
         return Advice(sentence=_SENTENCES[name])
     paths, saved = leaves or (name,), saved or {}
     if role == OBJECT:
-        whole = LostState(paths, saved, _kinds(saved) if kinds is None else kinds)
+        own = _kinds(saved) if kinds is None else kinds
+        whole = LostState(paths, saved, own, loaded=loaded, plain=plain)
         holder = holder_at(whole, whole.first, inside=True)
         return whole_optimizer(whole) or (holder_lines(whole, holder) if holder else whole_object(whole))
     nothing_there = any(word in how for word in ("lost", "recast", "reshaped", "in another shape"))

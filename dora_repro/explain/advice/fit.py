@@ -62,6 +62,12 @@ class Fit:
         return loading.later if loading is not None else []
 
     @property
+    def again(self) -> list[str]:
+        """Variables that are given a value where the file is read, and another one after that."""
+        loading = self.places[1]
+        return loading.again if loading is not None else []
+
+    @property
     def says_where(self) -> bool:
         """Whether both places say where in their function the lines go."""
         return all(place is not None and place.where for place in self.places)

@@ -10,7 +10,6 @@ from dora_repro.explain.advice.expressions import common, quoted
 from dora_repro.explain.advice.lost_state import (
     Advice,
     LostState,
-    dotted_expression,
     expression,
     holder_of,
     keyed_by_objects,
@@ -19,7 +18,6 @@ from dora_repro.explain.advice.lost_state import (
     state_key,
 )
 from dora_repro.explain.advice.units import class_at, lost_entries, not_assignable, owner_with_state_dict
-from dora_repro.state.rebuild import NO_KIND
 from dora_repro.state.snapshot import Snapshot
 
 _OF_SCHEDULER = frozenset(
@@ -34,20 +32,6 @@ def state_dict_lines(lost: LostState, path: str, sentence: str = "") -> Advice:
     code = expression(lost, path)
     key = owner_key(lost, path)
     return Advice((f"{key} = {code}.state_dict()",), (f"{code}.load_state_dict({key})",), sentence)
-
-
-def whole_object(lost: LostState) -> Advice:
-    """Advise on an object that the resumed run does not have at all: there is nothing to load into."""
-    at = lost.first
-    while "/" in at and lost.kinds.get(holder := at.rpartition("/")[0], NO_KIND).name in ("list", "tuple", "deque"):
-        at = holder  # what has no place for it yet
-    code, key = dotted_expression(lost, at), state_key(lost, at)
-    return Advice(
-        (f"{key} = {code}",),
-        (f"{code} = {key}",),
-        f"`{lost.first}` is made while training and not by loading. Saved whole, it needs its class to be there, and "
-        "torch.load(path, weights_only=False); or save what it holds as tensors and numbers, and make it in load().",
-    )
 
 
 def tensor_lines(lost: LostState) -> Advice:
@@ -91,7 +75,7 @@ def value_lines(lost: LostState) -> Advice:
         if entries and (lost.keys is None or all(entry in lost.paths for entry in entries)):
             return _entries(lost, entries)
     if at in lost.kinds and lost.kinds[at].name == "deque":
-        made = f"collections.deque({key}{_bound(lost, at)})"  # torch.load refuses a deque by default: as a list
+        made = f"collections.deque({key}{bound(lost, at)})"  # torch.load refuses a deque by default: as a list
         return Advice((f"{key} = list({code})",), (f"{code} = {made}",), sentence)
     if at not in lost.paths or isinstance(saved_value(lost, lost.first), (list, dict, set)):
         return Advice((f"{key} = copy.deepcopy({code})",), _refilled(lost, at, code, key), sentence)
@@ -132,7 +116,7 @@ def _of_iterator(lost: LostState, path: str) -> Advice:
 _ITERATORS = frozenset({"enumerate", "zip", "map", "filter", "reversed"})
 
 
-def _bound(lost: LostState, path: str) -> str:
+def bound(lost: LostState, path: str) -> str:
     """The bound of a deque as the argument that makes it; empty where it has none."""
     form = lost.forms.get(path)
     return "" if form is None or "maxlen" not in form.name else f", {form.name.partition('(')[2].rstrip(')')}"

@@ -3,10 +3,13 @@
 import copy
 import decimal
 import io
+import pickle
 import random
 import sys
+import types
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -16,6 +19,7 @@ from dora_repro.checkpoint.reading import read
 from dora_repro.checkpoint.sharded import is_sharded
 from dora_repro.contracts import Run, Value
 from dora_repro.explain.trials.trial import Lines
+from dora_repro.private_names.of_cloudpickle import is_made_here
 from dora_repro.sides.places import Place, names_at, objects_at
 from dora_repro.state.attributes import attributes_of
 from dora_repro.state.frames import Variables
@@ -37,9 +41,27 @@ def fill(lines: Lines, run: Run, beside: Path | None = None) -> dict[str, Value]
     place = lines.places[0]
     exec("\n".join(lines.save), {**_names(run, place), _path(place): beside, _state(lines, place): state})
     file = io.BytesIO()
-    torch.save(state, file, pickle_module=cloudpickle)  # a class that travelled here by value has no module
+    torch.save(state, file, pickle_module=_PICKLE)
     file.seek(0)
     return torch.load(file, weights_only=False)  # written in this very function
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Pickles what the user's own process could: there a class that travelled here by value has its module."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As `pickle` has it.
+
+        Raises:
+            PicklingError: a function made this class or function, so no module has it.
+        """
+        name = getattr(obj, "__qualname__", "") if isinstance(obj, (type, types.FunctionType)) else ""
+        if "<" in name or (isinstance(obj, type) and is_made_here(obj)):
+            raise pickle.PicklingError(f"Can't pickle local object {name!r}")
+        return super().reducer_override(obj)
+
+
+_PICKLE = types.SimpleNamespace(__name__="pickle", Pickler=_Pickler)
 
 
 def read_into(run: Run, lines: Lines, filled: Mapping[str, Value], load: Path, beside: Path | None = None) -> None:

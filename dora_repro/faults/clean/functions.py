@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from dora_repro.faults.functions import NEEDS, ByHand, InAFunction, Scaling
+from dora_repro.faults.functions import NEEDS, ByHand, FromMemory, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
 
@@ -17,6 +17,12 @@ class WholeFunction(InAFunction):
 class PositionOfAFunction(ByHand):
     """A training in one function cuts its batches from a tensor and saves the place of the next one. The batch that it
     has in hand when a step is over is a part of the data, and is cut anew when it resumes."""
+
+
+@fault("clean-function-memory", verdict="EXACT", save_at=4, needs=NEEDS)
+class MemoryOfAFunction(FromMemory):
+    """A training in one function saves what its memory holds as plain tuples, and makes entries of its own class of
+    them when it resumes: another class object in each run, made by the same code."""
 
 
 @fault("clean-loop-counter", verdict="EXACT")

@@ -1,5 +1,7 @@
 """Advised lines are run on runs, in the place of a transplant."""
 
+import collections
+import pickle
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,20 @@ def test_a_variable_that_is_called_as_the_dict_is_elsewhere_stays_what_it_is(tmp
     read_into(run, lines, filled, tmp_path / "none.pt")
     next(run.loop, None)
     assert run.steps == 3.0
+
+
+def test_what_no_file_can_hold_is_not_said_to_be_saved():
+    class Local:
+        pass
+
+    entry = collections.namedtuple("Entry", "n")  # whose name tells nothing of the function
+    for held in (Local(), entry(1), lambda: 1, Local):
+        run = Plain()
+        run.held = [held]
+        with pytest.raises(pickle.PicklingError, match="local object"):
+            fill(Lines(('state["held"] = self.held',)), run)
+    run.held = [Plain(), Plain, torch.relu]
+    assert type(fill(Lines(('state["held"] = self.held',)), run)["held"][0]) is Plain
 
 
 class Components(Plain):
