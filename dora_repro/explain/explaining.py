@@ -175,9 +175,7 @@ def _searched(
             confirmation = confirm(session, sides, setup, found.trial_names, discrepancy.at_end)
             if confirmation.same:
                 differing = (*candidates, *only_there, *variables) if late is None else late.candidates
-                explanation = _explained(
-                    session, sides, run_trial, found, differing, confirmation, discrepancy, late
-                )
+                explanation = _explained(session, sides, run_trial, found, differing, confirmation, discrepancy, late)
                 break
             if late is not None:
                 late = None
@@ -256,9 +254,7 @@ class _Trials:
             return TrialResult(Outcome.UNRESOLVED, error=str(stopped))
 
 
-def _lines_tried(
-    run_trial: Callable[[Trial], TrialResult], explanation: Explanation, base: Unit
-) -> TrialResult | None:
+def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation, base: Unit) -> TrialResult | None:
     """Run the advised lines in place of a transplant, where every cause has lines; else None."""
     causes = [cause for cause in explanation.causes if not cause.taken_from]
     if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
