@@ -12,6 +12,7 @@ from dora_repro.checks.histories import Moments, histories
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.checks.request import TIERS
 from dora_repro.checks.set_by_load import Constant, only_resumed
+from dora_repro.checks.unread import Unread
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Evidence
@@ -40,6 +41,7 @@ class Findings:
         reordered: as in `SetAside`.
         put_aside: as in `SetAside`.
         returned: training functions that had returned at the end, and their variables with them.
+        overwritten: as in `SetAside`.
         settings: plain values that no step changes and that differ: the resumed run was told otherwise.
         save_changed: plain values of the run's own that `save()` changed: harmless unless an experiment says otherwise.
     """
@@ -56,6 +58,7 @@ class Findings:
     reordered: tuple[str, ...] = ()
     put_aside: tuple[str, ...] = ()
     returned: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
 
     @property
@@ -120,12 +123,16 @@ def compare_sides(
         beside = {*books, *reordered}
         given |= {*only_resumed(differing, saved, reference.end, loaded)}
         told = tuple(path for path in differing if path not in beside and (path in given or constant(path)))
+    beside = {*books, *told, *reordered}
+    unread = Unread.of(reference, resumed) if ended is not None else None
+    unread_paths = tuple(d.path for d in end if d.path not in beside and unread is not None and unread(d.path))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
         divergence=divergence,
         lost=lost,
-        end=tuple(difference for difference in end if difference.path not in {*books, *told, *reordered}),
+        end=tuple(difference for difference in end if difference.path not in {*beside, *unread_paths}),
+        overwritten=unread_paths,
         set_by_load=told,
         reordered=reordered,
         returned=_returned(saved, reference.end),
@@ -360,7 +367,8 @@ def decide(
 def _but_for(findings: Findings) -> str:
     """What differs at the end and was set aside, in words; empty where nothing does."""
     at_end = (difference.path for difference in findings.end)
-    aside = list(dict.fromkeys((*findings.bookkeeping, *findings.set_by_load, *findings.reordered, *at_end)))
+    beside = (*findings.bookkeeping, *findings.set_by_load, *findings.reordered, *findings.overwritten)
+    aside = list(dict.fromkeys((*beside, *at_end)))
     if not aside:
         return ""
     more = f" and {len(aside) - 1} more" if len(aside) > 1 else ""

@@ -83,6 +83,8 @@ class SetAside:
             none of them, nor is a dict in which the run moved keys or let the oldest go.
         put_aside: what the resumed run alone had right after loading, and neither run at the end: a state that `load()`
             keeps for the first step. It is no loss; where it does harm, it is a cause.
+        overwritten: variables that their function gives another value before it reads them, on both sides: what a loop
+            left in them.
     """
 
     ignored: tuple[str, ...] = ()
@@ -94,11 +96,12 @@ class SetAside:
     logs: tuple[str, ...] = ()
     reordered: tuple[str, ...] = ()
     put_aside: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
 
     @property
     def beside_the_point(self) -> tuple[str, ...]:
         """What says nothing of a loss that has no effect."""
-        return (*self.noise, *self.bookkeeping, *self.set_by_load, *self.logs, *self.reordered)
+        return (*self.noise, *self.bookkeeping, *self.set_by_load, *self.logs, *self.reordered, *self.overwritten)
 
 
 @dataclass(frozen=True, repr=False)

@@ -272,8 +272,10 @@ def report_of(
         logs=logs,
         reordered=findings.reordered,
         put_aside=findings.put_aside,
+        overwritten=findings.overwritten,
     )
-    not_counted = {*ignored, *expected_loss, *control.noise, *findings.bookkeeping, *findings.set_by_load, *logs}
+    beside = (*findings.bookkeeping, *findings.set_by_load, *findings.overwritten)
+    not_counted = {*ignored, *expected_loss, *control.noise, *beside, *logs}
     latent: tuple[str, ...] = ()
     if findings.divergence is None:
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)

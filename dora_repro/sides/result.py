@@ -44,6 +44,8 @@ class Result(TypedDict):
             moment was not seen.
         at_work: digests, in hexadecimal, of what a step works with, when the first one after loading began to work
             (`Recorder.at_work`).
+        overwritten: at the end, variables of functions half done whose values nothing would read
+            (`state/liveness.py`), by path.
         late: paths of the objects that the first step made before the state was stored (`Job.late`).
         resumes: whether the factory builds and loads at once, by a `resume(path)` of its own.
         told: what the resumed side was told to do otherwise: names of arguments or entries; None where not known.
@@ -70,6 +72,7 @@ class Result(TypedDict):
     not_transplanted: dict[str, str]
     built: dict[str, str] | None
     at_work: dict[str, str]
+    overwritten: list[str]
     late: list[str]
     resumes: bool
     told: list[str] | None
@@ -98,6 +101,7 @@ def nothing_done() -> Result:
         "not_transplanted": {},
         "built": None,
         "at_work": {},
+        "overwritten": [],
         "late": [],
         "resumes": False,
         "told": None,

@@ -35,7 +35,10 @@ from dora_repro.sides.result import nothing_done, to_fields, write_result
 from dora_repro.sides.written_by import library_functions, writers_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest, is_plain
+from dora_repro.state.frames import Variables
+from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import KEPT
+from dora_repro.state.liveness import overwritten
 from dora_repro.state.objects import Objects
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.state.tree import flatten
@@ -233,6 +236,7 @@ class _Side:
         self.result["finished"] = recorder.trace.finished
         self.result["facts"] = recorder.facts()
         self.result["at_work"] = {path: value.hex() for path, value in recorder.at_work.items()}
+        self.result["overwritten"] = _overwritten(run)
         Snapshot.capture(run_roots(run)).write(folder / "end.pt")
         _as_snapshot({"kept": recorder.kept} if recorder.kept is not None else {}).write(folder / "kept.pt")
         self.result["where"] = "outputs"
@@ -287,6 +291,13 @@ def _in_hand(run: Run) -> list[str]:
     drawn: Callable[[], list[Value]] | None = getattr(run, "batches_in_hand", None)
     values = [value for batch in (drawn() if callable(drawn) else ()) for _, value in flatten(batch)]
     return [digest(value).hex() for value in values if isinstance(value, torch.Tensor)]
+
+
+def _overwritten(run: Run) -> list[str]:
+    """The variables of functions half done whose values nothing will read, by path."""
+    held = walk(run_roots(run), moving_only=True).objects.items()
+    functions = {path: value.frame for path, value in held if isinstance(value, Variables)}
+    return [f"{path}/{key_text(name)}" for path, frame in functions.items() for name in overwritten(frame)]
 
 
 def _names_folder(leaf: SavedLeaf | None, folder: Path) -> bool:

@@ -302,6 +302,42 @@ def test_of_a_function_that_has_returned_the_end_is_not_called_equal():
     assert "so is the state at the end" not in str(ended)
 
 
+def leaves_behind(out, resume=None, keeps=True):
+    """An early stop by epochs: the last validation loss and group stay in variables until the next epoch's end."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    inputs, best, first_epoch = torch.randn(9, 2, 3), float("inf"), 0
+    if resume is not None:
+        given = torch.load(resume)
+        model.load_state_dict(given["model"])
+        optimizer.load_state_dict(given["optimizer"])
+        first_epoch, best = given["epoch"], given.get("best", best)
+    for epoch in range(first_epoch, 4):
+        for batch in inputs:
+            optimizer.zero_grad()
+            model(batch).square().mean().backward()
+            optimizer.step()
+        with torch.no_grad():
+            val = model(inputs).square().mean().item()
+        best = min(best, val)
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.5
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
+        torch.save({**state, "best": best} if keeps else state, Path(out) / f"{epoch}.pt")
+
+
+def test_what_the_last_epoch_left_in_variables_that_the_next_sets_anew_is_no_loss():
+    resumed = {"resume": "{newest}"}
+    report = check(dora_repro.stepwise(leaves_behind, "{out}", resumed=resumed), steps=12, save_at=9)
+    assert report.verdict is Verdict.EXACT, report
+    assert {"leaves_behind/val", "leaves_behind/group"} <= {*report.set_aside.overwritten}
+    assert "Given another value before it is read; not counted: " in str(report)
+    lost = check(dora_repro.stepwise(leaves_behind, "{out}", keeps=False, resumed=resumed), steps=12, save_at=9)
+    assert (lost.verdict, lost.latent) == (Verdict.LATENT, ("leaves_behind/best",))
+    assert [cause.name for cause in lost.causes] == ["leaves_behind/best"]
+
+
 def keeps_best(out):
     """Restores what it noted of its files only where they are still in the same folder, as Lightning does."""
     torch.manual_seed(0)

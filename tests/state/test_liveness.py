@@ -1,0 +1,138 @@
+"""Which variables a function gives another value before it reads them, where it waits; every doubt keeps one."""
+
+import sys
+from contextlib import nullcontext, suppress
+
+import pytest
+
+from dora_repro.state.liveness import overwritten
+
+
+def at(generator, times=1):
+    """The variables that are overwritten where a generator waits."""
+    for _ in range(times):
+        next(generator)
+    return set(overwritten(generator.gi_frame))
+
+
+def loops(rounds):
+    total, last, kept = 0, None, 1
+    for number in range(rounds):
+        batch = number * 2
+        yield
+        loss = batch + kept
+        total += loss
+        for group in [1, 2]:
+            last = group
+        mean = total / rounds
+        print(mean)
+    return total, last
+
+
+def test_what_the_next_round_gives_a_new_value_is_overwritten_and_what_it_adds_to_is_not():
+    assert at(loops(3), 2) == {"number", "loss", "group", "mean"}
+
+
+def test_what_may_be_read_after_the_loop_is_kept():
+    def train():
+        loss = 0
+        for number in range(3):
+            yield
+            if number:
+                loss = number
+        print(loss)
+
+    assert at(train(), 2) == set()
+
+
+def test_what_lies_on_the_stack_of_the_waiting_statement_is_kept():
+    def train():
+        ahead, other = 1, 2
+        while True:
+            pair = (ahead, other, (yield))
+            ahead = other = pair[2]
+
+    assert at(train(), 2) == set()
+
+
+def handled(manager):
+    value = seen = 0
+    while True:
+        yield
+        with manager():
+            value = int("1")
+        seen = value
+        print(seen)
+
+
+def test_an_exception_may_read_what_was_there_before():
+    def train():
+        value = other = 0
+        while True:
+            yield
+            try:
+                value = int("1")
+                other = value
+            except ValueError:
+                print(value)
+            print(other)
+
+    assert at(train(), 2) == set()
+    assert at(handled(nullcontext), 2) == {"value", "seen"}
+
+
+def test_a_manager_that_swallows_exceptions_keeps_what_its_block_sets():
+    def train():
+        value = 0
+        while True:
+            yield
+            with suppress(ValueError):
+                value = int("1")
+            print(value)
+
+    assert at(train(), 2) == set()
+
+
+def test_what_a_function_inside_shares_is_kept_and_all_where_variables_are_looked_up():
+    def shares():
+        value = other = 0
+        while True:
+            yield
+            value = other = 1
+            (lambda: value)()
+            print(other)
+
+    def looks():
+        value = 0
+        while True:
+            yield
+            value = len(locals())
+            print(value)
+
+    def frames():
+        value = 0
+        while True:
+            yield
+            value = sys._getframe()
+            print(value)
+
+    def evaluates(model):
+        value = 0
+        while True:
+            yield
+            value = model.eval()
+            print(value)
+
+    assert (at(shares(), 2), at(looks(), 2), at(frames(), 2)) == ({"other"}, set(), set())
+    assert at(evaluates(type("M", (), {"eval": lambda self: 1})()), 2) == {"value"}
+
+
+def test_without_source_nothing_is_said():
+    space = {}
+    exec("def train():\n    value = 0\n    while True:\n        yield\n        value = 1\n", space)
+    assert at(space["train"](), 2) == set()
+
+
+@pytest.mark.parametrize("frame", [sys._getframe()])
+def test_of_a_module_nothing_is_said(frame):
+    assert overwritten(frame) == frozenset()
