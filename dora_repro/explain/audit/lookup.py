@@ -92,7 +92,8 @@ class Lookup:
         return self._tensor(leaf)
 
     def _tensor(self, leaf: SavedLeaf) -> SaveStatus:
-        keys = [key for own in _digests(leaf) for key in self._index.by_digest.get(own, ())]
+        found = (key for own in _digests(leaf) for key in self._index.by_digest.get(own, ()))
+        keys = [key for key in found if not self._is_of_its_twin(leaf, key)]
         named = self._named(leaf)
         if says_nothing(leaf.value):
             keys = [key for key in keys if key in named]
@@ -107,6 +108,13 @@ class Lookup:
             return self._torch_generator(leaf, leaf.value, named)
         elsewhere = None if says_nothing(leaf.value) else self._cast_anywhere(leaf.value)
         return elsewhere or self._replaced(leaf, named)
+
+    def _is_of_its_twin(self, leaf: SavedLeaf, key: str) -> bool:
+        """Whether a key names another leaf that has the same bytes now, which may be by chance: a copy of the
+        best weights, taken at this save, is not in the file because the weights are."""
+        mine = self._agrees(leaf.path, key)
+        twins = self._by_digest.get(leaf.digest, ())
+        return any(self._agrees(twin, key) > mine for twin in twins if twin != leaf.path)
 
     def _replaced(self, leaf: SavedLeaf, named: list[str]) -> SaveStatus:
         """What has other bytes under a leaf's name: its own older ones, or those of another leaf."""

@@ -344,3 +344,13 @@ def test_an_earlier_state_of_pythons_generator_is_found_whatever_its_key_says(au
     status = audited(renamed).leaves["rng/python"]
     assert (status.status, status.draws) == (STALE, -6) and status.keys[0].startswith("py")
     assert audited(other).leaves["rng/python"].status == ABSENT
+
+
+def test_a_copy_that_is_as_what_it_was_copied_from_is_not_in_the_file_by_that(run, audited):
+    """The best weights so far, noted at this very save: at the next one the file will not have them."""
+    run.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+    found = audited().leaves
+    assert {found[path].status for path in ("best/0.weight", "best/1.running_var")} == {ABSENT}
+    assert found["model/0.weight"].keys[0].endswith("model/0.weight")
+    kept = audited(lambda state: state.update(best=run.best)).leaves
+    assert {kept[path].status for path in ("best/0.weight", "model/0.weight")} == {SAVED}
