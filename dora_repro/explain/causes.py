@@ -107,6 +107,7 @@ class CauseDescriber:
         self._keys = CheckpointKeys(self._save_audit, saved, load, alone, bool(self.function))
         self._takes_keys = self._keys.takes_keys
         self._load_audit = audit_load(saved, loaded, differences)
+        self._ahead = {each.path for each in differences if each.draws is not None and each.draws > 0}
         self._libraries = sides.reference.libraries
         self._handed = handed_over(sides.reference.writers, self._libraries, self.function)
         self._reach = Reach(saved, sides.reference.library_functions)
@@ -142,6 +143,8 @@ class CauseDescriber:
             self._fit = replace(self._fit, known=False)
         # What is lost as a whole comes before what has other values, and that before what is made of both.
         parts.sort(key=lambda part: (self._is_given_later(part), part.role != OBJECT))
+        if self.function and any(map(self._is_drawn_from_again, parts)):
+            self._fit = self._fit.before_the_first_step
         causes = self._described(parts, taken, plain)
         if any(cause.beside for cause in causes) and not self._fit.apart:  # all in one place
             self._fit = replace(self._fit, apart=True)
@@ -170,6 +173,10 @@ class CauseDescriber:
         """Whether all parts are of the one function that is the whole run, where a run is one."""
         own = {self.function, self.function.removesuffix("()")}
         return all(self._function_of(part.leaves[0]) in own for part in parts if part.leaves)
+
+    def _is_drawn_from_again(self, part: Part) -> bool:
+        """Whether a part is generators that had their saved state by loading, and then were drawn from."""
+        return any(path in self._ahead and self._save_audit.in_file(path) for path in part.leaves)
 
     def _is_given_later(self, part: Part) -> bool:
         """Whether a part is variables that their function gives a value after the lines of load: none could set

@@ -338,6 +338,37 @@ def test_what_the_last_epoch_left_in_variables_that_the_next_sets_anew_is_no_los
     assert [cause.name for cause in lost.causes] == ["leaves_behind/best"]
 
 
+def evaluates_first(out, resume=None):
+    """Restores its generator, and then draws from it for an evaluation before its first step, as nanoGPT does."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    inputs, done = torch.randn(4, 3), 0
+    if resume is not None:
+        given = torch.load(resume)
+        model.load_state_dict(given["model"])
+        done = given["done"]
+        torch.set_rng_state(given["rng"])
+    while done < 8:
+        if done % 2 == 0:
+            torch.rand(5)
+            torch.save(
+                {"model": model.state_dict(), "done": done, "rng": torch.get_rng_state()}, Path(out) / f"{done}.pt"
+            )
+        optimizer.zero_grad()
+        model(inputs).square().mean().backward()
+        optimizer.step()
+        done += 1
+
+
+def test_a_generator_that_is_drawn_from_after_it_was_restored_belongs_where_these_draws_are_over():
+    report = check(dora_repro.stepwise(evaluates_first, "{out}", resumed={"resume": "{newest}"}), steps=6, save_at=4)
+    (cause,) = report.causes
+    assert (cause.name, cause.how.partition(";")[0]) == ("rng/torch.cpu", "5 draws ahead")
+    assert report.explanation.lines_tried.restores
+    assert "in evaluates_first(), once, right before its first forward pass after resuming (after all" in str(report)
+
+
 def keeps_best(out):
     """Restores what it noted of its files only where they are still in the same folder, as Lightning does."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from dora_repro.sides.places import APART, BUILT, LOAD, READ, SAVE, Place
 
 Places = tuple[Place | None, Place | None]
 _UNREACHED = "No attribute of the run leads to this: keep it on the run as well, and save it from there."
+_ONCE = "once, right before its first forward pass after resuming (after all that it draws until then)"
 _APART = "These go into a file of their own beside the checkpoint."
 
 
@@ -54,6 +55,20 @@ class Fit:
             return built or saving, read or loading
         same = read is not None and loading is not None and read.function == loading.function
         return saving, read if same else loading
+
+    @property
+    def before_the_first_step(self) -> "Fit":
+        """The same with the lines of load where the run is about to do its first step, where they need no other name
+        for what was read."""
+        methods, dicts = self._late(self.methods), self._late(self.dicts)
+        return replace(self, methods=methods, dicts=dicts)
+
+    @staticmethod
+    def _late(places: Places) -> Places:
+        saving, loading = places
+        if loading is None or loading.instead or not loading.where:
+            return places
+        return saving, replace(loading, where=_ONCE)
 
     @property
     def later(self) -> list[str]:
