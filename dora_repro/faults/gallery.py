@@ -29,6 +29,7 @@ FAMILIES = {
     "loop": "loop",
     "objects": "objects",
     "functions": "functions",
+    "windows": "windows",
     "saving": "saving",
     "forms": "forms",
     "model": "model",

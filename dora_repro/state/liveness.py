@@ -123,4 +123,9 @@ def _lines_of(part: ast.AST) -> tuple[int, int]:
 
 
 def _names_in(part: ast.AST) -> Iterator[str]:
-    return (node.id for node in ast.walk(part) if isinstance(node, ast.Name))
+    """The names that are read in it: also that of `total += …`."""
+    for node in ast.walk(part):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            yield node.id

@@ -52,7 +52,18 @@ def test_what_lies_on_the_stack_of_the_waiting_statement_is_kept():
             pair = (ahead, other, (yield))
             ahead = other = pair[2]
 
-    assert at(train(), 2) == set()
+    assert at(train(), 2) == {"pair"}
+
+
+def test_what_the_waiting_statement_gives_a_value_is_overwritten_unless_it_adds_to_it():
+    def train():
+        mean = total = 0
+        while True:
+            mean = yield
+            print(mean)
+            total += (yield) or 0
+
+    assert at(train()) == {"mean"} and at(train(), 2) == {"mean"}
 
 
 def handled(manager):

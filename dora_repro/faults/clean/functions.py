@@ -5,12 +5,25 @@ from collections.abc import Generator
 from dora_repro.faults.functions import NEEDS, ByHand, FromMemory, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
+from dora_repro.faults.windows import InWindows
 
 
 @fault("clean-function", verdict="EXACT", steps=16, save_at=8, needs=NEEDS)
 class WholeFunction(InAFunction):
     """A training in one function resumes by being called again, and reads all it needs. Its variables show it: it
     began at another epoch, still holds the file that it read, and was told where that lies. None of it is a loss."""
+
+
+@fault("clean-function-mid-epoch", verdict="EXACT", steps=10, save_at=8, needs=NEEDS)
+class FunctionInMidEpoch(InAFunction):
+    """A training in one function, compared up to the middle of an epoch. What the last epoch left in variables (its
+    loss, a group of the optimizer) is there in one run alone until that epoch ends, and neither reads it again."""
+
+
+@fault("clean-function-window", verdict="EXACT", steps=10, save_at=5, needs=NEEDS)
+class WindowOfAFunction(InWindows):
+    """A training in one function is saved while it accumulates gradients, and keeps them. The list that it read them
+    from stays in a variable, and the next backward passes add to it: no loss."""
 
 
 @fault("clean-function-position", verdict="EXACT", needs=NEEDS)
