@@ -19,11 +19,13 @@ from dora_repro.explain.advice.advice import (
     of_suspended,
 )
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
+from dora_repro.explain.advice.data_sources import source_lines
 from dora_repro.explain.advice.fit import Fit, Places
 from dora_repro.explain.advice.handed_over import MORE, handed_over
 from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import in_place_of_state, under_free_keys
 from dora_repro.explain.advice.position import (
+    AGAIN,
     drawing_workers,
     epoch_of_sampler,
     in_an_epoch,
@@ -48,6 +50,7 @@ from dora_repro.state.paths import few, shared_parents
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
+from dora_repro.state.torch_objects import LOADER_ITERATOR
 
 _BEYOND = {
     DATA: "the run took other batches",
@@ -155,8 +158,8 @@ class CauseDescriber:
         """A part as two, where a line of load could set some of its variables alone."""
         later = tuple(leaf for leaf in part.leaves if self._has_later_value(leaf))
         rest = tuple(leaf for leaf in part.leaves if leaf not in later)
-        if part.role == OBJECT or not later or not rest:
-            return [part]
+        if part.role == OBJECT or part.name == DATA or not later or not rest:
+            return [part]  # a batch in hand goes with the batches
         return [replace(part, name=name_of(leaves), leaves=leaves) for leaves in (rest, later)]
 
     def _described(self, parts: Iterable[Part], taken: dict[str, str], plain: bool) -> tuple[Cause, ...]:
@@ -293,6 +296,8 @@ class CauseDescriber:
     def _advised_for(self, part: Part, how: str, plain: bool) -> tuple[Advice, tuple[str, ...]]:
         audit, saved = self._save_audit, self._saved
         if part.name == DATA:
+            if not plain and (lines := self._of_sources()) is not None:
+                return lines
             made_of = [path for path in self._data_sources if path in saved and saved[path].role == "data"]
             if made_of:
                 return other_data(made_of, saved.kinds), ()
@@ -333,6 +338,18 @@ class CauseDescriber:
         function = self._function_of(part.leaves[0])
         in_lines = function and not (self._handed is not None and self.function) and not self._fit.says_where
         return (in_function(advice, function) if in_lines else advice), ()
+
+    def _of_sources(self) -> tuple[Advice, tuple[str, ...]] | None:
+        """Lines for what the batches are made of, with the leaves that they restore: none where an iterator is there
+        when they would be tried. None where no lines do."""
+        loader = next(iter(self._loaders), "")
+        advice = source_lines(self._data_sources, self._saved, self._loaded, loader, self._reach.reaches)
+        if advice is None:
+            return None
+        within = self.function or in_an_epoch(self._saved)  # a function waits in its loop, with a batch in hand
+        place = f"In the middle of an epoch, the position is lost as well: {AGAIN}." if within else ""
+        began = self.function or any(what.startswith(LOADER_ITERATOR) for what in self._loaded.uncaptured.values())
+        return replace(advice, sentence=place), () if began else self._data_sources
 
     def _given(self, part: Part) -> list[Setting]:
         """The settings that a part is made of, where all of it was told otherwise."""
