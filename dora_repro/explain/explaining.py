@@ -287,7 +287,8 @@ def _explained(
         plain = describer.causes(found, plain=True)
         if Explanation(plain).lines != Explanation(causes).lines:
             again = _lines_tried(run_trial, Explanation(plain, places=describer.places), found.base)
-            if tried is None or again is None or again.restores:
+            in_time = tried is None and again is None and any(DATA in cause.leaves for cause in causes)
+            if (tried is None or again is None or again.restores) and not in_time:
                 causes, tried, places = plain, again, describer.places
     return Explanation(
         causes=causes,

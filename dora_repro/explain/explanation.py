@@ -107,7 +107,7 @@ class Explanation:
         confirmation_missing: leaves of the causes that could not be put back in that process: path -> reason. Never
             show `confirmed` without them.
         lines_tried: result of running the lines of save and load in place of a transplant; None where they were not
-            run: a cause has no lines, or lines that need another class of loader.
+            run: a cause has no lines, or lines that belong before an iterator which it has.
         places: where the lines of save and those of load go; None where that is not known.
         function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.

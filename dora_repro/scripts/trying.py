@@ -8,7 +8,7 @@ from typing import Any
 
 from dora_repro.explain.advice.handed_over import MORE
 from dora_repro.explain.explanation import Cause, Explanation
-from dora_repro.explain.trials.trial import Outcome, TrialResult
+from dora_repro.explain.trials.trial import DATA, Outcome, TrialResult
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.assignment import LINES, GivenLine, GivenLines
 from dora_repro.scripts.belonging import Calls
@@ -17,7 +17,6 @@ from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.state.module_variables import PREFIX
 
 _NO_FUNCTION = ("rng", "flags", "data")
-_LOADER = "StatefulDataLoader"
 _NOT_TRIED = "These lines were not tried in the script: {why}."
 
 
@@ -77,8 +76,8 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
     if words is not None:
         return f"what brings `{words}` back is told in words"
     lines = Explanation(tuple(causes)).lines
-    if any(_LOADER in line for line in lines.save):
-        return "they need another loader"
+    if any(cause.name == DATA and cause.load and not cause.restored for cause in causes):
+        return "they belong before the iterator of a loader is made"
     if len(alignment.files) != 1:
         return "the checkpoint has several files" if alignment.files else "it is not known which file was read"
     if any(file for file, _ in lines.load):

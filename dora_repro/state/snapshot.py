@@ -1,7 +1,7 @@
 """All leaves of a run at one moment, copied to the host: captured, written and read; put back by `restoring.py`.
 
-Frozen parameters and datasets are stored by digest alone, since they are large and a run rebuilds them. Capturing
-changes nothing: generators are read first, tensors are cloned.
+Frozen parameters and datasets are stored by digest alone, since they are large and a run rebuilds them; but for what
+may be the order of a dataset's samples. Capturing changes nothing: generators are read first, tensors are cloned.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from dora_repro.contracts import Json, Value
 from dora_repro.errors import BadInput
 from dora_repro.state.attributes import attributes_of, class_state, is_class_default
 from dora_repro.state.codecs import from_json, to_json
-from dora_repro.state.digest import PLAIN_SCALARS, digest, is_dense
+from dora_repro.state.digest import PLAIN_SCALARS, digest, is_dense, is_plain
 from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
@@ -36,6 +36,7 @@ from dora_repro.wording import counted
 __all__ = ["SavedLeaf", "Snapshot", "choose", "run_roots"]
 
 FORMAT = "dora_repro/snapshot/1"
+_FEW = 10_000  # values
 
 
 @dataclass(frozen=True)
@@ -322,14 +323,35 @@ def _copied(leaf: Leaf, keep_frozen: bool) -> tuple[Value, bool]:
     value = leaf.value
     if isinstance(value, torch.Tensor):
         frozen = leaf.role == "parameter" and not value.requires_grad and not keep_frozen
-        if frozen or leaf.role == "data" or type(value) not in (torch.Tensor, torch.nn.Parameter):
+        samples = leaf.role == "data" and not _is_order(value)
+        if frozen or samples or type(value) not in (torch.Tensor, torch.nn.Parameter):
             return None, False
         try:
             return value.detach().resolve_conj().resolve_neg().to("cpu", copy=True), True
         except (RuntimeError, NotImplementedError):  # a meta tensor, a dtype without copies
             return None, False
-    if leaf.role == "data" and type(value) not in PLAIN_SCALARS:
+    if leaf.role == "data" and type(value) not in PLAIN_SCALARS and not _is_order(value):
         return None, False
     if isinstance(value, np.ndarray):
         return (value.copy(), True) if type(value) is np.ndarray else (None, False)
     return copied(value), True
+
+
+def _is_order(value: Value) -> bool:
+    """Whether what a dataset holds may say which samples it has, and in which order: few plain values, or a row of
+    whole numbers. Such a thing changes while a run trains; samples do not."""
+    if isinstance(value, torch.Tensor):
+        whole = not (value.is_floating_point() or value.is_complex() or value.is_quantized)
+        return type(value) is torch.Tensor and value.dim() == 1 and whole and value.numel() <= _FEW
+    if isinstance(value, np.ndarray):
+        return type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in "iub" and value.size <= _FEW
+    if not isinstance(value, (list, tuple, dict, set, frozenset)) or len(value) > _FEW:
+        return False
+    return is_plain(value) and _size(value) <= _FEW
+
+
+def _size(value: Value) -> int:
+    """The number of plain values in containers of such."""
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, (list, tuple, set, frozenset)) else 1

@@ -341,7 +341,7 @@ def walks(out, resume=None, total=12):
 
 
 def test_what_is_lost_as_a_whole_comes_first_and_what_is_given_another_value_later_last_without_lines():
-    pytest.importorskip("greenlet")
+    pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
     report = check(dora_repro.stepwise(walks, "{out}", resumed={"resume": "{newest}"}), 7, 4)
     first, *others = report.causes
     assert first.name == "walks/memory/*" and "objects (entry) are lost" in first.how

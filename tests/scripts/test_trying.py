@@ -45,10 +45,10 @@ def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
         ([BEST], Calls((SAVE,), ()), FILE, "the line that reads the checkpoint was not seen"),
         ([BEST], Calls((), (LOAD,)), FILE, "the line that writes the checkpoint was not seen"),
         (
-            [Cause("data/batches", ("data/batches",), load=("x",), save=("y  # a StatefulDataLoader",))],
+            [Cause("data/batches", ("data/batches",), load=("x",), save=("y",))],
             CALLS,
             FILE,
-            "they need another loader",
+            "they belong before the iterator of a loader is made",
         ),
         ([Cause("a/b", ("a/b",), load=("x",), save=("y",), filled="checkpoint")], CALLS, FILE, "a library fills"),
     ],

@@ -417,3 +417,17 @@ def test_an_attribute_that_the_class_gives_as_well_is_no_difference_by_being_the
     for own in ({"waiting": 1}, {"waiting": False}, {"more": 0}):
         assert [d.kind for d in compare(taken(bare), taken(WithDefaults(**own))).differences] == ["unexpected"]
     assert not compare(taken(WithDefaults(waiting=0)), taken(WithDefaults(waiting=2))).equal
+
+
+def test_of_a_dataset_what_may_be_an_order_is_stored_and_samples_are_not():
+    class Ordered(torch.utils.data.Dataset):
+        def __init__(self):
+            self.active, self.by_class, self.rows = [3, 1, 2], [[1], {"a": 2}], torch.arange(4)
+            self.mask, self.names = np.ones(3, bool), ("a", "b")
+            self.many, self.values, self.table = list(range(20_000)), torch.randn(4), torch.ones(2, 2, dtype=int)
+            self.floats, self.long = np.ones(3), torch.arange(20_000)
+
+    snapshot = Snapshot.capture({"data": Ordered()})
+    kept = {path.removeprefix("data/") for path, leaf in snapshot.items() if path.startswith("data/") and leaf.kept}
+    assert kept == {"active", "by_class", "rows", "mask", "names"}
+    assert snapshot["data/active"].value == [3, 1, 2]

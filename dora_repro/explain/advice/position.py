@@ -7,7 +7,7 @@ from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.rng_and_flags import generator_lines
-from dora_repro.explain.advice.units import class_at
+from dora_repro.explain.advice.units import class_at, has_state_dict
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.state.torch_objects import LOADER_ITERATOR
@@ -18,7 +18,7 @@ _PARTS = (
     "the epoch, the state of the sampler or of the loader's generator at the epoch's beginning, and the number of "
     "batches used"
 )
-_AGAIN = "restore the generator, make a new iterator and take the used batches from it"
+AGAIN = "restore the generator, make a new iterator and take the used batches from it"
 
 
 def loaders_of(saved: Iterable[str]) -> list[str]:
@@ -42,17 +42,17 @@ def place_in_the_data(
     if held and not of_loaders and not _loops_over_a_loader(saved):
         return _own_iterators(held, kinds)
     if reached := [path for path in loaders if reaches(path)]:
-        return _loader(reached[0], kinds)
+        return _loader(reached[0], saved, kinds)
     if loaders:
         return Advice(
             sentence="The library holds the loader, where no line of yours reaches it. Keep a name for it of your "
-            f"own, and save {_PARTS}; after loading, {_AGAIN}."
+            f"own, and save {_PARTS}; after loading, {AGAIN}."
         )
     if of_loaders:
         names = _listed(of_loaders, kinds)
         return Advice(
             sentence=f"{names} holds the position, and no file can hold an iterator. Keep its loader on the run, and "
-            f"save {_PARTS}; after loading, {_AGAIN}."
+            f"save {_PARTS}; after loading, {AGAIN}."
         )
     return Advice(
         sentence="Nothing that the run keeps holds its position in the data: no loader, and no iterator. Keep what "
@@ -89,7 +89,7 @@ def living_workers(
             f"The workers of {code} live on (persistent_workers=True): their base seed was drawn from {name} once, by "
             "the first iterator. A resumed run draws it once more, so restore the generator after an iterator was "
             "made, or restore it as it was before that draw.",
-            ("In the middle of an epoch, the position is lost as well: " + _AGAIN + ".",),
+            ("In the middle of an epoch, the position is lost as well: " + AGAIN + ".",),
             keys.file(generator) if stored else "",
         ), generator
     return None
@@ -105,7 +105,7 @@ def drawing_workers(saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice | No
             "from the last, in their own processes, which no file holds and no line restores. With "
             "persistent_workers=False each epoch seeds them anew, by a draw from the loader's generator: save that "
             "as it was before the draw. Or let the dataset draw from a generator that is seeded by epoch and index.",
-            further=("In the middle of an epoch, the position is lost as well: " + _AGAIN + ".",),
+            further=("In the middle of an epoch, the position is lost as well: " + AGAIN + ".",),
         )
     return None
 
@@ -157,14 +157,19 @@ def _generator_of(loader: str, saved: Mapping[str, SavedLeaf]) -> str:
     return str(own.value).removeprefix("= ") if own.role == "alias" else f"{loader}/generator"
 
 
-def _loader(loader: str, kinds: Kinds) -> Advice:
+def _loader(loader: str, saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice:
+    """Lines for a loader that has a state of its own, as torchdata's has; else words."""
+    if not has_state_dict(LostState((loader,), saved, kinds), loader):
+        return Advice(
+            sentence=f"Save and restore the position in the data: {_PARTS}. torchdata's StatefulDataLoader does so in "
+            f"place of DataLoader, by its state_dict() and load_state_dict(); with DataLoader, {AGAIN}."
+        )
     code = expressions.code(loader, kinds)
     key = f"state[{quoted(expressions.without_functions(loader, kinds))}]"
     return Advice(
-        (f"{key} = {code}.state_dict()  # a torchdata.stateful_dataloader.StatefulDataLoader",),
+        (f"{key} = {code}.state_dict()",),
         (f"{code}.load_state_dict({key})  # before iter({code})",),
-        f"Save and restore the position in the data: {_PARTS}. torchdata's StatefulDataLoader does so in place of "
-        f"DataLoader; with DataLoader, {_AGAIN}.",
+        f"Save and restore the position in the data: {code} has it in its state.",
     )
 
 

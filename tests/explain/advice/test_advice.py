@@ -410,9 +410,7 @@ def test_threads_are_set_as_they_were():
 
 def test_causes_that_are_no_state_have_advice_too():
     run = Holder(feed={"train": torch.utils.data.DataLoader([1, 2])})
-    assert advise("data/iterators", (), "", taken(run)).load == (
-        'self.feed["train"].load_state_dict(state["feed/train"])  # before iter(self.feed["train"])',
-    )
+    assert "the number of batches used" in advise("data/iterators", (), "", taken(run)).sentence
     draws = advise("rng/draws", ("rng/draws",), "")
     assert not draws.save and "last" in draws.sentence and "draw nothing" in draws.sentence
     assert "raises" in advise("run/exception", ("run/exception",), "").sentence

@@ -28,12 +28,23 @@ def numbers():
     yield from range(9)
 
 
-def test_a_loader_of_the_run_gets_lines():
-    advice = advice_for(feed={"train": DataLoader([1, 2])})
-    assert "StatefulDataLoader" in advice.save[0] and "sampler" in advice.sentence
+class Stateful(DataLoader):
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_loader_with_a_state_gets_lines_and_one_without_words():
+    advice = advice_for(feed={"train": Stateful([1, 2])})
+    assert advice.save == ('state["feed/train"] = self.feed["train"].state_dict()',)
     assert advice.load == (
         'self.feed["train"].load_state_dict(state["feed/train"])  # before iter(self.feed["train"])',
     )
+    advice = advice_for(feed={"train": DataLoader([1, 2])})
+    assert not advice.save and not advice.load
+    assert "StatefulDataLoader" in advice.sentence and "sampler" in advice.sentence
 
 
 def test_a_generator_of_its_own_is_named_and_gets_no_lines_even_beside_a_loader():
@@ -52,7 +63,7 @@ def test_an_iterator_without_its_loader_is_named():
 def test_a_generator_that_loops_over_a_loader_is_told_of_the_loader():
     loader = DataLoader([1, 2])
     stream = (item for item in loader)
-    assert advice_for(loader=loader, stream=begun(stream)).load
+    assert "with DataLoader, restore the generator" in advice_for(loader=loader, stream=begun(stream)).sentence
 
 
 def test_nothing_that_holds_it_is_said_so():
@@ -193,7 +204,7 @@ def test_a_sampler_that_was_not_told_its_epoch_is_to_be_told(differs, told):
 
 
 def test_a_loader_that_no_line_reaches_gets_no_lines():
-    saved = Snapshot.capture(run_roots(Holder(theirs=DataLoader([1, 2]), mine=DataLoader([1, 2]))))
+    saved = Snapshot.capture(run_roots(Holder(theirs=Stateful([1, 2]), mine=Stateful([1, 2]))))
     reached = place_in_the_data(saved, saved.kinds, lambda path: path != "theirs")
     assert reached.load[0].startswith("self.mine.load_state_dict(")
     none = place_in_the_data(saved, saved.kinds, lambda path: False)

@@ -103,7 +103,7 @@ def remembers(out):
 
 
 def test_a_function_s_own_class_is_named_by_its_variable():
-    pytest.importorskip("greenlet")
+    pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
     run = stepwise(remembers, "{out}")()
     found = advised(run, ("remembers/memory/0",), Snapshot.capture(run_roots(run)))
     assert found.load == ("memory.clear()", 'memory.extend(entry(*each) for each in state["memory"])')
