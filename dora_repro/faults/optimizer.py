@@ -250,3 +250,31 @@ class SetOfParameters(Unordered):
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.unordered(), lr=1e-2)
+
+
+@fault(
+    "tensors-replaced",
+    verdict="DIFFERENT",
+    step=3,
+    phase="load",
+    causes=(("optimizer/group.1/params",),),
+    fix='self.codes.data.copy_(state["codes"])',
+)
+class TensorsReplaced(ConstantRate):
+    """A tensor that is trained beside the model is saved, and loaded as a tensor of its own. Its values are right, and
+    the optimizer goes on to step the one that the run no longer has."""
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        self.codes = torch.zeros(8, requires_grad=True)
+        groups: list[dict[str, Any]] = [{"params": self.model.parameters()}, {"params": [self.codes]}]
+        return torch.optim.AdamW(groups, lr=1e-2)
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return super().loss(inputs + self.codes, targets)
+
+    def state(self) -> dict:
+        return {**super().state(), "codes": self.codes.detach()}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.codes = state["codes"].clone().requires_grad_()

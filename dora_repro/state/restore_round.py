@@ -292,7 +292,7 @@ class Round:
                 setattr(module, name, torch.nn.Parameter(value) if role == "parameter" else value)
         elif isinstance(parent, torch.optim.Optimizer) and name == f"group.{len(parent.param_groups)}":
             options = {option: held for option, held in value.items() if option != "params"}
-            stepped = parameters_named(self.live.modules, self.live.parameter_names, value.get("params", ()))
+            stepped = parameters_named(self.live, value.get("params", ()))
             parent.add_param_group({"params": stepped, **options})
         elif parent is None:
             raise NotRestorable(f"there is no object {parent_path!r} to hold it")

@@ -36,6 +36,7 @@ from dora_repro.private_names.of_torch import (
 from dora_repro.state.assign import Setter
 from dora_repro.state.attributes import GENERATORS, attributes_of, comes_from
 from dora_repro.state.keys import key_text
+from dora_repro.state.leaves import Leaves
 from dora_repro.state.walker import Reader, Walker
 
 Group: TypeAlias = dict[str, Any]
@@ -135,7 +136,7 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
             continue
         walker.result.objects[at] = group
         stepped = [names[id(parameter)] for parameter in group["params"]]
-        step = partial(_put_params, walker.result.modules, walker.result.parameter_names, optimizer, group)
+        step = partial(_put_params, walker.result, optimizer, group)
         walker.leaf(f"{at}/params", stepped, "structure", step)
         for option, value in group.items():
             if option != "params":
@@ -195,15 +196,9 @@ def _in_model(path: str) -> str:
     return path.partition("/")[2].replace("/", ".")
 
 
-def _put_params(
-    modules: dict[str, Module],
-    parameter_names: dict[int, str],
-    optimizer: Optimizer,
-    group: Group,
-    names: Iterable[str],
-) -> None:
+def _put_params(live: Leaves, optimizer: Optimizer, group: Group, names: Iterable[str]) -> None:
     """Make a group step the parameters of these names, the state of each position going with it."""
-    wanted = parameters_named(modules, parameter_names, names)
+    wanted = parameters_named(live, names)
     if len(wanted) != len(group["params"]):
         raise ValueError("the group has another number of parameters")
     # All are taken out before any is put in: one may take the place of another.
@@ -214,25 +209,27 @@ def _put_params(
             optimizer.state[parameter] = state
 
 
-def parameters_named(
-    modules: dict[str, Module], parameter_names: dict[int, str], names: Iterable[str]
-) -> list[torch.nn.Parameter]:
-    """The parameters that an optimizer's group has by these names.
+def parameters_named(live: Leaves, names: Iterable[str]) -> list[torch.Tensor]:
+    """The parameters that an optimizer's group has by these names: of modules, or tensors of the run itself.
 
     Raises:
         ValueError: one of them is not there.
     """
-    by_name: dict[str, torch.nn.Parameter] = {}
-    for module in modules.values():
+    by_name = {
+        path.replace("/", "."): leaf.value
+        for path, leaf in live.items()
+        if isinstance(leaf.value, torch.Tensor) and leaf.role == "parameter"
+    }
+    for module in live.modules.values():
         for parameter in module.parameters():
-            full = parameter_names.get(id(parameter))
+            full = live.parameter_names.get(id(parameter))
             if full is not None:
                 by_name.setdefault(_in_model(full), parameter)
                 by_name[full.replace("/", ".")] = parameter
     try:
         return [by_name[name] for name in names]
     except KeyError:
-        raise ValueError("the run has no module with parameters of these names for it") from None
+        raise ValueError("the run has no parameters of these names for it") from None
 
 
 def _replace_parameter(optimizer: Optimizer, group: Group, position: int, parameter: torch.Tensor) -> None:

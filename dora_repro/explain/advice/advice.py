@@ -170,11 +170,13 @@ def advise(
     kinds = _kinds(saved) if kinds is None else kinds
     advice = _by_role(LostState(paths, saved, kinds, keys, nothing_there, loaded, plain), role)
     load = tuple(_declared(line, paths) for line in advice.load)
-    by_how = (
+    by_how = [
         sentence
         for words, sentence in _BY_HOW
         if words in how and not (plain and words == "recast") and not _beside_the_point(words, role)
-    )
+    ]
+    if by_how and not (advice.save or load):  # what became of it tells more than what it is
+        advice = replace(advice, sentence=by_how.pop(0), further=(advice.sentence, *advice.further))
     advice = replace(advice, load=load, further=(*advice.further, *by_how))
     if keys is None:
         return advice
@@ -226,9 +228,9 @@ _BY_HOW = (
         "load_state_dict changes no shapes: build the model with the shapes that it was trained with before loading.",
     ),
     (
-        "that no model has",
-        "Load into the tensors that are there (without assign=True, and without replacing the model), or make the "
-        "optimizer after the model was loaded, and load its state then.",
+        "that the run no longer has",
+        "Load into the tensors that are there (copy_, or load_state_dict without assign=True) and make no new ones, or "
+        "make the optimizer after them, and load its state then.",
     ),
     ("misplaced", "Parameters are identified by position: give the optimizer the same parameters in the same order."),
     (

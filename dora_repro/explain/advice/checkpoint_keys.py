@@ -98,6 +98,11 @@ class CheckpointKeys:
         """Whether code can follow the keys of the file down to a leaf: not through a pickled object."""
         return self._keys(path) is not None
 
+    def places(self, path: str) -> int:
+        """In how many places of the file the value of a leaf is."""
+        status = self._audit.leaves.get(path)
+        return len(status.keys) if status is not None else 0
+
     def value(self, path: str) -> str:
         """Code for a leaf's own value."""
         found = self._keys(path)

@@ -107,11 +107,15 @@ def owner_key(lost: LostState, owner: str) -> str:
 
 
 def _most_telling(lost: LostState, owner: str) -> str:
-    """Of the leaves in an object the one with the most elements: a count of steps is the same in many places of a
-    file. Of several such, the first."""
+    """Of the leaves in an object the one that is in the fewest places of a file, where a count of steps is in many; of
+    several such the largest, and the first."""
     inside = [path for path in lost.paths if path.startswith(f"{owner}/")] or [lost.first]
-    sizes = {path: getattr(saved_value(lost, path), "nbytes", 0) for path in inside}
-    return max(inside, key=sizes.__getitem__)
+
+    def telling(path: str) -> tuple[int, int]:
+        places = 0 if lost.keys is None else lost.keys.places(path)
+        return -places if places else -len(lost.saved), getattr(saved_value(lost, path), "nbytes", 0)
+
+    return max(inside, key=telling)
 
 
 def optimizer_of(lost: LostState) -> str:

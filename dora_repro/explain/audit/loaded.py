@@ -222,7 +222,7 @@ def _stepped(was: Value, now: Value) -> str:
     if not isinstance(was, (list, tuple)) or not isinstance(now, (list, tuple)):
         return OTHER
     if any(_OF_NO_MODEL.fullmatch(name) for name in now) and not any(_OF_NO_MODEL.fullmatch(name) for name in was):
-        return "steps tensors that no model has: the model's tensors were replaced while loading"
+        return "steps tensors that the run no longer has: they were replaced while loading"
     gone, come = ([name for name in one if name not in other] for one, other in ((was, now), (now, was)))
     if gone and come:
         return f"steps {_few(come)} in place of {_few(gone)}"
