@@ -4,6 +4,7 @@ Each reader says which attributes are state and which are plumbing (queues, cach
 on purpose. Optimizer state is named by parameter, never by position.
 """
 
+import weakref
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
@@ -136,7 +137,7 @@ def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_grou
             continue
         walker.result.objects[at] = group
         stepped = [names[id(parameter)] for parameter in group["params"]]
-        step = partial(_put_params, walker.result, optimizer, group)
+        step = partial(_put_params, weakref.ref(walker.result), optimizer, group)  # which holds this leaf
         walker.leaf(f"{at}/params", stepped, "structure", step)
         for option, value in group.items():
             if option != "params":
@@ -196,8 +197,11 @@ def _in_model(path: str) -> str:
     return path.partition("/")[2].replace("/", ".")
 
 
-def _put_params(live: Leaves, optimizer: Optimizer, group: Group, names: Iterable[str]) -> None:
+def _put_params(leaves: "weakref.ref[Leaves]", optimizer: Optimizer, group: Group, names: Iterable[str]) -> None:
     """Make a group step the parameters of these names, the state of each position going with it."""
+    live = leaves()
+    if live is None:
+        raise ValueError("what was read of the run is gone")
     wanted = parameters_named(live, names)
     if len(wanted) != len(group["params"]):
         raise ValueError("the group has another number of parameters")
