@@ -348,7 +348,9 @@ class CauseDescriber:
             return None
         within = self.function or in_an_epoch(self._saved)  # a function waits in its loop, with a batch in hand
         place = f"In the middle of an epoch, the position is lost as well: {AGAIN}." if within else ""
-        began = self.function or any(what.startswith(LOADER_ITERATOR) for what in self._loaded.uncaptured.values())
+        driven = f"{self.function}/{POSITION}" in self._saved
+        held = not self.function and any(what.startswith(LOADER_ITERATOR) for what in self._loaded.uncaptured.values())
+        began = driven or held  # in a script the lines run where it reads the file
         return replace(advice, sentence=place), () if began else self._data_sources
 
     def _given(self, part: Part) -> list[Setting]:

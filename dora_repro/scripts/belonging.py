@@ -64,7 +64,8 @@ def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
         return replace(cause, how=how, advice=(*_with(order, calls), *cause.advice))
     if cause.name == DATA:
         at = (f"The loop over the loader: {listed([loop])}.",) if loop else ()
-        return replace(cause, advice=(*cause.advice, _BATCHES, *at))
+        words = (_where(calls),) if cause.load else (_BATCHES,)
+        return replace(cause, advice=(*cause.advice, *filter(None, words), *at))
     if cause.save or cause.load:
         return replace(cause, advice=(*cause.advice, *filter(None, (_where(calls),))))
     return cause

@@ -14,7 +14,7 @@ from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.components import by_object, by_optimizer
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import Outcome
+from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, placed
 from dora_repro.scripts.calls import place
@@ -196,6 +196,7 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     loop = anchor.begun.by if anchor.begun is not None else None
     causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found, plain=plain))
     confirmation = _confirmation(moment, found)
+    behind = describer.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(
         causes=causes,
         proof=_proof(moment, found, sides),
@@ -204,7 +205,7 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
         confirmation_missing=confirmation.missing,
         other=found.other,
         places=describer.places,
-        harmless=tuple(path for path in found.harmless if path not in discrepancy.set_by_load),
+        harmless=tuple(path for path in found.harmless if path not in {*discrepancy.set_by_load, *behind}),
     )
 
 

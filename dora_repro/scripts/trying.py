@@ -104,7 +104,7 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
 
 def _function_of(cause: Cause) -> str:
     """The name of the function whose variables a cause's lines name; empty where they name none."""
-    function, inside, _ = next(iter(cause.leaves), "").partition("/")
+    function, inside, _ = next(iter(cause.restored or cause.leaves), "").partition("/")
     return function if inside and function not in _NO_FUNCTION and not function.startswith(PREFIX) else ""
 
 

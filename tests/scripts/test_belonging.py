@@ -42,3 +42,9 @@ def test_draws_and_batches_name_the_loop():
     assert batches[-1] == "The loop over the loader: train.py:6, in main()."
     assert "begins: `epoch_rng" in placed(Cause("rng/draws", ()), Calls(), None).advice[0]
     assert len(placed(Cause("data/batches", ()), Calls(), None).advice) == len(batches) - 1
+
+
+def test_batches_whose_sources_have_lines_are_not_said_to_be_out_of_reach():
+    cause = Cause("data/batches", ("data/batches",), save=("x",), load=("y",))
+    where, loop = placed(cause, Calls((SAVE,), (LOAD,)), LOOP).advice
+    assert where.startswith("The checkpoint is written at") and loop.startswith("The loop over the loader")

@@ -59,6 +59,13 @@ def test_what_cannot_be_tried_has_a_reason(tmp_path, causes, calls, alignment, w
     assert tried.result is None and tried.words.startswith(f"These lines were not tried in the script: {why}")
 
 
+def test_lines_for_what_batches_are_made_of_are_run_in_the_function_that_has_it(tmp_path):
+    sources = ("main/sampler/weights",)
+    cause = Cause("data/batches", ("data/batches",), restored=sources, save=("x",), load=("y",))
+    given = lines_of([cause], CALLS, FILE, tmp_path)
+    assert [line.function for line in (*given.save, *given.load)] == ["main", "main"]
+
+
 def test_launches_that_are_not_left_are_not_made(tmp_path):
     tried = try_lines([BEST], CALLS, FILE, tmp_path, None, None, 1)
     assert "the launches that --budget allows were used up" in tried.words
