@@ -24,6 +24,7 @@ from dora_repro.errors import MissingExtra
 from dora_repro.private_names.of_torch import LoaderIterator, data_of, module_call, set_loader_next, set_module_call
 
 At = Literal["update", "batch"]
+What = Literal["forward", "backward", "update"]
 _Iterator: TypeAlias = "weakref.ref[LoaderIterator]"
 
 
@@ -36,8 +37,8 @@ class Drive:
 
     Attributes:
         at: as given.
-        going_on: called before each backward pass and each update, where none has been done since it last waited;
-            with whether it is an update.
+        going_on: called before each training forward pass, each backward pass and each update, where no update has
+            been done since it last waited; with which of them.
         greenlet: the call.
         updates: number of updates that it has done: `step()` of any optimizer.
         passes: number of backward passes that it has done.
@@ -56,7 +57,7 @@ class Drive:
         self.greenlet: Any = greenlet.greenlet(call)
         self.greenlet.gr_context = contextvars.copy_context()
         self.at = at
-        self.going_on: Callable[[bool], None] = lambda is_update: None
+        self.going_on: Callable[[What], None] = lambda what: None
         self._armed = True
         self._inside_module = self._inside_backward = False
         self._source: _Iterator | None = None  # what gave the batch in hand
@@ -116,7 +117,7 @@ class Drive:
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         if self._is_running() and self.updates == self._updates_before:
-            self.going_on(True)
+            self.going_on("update")
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         if self._is_running():
@@ -130,6 +131,8 @@ class Drive:
                 return real(module, *args, **kwargs)
             if self._armed and (_is_training(module) or self._goes_on(module)):
                 self._wait()
+            elif self.updates == self._updates_before and _is_training(module):
+                self.going_on("forward")
             self.batches.clear()
             self._inside_module = True
             try:
@@ -170,7 +173,7 @@ class Drive:
 
     def _before_pass(self) -> None:
         if self.updates == self._updates_before:
-            self.going_on(False)
+            self.going_on("backward")
         self.passes += 1
 
     def _goes_on(self, module: torch.nn.Module) -> bool:

@@ -46,6 +46,11 @@ def _inside(name: str, at: At, when: Moment, resumed: bool) -> str:
             "save_at then count batches)"
         )
     done = when.passes or 0
+    if not done and when.again:
+        return (
+            f"{name}() writes a checkpoint after it has called a module in training mode, with gradients: step "
+            f"{when.step} begins with that call. Call what is no step's under torch.no_grad() or after model.eval()"
+        )
     passes = "backward pass" if done == 1 else "backward passes"
     if not done:
         place = "its forward pass and its backward pass"

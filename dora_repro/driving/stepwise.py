@@ -8,7 +8,7 @@ from typing import Any
 
 from dora_repro.contracts import Value
 from dora_repro.driving.arguments import NEWEST, OUT, Places, changed
-from dora_repro.driving.drive import At, Drive
+from dora_repro.driving.drive import At, Drive, What
 from dora_repro.driving.folders import Folders
 from dora_repro.driving.no_checkpoint import no_checkpoint
 from dora_repro.driving.written import Moment, Written, newest
@@ -220,10 +220,11 @@ class _Inside:
         """What grows with each step, the last one included, after which the function does not wait."""
         return self.drive.updates if self.at == "update" else self.drive.passes
 
-    def _look_inside(self, is_update: bool) -> None:
+    def _look_inside(self, what: What) -> None:
         """Note what was written since the step began."""
         passes = self.drive.passes
-        self.written.look(Moment(self.steps + 1, passes - self._passes_before, passes, is_update))
+        moment = Moment(self.steps + 1, passes - self._passes_before, passes, what == "update", what == "forward")
+        self.written.look(moment)
 
 
 _INSIDE: "weakref.WeakKeyDictionary[StepwiseRun, _Inside]" = weakref.WeakKeyDictionary()

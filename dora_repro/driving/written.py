@@ -31,12 +31,14 @@ class Moment:
         passes: number of its backward passes that were over; None where all of it was.
         batches: number of backward passes since the function was called.
         all_passes: whether its update followed, and no further backward pass.
+        again: whether a forward pass followed.
     """
 
     step: int
     passes: int | None = None
     batches: int = 0
     all_passes: bool = False
+    again: bool = False
 
 
 class Written:

@@ -36,3 +36,9 @@ def test_one_that_is_written_inside_a_step_says_where_and_what_helps(at, moment,
     assert said.startswith("train() writes a checkpoint inside step 3, ") and words in said
     assert no_checkpoint("train", at, 4, [Moment(1), moment]).endswith("it did after 1 step: save_at=1")
     assert "nor after any before; train() writes a checkpoint inside step 3" in no_checkpoint("train", at, 4, [moment])
+
+
+def test_one_that_is_written_after_a_call_of_no_step_says_what_that_call_needs():
+    said = no_checkpoint("train", "update", 4, [Moment(5, 0, 4, again=True)])
+    assert "after 4 steps, nor after any before; train() writes a checkpoint after it has called a module" in said
+    assert said.endswith("Call what is no step's under torch.no_grad() or after model.eval()")

@@ -155,6 +155,27 @@ def test_what_is_written_inside_a_step_is_of_no_step_and_its_own_sentence_says_s
         check(accumulation(at, **options), steps=8, save_at=save_at)
 
 
+def shows_samples(out):
+    """Calls its model as it trains, for a look at it, and then writes its checkpoint."""
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for epoch in range(3):
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(2, 3)).square().mean().backward()
+            optimizer.step()
+        model(torch.zeros(1, 3))
+        torch.save(model.state_dict(), Path(out) / f"{epoch}.pt")
+
+
+def test_a_call_that_looks_like_a_forward_pass_before_a_checkpoint_is_named():
+    said = r"after 2 steps, nor after any before; shows_samples\(\) writes a checkpoint after it has called"
+    with pytest.raises(BadInput, match="after 2 steps; nor before"):
+        check(dora_repro.stepwise(shows_samples, "{out}"), steps=5, save_at=2)
+    with pytest.raises(BadInput, match=said.replace("2 steps", "4 steps")):
+        check(dora_repro.stepwise(shows_samples, "{out}"), steps=5, save_at=4)
+
+
 def test_by_batches_gradients_that_were_lost_are_the_cause():
     report = check(accumulation(), steps=12, save_at=5)
     assert (report.verdict, report.divergence.step, report.divergence.phase) == (Verdict.DIFFERENT, 6, "backward")
