@@ -1,5 +1,6 @@
 """What to save of the position in the data, by what holds it: a loader, one whose workers live on, a generator."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dora_repro.explain.advice import expressions
@@ -8,12 +9,14 @@ from dora_repro.explain.advice.expressions import Kinds, quoted
 from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.rng_and_flags import generator_lines
 from dora_repro.explain.advice.units import class_at, has_state_dict
+from dora_repro.state.rebuild import NO_KIND
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.state.suspended import suspended
 from dora_repro.state.torch_objects import LOADER_ITERATOR
 
 _ATTRIBUTE = "/persistent_workers"  # that loaders have, and hardly anything else
 _GLOBAL = "rng/torch.cpu"
+_MANY = ("list", "tuple", "deque", "dict", "OrderedDict", "set")  # what holds items
 _PARTS = (
     "the epoch, the state of the sampler or of the loader's generator at the epoch's beginning, and the number of "
     "batches used"
@@ -126,11 +129,19 @@ def _with_living_workers(saved: Mapping[str, SavedLeaf]) -> Iterator[str]:
 
 def other_data(paths: Iterable[str], kinds: Kinds) -> Advice:
     """Advise on batches that are made of other data: the same place in it would not give the same batches."""
-    names = _listed(paths, kinds)
+    names = _listed(_with_what_holds_them(paths, kinds), kinds)
     return Advice(
         sentence=f"The batches are made of other data: make {names} the same when the run is built, or save it, "
         "and put it back before an iterator is made."
     )
+
+
+def _with_what_holds_them(paths: Iterable[str], kinds: Kinds) -> tuple[str, ...]:
+    """The paths; in place of several items of a container the container, once."""
+    paths = tuple(paths)
+    items = Counter(holder for path in paths if kinds.get(holder := path.rpartition("/")[0], NO_KIND).name in _MANY)
+    held = {holder for holder, count in items.items() if count > 1}
+    return tuple(dict.fromkeys(above if (above := path.rpartition("/")[0]) in held else path for path in paths))
 
 
 def epoch_of_sampler(paths: Iterable[str], saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice | None:

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
-from dora_repro.explain.advice.position import epoch_of_sampler, place_in_the_data
+from dora_repro.explain.advice.position import epoch_of_sampler, other_data, place_in_the_data
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -209,3 +209,10 @@ def test_a_loader_that_no_line_reaches_gets_no_lines():
     assert reached.load[0].startswith("self.mine.load_state_dict(")
     none = place_in_the_data(saved, saved.kinds, lambda path: False)
     assert not none.save and not none.load and none.sentence.startswith("The library holds the loader")
+
+
+def test_of_several_items_what_holds_them_is_named_once():
+    data = Holder(ds=Holder(buffer=[torch.zeros(1), torch.ones(1)], pair=(1, 2), length=3))
+    paths = ("ds/buffer/0", "ds/buffer/1", "ds/pair/1", "ds/length")
+    sentence = other_data(paths, Snapshot.capture(run_roots(data)).kinds).sentence
+    assert "make `self.ds.buffer`, `self.ds.pair[1]`, `self.ds.length` the same" in sentence
