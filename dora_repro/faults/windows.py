@@ -1,19 +1,19 @@
 """A training in one function that accumulates gradients, and is saved inside a window; checked batch by batch."""
 
 import os
-from typing import Any, ClassVar
+from collections.abc import Container
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from dora_repro.contracts import Run
 from dora_repro.driving.stepwise import Stepwise, stepwise
-from dora_repro.faults.functions import NEEDS
+from dora_repro.faults.functions import NEEDS, InAFunction
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import read, samples, seed_everything
 
 
-def train_in_windows(out: str, saves: str, batches: int = 12) -> None:
+def train_in_windows(out: str, saves: Container[str], batches: int = 12) -> None:
     """Four batches make an update; a checkpoint after every fifth batch, with the gradients so far if `saves` names
     them."""
     seed_everything(0)
@@ -44,17 +44,10 @@ def train_in_windows(out: str, saves: str, batches: int = 12) -> None:
             torch.save(now, path)
 
 
-class InWindows:
+class InWindows(InAFunction):
     """The training of `train_in_windows`, which keeps the gradients so far."""
 
-    saves: ClassVar[str] = "gradients"
-
-    def __new__(cls) -> Any:  # a run of the function
-        return cls.training()()
-
-    @classmethod
-    def resume(cls, path: str) -> Run:
-        return cls.training().resume(path)
+    saves: ClassVar[tuple[str, ...]] = ("gradients",)
 
     @classmethod
     def training(cls) -> Stepwise:
@@ -76,4 +69,4 @@ class WindowOfAFunctionLost(InWindows):
     """A training in one function writes its checkpoints by batches, and makes an update of every fourth. What the first
     batch of a window had added is in no checkpoint: the next update is made of three quarters of its gradient."""
 
-    saves = ""
+    saves = ()
