@@ -16,7 +16,7 @@ from dora_repro.checkpoint.guard import Malformed
 FREE_WORK = 2_000_000
 SMALL = 10_000_000  # bytes
 BYTES_PER_WORK, BYTES_PER_WORK_ABOVE = 7, 0.5
-FREE_MEMORY = 192 << 20
+FREE_MEMORY = 256 << 20
 MEMORY_PER_BYTE = 24
 
 # Work for each byte that is copied out of a file, compared or hashed.

@@ -109,6 +109,7 @@ _BY_WORD = (
 )
 _WORDS = [(re.compile(rf"(?:^|_)(?:{pattern})(?:$|_)"), component) for pattern, component in _BY_WORD]
 _ANY_WORD = re.compile(rf"(?:^|_)(?:{'|'.join(pattern for pattern, _ in _BY_WORD)})(?:$|_)")
+_DIGITS = re.compile(r"[0-9]+")
 _CAMEL = re.compile(r"([a-z0-9])([A-Z])")
 _PARTING = str.maketrans(".- ", "___")
 _PARAMETER = re.compile(
@@ -144,6 +145,10 @@ class Role(NamedTuple):
     named: str = ""
 
 
+_TOP = Role()
+_COUNT = Role("progress")  # of (model, optimizer, 3)
+
+
 def judge(around: Role, key: FileValue, value: FileValue) -> Role:
     """What a value is, by its form, else by its key, else as what is around it.
 
@@ -152,11 +157,10 @@ def judge(around: Role, key: FileValue, value: FileValue) -> Role:
         key: of the value in the container; None at the top of a file.
         value: as the file holds it.
     """
-    of_text = isinstance(key, str)
-    named = f"{around.named}/{key}".lower() if of_text else around.named
+    if type(value) in _PLAIN and (told := _of_plain(around, key, value)) is not None:
+        return told
+    named = f"{around.named}/{key}".lower() if isinstance(key, str) else around.named
     around = Role(around.component, around.form, around.settled, named)
-    if of_text and type(value) in _PLAIN and (around.settled or (around.form is Form.NONE and not by_word(key))):
-        return around  # nearly all of a large file's values
     if around.form not in (Form.NONE, Form.TENSORS, Form.MODULE):
         # Inside a known form; a generator in the state of a loader or an optimizer stays one, and theirs.
         form = form_of(value)
@@ -177,6 +181,17 @@ def judge(around: Role, key: FileValue, value: FileValue) -> Role:
     return _by_key(around, word, form, key, value)
 
 
+def _of_plain(around: Role, key: FileValue, value: FileValue) -> Role | None:
+    """What a plain value is that lies in something known, or whose key says nothing: nearly all values of a large
+    file. None for any other."""
+    if isinstance(key, int) and (around.settled or around.form is Form.NONE):
+        return _COUNT if around == _TOP and is_number(value) else around
+    if isinstance(key, str) and (around.settled or (around.form is Form.NONE and not by_word(key))):
+        # It is asked of generators alone by which name they go.
+        return around._replace(named=f"{around.named}/{key}".lower()) if around.component == "rng" else around
+    return None
+
+
 def _by_key(around: Role, word: str, form: Form, key: FileValue, value: FileValue) -> Role:
     """What the key says of a value that is nothing by its form but perhaps a state_dict."""
     if form is Form.TENSORS:
@@ -194,8 +209,8 @@ def _by_key(around: Role, word: str, form: Form, key: FileValue, value: FileValu
         return around._replace(component=word) if inside or (word == "progress" and is_number(value)) else around
     if word and around.component in _LOOSE:
         return around._replace(component=word)
-    if around == Role() and isinstance(key, int) and is_number(value):
-        return around._replace(component="progress")  # (model, optimizer, 3)
+    if around == _TOP and isinstance(key, int) and is_number(value):
+        return _COUNT
     if not around.component and is_tensor(value) and isinstance(key, str) and _PARAMETER.fullmatch(key):
         return around._replace(component="model")
     return around
@@ -208,9 +223,13 @@ def _of_names(value: FileValue) -> str:
     return "adapter" if 2 * len(of_adapter) > len(names) else "model"
 
 
-@lru_cache(4096)
 def by_word(name: str) -> str:
     """The component that a key speaks of, "settings" for what only describes the run; empty where it says nothing."""
+    return _by_word(_DIGITS.sub("0", name))  # no word hangs on a number: the names of a large file are a few kinds
+
+
+@lru_cache(4096)
+def _by_word(name: str) -> str:
     # camelCase and dots part words as underscores do.
     words = name if name.islower() else _CAMEL.sub(r"\1_\2", name).lower()
     words = words.translate(_PARTING)

@@ -21,7 +21,7 @@ from dora_repro.checkpoint.unpickling import MAX_DEPTH, Stub
 from dora_repro.printable import one_line
 
 # Of a value, each time that it is met: what is walked, put into a list, described and compared.
-OF_A_VALUE, MEMORY_OF_A_VALUE, MEMORY_OF_A_CHILD = 6, 500, 250
+OF_A_VALUE, MEMORY_OF_A_VALUE, MEMORY_OF_A_CHILD = 5, 500, 250
 OF_AN_ITEM = 0.1  # work, of what a container, text or array holds: it is looked through whenever it is met
 MAX_KEY = 300  # characters of a key in a path; a longer one is cut, and told apart by a digest
 PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None))

@@ -6,10 +6,12 @@ import random
 import numpy
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from dora_repro.checkpoint import contents
-from dora_repro.checkpoint.components import CONSEQUENCES, by_word
+from dora_repro.checkpoint.components import CONSEQUENCES, _by_word, by_word
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.layouts import KIT_FORMAT, write_dora, write_study
 from dora_repro.errors import BadInput
@@ -254,6 +256,11 @@ def test_generators_are_known_by_their_looks_whatever_they_are_called(tmp_path):
 )
 def test_keys_are_read_word_by_word(key, component):
     assert by_word(key) == component
+
+
+@given(st.from_regex(r"[a-zA-Z0-9_. ]{1,8}(optim|rng|epoch|ema|Step|loader)[0-9A-Z_.a-z]{0,6}", fullmatch=True))
+def test_no_word_of_a_key_hangs_on_a_number(key):
+    assert by_word(key) == _by_word.__wrapped__(key)
 
 
 def test_listing_reads_no_tensor(tmp_path, monkeypatch):
