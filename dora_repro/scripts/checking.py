@@ -267,7 +267,9 @@ class _Check:
         self, reference: Evidence, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int
     ) -> Answer:
         step, steps = alignment.step, len(self._trace.steps)
-        evidence = sides.resumed_evidence(resumed, alignment)
+        run, resume = self._request.run, self._request.resume
+        told_more = resume is not None and resume.tells_more_than(run)
+        evidence = sides.resumed_evidence(resumed, alignment, told_more=told_more)
         about = sides.about_of(resumed)
         findings = findings_of(reference, evidence, step, about.get("named", ()), about.get("options_loaded", {}))
         control = control_of(self._trace, sides.trace_of(killed), (self._reference.folder, killed.folder))

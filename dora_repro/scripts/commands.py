@@ -26,6 +26,9 @@ _PIECES = re.compile(
     re.DOTALL,
 )
 _MODULE = "-m"
+_RESUMES = re.compile(
+    r"^-.*(resume|continue|restore|restart|recover)|(^|=)(resume|continue|latest|last|auto|true)$", re.IGNORECASE
+)
 _ISOLATING = re.compile(r"-[A-Za-z]*[IES][A-Za-z]*")  # options of Python alone, as -I, -sE
 _SHELLS = ("bash", "sh", "zsh", "dash")
 _LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch")
@@ -107,6 +110,18 @@ class Command:
     def has(self, placeholder: str) -> bool:
         """Whether it uses a placeholder."""
         return placeholder in self.text
+
+    def tells_more_than(self, first: "Command") -> bool:
+        """Whether it says anything that the first command did not, but that, and from what, it is to resume: another
+        rate, a configuration of its own."""
+        said = set(first.words)
+        new = [word for word in self.words if word not in said]
+        if any(word.endswith((".py", ".sh")) for word in new):
+            return True
+        for option, value in pairwise((*new, "")):
+            if option.startswith("-") and any(place in value for place in (OUT, NEWEST)):
+                said.add(option)
+        return any(not (word in said or OUT in word or NEWEST in word or _RESUMES.search(word)) for word in new)
 
     def filled(self, values: Mapping[str, str]) -> "Launchable":
         """The command with values in place of its placeholders.

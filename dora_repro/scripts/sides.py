@@ -95,12 +95,19 @@ def _keep_ranks(killed: Launch, name: str, folder: Path) -> None:
                 shutil.copy(other / f"{name}{extra}", folder / f"before-{rank}.pt{extra}")
 
 
-def resumed_evidence(launch: Launch, alignment: Alignment) -> Evidence:
-    """The evidence of the resumed side, its steps numbered as those of the uninterrupted run."""
+def resumed_evidence(launch: Launch, alignment: Alignment, *, told_more: bool) -> Evidence:
+    """The evidence of the resumed side, its steps numbered as those of the uninterrupted run.
+
+    Args:
+        launch: the launch that resumed.
+        alignment: where it goes on.
+        told_more: its command says something that the first one does not.
+    """
     trace = trace_of(launch, alignment.step)
     result = _result(launch)
     result["step"] += alignment.step
     result["resumes"] = True
+    result["told"] = None if told_more else []
     if launch.code != 0 and not launch.stopped:
         error = f"the command {launch.ending}"
         result["failure"] = {

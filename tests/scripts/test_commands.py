@@ -121,3 +121,23 @@ def test_a_command_has_the_name_of_its_script(text, name):
 )
 def test_an_option_that_hides_the_recorder_is_found(text, option):
     assert Command(text, "--run").isolating == option
+
+
+@pytest.mark.parametrize(
+    ("resume", "more"),
+    [
+        ("python train.py --out {out}", False),
+        ("python train.py --out {out} --resume {newest}", False),
+        ("python train.py --out {out} --resume", False),
+        ("python train.py --out {out} --resume={newest}", False),
+        ("python train.py --out {out} --ckpt {newest}", False),
+        ("python train.py --out {out} --init_from=resume", False),
+        ("python train.py --out {out} --resume {newest} --lr 0.1", True),
+        ("python train.py --out {out} --resume {newest} --lr=0.1", True),
+        ("python train.py --out {out} --config resumed.yaml", True),
+        ("python finetune.py --out {out} --resume {newest}", True),
+        ("python train.py --out {out} --resume {newest} --no-warmup", True),
+    ],
+)
+def test_what_a_resume_is_told_besides_is_known(resume, more):
+    assert Command(resume, "--resume").tells_more_than(Command("python train.py --out {out}", "--run")) is more
