@@ -130,6 +130,8 @@ class HookLost(ConstantRate):
 
 
 class Warming(ConstantRate):
+    """A rate that grows with the updates that its class has counted."""
+
     updates = 0  # of all runs of a class
     rate = 1e-2
 

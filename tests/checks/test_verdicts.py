@@ -288,7 +288,7 @@ def test_a_report_is_valid_json_with_the_answer_in_it():
     assert found["divergence"]["leaf"] == "model/0.weight"
     assert found["divergence"]["difference"]["differing"] == 128
     groups = {"ignored", "expected_loss", "noise", "bookkeeping", "healed", "set_by_load", "logs"}
-    assert found["set_aside"].keys() == groups | {"reordered", "put_aside"}
+    assert found["set_aside"].keys() == groups | {"reordered", "put_aside", "overwritten"}
     assert len(found["losses"]["reference"]) == 8 and len(found["losses"]["resumed"]) == 3
 
 

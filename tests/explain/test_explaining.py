@@ -131,7 +131,8 @@ def test_an_iterator_that_no_file_can_hold_is_the_cause_with_what_counts_its_bat
     assert names(report) == {"data/iterators", "position"}
     assert found.proved and found.confirmed and all(cause.necessary for cause in report.causes)
     iterators = next(cause for cause in report.causes if cause.name == "data/iterators")
-    assert "`batches` (" in iterators.how and iterators.load and not iterators.is_state
+    assert "`batches` (" in iterators.how and not iterators.is_state
+    assert not iterators.load and "make a new iterator and take the used batches from it" in iterators.advice[0]
     assert any(trial.put_back == "all that was lost and the iterators" for trial in found.trials)
     # Nothing that stands in an iterator's place is taken away from a trial's run.
     assert not any("has no attribute" in (trial.result.error or "") for trial in found.trials)
