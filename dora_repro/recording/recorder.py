@@ -433,7 +433,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _on_beginning(self, module: torch.nn.Module | None, args: Value) -> None:
         self._call_before_work()
-        if module is None:
+        if module is None and self._recording.gradients:
             self._leftovers.backward_begins(self._made_of.by_id, self._made_of.held)
         self._beginning(module, args)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from dora_repro import check
 from dora_repro.recording import Recorder
+from dora_repro.recording.recorder import Recording
 from dora_repro.trace import Recorded
 
 
@@ -111,3 +112,12 @@ def test_what_is_loaded_wrongly_besides_is_found_behind_them():
     report = check(lambda: Forgets("0bu1ev"), steps=6, save_at=2, in_process=True)
     assert report.verdict == "DIFFERENT"
     assert "lr" in report.divergence.leaf
+
+
+def test_where_no_gradients_are_recorded_none_are_looked_at(monkeypatch):
+    """A journal in production may note none, and its training is not to wait for a device at each backward pass."""
+    monkeypatch.setattr("dora_repro.recording.leftovers._is_zero", lambda parameter: pytest.fail("was looked at"))
+    with Recorder(Two("0bu1ev"), recording=Recording(gradients=False)) as recorder:
+        recorder.step()
+        recorder.step()
+    assert len(recorder.trace.steps) == 2

@@ -1,5 +1,6 @@
 """What one cause has lost, as plain data, and its paths and values as code; and what to add, as plain data."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -111,9 +112,9 @@ def _most_telling(lost: LostState, owner: str) -> str:
     several such the largest, and the first."""
     inside = [path for path in lost.paths if path.startswith(f"{owner}/")] or [lost.first]
 
-    def telling(path: str) -> tuple[int, int]:
+    def telling(path: str) -> tuple[float, int]:
         places = 0 if lost.keys is None else lost.keys.places(path)
-        return -places if places else -len(lost.saved), getattr(saved_value(lost, path), "nbytes", 0)
+        return -places if places else -math.inf, getattr(saved_value(lost, path), "nbytes", 0)
 
     return max(inside, key=telling)
 
