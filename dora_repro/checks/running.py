@@ -19,7 +19,7 @@ from dora_repro.comparison.drift import Drift
 from dora_repro.difference import Setting
 from dora_repro.errors import BadInput
 from dora_repro.explain.explaining import Discrepancy, explain, explain_nondeterminism, setup_of
-from dora_repro.recording.recorder import VALUES_LIMIT
+from dora_repro.recording.values import VALUES_LIMIT
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped

@@ -54,6 +54,12 @@ class GroupOptions:
         )
 
 
+def learning_rates(optimizers: Mapping[str, torch.optim.Optimizer]) -> tuple[float, ...]:
+    """The learning rate of each parameter group that has one."""
+    groups = (group for optimizer in optimizers.values() for group in optimizer.param_groups)
+    return tuple(float(group["lr"]) for group in groups if "lr" in group)
+
+
 def digests_of(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, bytes]:
     """The digest of every option of every parameter group, by path."""
     options = options_of(optimizers).items()

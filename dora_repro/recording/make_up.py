@@ -103,6 +103,10 @@ class MakeUp:
         """Whether a lazy parameter, which is none to anybody before, has got its shape."""
         return not all(map(is_lazy, self._shapeless))
 
+    def as_of_now(self) -> "MakeUp":
+        """What the run is made of at this moment, which is left as it is: itself where the run has no other objects."""
+        return MakeUp(self._run) if self.has_other_objects() else self
+
     def begin_step(self) -> None:
         """Forget what belonged to one step alone."""
         self._looked_for.clear()

@@ -5,12 +5,17 @@ trains anything, and each is called before the model works on the batch. A step 
 more often; what the model is given is the same.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from torch import nn
 
+from dora_repro.contracts import Value
 from dora_repro.state.digest import digest
+from dora_repro.state.tree import flatten
+
+_INPUTS = 1000  # values that are read of what one module was given
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,15 @@ class Preparing:
         """A loader has handed out a batch."""
         self._calls.append(None)
 
-    def called(self, module: nn.Module, given: Iterable[bytes], returned: dict[str, bytes]) -> None:
+    def called(self, module: nn.Module, given: Value, returned: dict[str, bytes]) -> None:
         """An outermost module has returned.
 
         Args:
             module: the module.
-            given: digests of what it was given.
+            given: what it was given.
             returned: digests of what it returned, by leaf.
         """
-        self._calls.append(_Call(tuple(returned), tuple(given), frozenset(returned.values()), module))
+        self._calls.append(_Call(tuple(returned), tuple(_digests(given)), frozenset(returned.values()), module))
 
     def finished(self, trained: Container[int]) -> tuple[bytes, tuple[str, ...]]:
         """A digest of all that was consumed (empty where nothing was), and the leaves of what only prepared it.
@@ -99,6 +104,14 @@ class Preparing:
             else:
                 untouched = False
         return found
+
+
+def _digests(given: Value) -> Iterator[bytes]:
+    for _, value in islice(flatten(given), _INPUTS):
+        try:
+            yield digest(value)
+        except TypeError:  # arrays of Python objects, whose bytes are addresses
+            continue
 
 
 def _feeding(calls: Sequence[_Call], trained: Container[int]) -> set[str]:

@@ -189,13 +189,13 @@ class Watch:
             self._recorder = recorder = Recorder(self._program, beginning=self._beginning, recording=self._recording)
             recorder.__enter__()
             recorder.begin()
-            self._options = self._loaded.taken(recorder.optimizers)
+            self._options = self._loaded.taken(recorder.effects.made_of.optimizers)
             if module is None or module.training:
                 self._be_sure()
             self._stepping.mark(self._loaders.source)
             self._loaders.batches.clear()
             if module is not None:
-                recorder.enter(module)
+                recorder.effects.enter(module)
 
     def _be_sure(self) -> None:
         """The first step has begun: what is recorded is training."""
@@ -342,7 +342,7 @@ class Watch:
     def _finish_step(self) -> None:
         assert self._recorder is not None
         self._wrote |= self.files.look()
-        self._note(self._recorder.finish(self._recorder.backward_loss))
+        self._note(self._recorder.finish(self._recorder.effects.backward_loss))
 
     def _note(self, step: Step) -> None:
         """A step is over."""

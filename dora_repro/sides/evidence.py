@@ -11,7 +11,7 @@ from dora_repro.difference import LeafDifference
 from dora_repro.recording import drawing, operators
 from dora_repro.recording.drawing import Draw
 from dora_repro.recording.operators import Operator
-from dora_repro.recording.recorder import Values
+from dora_repro.recording.values import Values
 from dora_repro.sides import logs
 from dora_repro.sides.job import CHECKPOINT, Job
 from dora_repro.sides.places import Place, read_place

@@ -50,11 +50,11 @@ class LateObjects:
         def look() -> None:
             made = self.made()
             if made:
-                recorder.before_work = None
+                recorder.effects.before_work = None
                 do(made)
-                recorder.meet()
+                recorder.effects.meet()
 
-        recorder.before_work = look
+        recorder.effects.before_work = look
 
 
 def may_be_late(objects: Iterable[str], loaded: Snapshot) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from dora_repro.contracts import Json
 from dora_repro.difference import LeafDifference
-from dora_repro.recording.recorder import Facts
+from dora_repro.recording.learning import Facts
 
 NAME = "result.json"
 
@@ -43,7 +43,7 @@ class Result(TypedDict):
         built: digests, in hexadecimal, of the plain values of a run that was to load, before it did; None where that
             moment was not seen.
         at_work: digests, in hexadecimal, of what a step works with, when the first one after loading began to work
-            (`Recorder.at_work`).
+            (`recording/at_work.py`).
         overwritten: at the end, variables of functions half done whose values nothing would read
             (`state/liveness.py`), by path.
         late: paths of the objects that the first step made before the state was stored (`Job.late`).

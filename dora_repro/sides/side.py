@@ -200,7 +200,7 @@ class _Side:
             with logs.step(number):
                 going_on = recorder.step(last=number == self._job.steps)
         finally:
-            self.result["phase"] = recorder.reached
+            self.result["phase"] = recorder.effects.reached
         if going_on:
             self.result["step"] = number
             self._emit({"event": "step", "step": number})
@@ -235,7 +235,7 @@ class _Side:
         self.result["where"] = "end"
         self.result["finished"] = recorder.trace.finished
         self.result["facts"] = recorder.facts()
-        self.result["at_work"] = {path: value.hex() for path, value in recorder.at_work.items()}
+        self.result["at_work"] = {path: value.hex() for path, value in recorder.effects.at_work.digests.items()}
         self.result["overwritten"] = _overwritten(run)
         Snapshot.capture(run_roots(run)).write(folder / "end.pt")
         _as_snapshot({"kept": recorder.kept} if recorder.kept is not None else {}).write(folder / "kept.pt")

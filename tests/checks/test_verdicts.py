@@ -325,7 +325,7 @@ def test_histories_of_both_sides_are_in_the_report():
 
 
 def test_values_that_are_too_many_are_told_of_and_no_drift(monkeypatch):
-    monkeypatch.setattr("dora_repro.recording.recorder.VALUES_LIMIT", 1000)
+    monkeypatch.setattr("dora_repro.recording.values.VALUES_LIMIT", 1000)
     report = ask(runs.Forgetful, "optimizer", values="*")
     assert report.drift is None and report.verdict is Verdict.DIFFERENT
     assert any(note.startswith("the values of all steps take more than") for note in report.notes)

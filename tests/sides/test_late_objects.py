@@ -43,7 +43,7 @@ def test_what_is_never_made_is_not_looked_for_in_a_later_step():
     run, met = MadeInFirstStep(), []
     with Recorder(run) as recorder:
         LateObjects(run, ("absent",)).when_made(recorder, met.append)
-        assert recorder.step() and recorder.before_work is None
+        assert recorder.step() and recorder.effects.before_work is None
     assert met == []
 
 
