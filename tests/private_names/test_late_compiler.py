@@ -68,6 +68,17 @@ def test_whoever_wants_more_of_it_has_it_imported(wanted):
     assert lines == ["True module True", "True 6"]
 
 
+@pytest.mark.parametrize("wanted", ["import torch._dynamo.config", "from torch._dynamo import config"])
+def test_a_module_of_it_is_imported_once(wanted):
+    lines = said(f"""
+        {wanted}
+        from torch._dynamo import convert_frame
+        print(convert_frame.config is sys.modules["torch._dynamo.config"] is torch._dynamo.config)
+        print(torch._dynamo.config.__spec__.origin == torch._dynamo.config.__file__)
+    """)
+    assert lines == ["True", "True"]
+
+
 def test_what_was_to_be_left_alone_is_left_alone_when_something_is_compiled():
     lines = said("""
         @torch.compiler.disable
@@ -85,6 +96,35 @@ def test_what_was_to_be_left_alone_is_left_alone_when_something_is_compiled():
         print(tuple(torch.compiler.disable(torch.nn.Linear(2, 2))(torch.ones(1, 2)).shape))  # no plain function
     """)
     assert lines == ["plain 1.0 False", "True", "True", "(1, 2)"]
+
+
+def test_what_was_marked_before_is_marked_once_there_is_a_compiler():
+    lines = said("""
+        @torch._dynamo.allow_in_graph
+        def whole(x):
+            return x * 2
+
+        @torch._dynamo.assume_constant_result
+        def three():
+            return 3
+
+        print(whole(2), three(), is_there())
+        from torch._dynamo.trace_rules import is_callable_allowed
+        print(is_callable_allowed(whole), is_callable_allowed(three), three._dynamo_marked_constant)
+    """)
+    assert lines == ["4 3 False", "True False True"]
+
+
+def test_the_class_that_transformers_imports_of_it_is_there_when_it_is_used():
+    lines = said("""
+        from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex as used
+        print(is_there())
+        with used():
+            print(torch.vmap(lambda at: torch.arange(3)[at])(torch.tensor([2, 0])).tolist())
+        from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex as itself, trace_wrapped
+        print(is_there(), type(used()) is itself)
+    """)
+    assert lines == ["False", "[2, 0]", "True True"]
 
 
 def test_where_it_has_been_imported_nothing_is_done():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 from dora_repro.private_names import of_cloudpickle, of_cpython, of_numpy, of_torch
