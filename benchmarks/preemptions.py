@@ -2,8 +2,8 @@
 
 The script is one as users write them, for plain torch or a training library that is installed. It saves every few
 updates and resumes by itself. Two trainings: one whose resume is right, and one that loses state. A start of the right
-one must be EXACT, and one of the wrong one DIFFERENT or LATENT; one that was killed before the first checkpoint begins
-anew, and is counted apart. Nothing here is a figure of time.
+one must be EXACT, and one of the wrong one DIFFERENT or LATENT. The first start is killed once it has saved, so that
+each of the others resumes; these may be killed before they save. Nothing here is a figure of time.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main():
         torch.set_rng_state(saved["rng"])
         if not wrong:
             optimizer.load_state_dict(saved["optimizer"])
-    for epoch in range(first, 25):
+    for epoch in range(first, 60):
         for inputs, targets in loader:
             loss = ((model(inputs) - targets) ** 2).mean()
             optimizer.zero_grad()
@@ -76,7 +76,7 @@ class Texts(torch.utils.data.Dataset):
 
 torch.manual_seed(0)
 model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=16, n_layer=2, n_head=2))
-arguments = TrainingArguments(str(out), per_device_train_batch_size=8, num_train_epochs=25, save_steps=10, seed=0,
+arguments = TrainingArguments(str(out), per_device_train_batch_size=8, num_train_epochs=60, save_steps=10, seed=0,
                               save_total_limit=3, report_to=[], disable_tqdm=True, logging_steps=1000, use_cpu=True)
 last = get_last_checkpoint(str(out))
 if last and wrong:
@@ -98,7 +98,11 @@ out, wrong = Path(sys.argv[1]), sys.argv[2] == "wrong"
 class Module(lightning.LightningModule):
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+        self.layers = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1))
+
+    def on_train_batch_start(self, batch, index):
+        if index == 0:  # Lightning keeps no generator: each epoch draws from its own
+            torch.manual_seed(self.current_epoch)
 
     def training_step(self, batch, index):
         return ((self.layers(batch[0]) - batch[1]) ** 2).mean()
@@ -114,9 +118,9 @@ class Module(lightning.LightningModule):
 
 lightning.seed_everything(0)
 x = torch.randn(96, 8)
-loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8)  # in order: Lightning keeps no generator
+loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8)
 saving = lightning.pytorch.callbacks.ModelCheckpoint(out, save_last=True, every_n_epochs=1)
-trainer = lightning.Trainer(max_epochs=25, accelerator="cpu", callbacks=[saving], logger=False,
+trainer = lightning.Trainer(max_epochs=60, accelerator="cpu", callbacks=[saving], logger=False,
                             enable_progress_bar=False, enable_model_summary=False)
 last = out / "last.ckpt"
 trainer.fit(Module(), loader, ckpt_path=last if last.exists() else None)
@@ -151,7 +155,7 @@ def main():
         if wrong:
             for state in optimizer.optimizer.state.values():
                 state["exp_avg"].zero_()
-    for epoch in range(first, 25):
+    for epoch in range(first, 60):
         for inputs, targets in loader:
             loss = ((model(inputs) - targets) ** 2).mean()
             optimizer.zero_grad()
@@ -165,6 +169,7 @@ main()
 """
 SCRIPTS = {"plain": PLAIN, "trainer": TRAINER, "lightning": LIGHTNING, "accelerate": ACCELERATE}
 _POLL = 0.02  # seconds
+_TO_SAVE = 13  # updates after which each script has saved: so the first start leaves something to go on from
 _PATIENCE = 600.0  # seconds without an update, after which a start has failed
 RIGHT = {"right": {"EXACT"}, "wrong": {"DIFFERENT", "LATENT"}}
 
@@ -183,7 +188,8 @@ def preempted(folder: Path, kind: str, draw: random.Random, options: argparse.Na
                 stderr=log,
                 start_new_session=True,
             )
-        _wait_for_updates(process, journal, draw.randrange(options.first, 30) if number < options.kills else 6)
+        least = options.first if number else max(options.first, _TO_SAVE)
+        _wait_for_updates(process, journal, draw.randrange(least, 30) if number < options.kills else 6)
         time.sleep(draw.random() * 0.05)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -237,7 +243,7 @@ def judged(framework: str, kind: str, options: argparse.Namespace) -> dict[str, 
 def main(words: list[str] | None = None) -> None:
     parser = timing.arguments(str(__doc__).partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20, help="times that each training is killed")
-    parser.add_argument("--first", type=int, default=4, help="updates that each start does at least")
+    parser.add_argument("--first", type=int, default=4, help="updates that each start after the first does at least")
     parser.add_argument("--frameworks", nargs="+", default=["plain"], choices=SCRIPTS)
     parser.add_argument("--kinds", nargs="+", default=[*RIGHT], choices=RIGHT)
     parser.add_argument("--level", default="light", choices=("light", "full"))

@@ -13,7 +13,8 @@ from dora_repro.contracts import Json, Value
 from dora_repro.journal.lines import to_text
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
-from dora_repro.state.leaves import Leaf
+from dora_repro.state.leaves import Leaf, Leaves
+from dora_repro.state.paths import ancestors
 from dora_repro.state.walk import walk
 
 FORMAT = "dora_repro/journal/1"
@@ -56,12 +57,14 @@ class StateDigests:
         live = walk(roots)
         schedules = tuple(_below(live.objects, (torch.optim.lr_scheduler.LRScheduler,)))
         scalers = tuple(_below(live.objects, _SCALERS))
+        owners = _owners(live)
         for path, leaf in live.items():
             kind = _kind(leaf, path, schedules, scalers)
             if kind is None:
                 continue
+            own, kind = _as_owned(path, kind, owners)
             try:
-                leaves[path] = kind, to_text(digest(leaf.value))
+                leaves[own] = kind, to_text(digest(leaf.value))
             except Exception:  # a tensor class that cannot be read, an array of Python objects
                 continue
         return cls(update, backwards, leaves, moment)
@@ -171,6 +174,42 @@ def _kind(leaf: Leaf, path: str, schedules: tuple[str, ...], scalers: tuple[str,
     if path.startswith(scalers):
         return "scaler"
     return _OTHER
+
+
+def _owners(live: Leaves) -> Mapping[str, tuple[str, str]]:
+    """Where what an optimizer or a module holds goes by another name: that name -> its own, and its kind.
+
+    A variable that a loop over `optimizer.state.values()` has left holds the moments of one parameter, and its name is
+    the shorter one. They are moments all the same, in the start that has the variable and in the one that has not.
+    """
+    aliases = {path: str(leaf.value).removeprefix("= ") for path, leaf in live.items() if leaf.role == "alias"}
+    buffers = {f"{at}/{name}" for at, module in live.modules.items() for name, _ in module.named_buffers()}
+    owners = {}
+    for path, first in aliases.items():
+        if path in buffers:
+            owners[first] = path, "buffer"
+        for at, optimizer in live.optimizers.items():
+            if path.startswith(f"{at}/"):
+                name = path.removeprefix(f"{at}/").partition("/")[0]
+                if name == "param_groups" or name.startswith("group."):
+                    owners[first] = path, "option"
+                elif name == "state" or name not in vars(optimizer):
+                    owners[first] = path, "moment"
+    for path, first in aliases.items():  # one moment of these, by a name of its own
+        own, kind = _as_owned(path, _OTHER, owners)
+        if kind != _OTHER:
+            owners.setdefault(first, (own, kind))
+    return owners
+
+
+def _as_owned(path: str, kind: str, owners: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """The path and the kind of a leaf, as its owner has them."""
+    if kind == _OTHER:
+        for above in (path, *ancestors([path])):
+            if above in owners:
+                own, kind = owners[above]
+                return own + path.removeprefix(above), kind
+    return path, kind
 
 
 def _below(objects: Mapping[str, Value], kinds: tuple[type, ...]) -> Iterable[str]:

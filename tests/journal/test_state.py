@@ -96,6 +96,50 @@ def test_what_has_another_name_is_found_by_its_digest():
     assert difference(saved, here, first).same
 
 
+def loops_over(run):
+    """A function's variables: a training's own, and before them those that loops have left, each the shorter name."""
+    (*_, state), (group,) = run.optimizer.state.values(), run.optimizer.param_groups
+    (*_, moment), (*_, buffer) = state.values(), run.model.buffers()
+    *_, parameter = run.model.parameters()
+    return in_a_function(run, b=buffer, v=moment, p=parameter, s=state, g=group)
+
+
+def in_a_function(run, **variables):
+    """State before which further variables come."""
+    return StateDigests.take({"main": {**variables, **vars(run)}}, 2)
+
+
+def test_what_a_loop_has_left_in_a_variable_is_still_its_owners():
+    first, run, _ = trained()
+    saved, here = in_a_function(run), loops_over(run)
+    for path in ("optimizer/model.1.bias/exp_avg", "model/1.num_batches_tracked", "optimizer/group.0/lr"):
+        assert here.leaves[f"main/{path}"] == saved.leaves[f"main/{path}"]
+    for one, other in ((saved, here), (here, saved), (here, here)):
+        found = difference(one, other, first)
+        assert found.same
+        assert found.compared == difference(saved, saved, first).compared
+
+
+def test_what_a_loop_has_left_in_a_variable_is_missed_where_it_is_lost():
+    first, run, _ = trained()
+    saved = loops_over(run)
+    run.optimizer.state[run.model[1].bias]["exp_avg"].zero_()
+    run.model[1].num_batches_tracked.zero_()
+    for now in (in_a_function(run), loops_over(run)):
+        assert difference(saved, now, first).lost == {
+            "buffer": ("main/model/1.num_batches_tracked",),
+            "moment": ("main/optimizer/model.1.bias/exp_avg",),
+        }
+
+
+def test_the_state_and_the_groups_of_an_optimizer_in_variables_are_still_its_own():
+    first, run, saved = trained()
+    here = in_a_function(run, a=run.optimizer.state, b=run.optimizer.param_groups)
+    assert difference(saved, here, first).same
+    run.optimizer.state.clear()
+    assert len(difference(here, run.digests, first).lost["moment"]) == 12
+
+
 def test_generators_are_not_compared_with_those_of_an_end():
     first, run, _ = trained()
     ended = StateDigests.take(vars(run), 2, moment="end")
