@@ -19,7 +19,7 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
 from dora_repro.private_names.of_torch import buffers_of, modules_of, parameters_of
 from dora_repro.state.assign import Setter
-from dora_repro.state.attributes import is_users_module
+from dora_repro.state.attributes import attributes_of, is_users_module, module_of
 from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
@@ -204,14 +204,19 @@ def _read_variables(
     """Visit the variables of a frame; `sharing`: what may share some with it (see `cells_of`)."""
     walker.result.objects[path] = holder = Variables(frame, begun)
     local = _variables_in_order(frame)
-    later = _named_elsewhere(local)
+    owned = _owned(local)
     cells = cells_of(frame, local, sharing)
     # As with a run's attributes: a parameter has the name that its module gives it, a group that of its optimizer,
     # whatever else refers to it.
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
         meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
         visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
-        walker.later(visit) if id(item) in later or _is_group(item) or _is_checkpoint(item) else visit()
+        if _is_group(item) or owned & {*_identity(item)}:
+            walker.later(partial(walker.later, visit))  # after optimizers, which wait for the names of parameters
+        elif _is_made_by_the_run(item) or _is_checkpoint(item):
+            walker.later(visit)
+        else:
+            visit()
     return local
 
 
@@ -229,20 +234,35 @@ def may_be_state(name: str, item: Value) -> bool:
     return not (name.startswith("__") or isinstance(item, (types.ModuleType, types.FunctionType, type)))
 
 
-def _named_elsewhere(local: Mapping[str, Any]) -> set[int]:
-    """The ids of tensors among some variables that modules and optimizers give their names; a tensor of the function's
-    own has the variable's name, wherever else it is held, as in the checkpoint that it was read from."""
+def _owned(local: Mapping[str, Any]) -> set[int]:
+    """The identities of what modules and optimizers among some variables give its name: tensors, and the state of a
+    parameter as a loop over `optimizer.state.values()` leaves it. A tensor of the function's own has the variable's
+    name, wherever else it is held, as in the checkpoint that it was read from."""
     own: set[int] = set()
-    for item in local.values():
+    for item in _with_attributes(local.values()):
         if issubclass(type(item), torch.nn.Module):
             for inner in _modules_in(item):
                 held = (*parameters_of(inner).values(), *buffers_of(inner).values())
-                own.update(key for one in held for key in _identity(one))
+                own.update(key for one in held if one is not None for key in _identity(one))
         elif issubclass(type(item), torch.optim.Optimizer):
-            states = (state for state in item.state.values() if type(state) is dict)
-            own.update(key for state in states for one in state.values() for key in _identity(one))
-    tensors = (item for item in local.values() if issubclass(type(item), torch.Tensor))
-    return {id(item) for item in tensors if item.requires_grad or not item.is_leaf or own & {*_identity(item)}}
+            states = [state for state in item.state.values() if type(state) is dict]
+            own |= {id(item.state), id(item.param_groups), *map(id, states)}
+            moments = (one for state in states for one in state.values() if issubclass(type(one), torch.Tensor))
+            own.update(key for one in moments for key in _identity(one))
+    return own
+
+
+def _is_made_by_the_run(value: Any) -> bool:
+    """Whether it is a tensor that something else gives its name, if anything else holds it: a parameter, an output."""
+    return issubclass(type(value), torch.Tensor) and (value.requires_grad or not value.is_leaf)
+
+
+def _with_attributes(values: Iterable[Any]) -> Iterator[Any]:
+    """Some values, and what objects of the user's among them hold: a method's `self` has the model and the optimizer."""
+    for item in values:
+        yield item
+        if is_users_module(module_of(type(item))) and not issubclass(type(item), (torch.nn.Module, torch.Tensor)):
+            yield from (attributes_of(item) or {}).values()
 
 
 def _identity(value: Any) -> Iterator[int]:

@@ -273,3 +273,54 @@ def test_what_a_loop_over_a_state_dict_leaves_behind_does_not_name_the_parameter
     leaves = walk({"train": training}).leaves
     assert leaves["train/aside/bias"].role == "parameter"
     assert leaves["train/value"].role == "alias"
+
+
+class Moved:
+    """A method that moves what its optimizer holds to a device, as users write it after loading."""
+
+    def __init__(self):
+        self.model = torch.nn.BatchNorm1d(2)
+        self.optimizer = torch.optim.Adam(self.model.parameters())
+        self.model(torch.ones(2, 2)).sum().backward()
+        self.optimizer.step()
+
+    def here(self, optimizer):
+        a = optimizer.state
+        b = optimizer.param_groups
+        for c in a.values():
+            for d in c.values():
+                assert d is not None
+        for e in b:
+            assert e is not None
+        for f in self.model.buffers():
+            assert f is not None
+        yield a, b, c, d, e, f
+
+    def in_self(self):
+        yield from self.here(self.optimizer)
+
+
+@pytest.mark.parametrize("name", ["here", "in_self"])
+def test_what_loops_over_an_optimizer_leave_behind_does_not_name_its_state(name):
+    run = Moved()
+    training = run.in_self() if name == "in_self" else run.here(run.optimizer)
+    next(training)
+    leaves = walk({"train": training}).leaves
+    at, inside = ("train/optimizer", "train") if name == "here" else ("train/self/optimizer", "train/here()")
+    assert leaves[f"{at}/self.model.bias/exp_avg_sq"].role == "moment"
+    assert leaves[f"{at}/group.0/lr"].role == "option"
+    assert {leaves[f"{inside}/{variable}"].role for variable in "abcdef"} == {"alias"}
+
+
+def test_the_state_of_an_optimizer_in_an_attribute_is_not_named_by_a_variable():
+    def train(self):
+        for state in self.optimizer.state.values():
+            for moment in state.values():
+                assert moment is not None
+        yield
+
+    training = train(Moved())
+    next(training)
+    leaves = walk({"train": training}).leaves
+    assert leaves["train/self/optimizer/self.model.bias/exp_avg_sq"].role == "moment"
+    assert leaves["train/state"].role == leaves["train/moment"].role == "alias"
