@@ -258,7 +258,7 @@ def _is_made_by_the_run(value: Any) -> bool:
 
 
 def _with_attributes(values: Iterable[Any]) -> Iterator[Any]:
-    """Some values, and what objects of the user's among them hold: a method's `self` has the model and the optimizer."""
+    """Some values, and what objects of the user's among them hold: a method's `self` may have the optimizer."""
     for item in values:
         yield item
         if is_users_module(module_of(type(item))) and not issubclass(type(item), (torch.nn.Module, torch.Tensor)):

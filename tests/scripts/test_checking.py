@@ -19,6 +19,22 @@ def test_a_script_that_saves_all_is_exact(tmp_path):
     assert (tmp_path / "kept" / "out-reference" / "epoch2.pt").exists()
 
 
+def test_what_loops_leave_in_variables_after_loading_is_no_loss(tmp_path):
+    loads = '            optimizer.load_state_dict(state["optimizer"])\n'
+    assert loads in TRAIN
+    moves = """
+            for moments in optimizer.state.values():
+                for key, value in moments.items():
+                    moments[key] = value.to("cpu")
+            for group in optimizer.param_groups:
+                assert group["lr"]
+            for parameter in model.parameters():
+                assert parameter.requires_grad
+"""
+    report = check_script(*commands(tmp_path, TRAIN.replace(loads, loads + moves)), kill_after=4)
+    assert report.summary == "EXACT"
+
+
 @pytest.mark.parametrize(
     ("lost", "summary"),
     [
