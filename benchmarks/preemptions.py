@@ -60,7 +60,6 @@ import sys
 from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 out, wrong = Path(sys.argv[1]), sys.argv[2] == "wrong"
 
@@ -78,11 +77,12 @@ torch.manual_seed(0)
 model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=16, n_layer=2, n_head=2))
 arguments = TrainingArguments(str(out), per_device_train_batch_size=8, num_train_epochs=60, save_steps=10, seed=0,
                               save_total_limit=3, report_to=[], disable_tqdm=True, logging_steps=1000, use_cpu=True)
-last = get_last_checkpoint(str(out))
+# The Trainer writes this file last: a folder without it was being written when the process was killed.
+saved = sorted(out.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name[11:]))
+last = saved[-1].parent if saved else None
 if last and wrong:
-    for file in Path(last).glob("optimizer.pt"):
-        file.unlink()
-Trainer(model, arguments, train_dataset=Texts()).train(resume_from_checkpoint=last)
+    (last / "optimizer.pt").unlink(missing_ok=True)
+Trainer(model, arguments, train_dataset=Texts()).train(resume_from_checkpoint=last and str(last))
 """
 
 LIGHTNING = """
@@ -193,7 +193,9 @@ def preempted(folder: Path, kind: str, draw: random.Random, options: argparse.Na
         time.sleep(draw.random() * 0.05)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.wait() not in (0, -signal.SIGKILL):
+            printed = (folder / f"log{number}").read_text(errors="replace")
+            raise RuntimeError(f"start {number + 1} ended with exit code {process.returncode}:\n{printed[-2000:]}")
     return journal
 
 
