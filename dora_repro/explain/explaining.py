@@ -8,6 +8,7 @@ from pathlib import Path
 from dora_repro.alignment import passed_over
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
+from dora_repro.explain.audited import audit
 from dora_repro.explain.candidates import (
     Discrepancy,
     batch_in_hand,
@@ -17,7 +18,7 @@ from dora_repro.explain.candidates import (
     phase_of,
     variables_of,
 )
-from dora_repro.explain.causes import CauseDescriber
+from dora_repro.explain.causes import CauseDescriber, Described
 from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.late import Late, late_objects
@@ -254,15 +255,15 @@ class _Trials:
             return TrialResult(Outcome.UNRESOLVED, error=str(stopped))
 
 
-def _lines_tried(run_trial: Callable[[Trial], TrialResult], explanation: Explanation, base: Unit) -> TrialResult | None:
+def _lines_tried(run_trial: Callable[[Trial], TrialResult], told: Described, base: Unit) -> TrialResult | None:
     """Run the advised lines in place of a transplant, where every cause has lines; else None."""
-    causes = [cause for cause in explanation.causes if not cause.taken_from]
+    causes = [cause for cause in told.causes if not cause.taken_from]
     if not causes or not all((cause.is_state or cause.restored) and cause.load for cause in causes):
         return None
     restored = {leaf for cause in causes for leaf in (*cause.leaves, *cause.restored)} - BEYOND
-    taken = frozenset(leaf for cause in explanation.causes if cause.taken_from for leaf in cause.leaves)
+    taken = frozenset(leaf for cause in told.causes if cause.taken_from for leaf in cause.leaves)
     names = frozenset((*restored, *taken, *(name for name in base if name == LATE)))  # what is saved may lead to these
-    return run_trial(Trial(names, lines=explanation.lines, beside=taken))
+    return run_trial(Trial(names, lines=Explanation(told.causes, places=told.places).lines, beside=taken))
 
 
 def _explained(
@@ -277,21 +278,21 @@ def _explained(
 ) -> Explanation:
     """The causes, with their proof."""
     saved, loaded = sides.reference.at_save(sides.save_at), sides.resumed.loaded if late is None else late.state
-    describer = CauseDescriber(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load, late)
-    causes = describer.causes(found)
-    causes_of_data = describer.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
-    places = describer.places
+    audited = audit(saved, loaded, sides, candidates, discrepancy.settings, discrepancy.set_by_load)
+    describer = CauseDescriber(audited, sides, late)
+    told = describer.described(found)
+    causes_of_data = audited.data_sources if DATA in found.names else ()  # behind the cause, and no loss beside it
     ended = found.stopped == "interrupted"  # lines are tried where the budget of the search is used up
-    tried = None if ended else _lines_tried(run_trial, Explanation(causes, places=places), found.base)
+    tried = None if ended else _lines_tried(run_trial, told, found.base)
     if not ended and (tried is None or not tried.restores):
-        plain = describer.causes(found, plain=True)
-        if Explanation(plain).lines != Explanation(causes).lines:
-            again = _lines_tried(run_trial, Explanation(plain, places=describer.places), found.base)
-            in_time = tried is None and again is None and any(DATA in cause.leaves for cause in causes)
+        plain = describer.described(found, plain=True)
+        if Explanation(plain.causes).lines != Explanation(told.causes).lines:
+            again = _lines_tried(run_trial, plain, found.base)
+            in_time = tried is None and again is None and any(DATA in cause.leaves for cause in told.causes)
             if (tried is None or again is None or again.restores) and not in_time:
-                causes, tried, places = plain, again, describer.places
+                told, tried = plain, again
     return Explanation(
-        causes=causes,
+        causes=told.causes,
         keys=describe_load_calls(sides.resumed.loading),
         proof=proof(
             found,
@@ -304,9 +305,9 @@ def _explained(
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         lines_tried=tried,
-        places=places,
-        function=describer.function,
-        draws=_draws(session, sides, discrepancy, candidates, found, describer.drawn_since_stored),
+        places=told.places,
+        function=audited.function,
+        draws=_draws(session, sides, discrepancy, candidates, found, audited.drawn_since_stored),
         other=found.other,
         harmless=tuple(path for path in found.harmless if path not in {*discrepancy.set_by_load, *causes_of_data}),
     )

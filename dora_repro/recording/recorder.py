@@ -92,6 +92,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._values = ParameterValues(values)
         self._memory: Memory | World | None = None  # None while the context is not open
         self._until_mark: dict[str, bytes | None] = {}  # memory that had changed in this step by then
+        self._closing = ExitStack()
 
     def __enter__(self) -> "Recorder":
         with ExitStack() as opening:  # a run that cannot be read: nothing stays patched

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from dora_repro.comparison.leaves import compare
 from dora_repro.difference import LeafDifference
+from dora_repro.explain.audited import audit
 from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed, phase_of
 from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
@@ -191,12 +192,13 @@ def _has_no_value_yet(difference: LeafDifference, loaded: Snapshot) -> bool:
 def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls, *, plain: bool = False) -> Explanation:
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
-    describer = CauseDescriber(saved, loaded, sides, differences, discrepancy.settings)
+    audited = audit(saved, loaded, sides, differences, discrepancy.settings)
+    told = CauseDescriber(audited, sides).described(found, plain=plain)
     anchor = moment.run_trial.anchor
     loop = anchor.begun.by if anchor.begun is not None else None
-    causes = tuple(placed(cause, calls, loop) for cause in describer.causes(found, plain=plain))
+    causes = tuple(placed(cause, calls, loop) for cause in told.causes)
     confirmation = _confirmation(moment, found)
-    behind = describer.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
+    behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(
         causes=causes,
         proof=_proof(moment, found, sides),
@@ -204,7 +206,7 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
         confirmed=confirmation.same,
         confirmation_missing=confirmation.missing,
         other=found.other,
-        places=describer.places,
+        places=told.places,
         harmless=tuple(path for path in found.harmless if path not in {*discrepancy.set_by_load, *behind}),
     )
 

@@ -80,6 +80,18 @@ def ends(path: str) -> tuple[str, str]:
     return (first if slash else ""), ("*" if last.isdigit() else last)
 
 
+def parents(path: str) -> list[str]:
+    """The paths that a path lies below, the outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def names_inside(paths: Iterable[str], holder: str) -> tuple[str, ...]:
+    """The names of what a holder has that these paths lie in, each once; a default argument's without its `=`."""
+    inside = (path.removeprefix(f"{holder}/") for path in paths if path.startswith(f"{holder}/"))
+    return tuple(dict.fromkeys(name.partition("/")[0].removesuffix("=") for name in inside))
+
+
 def ancestors(paths: Iterable[str]) -> set[str]:
     """Every path that one of these lies below."""
     found: set[str] = set()

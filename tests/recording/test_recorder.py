@@ -76,8 +76,10 @@ def test_a_run_that_cannot_be_looked_at_leaves_nothing_patched():
     run = runs.Loader()
     run.optimizer.param_groups[0]["params"] = None  # as a run may be that was put together from two
     before = torch.autograd.backward
-    with pytest.raises(TypeError), Recorder(run):
+    recorder = Recorder(run)
+    with pytest.raises(TypeError), recorder:
         pass
+    recorder.__exit__()  # as whoever opens it by hand may do when that fails
     assert torch.autograd.backward is before and not _global_optimizer_post_hooks
 
 

@@ -24,88 +24,10 @@ from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.paths import few
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
-__all__ = [
-    "Advice",
-    "advise",
-    "closed_over",
-    "configured",
-    "in_function",
-    "lost_hook",
-    "not_saved",
-    "of_hook",
-    "of_suspended",
-]
-
 _LAST = (
     "Restore generators last, after everything that draws: building modules, splitting data, making an iterator of a "
     "loader."
 )
-
-
-def closed_over(function: str, names: Iterable[str], what: str = "in the closure") -> Advice:
-    """Advise on variables that a function closes over: no line of save or load reaches them.
-
-    Args:
-        function: the path of what has them.
-        names: of the variables.
-        what: what they are of it.
-    """
-    listed = ", ".join(f"`{name}`" for name in names)
-    return Advice(
-        sentence=f"{listed}: {what} of `{function}`, out of reach of save and load. Keep it on the run, or on "
-        "an object with state_dict() and load_state_dict()."
-    )
-
-
-def of_hook(hook: str, names: Iterable[str]) -> Advice:
-    """Advise on what the object of a hook keeps: no line of save or load reaches it.
-
-    Args:
-        hook: its path.
-        names: of its attributes.
-    """
-    listed = ", ".join(f"`{name}`" for name in names)
-    return Advice(
-        sentence=f"{listed}: kept by the hook `{hook}` alone, out of reach of save and load. Keep its object on the "
-        "run as well, save it and load it by that name."
-    )
-
-
-def lost_hook(hook: str, function: str) -> Advice:
-    """Advise on a hook that was registered while training: code, which no file holds.
-
-    Args:
-        hook: its path.
-        function: the name of the function that it calls; empty where it has none.
-    """
-    named = f"`{hook}` ({function})" if function else f"`{hook}`"
-    return Advice(
-        sentence=f"The hook {named} is registered while training and not by loading: register it again in load(), "
-        "where the run that was saved had it."
-    )
-
-
-def of_suspended(frame: str, names: Iterable[str]) -> Advice:
-    """Advise on variables of a suspended generator or coroutine that the run holds.
-
-    Args:
-        frame: its path.
-        names: of the variables.
-    """
-    listed, first = ", ".join(f"`{name}`" for name in names), next(iter(names))
-    return Advice(
-        sentence=f"{listed}: in the suspended function `{frame}`, out of reach of save and load. Keep it on the run "
-        f"(self.{first}), save it and load it, and let the function use that."
-    )
-
-
-def configured(values: Iterable[tuple[str, str]]) -> Advice:
-    """Advise on settings that the resumed run was told otherwise: (path, text of the reference's value) of each."""
-    listed = ", ".join(f"{path} = {value}" if value else f"no {path}" for path, value in dict(values).items())
-    return Advice(
-        sentence=f"Configuration, and no lost state: resume with {listed}. Where the change is meant, so is the "
-        "difference."
-    )
 
 
 def not_saved(paths: Iterable[str]) -> Advice:

@@ -3,10 +3,12 @@
 It is put back before the loader's iterator is made. An iterator that is there already has drawn from what was there.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from dora_repro.difference import LeafDifference
 from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.lost_state import Advice, LostState, of_each
+from dora_repro.explain.advice.position import loaders_of
 from dora_repro.explain.advice.rng_and_flags import generator_lines
 from dora_repro.explain.advice.values import value_lines
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
@@ -43,6 +45,25 @@ def source_lines(
         return None
     before = f"  # before iter({expressions.code(loader, saved.kinds)})"
     return Advice(found.save, tuple(f"{line}{before}" for line in found.load))
+
+
+def differing_sources(saved: Snapshot, differences: Iterable[LeafDifference]) -> Iterator[str]:
+    """What differs inside a loader, or in what it reads: an order that was drawn from it is not put back with it.
+
+    Args:
+        saved: the reference's state at the save.
+        differences: of it and of the resumed run's after loading.
+    """
+    inside = tuple(f"{path}/" for path in loaders_of(saved))
+    tied = (leaf for path, leaf in saved.items() if leaf.role == "alias" and path.startswith(inside))
+    elsewhere = {str(leaf.value).removeprefix("= ") for leaf in tied}
+    within = tuple(f"{path}/" for path in elsewhere)  # a sampler that the run holds as well
+    for difference in differences:
+        path, kept = difference.path, difference.role in ("memory", "generator")
+        if path.startswith(inside) or difference.role == "data" or path in elsewhere:
+            yield path
+        elif kept and path.startswith(within):
+            yield path
 
 
 def _holder(saved: Snapshot, path: str) -> str:

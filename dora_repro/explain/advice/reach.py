@@ -12,6 +12,7 @@ from dora_repro.explain.advice.expressions import of_function
 from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.units import class_at
 from dora_repro.state.attributes import is_users_module, module_of
+from dora_repro.state.paths import parents
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 
@@ -55,7 +56,7 @@ class Reach:
         Returns:
             its path and its class's name; both empty where there is none.
         """
-        for holder in reversed(_above(path)):
+        for holder in reversed(parents(path)):
             kind = class_at(LostState((holder,), self._saved, self._saved.kinds), holder)
             if kind is not None and _is_users(kind):
                 others = {module_of(base).partition(".")[0] for base in kind.__mro__ if not _is_users(base)}
@@ -65,7 +66,7 @@ class Reach:
 
     def _variable(self, path: str) -> str:
         """What a variable of a library's function is, in words; empty for all else."""
-        for holder in reversed(_above(path)):
+        for holder in reversed(parents(path)):
             if self._saved.kinds.get(holder, NO_KIND).name == VARIABLES:
                 library = self._library_functions.get(holder)
                 function = holder.rpartition("/")[2].partition("#")[0]
@@ -75,7 +76,7 @@ class Reach:
 
     def _attribute(self, path: str, named: set[str]) -> str:
         """What a private attribute of a library's object is, in words; empty for all else."""
-        for holder in _above(path):
+        for holder in parents(path):
             name = path.removeprefix(f"{holder}/").partition("/")[0]
             if name in named and name.startswith("_") and not name.startswith("__"):
                 if owner := self._library_of(holder, name):
@@ -121,8 +122,3 @@ def _is_installed(package: str) -> bool:
 def _in_words(name: str) -> str:
     """`ignite.engine.engine.Engine` as `Engine (ignite)`."""
     return f"{name.rpartition('.')[2]} ({name.partition('.')[0]})"
-
-
-def _above(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]

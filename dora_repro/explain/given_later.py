@@ -1,0 +1,52 @@
+"""Variables that their function gives a value only after the lines of load: no such line could set them."""
+
+from dataclasses import replace
+
+from dora_repro.explain.advice.fit import Fit
+from dora_repro.explain.audit.lookup import STALE
+from dora_repro.explain.audited import Audited
+from dora_repro.explain.trials.search_result import OBJECT, Part, name_of
+from dora_repro.explain.trials.trial import DATA
+from dora_repro.state.rebuild import NO_KIND, VARIABLES
+
+_LATER = "{0}: given a value only after loading, so no line of load can set it: restore what it is made of."
+_ANEW = "{0}: given another value after loading, and before the next step: restore what that is made of."
+
+
+def parted_by_line(part: Part, audited: Audited, fit: Fit) -> list[Part]:
+    """A part as two, where a line of load could set some of its variables alone."""
+    later = tuple(leaf for leaf in part.leaves if _has_later_value(leaf, audited, fit))
+    rest = tuple(leaf for leaf in part.leaves if leaf not in later)
+    if part.role == OBJECT or part.name == DATA or not later or not rest:
+        return [part]  # a batch in hand goes with the batches
+    return [replace(part, name=name_of(leaves), leaves=leaves) for leaves in (rest, later)]
+
+
+def is_given_later(part: Part, audited: Audited, fit: Fit) -> bool:
+    """Whether a part is such variables alone."""
+    leaves = _variables(part)
+    return bool(leaves) and all(_has_later_value(leaf, audited, fit) for leaf in leaves)
+
+
+def sentence_on(part: Part, fit: Fit) -> str:
+    """The sentence in place of lines for such a part."""
+    names = [leaf.rpartition("/")[2] for leaf in _variables(part)]
+    words = _ANEW if all(name in fit.again for name in names) else _LATER
+    return words.format(", ".join(f"`{name}`" for name in names))
+
+
+def _variables(part: Part) -> tuple[str, ...]:
+    return (part.name,) if part.role == OBJECT else part.leaves
+
+
+def _has_later_value(leaf: str, audited: Audited, fit: Fit) -> bool:
+    holder, _, name = leaf.rpartition("/")
+    if not fit.known or audited.saved.kinds.get(holder, NO_KIND).name != VARIABLES:
+        return False
+    return name in fit.later or (name in fit.again and _went_on(leaf, audited))
+
+
+def _went_on(leaf: str, audited: Audited) -> bool:
+    """Whether the file has a variable by its name, and the reference gave it another value since it was written."""
+    status = audited.save.leaves.get(leaf)
+    return status is not None and (status.status == STALE or bool(status.near))
