@@ -22,6 +22,8 @@ ELSEWHERE = {
     "scripts/workplace.py": "tests/scripts/test_checking.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",
     "scripts/sides.py": "tests/scripts/test_checking.py",
+    "scripts/states.py": "tests/scripts/test_meeting.py",
+    "scripts/step_record.py": "tests/scripts/test_checking.py",
     "cli/answering.py": "tests/cli/test_checking.py",
     # Types alone: nothing runs.
     "contracts.py": "tests/cli/test_front_door.py",
