@@ -25,6 +25,8 @@ from dora_repro.explain.late import Late, late_objects
 from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
 from dora_repro.explain.proof import describe_trial, proof
+from dora_repro.explain.trials.beyond import Beyond
+from dora_repro.explain.trials.losses import Losses
 from dora_repro.explain.trials.search import BUDGET, Search
 from dora_repro.explain.trials.search_result import SearchResult, Unit
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, Outcome, Trial, TrialResult
@@ -122,7 +124,7 @@ def _searched(
     variables = tuple(variables_of(discrepancy, saved, iterators))
     late = late_objects(saved, resumed, candidates, discrepancy.noise)
     setup = replace(setup_of(sides, repeat, discrepancy), late=late.objects if late is not None else ())
-    roles = {path: leaf.role for path, leaf in saved.items()}
+    roles, phase = {path: leaf.role for path, leaf in saved.items()}, phase_of(sides, discrepancy)
     tried: list[TrialRecord] = []
     refuted: list[Refuted] = []
     steps = 0
@@ -133,34 +135,33 @@ def _searched(
             if late is not None:
                 found = Search(
                     run_trial,
-                    late.candidates,
-                    roles,
-                    phase_of(sides, discrepancy),
-                    streams=setup.streams is not None,
-                    objects=objects_lost(saved, late.state),
-                    in_hand=batch_in_hand(sides, late.candidates, saved),
-                    budget=LATE_BUDGET,
+                    Losses(late.candidates, roles, phase, objects=objects_lost(saved, late.state)),
+                    Beyond(
+                        streams=setup.streams is not None,
+                        in_hand=batch_in_hand(sides, late.candidates, saved),
+                        passes_over=bool(setup.passed_over),
+                    ),
                     orders=reordered(saved, late.state),
                     base=(LATE,),
-                    passes_over=bool(setup.passed_over),
+                    budget=LATE_BUDGET,
                 ).run()
             else:
+                left = (difference for difference in candidates if difference.path not in no_cause)
                 found = Search(
                     run_trial,
-                    (difference for difference in candidates if difference.path not in no_cause),
-                    roles,
-                    phase_of(sides, discrepancy),
-                    streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
-                    iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
-                    resettable=not suspended(loaded, loaded.uncaptured),
-                    objects=objects_lost(saved, loaded),
-                    in_hand=batch_in_hand(sides, candidates, saved),
-                    same_batches=had_same_batches(sides, discrepancy.divergence),
+                    Losses(left, roles, phase, objects=objects_lost(saved, loaded)),
+                    Beyond(
+                        streams=setup.streams is not None and not no_cause & {DATA, DRAWS},
+                        iterators=bool(iterators) and not stand_alike(saved, loaded) and ITERATORS not in no_cause,
+                        resettable=not suspended(loaded, loaded.uncaptured),
+                        in_hand=batch_in_hand(sides, candidates, saved),
+                        same_batches=had_same_batches(sides, discrepancy.divergence),
+                        passes_over=bool(setup.passed_over),
+                    ),
                     variables=(variable for variable in variables if variable.path not in no_cause),
-                    budget=BUDGET - len(tried),
-                    orders=reordered(saved, loaded),
                     surplus=(difference for difference in only_there if difference.path not in no_cause),
-                    passes_over=bool(setup.passed_over),
+                    orders=reordered(saved, loaded),
+                    budget=BUDGET - len(tried),
                 ).run()
             tried += [describe_trial(trial, result, found) for trial, result in found.trials]
             steps += sum(result.steps for _, result in found.trials)

@@ -12,7 +12,9 @@ from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.proof import describe_trial, proof
+from dora_repro.explain.trials.beyond import Beyond
 from dora_repro.explain.trials.components import by_object, by_optimizer
+from dora_repro.explain.trials.losses import Losses
 from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
@@ -159,25 +161,25 @@ def _search_of(moment: _Moment, sides: Sides, budget: int) -> Search:
 
     return Search(
         moment.run_trial,
-        candidates,
-        {path: leaf.role for path, leaf in saved.items()},
-        phase_of(sides, discrepancy),
-        streams=moment.run_trial.feeds,
-        in_hand=among(anchor.in_hand),
-        given=among(anchor.given) if anchor.begun is None else (),
-        frugal=True,
-        objects=moment.objects,
-        budget=max(1, budget),
-        orders=reordered(saved, loaded),
+        Losses(
+            candidates,
+            {path: leaf.role for path, leaf in saved.items()},
+            phase_of(sides, discrepancy),
+            objects=moment.objects,
+            given=among(anchor.given) if anchor.begun is None else (),
+            marks={
+                *discrepancy.set_by_load,
+                *(setting.path for setting in discrepancy.settings),
+                *(each.path for each in candidates if _has_no_value_yet(each, loaded)),
+            },
+            holder=by_optimizer,
+            divided=by_object,
+            frugal=True,
+        ),
+        Beyond(streams=moment.run_trial.feeds, in_hand=among(anchor.in_hand), draws_first=True),
         surplus=tuple(only_resumed(discrepancy)),
-        draws_first=True,
-        holder=by_optimizer,
-        divided=by_object,
-        marks={
-            *discrepancy.set_by_load,
-            *(setting.path for setting in discrepancy.settings),
-            *(each.path for each in candidates if _has_no_value_yet(each, loaded)),
-        },
+        orders=reordered(saved, loaded),
+        budget=max(1, budget),
     )
 
 

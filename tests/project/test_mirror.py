@@ -22,7 +22,7 @@ ELSEWHERE = {
     "scripts/workplace.py": "tests/scripts/test_checking.py",
     "scripts/installing.py": "tests/scripts/test_checking.py",
     "scripts/sides.py": "tests/scripts/test_checking.py",
-    "scripts/states.py": "tests/scripts/test_meeting.py",
+    "scripts/states.py": "tests/scripts/test_checking.py",
     "scripts/step_record.py": "tests/scripts/test_checking.py",
     "cli/answering.py": "tests/cli/test_checking.py",
     # Types alone: nothing runs.
@@ -72,6 +72,7 @@ ELSEWHERE = {
     "sides/forking.py": "tests/sides/test_interpreters.py",
     "sides/forks.py": "tests/sides/test_interpreters.py",
     "sides/late_imports.py": "tests/sides/test_interpreters.py",
+    "explain/trials/beyond.py": "tests/explain/trials/test_sufficient.py",
     "explain/trials/search_result.py": "tests/explain/trials/test_search.py",
     "sides/late_libraries.py": "tests/sides/test_out_of_sight.py",
     "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",

@@ -1,6 +1,5 @@
 """What a search begins with: grouped by what holds it, the likely first, and what marks a resume last."""
 
-from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.components import (
     GIVEN,
     MARKS,
@@ -10,14 +9,9 @@ from dora_repro.explain.trials.components import (
     components_of,
     likely_of,
 )
-from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.trial import DRAWS, Outcome, TrialResult
 from dora_repro.trace import Divergence
-
-
-def lost(path, role="memory", kind="value"):
-    return LeafDifference(path, kind, role=role)
-
+from tests.explain.trials.searches import lost, search_of
 
 PARAMETERS = [f"h.{index}.weight" for index in range(8)]
 MOMENTS = [lost(f"main/trainer/optimizer/{one}/{n}", "moment", "missing") for one in PARAMETERS for n in ("step", "m")]
@@ -69,7 +63,7 @@ def test_moments_and_a_schedule_of_a_script_are_found_by_eleven_launches_and_not
         return TrialResult(Outcome.DIFFERENT, Divergence(16, "update", "main/model/w"), 1)
 
     roles = {each.path: each.role for each in SCRIPT}
-    found = Search(run, SCRIPT, roles, "update", False, budget=11, **OPTIONS).run()
+    found = search_of(run, SCRIPT, roles, "update", False, budget=11, **OPTIONS).run()
     assert found.names == needed and found.proved
     assert {part.name for part in found.parts} == {
         "main/trainer/optimizer/*/{step, m}",
@@ -92,7 +86,7 @@ def test_draws_of_a_script_are_found_by_eleven_launches_though_many_objects_diff
 
     roles = {each.path: each.role for each in differences}
     options = {**OPTIONS, "marks": {"main/args/resume", "main/skip"}}
-    found = Search(run, differences, roles, "batch", True, budget=11, draws_first=True, **options).run()
+    found = search_of(run, differences, roles, "batch", True, budget=11, draws_first=True, **options).run()
     assert found.names == {DRAWS} and found.proved
 
 
@@ -122,7 +116,7 @@ def fetched_ahead(needed, **options):
 
     roles = {each.path: each.role for each in differences}
     options = {**OPTIONS, "marks": {"train.py/arg", "train.py/val"}, "given": ("train.py/X", "train.py/Y"), **options}
-    return Search(run, differences, roles, "forward", False, frugal=True, budget=10, **options)
+    return search_of(run, differences, roles, "forward", False, frugal=True, budget=10, **options)
 
 
 def test_a_batch_fetched_ahead_and_a_generator_are_found_by_four_launches():
@@ -173,10 +167,10 @@ def test_entries_that_a_buffer_has_lost_are_one_loss_with_the_empty_buffer_in_th
 
     options = {**OPTIONS, "marks": {each.path for each in marked}, "frugal": True}
     roles = {each.path: each.role for each in differences}
-    found = Search(run, differences, roles, "forward", False, objects=whole, budget=9, **options).run()
+    found = search_of(run, differences, roles, "forward", False, objects=whole, budget=9, **options).run()
     (part,) = found.parts
     assert (part.name, part.role, set(part.leaves), found.proved) == ("main/memory/entries/*", "object", needed, True)
-    found = Search(run, differences, roles, "forward", False, budget=9, **options).run()
+    found = search_of(run, differences, roles, "forward", False, budget=9, **options).run()
     assert found.names == needed and found.proved
 
 
@@ -187,7 +181,7 @@ def test_whether_a_run_differs_at_all_is_tried_last_where_trials_are_dear():
         done.append(trial.names)
         return TrialResult(Outcome.DIFFERENT, Divergence(9, "forward", "outputs/main/model"), 1)
 
-    search = Search(run, [lost("main/a")], {"main/a": "memory"}, "forward", False, frugal=True)
+    search = search_of(run, [lost("main/a")], {"main/a": "memory"}, "forward", False, frugal=True)
     assert search.run().parts == () and done == [{"main/a"}]
     search.try_nothing()
     assert search.result.reproduced and done[-1] == frozenset()

@@ -1,0 +1,26 @@
+"""Trials are done once each."""
+
+import pytest
+
+from dora_repro.explain.trials.budget import BudgetedTrials, OutOfBudget
+from tests.explain.trials.searches import Rule, lost, searched
+
+
+def test_a_trial_is_not_done_twice():
+    rule = Rule({"a/x"})
+    found = searched(rule, [lost("a/x"), lost("b/x")])
+    done = [(trial.names, trial.to_the_end) for trial in rule.asked]
+    assert len(done) == len(set(done)) == len(found.trials)
+    assert not [names for names, to_the_end in done if not to_the_end and done.index((names, False)) > 0
+                and (names, True) in done[: done.index((names, False))]]  # fmt: skip
+
+
+def test_a_trial_that_was_done_to_its_end_is_as_good_as_one_that_was_not_and_no_more_are_done_than_allowed():
+    rule = Rule({"a"})
+    trials = BudgetedTrials(rule, 2, base=("b",))
+    assert trials.result("a", to_the_end=True).restores and trials.restores("a")
+    assert [(trial.names, trial.to_the_end) for trial in rule.asked] == [({"a", "b"}, True)]
+    assert not trials.restores("c") and trials.restores("a")
+    with pytest.raises(OutOfBudget):
+        trials.restores("d")
+    assert len(trials.done) == len(rule.asked) == 2
