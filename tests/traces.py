@@ -23,3 +23,8 @@ def trace(*steps, first=1, finished=False, start=None, unseen=()) -> Trace:
 
 
 ONE = ["batch x a", "forward loss b", "backward w/grad c", "update w d"]
+
+
+def step(number, *effects):
+    """A step with these effects, each (phase, leaf, digest)."""
+    return Step(number, 1.0, (), tuple(Effect(phase, leaf, value) for phase, leaf, value in effects), {})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from dora_repro.alignment import recorded_as
+from dora_repro.alignment.late_loading import recorded_as
 from dora_repro.checks import judge
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf

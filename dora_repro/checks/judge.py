@@ -6,7 +6,8 @@
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dora_repro.alignment import first_divergence, first_memory_divergence, without_late_loading
+from dora_repro.alignment.divergence import first_divergence, first_memory_divergence
+from dora_repro.alignment.late_loading import without_late_loading
 from dora_repro.checks.configuration import Configuration
 from dora_repro.checks.histories import Moments, histories
 from dora_repro.checks.report import Control, Verdict

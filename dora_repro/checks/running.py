@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict

@@ -130,7 +130,7 @@ def _require_matches(option: str, globs: Iterable[str], known: list[str]) -> Non
 
 def _diff_traces(one: "Trace", other: "Trace", as_json: bool, wanted: Wanted) -> None:
     """Two traces over the steps that both have: their effects, and beside them their memory."""
-    from dora_repro.alignment import first_divergence, first_memory_divergence
+    from dora_repro.alignment.divergence import first_divergence, first_memory_divergence
     from dora_repro.comparison.leaves import compare
     from dora_repro.show import files
 

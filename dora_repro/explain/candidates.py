@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.difference import LeafDifference, Setting
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.snapshot import Snapshot

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, LOOP, PASSED
 from dora_repro.explain.trials.worker import TrialSetup, same_leaves
 from dora_repro.sides.evidence import Sides

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dora_repro.alignment import passed_over
+from dora_repro.alignment.late_loading import passed_over
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.audited import audit

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.alignment import first_of_step
+from dora_repro.alignment.divergence import first_of_step
 from dora_repro.journal.layout import LOG
 from dora_repro.journal.lines import read_lines
 from dora_repro.trace import Divergence, Step, Trace, unnumbered

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.checks.keeping import SCRIPT
 from dora_repro.checks.report import as_json
 from dora_repro.checks.rereading import from_json

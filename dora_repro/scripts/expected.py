@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dora_repro.alignment import first_of_step
+from dora_repro.alignment.divergence import first_of_step
 from dora_repro.trace import Step, Trace
 
 

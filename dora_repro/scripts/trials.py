@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.comparison.leaves import compare
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import same_leaves

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.recording import Recorder
 from dora_repro.recording.drawing import DrawLog, Generators
 from dora_repro.recording.operators import OperatorLog

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads

@@ -7,7 +7,7 @@ can show them: the seeds of the global generators, hash order, the number of thr
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dora_repro.alignment import first_divergence
+from dora_repro.alignment.divergence import first_divergence
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session

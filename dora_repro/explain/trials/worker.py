@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from dora_repro.alignment import first_divergence, first_of_step
+from dora_repro.alignment.divergence import first_divergence, first_of_step
 from dora_repro.contracts import Factory, Run, Value
 from dora_repro.explain.trials.run_lines import fill, read_into
 from dora_repro.explain.trials.trial import (

@@ -1,0 +1,1 @@
+"""Two traces side by side: the first difference, without what is only read ahead or loaded late."""

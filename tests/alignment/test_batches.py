@@ -1,0 +1,38 @@
+"""A batch counts in the step that uses it, whenever it was handed out."""
+
+from dora_repro.alignment.divergence import first_divergence
+from dora_repro.trace import Divergence, Effect, Step, Trace
+
+
+def used(number, inputs, *effects):
+    return Step(number, 1.0, (), tuple(Effect(phase, leaf, value) for phase, leaf, value in effects), {}, inputs)
+
+
+def handed(value, number=1):
+    return "batch" if number == 1 else f"batch[{number}]", "batch/0", value
+
+
+def test_a_batch_handed_out_in_another_step_is_no_difference_where_the_same_is_used():
+    out = ("forward", "outputs/model", b"o")
+    expected = Trace([used(4, b"i", handed(b"a"), handed(b"b", 2), out), used(5, b"j", handed(b"c"), out)])
+
+    def found(*steps, **options):
+        return first_divergence(expected, Trace(list(steps)), **options)
+
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), handed(b"c", 2), out)) is None
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), out)) is None  # looks less far ahead
+    # Another batch is one, though it was not used yet; and so is what is used, and any other effect.
+    assert found(used(4, b"i", handed(b"a"), handed(b"b", 2), out), used(5, b"j", handed(b"x"), out)).step == 5
+    assert found(used(4, b"x", handed(b"b"), out)) == Divergence(4, "batch", "batch/0")
+    assert found(used(4, b"", handed(b"b"), out)) == Divergence(4, "batch", "batch/0")
+    other = ("forward", "outputs/model", b"p")
+    assert found(used(4, b"i", handed(b"a"), out), used(5, b"j", handed(b"b"), other)).leaf == "outputs/model"
+
+
+def test_forward_calls_with_only_a_batch_between_them_are_one_where_batches_do_not_count():
+    calls = [("forward", "outputs/a", b"1"), ("forward[2]", "outputs/b", b"2"), ("forward[3]", "outputs/c", b"3")]
+    back = ("backward", "w/grad", b"g")
+    one = used(4, b"i", handed(b"a"), calls[0], handed(b"b", 2), calls[1], back, calls[2])
+    other = used(4, b"i", handed(b"a"), calls[0], ("forward", "outputs/b", b"2"), back, ("forward[2]", *calls[2][1:]))
+    ahead = used(5, b"j", handed(b"b"))
+    assert first_divergence(Trace([one, used(5, b"j")]), Trace([other, ahead])) is None
