@@ -16,10 +16,10 @@ import torch
 from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.numpy_values import NUMPY, build_array, build_dtype
+from dora_repro.checkpoint.pickle_machine import Vocabulary, take_key
 from dora_repro.checkpoint.python_values import PYTHON, keyed_constructors
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, as_entry
 from dora_repro.checkpoint.torch_values import DTYPES, TORCH, tensor_constructors
-from dora_repro.checkpoint.unpickling import Vocabulary, take_key
 from dora_repro.private_names.of_torch import METADATA
 
 

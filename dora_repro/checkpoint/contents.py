@@ -23,8 +23,8 @@ from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_stud
 from dora_repro.checkpoint.opening import Kind, Tree, kind_of, open_tree
 from dora_repro.checkpoint.reading import files_of_checkpoint
 from dora_repro.checkpoint.runs import RunFolder, beside, is_one_checkpoint, members, part_named, run_of
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import TensorEntry
-from dora_repro.checkpoint.unpickling import Stub
 from dora_repro.checkpoint.walking import Judge, key_text, leaf_value, walk
 from dora_repro.errors import BadInput
 

@@ -12,8 +12,8 @@ import numpy
 import torch
 
 from dora_repro.checkpoint.guard import FileValue
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import TensorEntry
-from dora_repro.checkpoint.unpickling import Stub
 
 TORCH_CPU_BYTES = 5056  # of the state of torch's CPU generator
 CUDA_BYTES = 16  # seed and offset of a CUDA generator

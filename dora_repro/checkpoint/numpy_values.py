@@ -1,7 +1,7 @@
 """What numpy's arrays, numbers and dtypes in a checkpoint's pickle are built into: arrays of plain dtypes.
 
 Arrays of objects or of records stay stubs. Source: `numpy.ndarray.__reduce__` and its kin, as of numpy 2.4 (the names
-of numpy 1 are renamed in `unpickling.py`).
+of numpy 1 are renamed in `pickle_machine.py`).
 """
 
 import math
@@ -14,8 +14,8 @@ import numpy
 
 from dora_repro.checkpoint.guard import FileValue, Malformed
 from dora_repro.checkpoint.python_values import bytes_of
+from dora_repro.checkpoint.stub import Constructor, Stub
 from dora_repro.checkpoint.tensors import checked_sizes
-from dora_repro.checkpoint.unpickling import Constructor, Stub
 
 _PLAIN_DTYPE = re.compile(r"[<>=|]?(?:[?bBhHiIlLqQefdgFDG]|[biufc]\d{1,2}|[mM]8|[SU]\d{1,7})")
 _Order: TypeAlias = Literal["<", ">", "|", "="]

@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, TypeAlias, TypeVar
 
 from dora_repro.checkpoint.guard import FileValue
-from dora_repro.checkpoint.unpickling import Constructor, Stub
+from dora_repro.checkpoint.stub import Constructor, Stub
 
 _T = TypeVar("_T")
 _ENCODINGS = ("latin1", "utf8", "ascii")

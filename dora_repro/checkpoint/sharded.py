@@ -18,9 +18,9 @@ import torch
 
 from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue, Malformed, Opener, file_opener, guarded
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, checked_sizes, loaded
 from dora_repro.checkpoint.torch_files import HEAD, torch_root
-from dora_repro.checkpoint.unpickling import Stub
 
 
 @dataclass(frozen=True, eq=False)

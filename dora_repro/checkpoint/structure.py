@@ -17,8 +17,8 @@ import torch
 
 from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import MetaTensor, StoredTensor, TensorEntry
-from dora_repro.checkpoint.unpickling import Stub
 from dora_repro.checkpoint.walking import MAX_KEY, PLAIN, key_parts, walk
 from dora_repro.private_names.of_torch import METADATA
 

@@ -14,6 +14,7 @@ import torch
 
 from dora_repro.checkpoint.guard import FileValue, Malformed
 from dora_repro.checkpoint.python_values import of_type
+from dora_repro.checkpoint.stub import Constructor, Stub
 from dora_repro.checkpoint.tensors import (
     Finish,
     MetaTensor,
@@ -25,7 +26,6 @@ from dora_repro.checkpoint.tensors import (
     set_attributes,
     stored_tensor,
 )
-from dora_repro.checkpoint.unpickling import Constructor, Stub
 
 STORAGE_DTYPES = {
     "Double": torch.float64,

@@ -1,76 +1,29 @@
 """A pickle machine that runs nothing.
 
-A pickle is a program. This machine executes its opcodes over a closed table of constructors
-(`constructors.py`): a name of the table is built by code of this kit, any other becomes an inert `Stub` that
-remembers its name, arguments and state. No module of the file's choosing is imported, no attribute is looked
-up or set on anything by the file's wish, so nothing that the file says can run. Why not `pickle.Unpickler`
-with `find_class`: its C code still sets attributes (BUILD), calls `append`, `extend` and `__setstate__`,
-allocates by lengths and memo numbers that the file claims. Opcodes and their arguments are decoded by the
-standard library's `pickletools`, which claims nothing beyond the bytes present. What a pickle makes is taken from the
-file's `Budget` first.
+A pickle is a program. This machine executes its opcodes over a closed table of constructors, so nothing that the file
+says can run (`pickle_machine.py`). Why not `pickle.Unpickler` with `find_class`: its C code still sets attributes
+(BUILD), calls `append`, `extend` and `__setstate__`, allocates by lengths and memo numbers that the file claims.
+Opcodes and their arguments are decoded by the standard library's `pickletools`, which claims nothing beyond the bytes
+present.
 """
 
 import pickletools
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pickle import UnpicklingError
 from sys import getsizeof
 from typing import Any, Protocol, TypeAlias
 
 from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.guard import FileValue
+from dora_repro.checkpoint.pickle_machine import PLACE_BYTES, STUB_BYTES, Machine, Vocabulary
 
 MAX_INTEGER_BITS = 8192
-MAX_DEPTH = 200
-MAX_KEY_PARTS = 1000
-
-# Work, in about microseconds: of one opcode, of a call, of a value that is copied or hashed.
-_OF_AN_OPCODE = 0.4
-_OF_A_CALL = 5
-_OF_A_VALUE = 0.02
-_OF_A_PART = 0.3
-# Memory, in bytes: what an opcode makes by itself, a stub, a place in a list, an entry of a dict or set.
+_OF_AN_OPCODE = 0.4  # work, in about microseconds
+# Memory, in bytes, that an opcode makes by itself.
 _MADE = {"EMPTY_LIST": 72, "EMPTY_DICT": 80, "EMPTY_SET": 232, "MARK": 80, "FROZENSET": 232, "LIST": 72, "DICT": 80}
 _MADE |= {"TUPLE": 56, "TUPLE1": 64, "TUPLE2": 72, "TUPLE3": 80, "PUT": 110, "BINPUT": 110, "LONG_BINPUT": 110}
 _MADE |= {"MEMOIZE": 110}
-_STUB = 260
-_CALLED = "(…)"
-_PLACE = 8
-_ENTRY = 110
 _SETTLED = 4096  # opcodes between two looks at the budget
-_MANY = 1000  # entries of a dict or set from which on it matters that keys are told apart by more than their hash
-
-# Python 2, and protocol 2 of Python 3; and where Python 3.13, alone, keeps the classes of pathlib.
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "pathlib._local": "pathlib"}
-_RENAMED_WHOLE = {"builtins.long": "builtins.int", "builtins.unicode": "builtins.str"}
-_DICTS = (dict, OrderedDict, defaultdict, Counter)
-
-
-@dataclass(eq=False, slots=True, repr=False)
-class Stub:
-    """What a name of the file would have been: never imported, never called.
-
-    Attributes:
-        name: module and qualified name.
-        args: that it was called with; None for the bare name (a class or function as a value).
-        state: that was set on it.
-        items: that were appended to it.
-        entries: (key, value) pairs that were set in it.
-    """
-
-    name: str
-    args: tuple[FileValue, ...] | None = None
-    state: FileValue = None
-    items: list[FileValue] = field(default_factory=list)
-    entries: list[tuple[FileValue, FileValue]] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"Stub({self.name})" if self.args is None else f"Stub({self.name}, {len(self.args)} arguments)"
-
-
-Constructor: TypeAlias = Callable[..., FileValue]
-"""Builds a value from the arguments that a file gives: any number of any values, so each checks its own."""
 
 
 class Stream(Protocol):
@@ -81,25 +34,6 @@ class Stream(Protocol):
 
     def readline(self, size: int | None = ..., /) -> bytes:
         """The bytes up to the end of the line."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a machine knows.
-
-    Attributes:
-        constants: names that stand for values.
-        constructors: names that build.
-        changing: types of values in place of which `build` may return others.
-        build: `build(value, state)` returns the value to go on with after a BUILD, or raises UnpicklingError.
-        persistent: `persistent(id)` resolves what lies outside of the pickle (storages).
-    """
-
-    constants: Mapping[str, FileValue]
-    constructors: Mapping[str, Constructor]
-    changing: tuple[type, ...]
-    build: Callable[[FileValue, FileValue], FileValue]
-    persistent: Callable[[FileValue], FileValue]
 
 
 def unpickle(stream: Stream, vocabulary: Vocabulary, budget: Budget) -> FileValue:
@@ -114,250 +48,33 @@ def unpickle(stream: Stream, vocabulary: Vocabulary, budget: Budget) -> FileValu
         Exception: The pickle is damaged, hostile or beyond the limits. It may be of any type: `UnpicklingError`,
             `ValueError`, `KeyError`, `IndexError`, `TypeError`, …
     """
-    return _Machine(vocabulary, budget).run(stream)
-
-
-class _Machine:
-    def __init__(self, vocabulary: Vocabulary, budget: Budget) -> None:
-        self.know, self.budget = vocabulary, budget
-        self.stack: list[FileValue] = []
-        self.marks: list[list[FileValue]] = []
-        self.memo: dict[int, FileValue] = {}
-        self.memo_of: dict[int, int] = {}  # id of a value that BUILD may change -> the memo number it got last
-        self.alike: Counter[tuple[int, int]] = Counter()  # (id of a large dict or set, hash) -> keys with that hash
-
-    def run(self, stream: Stream) -> FileValue:
-        read, take = stream.read, self.budget.take
-        count, memory = 0, 0
-        while True:
-            code = read(1)
-            if not code:
-                raise UnpicklingError("it ends before its pickle does")
-            decode, operate, made, steps = _OPCODES[code]
-            argument = None if decode is None else decode(stream)
-            if operate is None:
-                if argument is _STOP:
-                    break
-                if type(argument) is int and argument.bit_length() > MAX_INTEGER_BITS:
-                    raise UnpicklingError(f"an integer of {argument.bit_length()} bits")
-                self.stack.append(argument)
-                memory += getsizeof(argument) + _PLACE
-            else:
-                operate(self, argument)
-                memory += made
-            count += steps
-            if count >= _SETTLED or memory > _SETTLED * _STUB:
-                take(_OF_AN_OPCODE * count, memory)
-                count, memory = 0, 0
-        take(_OF_AN_OPCODE * count, memory)
-        if self.marks or len(self.stack) != 1:
-            raise UnpicklingError("it ends in the middle of a value")
-        return self.stack[0]
-
-    # --- the stack and the memo
-
-    def mark(self, _: None) -> None:
-        self.marks.append(self.stack)
-        self.stack = []
-
-    def since_mark(self) -> list[FileValue]:
-        items, self.stack = self.stack, self.marks.pop()
-        return items
-
-    def pop(self, _: None) -> None:
-        if self.stack:
-            self.stack.pop()
+    machine = Machine(vocabulary, budget)
+    read, take = stream.read, budget.take
+    count, memory = 0, 0
+    while True:
+        code = read(1)
+        if not code:
+            raise UnpicklingError("it ends before its pickle does")
+        decode, operate, made, steps = _OPCODES[code]
+        argument = None if decode is None else decode(stream)
+        if operate is None:
+            if argument is _STOP:
+                break
+            if type(argument) is int and argument.bit_length() > MAX_INTEGER_BITS:
+                raise UnpicklingError(f"an integer of {argument.bit_length()} bits")
+            machine.stack.append(argument)
+            memory += getsizeof(argument) + PLACE_BYTES
         else:
-            self.since_mark()
-
-    def duplicate(self, _: None) -> None:
-        self.stack.append(self.stack[-1])
-
-    def get(self, number: int | str) -> None:
-        self.stack.append(self.memo[int(number)])
-
-    def put(self, number: int | str | None) -> None:
-        place = len(self.memo) if number is None else int(number)
-        self.memo[place] = value = self.stack[-1]
-        if isinstance(value, self.know.changing):
-            self.memo_of[id(value)] = place
-
-    # --- containers
-
-    def tuple_of_marked(self, _: None) -> None:
-        items = self.since_mark()
-        self.take_values(items, _PLACE)
-        self.stack.append(tuple(items))
-
-    def tuple_of(self, count: int) -> None:
-        if len(self.stack) < count:
-            raise UnpicklingError("a tuple of more values than there are")
-        self.stack[-count:] = [tuple(self.stack[-count:])]
-
-    def list_of_marked(self, _: None) -> None:
-        items = self.since_mark()
-        self.stack.append(items)
-
-    def dict_of_marked(self, _: None) -> None:
-        items = self.since_mark()
-        self.stack.append({})
-        self.set_all(items)
-
-    def frozenset_of_marked(self, _: None) -> None:
-        items = self.since_mark()
-        self.take_values(items, _ENTRY)
-        for item in items:
-            take_key(self.budget, item)
-        self.stack.append(frozenset(items))
-
-    def append_all(self, items: list[FileValue]) -> None:
-        target = self.stack[-1]
-        self.take_values(items, _PLACE)
-        if isinstance(target, (list, deque)) and type(target) in (list, deque):
-            target.extend(items)
-        elif type(target) is Stub:
-            target.items.extend(items)
-        else:
-            raise UnpicklingError(f"values appended to a {type(target).__name__}")
-
-    def append(self, _: None) -> None:
-        self.append_all([self.stack.pop()])
-
-    def add_all(self, items: list[FileValue]) -> None:
-        target = self.stack[-1]
-        if type(target) is Stub:
-            self.take_values(items, _PLACE)
-            target.items.extend(items)
-        elif type(target) is set:
-            self.take_values(items, _ENTRY)
-            for item in items:
-                self.take_key_of(target, item)
-                target.add(item)
-        else:
-            raise UnpicklingError(f"values added to a {type(target).__name__}")
-
-    def set_all(self, items: list[FileValue]) -> None:
-        target = self.stack[-1]
-        if len(items) % 2:
-            raise UnpicklingError("a key without a value")
-        self.take_values(items, _ENTRY / 2)
-        pairs = list(zip(items[::2], items[1::2], strict=True))
-        if type(target) is Stub:
-            target.entries.extend(pairs)
-        elif isinstance(target, dict) and type(target) in _DICTS:
-            for key, value in pairs:
-                self.take_key_of(target, key)
-                target[key] = value
-        else:
-            raise UnpicklingError(f"entries set on a {type(target).__name__}")
-
-    def set_item(self, _: None) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self.set_all([key, value])
-
-    # --- what values take
-
-    def take_values(self, items: list[FileValue], each: float) -> None:
-        self.budget.take(_OF_A_VALUE * len(items), each * len(items))
-
-    def take_key_of(self, target: dict[FileValue, FileValue] | set[FileValue], key: FileValue) -> None:
-        """Take what it costs to find the place of a key, though all keys of a file have the same hash."""
-        if type(key) is str:  # hashed with a secret of the process
-            return
-        take_key(self.budget, key)
-        if len(target) > _MANY and not (type(key) is int and key.bit_length() < 61):  # small numbers are their hashes
-            place = id(target), hash(key)
-            self.alike[place] += 1
-            self.budget.take(_OF_A_VALUE * self.alike[place], _ENTRY)
-
-    # --- names and what they build
-
-    def name(self, arg: str) -> None:
-        module, _, qualname = arg.partition(" ")
-        self.find(module, qualname)
-
-    def name_on_stack(self, _: None) -> None:
-        qualname, module = self.stack.pop(), self.stack.pop()
-        if type(module) is not str or type(qualname) is not str:
-            raise UnpicklingError("a name that is no text")
-        self.find(module, qualname)
-
-    def find(self, module: str, qualname: str) -> None:
-        module = _RENAMED.get(module, module)
-        if module.startswith("numpy.core."):  # numpy before 2.0
-            module = module.replace("numpy.core.", "numpy._core.", 1)
-        self.budget.take(memory=_STUB + 4 * (len(module) + len(qualname)))
-        full = f"{module}.{qualname}"
-        full = _RENAMED_WHOLE.get(full, full)
-        constants = self.know.constants
-        self.stack.append(constants[full] if full in constants else Stub(full))
-
-    def construct(self, target: FileValue, args: FileValue) -> FileValue:
-        if type(target) is not Stub or not isinstance(args, tuple):
-            raise UnpicklingError(f"a call of a {type(target).__name__} with a {type(args).__name__}")
-        self.budget.take(_OF_A_CALL, _STUB)
-        if target.args is not None:  # the result of a call that was not made, called: still nothing
-            return Stub(f"{target.name.removesuffix(_CALLED)}{_CALLED}", args)
-        for arg in args:
-            self.take_copy(arg)
-        constructor = self.know.constructors.get(target.name)
-        if constructor is None:
-            return Stub(target.name, args)
-        made = constructor(*args)
-        self.budget.take(memory=getsizeof(made))
-        return made
-
-    def take_copy(self, value: FileValue) -> None:
-        """Take what it costs to copy a value of the file, once."""
-        if isinstance(value, (str, bytes, bytearray)):
-            self.budget.take_bytes(len(value))
-            self.budget.take(memory=len(value))
-        elif isinstance(value, (list, tuple, dict, set, frozenset, deque)):
-            self.budget.take(
-                _OF_A_VALUE * len(value), (_PLACE if isinstance(value, (list, tuple)) else _ENTRY) * len(value)
-            )
-
-    def call(self, _: None) -> None:
-        args, target = self.stack.pop(), self.stack.pop()
-        self.stack.append(self.construct(target, args))
-
-    def call_with_keywords(self, _: None) -> None:
-        keywords, args, target = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        if type(target) is not Stub or not isinstance(args, tuple):
-            raise UnpicklingError(f"a call of a {type(target).__name__}")
-        self.budget.take(_OF_A_CALL, _STUB)
-        self.stack.append(Stub(target.name, (*args, keywords) if keywords else args))
-
-    def call_marked(self, name: str | None) -> None:
-        args = self.since_mark()
-        if name is None:
-            target = args.pop(0)
-        else:
-            self.name(name)
-            target = self.stack.pop()
-        self.stack.append(self.construct(target, tuple(args)))
-
-    def build(self, _: None) -> None:
-        state = self.stack.pop()
-        value = self.stack[-1]
-        if type(value) is Stub:
-            value.state = state
-            return
-        self.budget.take(_OF_A_CALL)
-        for part in state if isinstance(state, (list, tuple)) else ():
-            self.take_copy(part)
-        changed = self.know.build(value, state)
-        if changed is not value:
-            self.stack[-1] = changed
-            number = self.memo_of.get(id(value))
-            if number is not None and self.memo.get(number) is value:
-                self.memo[number] = changed
-
-    def persistent(self, arg: str | None) -> None:
-        self.stack.append(self.know.persistent(self.stack.pop() if arg is None else arg))
-
-    def refuse(self, _: None) -> None:
-        raise UnpicklingError("it uses extension codes or buffers from outside of the file")
+            operate(machine, argument)
+            memory += made
+        count += steps
+        if count >= _SETTLED or memory > _SETTLED * STUB_BYTES:
+            take(_OF_AN_OPCODE * count, memory)
+            count, memory = 0, 0
+    take(_OF_AN_OPCODE * count, memory)
+    if machine.marks or len(machine.stack) != 1:
+        raise UnpicklingError("it ends in the middle of a value")
+    return machine.stack[0]
 
 
 _PUSHES = frozenset(
@@ -368,14 +85,14 @@ _PUSHES = frozenset(
 
 
 # What an opcode does, with the argument that pickletools decodes for it: a number, a text or None, so Any.
-_Operation: TypeAlias = Callable[[_Machine, Any], None]
+_Operation: TypeAlias = Callable[[Machine, Any], None]
 
 
 def _constant(make: Callable[[], FileValue]) -> _Operation:
     return lambda machine, _: machine.stack.append(make())
 
 
-def _on_marked(method: Callable[[_Machine, list[FileValue]], None]) -> _Operation:
+def _on_marked(method: Callable[[Machine, list[FileValue]], None]) -> _Operation:
     return lambda machine, _: method(machine, machine.since_mark())
 
 
@@ -389,44 +106,44 @@ _OPERATIONS: dict[str, _Operation] = {
     "EMPTY_TUPLE": _constant(tuple),
     "EMPTY_DICT": _constant(dict),
     "EMPTY_SET": _constant(set),
-    "MARK": _Machine.mark,
-    "POP": _Machine.pop,
+    "MARK": Machine.mark,
+    "POP": Machine.pop,
     "POP_MARK": _on_marked(lambda machine, items: None),
-    "DUP": _Machine.duplicate,
-    "GET": _Machine.get,
-    "BINGET": _Machine.get,
-    "LONG_BINGET": _Machine.get,
-    "PUT": _Machine.put,
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
-    "MEMOIZE": _Machine.put,
-    "TUPLE": _Machine.tuple_of_marked,
+    "DUP": Machine.duplicate,
+    "GET": Machine.get,
+    "BINGET": Machine.get,
+    "LONG_BINGET": Machine.get,
+    "PUT": Machine.put,
+    "BINPUT": Machine.put,
+    "LONG_BINPUT": Machine.put,
+    "MEMOIZE": Machine.put,
+    "TUPLE": Machine.tuple_of_marked,
     "TUPLE1": lambda machine, _: machine.tuple_of(1),
     "TUPLE2": lambda machine, _: machine.tuple_of(2),
     "TUPLE3": lambda machine, _: machine.tuple_of(3),
-    "LIST": _Machine.list_of_marked,
-    "DICT": _Machine.dict_of_marked,
-    "FROZENSET": _Machine.frozenset_of_marked,
-    "APPEND": _Machine.append,
-    "APPENDS": _on_marked(_Machine.append_all),
-    "ADDITEMS": _on_marked(_Machine.add_all),
-    "SETITEM": _Machine.set_item,
-    "SETITEMS": _on_marked(_Machine.set_all),
-    "GLOBAL": _Machine.name,
-    "STACK_GLOBAL": _Machine.name_on_stack,
-    "REDUCE": _Machine.call,
-    "NEWOBJ": _Machine.call,
-    "NEWOBJ_EX": _Machine.call_with_keywords,
-    "INST": _Machine.call_marked,
-    "OBJ": _Machine.call_marked,
-    "BUILD": _Machine.build,
-    "PERSID": _Machine.persistent,
-    "BINPERSID": _Machine.persistent,
-    "EXT1": _Machine.refuse,
-    "EXT2": _Machine.refuse,
-    "EXT4": _Machine.refuse,
-    "NEXT_BUFFER": _Machine.refuse,
-    "READONLY_BUFFER": _Machine.refuse,
+    "LIST": Machine.list_of_marked,
+    "DICT": Machine.dict_of_marked,
+    "FROZENSET": Machine.frozenset_of_marked,
+    "APPEND": Machine.append,
+    "APPENDS": _on_marked(Machine.append_all),
+    "ADDITEMS": _on_marked(Machine.add_all),
+    "SETITEM": Machine.set_item,
+    "SETITEMS": _on_marked(Machine.set_all),
+    "GLOBAL": Machine.name,
+    "STACK_GLOBAL": Machine.name_on_stack,
+    "REDUCE": Machine.call,
+    "NEWOBJ": Machine.call,
+    "NEWOBJ_EX": Machine.call_with_keywords,
+    "INST": Machine.call_marked,
+    "OBJ": Machine.call_marked,
+    "BUILD": Machine.build,
+    "PERSID": Machine.persistent,
+    "BINPERSID": Machine.persistent,
+    "EXT1": Machine.refuse,
+    "EXT2": Machine.refuse,
+    "EXT4": Machine.refuse,
+    "NEXT_BUFFER": Machine.refuse,
+    "READONLY_BUFFER": Machine.refuse,
 }
 
 
@@ -438,34 +155,10 @@ _OPCODES: dict[bytes, tuple[_Decode | None, _Operation | None, int, int]] = {
     opcode.code.encode("latin-1"): (
         opcode.arg.reader if opcode.arg is not None else None,
         None if opcode.name in _PUSHES else _OPERATIONS[opcode.name],
-        _MADE.get(opcode.name, 2 * _PLACE),
+        _MADE.get(opcode.name, 2 * PLACE_BYTES),
         3 if opcode.name in _MADE else 1,
     )
     for opcode in pickletools.opcodes
     if opcode.name != "STOP"
 }
 _OPCODES[b"."] = (lambda _: _STOP, None, 0, 1)
-
-
-def take_key(budget: Budget, key: FileValue) -> None:
-    """Take what it costs to hash a key, and refuse those that are no plain names, or so deep that it would not end.
-
-    Args:
-        budget: what reading the file may take.
-        key: of a dict, or a member of a set.
-
-    Raises:
-        UnpicklingError: such a key.
-        Malformed: hashing it takes more than is left.
-    """
-    if type(key) is str:
-        return
-    waiting, seen = [(key, 0)], 0
-    while waiting:
-        part, depth = waiting.pop()
-        seen += 1
-        if seen > MAX_KEY_PARTS or depth > 20:
-            raise UnpicklingError("a key of a dict or set is nested beyond reason")
-        if isinstance(part, (tuple, frozenset)):
-            waiting.extend((inner, depth + 1) for inner in part)
-    budget.take(_OF_A_PART * seen)

@@ -16,13 +16,14 @@ import torch
 
 from dora_repro.checkpoint.budget import OF_A_BYTE, Budget
 from dora_repro.checkpoint.guard import FileValue, Malformed
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import Storage, TensorEntry, stored_tensor
-from dora_repro.checkpoint.unpickling import MAX_DEPTH, Stub
 from dora_repro.printable import one_line
 
 # Of a value, each time that it is met: what is walked, put into a list, described and compared.
 OF_A_VALUE, MEMORY_OF_A_VALUE, MEMORY_OF_A_CHILD = 5, 500, 250
 OF_AN_ITEM = 0.1  # work, of what a container, text or array holds: it is looked through whenever it is met
+MAX_DEPTH = 200
 MAX_KEY = 300  # characters of a key in a path; a longer one is cut, and told apart by a digest
 PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None))
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)

@@ -10,8 +10,8 @@ import torch
 from dora_repro.checkpoint.forms import TWISTER_WORDS, Form
 from dora_repro.checkpoint.guard import FileValue
 from dora_repro.checkpoint.reading import Leaves
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.checkpoint.tensors import TensorEntry
-from dora_repro.checkpoint.unpickling import Stub
 from dora_repro.difference import LeafDifference
 from dora_repro.state.draws import draws_between
 from dora_repro.state.rng import State

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.reading import leaves_of_file, read
-from dora_repro.checkpoint.unpickling import Stub
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.errors import BadInput
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from dora_repro.checkpoint.reading import Leaves, leaves_of_file, read
-from dora_repro.checkpoint.unpickling import Stub
+from dora_repro.checkpoint.stub import Stub
 from dora_repro.errors import BadInput
 
 FORMATS = {
@@ -222,9 +222,7 @@ def test_leaves_are_a_mapping_that_loads_on_access_only(monkeypatch, tmp_path):
     from dora_repro.checkpoint.archive import ZipArchive
 
     real = ZipArchive.load
-    monkeypatch.setattr(
-        ZipArchive, "load", lambda self, key, dtype: loaded.append(key) or real(self, key, dtype)
-    )
+    monkeypatch.setattr(ZipArchive, "load", lambda self, key, dtype: loaded.append(key) or real(self, key, dtype))
     leaves = leaves_of_file(tmp_path / "file.pt")
     assert isinstance(leaves, Leaves) and list(leaves) == ["a", "b/c", "b/d", "b/e"] and len(leaves) == 4
     assert leaves.entry("a").shape == (1000,) and leaves["b/d"] == [1, 2] and leaves["b/e"] == {}
@@ -266,10 +264,7 @@ def test_leaves_of_a_folder_lie_below_its_files(tmp_path):
         "optimizer.pt/state/0/exp_avg",
         "trainer_state.json/global_step",
     ]
-    assert (
-        leaves["optimizer.pt/state/0/exp_avg"].tolist() == [1, 1]
-        and leaves["trainer_state.json/global_step"] == 5
-    )
+    assert leaves["optimizer.pt/state/0/exp_avg"].tolist() == [1, 1] and leaves["trainer_state.json/global_step"] == 5
 
 
 def test_leaves_of_a_large_file_take_the_memory_of_one_storage(tmp_path):
