@@ -15,13 +15,14 @@ from dora_repro.errors import BadInput
 from dora_repro.state import flags, rng
 from dora_repro.state.digest import digest
 from dora_repro.state.forms import Form, differing_forms, form_at, forms_of
+from dora_repro.state.items import Roots
 from dora_repro.state.key_order import differing_orders
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.objects import Objects
 from dora_repro.state.paths import ancestors, matching
 from dora_repro.state.places import is_gone
 from dora_repro.state.rebuild import Kind
-from dora_repro.state.restore_round import Roots, Round
+from dora_repro.state.restore_round import Round
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 

@@ -22,13 +22,13 @@ from dora_repro.state.digest import PLAIN_SCALARS, digest, is_dense, is_plain
 from dora_repro.state.forms import Form, forms_of
 from dora_repro.state.frames import Variables, may_be_state, running_module
 from dora_repro.state.held_code import held_code
+from dora_repro.state.items import Roots
 from dora_repro.state.leaves import Leaf, Leaves, SavedLeaf
 from dora_repro.state.module_variables import Variable, named_variables, not_followed
 from dora_repro.state.objects import Objects
 from dora_repro.state.parts import Parts
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import PARTS, VARIABLES, Kind, copied
-from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import choose, restore, world
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted

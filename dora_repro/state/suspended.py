@@ -7,8 +7,8 @@ its beginning, brings it there; all state around it can then be put back from a 
 from collections.abc import Collection, Mapping
 
 from dora_repro.state.frames import INSTRUCTION, LINE
+from dora_repro.state.items import Roots
 from dora_repro.state.objects import Objects, lost_objects
-from dora_repro.state.restore_round import Roots
 from dora_repro.state.restoring import world
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.torch_objects import LOADER_ITERATOR
