@@ -66,9 +66,10 @@ def _make(place: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--html", metavar="FILE", help="Write a page.")
 def journal(folder: str, as_json: bool, html: str | None) -> None:
-    """Show all starts of the journal DIR: what each went on from, and whether it went on as it was.
+    """Show all starts of the journal DIR that came to an update: what each went on from, and whether it went on as it
+    was.
 
-    Exit codes: 0 all exact, 1 one different or latent, 2 bad input, 3 none that can be judged.
+    Exit codes: 0 all exact, 1 one different or latent, 2 bad input, 3 one that cannot be judged, or none that resumed.
     """
     writable(html)
     from dora_repro.journal.reading import read_journal

@@ -1,5 +1,6 @@
 """A training for a notebook to check, to mend and to preempt, where nobody names one."""
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -95,7 +96,8 @@ class Training:
             report: of a check of the script.
 
         Returns:
-            The lines that were added; of a command of the user's, or where nothing is advised, what to do.
+            The lines that were added, between those beside them; of a command of the user's, or where nothing is
+            advised, what to do.
         """
         if self.own or report.explanation is None:
             return "nothing to mend" if report.verdict is Verdict.EXACT else "put the advised lines into your script"
@@ -104,7 +106,7 @@ class Training:
         load = [f"        {line}\n" for cause in causes for line in cause.load]
         text = SCRIPT.replace(_SAVES, "".join(save) + _SAVES).replace(_LOADS, "".join(load) + _LOADS)
         self._script.write_text(text, encoding="utf-8")
-        return "".join(f"+ {line.strip()}\n" for line in (*load, *save)).rstrip()
+        return _changed(SCRIPT, text)
 
     def preempt(self) -> str:
         """Run it in production: killed twice, and started the third time by somebody who has the script of before.
@@ -142,3 +144,9 @@ class Training:
         """The verdict on each start, a line each; empty where there was none."""
         starts = self.journal.starts if self.journal is not None else ()
         return "\n".join(f"start {start.number}: {start.verdict or 'the first'}" for start in starts)
+
+
+def _changed(before: str, after: str) -> str:
+    """The lines of a text that are new, each with one before and one after it; `…` for what lies between."""
+    lines = [*difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")][2:]
+    return "\n".join("…" if line.startswith("@@") else line for line in lines)

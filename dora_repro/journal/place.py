@@ -232,7 +232,7 @@ class JournalPlace(Place):
     @staticmethod
     def _say(text: str) -> None:
         """A line in the job's own log."""
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+        with contextlib.suppress(Exception), _beside_bars():  # closed, nobody reads it, a bar that cannot be drawn
             print(f"dora_repro: {one_line(text)}", file=sys.stderr, flush=True)
 
     # --- room -------------------------------------------------------------------------------------------------------
@@ -257,6 +257,14 @@ class JournalPlace(Place):
                 taken -= files[path].st_size
                 self._note("dropped", start=path.parent.name, file=path.name)
         return max(0, limit - taken)
+
+
+def _beside_bars() -> contextlib.AbstractContextManager[None]:
+    """Meanwhile no bar of tqdm is in the line: it is drawn again below. Libraries show the training by one."""
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    if bars is None or not getattr(bars, "_instances", None):
+        return contextlib.nullcontext()
+    return bars.external_write_mode(sys.stderr)
 
 
 def _states(start: Path) -> list[Path]:

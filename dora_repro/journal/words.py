@@ -14,11 +14,15 @@ _FEW = 3  # names that are told in a sentence
 
 
 def resumed_from(source: Source) -> str:
-    """`epoch1.pt (update 1,200, start 2)`."""
-    names = [one_line(PurePath(path).name) for path in source.files]
-    more = f" and {counted(len(names) - 1, 'more file')}" if len(names) > 1 else ""
+    """`epoch1.pt (update 1,200, start 2)`, `4 files of checkpoint-1200 (update 1,200, start 2)`."""
+    paths = [PurePath(path) for path in source.files]
+    name = one_line(paths[-1].name)
+    if len(paths) > 1 and len({path.parent for path in paths}) == 1:
+        name = f"{len(paths)} files of {one_line(paths[-1].parent.name)}"
+    elif len(paths) > 1:
+        name = f"{name} and {counted(len(paths) - 1, 'more file')}"
     inside = f" and {counted(source.backwards, 'backward pass')}" if source.backwards else ""
-    return f"{names[-1]}{more} (update {source.update:,}{inside}, start {source.start})"
+    return f"{name} (update {source.update:,}{inside}, start {source.start})"
 
 
 def what_was_lost(found: StateDifference) -> str:

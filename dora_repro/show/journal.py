@@ -6,10 +6,11 @@ from pathlib import Path
 
 from dora_repro.checks.report import Verdict
 from dora_repro.journal.reading import Journal, Start
-from dora_repro.journal.words import of_divergence, of_repeated, of_state, resumed_from
+from dora_repro.journal.words import listed, of_state, resumed_from
 from dora_repro.printable import one_line
 from dora_repro.show.answer import FAILED, MARKS
 from dora_repro.show.console import as_summary, as_text
+from dora_repro.show.groups import grouped_paths
 from dora_repro.show.tables import table
 from dora_repro.wording import counted
 
@@ -40,6 +41,9 @@ def headline(journal: Journal) -> list[str]:
         text = f"{counted(exact, 'resume')}, {'and it is' if exact == 1 else 'all'} exact"
     else:
         text = f"{exact} of {counted(len(resumed), 'resume')} exact"
+        unknown = sum(start.verdict is Verdict.INCONCLUSIVE for start in resumed)
+        if unknown:
+            text = f"{text}, {unknown} cannot be judged"
     anew = sum(start.source is None and start.earlier for start in journal.starts)
     if anew:
         text = f"{text}; {counted(anew, 'start')} began anew though there was a checkpoint"
@@ -54,7 +58,7 @@ def rows(journal: Journal) -> list[Sequence[str]]:
 
 def _row(start: Start) -> Sequence[str]:
     began = "?" if start.began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(start.began))
-    updates = "none" if start.updates is None else f"{start.updates[0]:,}–{start.updates[1]:,}"
+    updates = "none" if start.updates is None else _range(*start.updates)
     if start.source is None:
         source = "nothing: began anew" if start.earlier else "–"
     else:
@@ -65,21 +69,45 @@ def _row(start: Start) -> Sequence[str]:
 
 def _again(start: Start) -> str:
     """What became of the updates that had been done before."""
+    if start.source is None:
+        return "–"
+    equal = ""
+    if start.repeated:
+        equal = f"{_range(start.source.update + 1, start.source.update + start.repeated)} equal"
     if start.differs is not None:
-        return f"differs at {start.differs.step:,}"
-    if not start.repeated or start.source is None:
-        return "–" if start.source is None else "none to compare"
-    return f"{start.source.update + 1:,}–{start.source.update + start.repeated:,} equal"
+        return f"{equal}{', ' if equal else ''}differs at {start.differs.step:,}"
+    return equal or "none to compare"
+
+
+def _range(first: int, last: int) -> str:
+    return f"{first:,}–{last:,}" if last > first else f"{first:,}"
 
 
 def details(journal: Journal) -> list[str]:
-    """What is to be said of each start, beyond its line."""
-    lines: list[str] = []
+    """What is to be said of each start, beyond its line; once for those of which the same is to be said."""
+    alike: dict[tuple[str, ...], list[Start]] = {}
     for start in journal.starts:
-        about = _about(start)
+        about = tuple(_about(start))
         if about:
-            lines += ["", f"Start {start.number}", *(f"  {line}" for line in about)]
+            alike.setdefault(about, []).append(start)
+    lines: list[str] = []
+    for about, starts in alike.items():
+        lines += ["", _heading([start.number for start in starts]), *(f"  {line}" for line in about)]
+    if journal.verdict in (Verdict.DIFFERENT, Verdict.LATENT):
+        lines += ["", 'Why, and the lines that mend it: dora-repro check --run "…" on the same command.']
     return lines
+
+
+def _heading(numbers: Sequence[int]) -> str:
+    """`Start 2`, `Starts 2, 3 and 5`, `Starts 2–5 and 7`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    parts = [part for one in ranges for part in ([_range(one[0], one[-1])] if len(one) > 2 else map(str, one))]
+    return f"Start{'s' if len(numbers) > 1 else ''} {listed(parts)}"
 
 
 def _about(start: Start) -> list[str]:
@@ -87,18 +115,13 @@ def _about(start: Start) -> list[str]:
     source, state = start.source, start.state
     if source is not None and start.verdict is not Verdict.EXACT:
         if start.differs is not None:
-            if start.repeated:
-                lines.append(of_repeated(source.update + 1, start.differs.step - 1))
-            lines.append(f"{FAILED} {of_divergence(start.differs)}")
-        elif start.repeated:
-            lines.append(of_repeated(source.update + 1, source.update + start.repeated))
+            lines.append(f"{FAILED} first differs in phase {start.differs.phase}: {start.differs.leaf}")
         mark = FAILED if state is not None and state.lost else "⚠" if state is None or state.unknown else "✓"
         lines.append(f"{mark} {of_state(state)}")
         if state is not None:
-            lines += [f"    {kind}: {_some(paths)}" for kind, paths in state.lost.items()]
+            lines += [f"    {kind}: {_some(grouped_paths(paths))}" for kind, paths in state.lost.items()]
         if start.differs is not None and state is not None and not state.lost:
             lines.append("All that a training works with was as it was: its data, or the computation, is another one.")
-        lines.append('Why, and the lines that mend it: dora-repro check --run "…" on the same command.')
     if start.moved:
         lines.append(f"It ran on something else than the start before it: {_some(start.moved)}")
     if source is None and start.earlier:

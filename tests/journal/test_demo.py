@@ -17,7 +17,10 @@ def report():
 def test_the_advised_lines_are_put_where_the_file_is_written_and_read(report):
     training = Training()
     assert training.script == SCRIPT.rstrip()
-    assert training.mend(report) == "+ state['g']\n+ state['g'] = 1"
+    read, written = training.mend(report).split("…\n")[1:]
+    assert [line[0] for line in (*read.splitlines(), *written.splitlines())] == [" ", "+", " ", " ", "+", " "]
+    assert read.splitlines()[1:] == ["+        state['g']", '         first = state["epoch"] + 1']
+    assert written.splitlines()[1].endswith("+        state['g'] = 1")
     lines = training.script.splitlines()
     assert lines[lines.index("        state['g'] = 1") + 1].lstrip().startswith("torch.save(")
     assert lines[lines.index("        state['g']") + 1].lstrip().startswith("first = ")

@@ -2,11 +2,14 @@
 
 import json
 import signal
+import sys
 
 import pytest
+from tqdm import tqdm
 
 from dora_repro.checks.report import Verdict
 from dora_repro.journal.layout import starts_of
+from dora_repro.journal.place import JournalPlace
 from dora_repro.journal.reading import read_journal
 from dora_repro.journal.setting import STRICT_EXIT
 from tests.journal.trainings import TRAIN, UPDATES, start
@@ -123,3 +126,15 @@ def test_a_journal_holds_digests_losses_and_names_and_no_data(started):
             assert {len(digest) for digest in digests} == {20}, file
             seen += len(digests)
     assert seen > 100
+
+
+def test_what_is_said_stands_in_no_bar(capsys):
+    with tqdm(total=3, file=sys.stderr, mininterval=0) as bar:
+        bar.update()
+        JournalPlace._say("first differs")
+        text = capsys.readouterr().err
+    before, _, after = text.partition("dora_repro: first differs\n")
+    assert "1/3" in before and not before.rpartition("\r")[2].strip()
+    assert "1/3" in after
+    JournalPlace._say("no bar is left")
+    assert capsys.readouterr().err.endswith("\ndora_repro: no bar is left\n")

@@ -16,9 +16,10 @@ def source(*files, backwards=0):
 
 def test_what_it_goes_on_from():
     assert resumed_from(source("/runs/epoch1.pt")) == "epoch1.pt (update 1,200, start 2)"
-    assert (
-        resumed_from(source("a/model.pt", "a/optimizer.pt")) == "optimizer.pt and 1 more file (update 1,200, start 2)"
-    )
+    several = resumed_from(source("/runs/step-9/model.pt", "/runs/step-9/optimizer.pt"))
+    assert several == "2 files of step-9 (update 1,200, start 2)"
+    apart = resumed_from(source("/runs/model/9.pt", "/runs/optimizer/9.pt"))
+    assert apart == "9.pt and 1 more file (update 1,200, start 2)"
     inside = resumed_from(source("a.pt", backwards=3))
     assert inside == "a.pt (update 1,200 and 3 backward passes, start 2)"
 

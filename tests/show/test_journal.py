@@ -32,10 +32,40 @@ def test_the_text_begins_with_the_answer_and_has_a_line_for_each_start(journal):
 
 def test_what_did_not_go_on_as_it_was_is_told_in_full(journal):
     text = str(journal)
-    assert "first differs at update 5, phase update: parameter/w" in text
+    assert "✗ first differs in phase update: parameter/w" in text
+    assert "moment: optimizer/<w>/exp_avg" in text
     assert "optimizer/<w>/exp_avg and rng/torch.cpu are not what they were when it was saved" in text
     assert "It read no checkpoint that an earlier start had written. It read other.pt." in text
     assert "Start 2" not in text
+
+
+def test_of_starts_that_went_alike_the_same_is_told_once(tmp_path):
+    make(tmp_path, 1, wrote(tmp_path / "a.pt", 2), updates="abcd")
+    lost = {"moment": [f"opt/{name}/exp_avg" for name in "vwxyz"]}
+    for number in (2, 3, 4, 6):
+        make(tmp_path, number, resumed(1, 2, lost), updates="cx", base=2)
+    make(tmp_path, 5, resumed(1, 2), updates="cd", base=2)
+    text = str(read_journal(tmp_path))
+    assert text.count("3 equal, differs at 4") == 4
+    *_, last = text.split("\n\nStarts ")
+    assert last.splitlines() == [
+        "2–4 and 6",
+        "  ✗ first differs in phase update: parameter/w",
+        "  ✗ 5 moments of opt are not what they were when it was saved",
+        "      moment: 5 × opt/*/exp_avg",
+        "",
+        'Why, and the lines that mend it: dora-repro check --run "…" on the same command.',
+    ]
+
+
+def test_a_start_that_cannot_be_judged_is_counted_and_accused_of_nothing(tmp_path):
+    make(tmp_path, 1, wrote(tmp_path / "a.pt", 2), updates="ab")
+    make(tmp_path, 2, resumed(1, 2, unknown=["rng/torch.cpu"]), updates="c", base=2)
+    make(tmp_path, 3, resumed(2, 2), updates="c", base=2)
+    text = str(read_journal(tmp_path))
+    assert text.startswith("⚠ INCONCLUSIVE: 1 of 2 resumes exact, 1 cannot be judged\n")
+    assert "rng/torch.cpu not compared, since the job was over before its next update" in text
+    assert "Why, and" not in text
 
 
 def test_the_summary_is_short(journal):
