@@ -128,7 +128,8 @@ def _about(start: Start) -> list[str]:
         read = f" It read {_some([one_line(Path(path).name) for path in start.reads])}." if start.reads else ""
         lines.append(f"⚠ It read no checkpoint that an earlier start had written.{read}")
     if state is not None and state.other and start.verdict is not Verdict.EXACT:
-        lines.append(f"Further variables that are not as they were, whether that matters or not: {_some(state.other)}")
+        other = _some(grouped_paths(state.other))
+        lines.append(f"Further variables that are not as they were, whether that matters or not: {other}")
     if start.world > 1:
         lines.append(f"The first of {start.world} ranks is noted, and no other.")
     if start.refused:

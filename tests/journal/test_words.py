@@ -37,7 +37,7 @@ def test_how_its_state_is(lost, said):
 
 
 def test_what_is_not_known_is_said():
-    assert "none was kept" in of_state(None)
+    assert "none is kept of that update" in of_state(None)
     ended = StateDifference(9, {}, unknown=("rng/torch.cpu",))
     assert of_state(ended) == (
         "9 leaves as when it was saved; rng/torch.cpu not compared, since the job was over before its next update"
