@@ -233,8 +233,7 @@ def _fix_title(shown: int, total: int, verdict: str) -> str:
     """How many lines there are, how many are shown here, and whether they were tried."""
     if shown == total:
         return f"Fix ({counted(total, 'line')}; {verdict}):"
-    title = f"Fix ({shown} of {total}, all below; {verdict}):"
-    return title if len(title) <= COLUMNS - 2 else f"Fix ({shown} of {counted(total, 'line')}; {verdict}):"
+    return f"Fix ({shown} of {counted(total, 'line')}; {verdict}):"
 
 
 def _code(code: list[tuple[str, str]], room: int) -> tuple[list[str], int]:

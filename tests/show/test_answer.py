@@ -129,7 +129,7 @@ def test_more_than_four_lines_of_code_are_counted_and_both_methods_have_some():
     lines = answer(made.explained(explanation=replace(one, causes=tuple(causes))))
     assert lines[4:] == [
         "    + 2 more parts, the first: x1: 2 draws ahead",
-        "  Fix (4 of 6, all below; not tried):",
+        "  Fix (4 of 6 lines; not tried):",
         "    save(): s0",
         "            s1",
         "    load(): l0",
@@ -145,7 +145,7 @@ def test_of_more_lines_those_are_shown_that_save_and_load_the_same():
     found = replace(one, causes=(generator, moments))
     lines = answer(made.explained(explanation=found))
     assert len(found.lines.save) + len(found.lines.load) == 8
-    assert lines[-3:] == ["  Fix (2 of 8, all below; not tried):", "    save(): s0", "    load(): l0"]
+    assert lines[-3:] == ["  Fix (2 of 8 lines; not tried):", "    save(): s0", "    load(): l0"]
     assert all(line in str(made.explained(explanation=found)) for line in ("more = {}", "torch.save(more, BESIDE)"))
 
 
