@@ -26,7 +26,7 @@ def install() -> None:
     place = JournalPlace(setting)
 
     def files(position: Position) -> Files:
-        place.files = JournalFiles(setting.folder, position, place.wrote)
+        place.files = JournalFiles(setting.folder, position, place.wrote, place.serialized)
         return place.files
 
     full = setting.level == "full"

@@ -73,12 +73,21 @@ class JournalFiles(Files):
         journal: the journal's folder: what is in it is no checkpoint.
         position: returns the numbers of updates and of backward passes since the last.
         wrote: called with each checkpoint that was written, between two updates.
+        serialized: called when the training's thread has serialized something with torch that is no file by its name:
+            a library may write it into one later.
     """
 
-    def __init__(self, journal: Path, position: Position, wrote: Callable[[Checkpoint], None]):
+    def __init__(
+        self,
+        journal: Path,
+        position: Position,
+        wrote: Callable[[Checkpoint], None],
+        serialized: Callable[[], None] = lambda: None,
+    ):
         self._opened_files: dict[str, _Opened] = {}
         self._reads: dict[str, int] = {}
         self._others: deque[str] = deque()  # those of them that are no checkpoint by their name
+        self._serialized = serialized
         self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
         self._begun, self._told = False, False
         super().__init__(journal, position)
@@ -211,8 +220,14 @@ class JournalFiles(Files):
         @functools.wraps(real, updated=())
         def writing(*args: Any, **kwargs: Any) -> Any:
             path = args[position] if len(args) > position else kwargs.get("f", kwargs.get("filename"))
-            if not isinstance(path, (str, os.PathLike)) or os.getpid() != self._pid:
+            if os.getpid() != self._pid:
                 return real(*args, **kwargs)
+            if not isinstance(path, (str, os.PathLike)):
+                result = real(*args, **kwargs)
+                if threading.get_ident() == self._thread:
+                    with self._unheard():
+                        self._serialized()
+                return result
             with contextlib.suppress(OSError, ValueError):
                 self._opens(path)
             result = real(*args, **kwargs)

@@ -33,6 +33,8 @@ _exit = (
     os._exit
 )  # before the recorder wraps it, to end what it records in good order: here it ends in the midst of that
 
+_WASTED = 3  # times that something was serialized for no file, after which it is no longer looked at
+
 
 class NotFirst(Exception):
     """A process of another rank than the first: it is not noted."""
@@ -57,6 +59,8 @@ class JournalPlace(Place):
         self._first: StateDigests | None = None
         self._roots: dict[str, Value] | None = None
         self._updates: Updates | None = None
+        self._serialized: StateDigests | None = None  # in memory, and may be on its way into a file
+        self._wasted = 0
         self._waiting = False  # a checkpoint was written, and the state at the next update is not kept yet
         self.files: JournalFiles | None = None
 
@@ -88,18 +92,41 @@ class JournalPlace(Place):
     def wrote(self, checkpoint: Checkpoint) -> None:
         """A checkpoint was written."""
         self._waiting = True
-        number = self._base + checkpoint.update
-        about = {"digest": checkpoint.digest, "size": checkpoint.size, "backwards": checkpoint.backwards}
+        number, backwards = self._base + checkpoint.update, checkpoint.backwards
+        serialized, self._serialized, self._wasted = self._serialized, None, 0
+        if serialized is not None and (serialized.update, serialized.backwards) == (number, backwards):
+            self._write_saved(serialized)
+        about = {"digest": checkpoint.digest, "size": checkpoint.size, "backwards": backwards}
         self._note("wrote", path=checkpoint.path, update=number, **about)
-        if checkpoint.now and self._updates is not None and self._roots is not None:
-            self._keep_saved(self._roots, number, checkpoint.backwards)
+        if checkpoint.now and (state := self._state_of_save(number, backwards)) is not None:
+            self._write_saved(state)
 
-    def _keep_saved(self, roots: dict[str, Value], update: int, backwards: int) -> None:
-        """Note the state as it is, in the midst of the training's own code: it may be killed before its next update."""
+    def serialized(self) -> None:
+        """Something was serialized in memory: a library that writes it does so before its next update."""
+        assert self.files is not None
+        done, backwards = self.files.position
+        moment = self._base + done, backwards
+        if self._serialized is not None:
+            if (self._serialized.update, self._serialized.backwards) == moment:
+                return
+            self._wasted += 1  # it came into no file
+        self._serialized = self._state_of_save(*moment) if self._wasted < _WASTED else None
+
+    def _state_of_save(self, update: int, backwards: int) -> StateDigests | None:
+        """The state as it is, in the midst of the training's own code: it may be killed before its next update."""
+        if self._updates is None or self._roots is None:
+            return None
         try:
-            path = self.path / saved_file(update, backwards)
+            return StateDigests.take(self._roots, update, backwards, "save")
+        except Exception as error:  # it is not to be seen in the training
+            self._note("unkept", problem=f"{type(error).__name__}: {error}")
+            return None
+
+    def _write_saved(self, state: StateDigests) -> None:
+        try:
+            path = self.path / saved_file(state.update, state.backwards)
             path.unlink(missing_ok=True)
-            StateDigests.take(roots, update, backwards, "save").write(path)
+            state.write(path)
         except Exception as error:  # it is not to be seen in the training
             self._note("unkept", problem=f"{type(error).__name__}: {error}")
 

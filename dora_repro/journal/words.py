@@ -50,7 +50,7 @@ def _above(paths: Sequence[str]) -> str:
 def of_state(found: StateDifference | None) -> str:
     """How the state is, beside what it was when the checkpoint was written."""
     if found is None:
-        return "its state cannot be compared: none is kept of that update; that job may have been over before it was noted"
+        return "its state cannot be compared: none is kept of that update; the job may have been over before that"
     if found.lost:
         lost = what_was_lost(found)
         are = "is" if sum(map(len, found.lost.values())) == 1 else "are"

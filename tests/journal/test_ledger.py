@@ -1,5 +1,6 @@
 """Which checkpoints are written and what is read, however they are opened."""
 
+import io
 import os
 import pickle
 import shutil
@@ -70,6 +71,22 @@ def test_what_torch_saves_by_name_is_told_at_once(ledger, tmp_path):
     assert names(ledger) == [("new.pt", 3, True)]  # it may be killed before anybody looks
     assert ledger.look()
     assert len(ledger.found) == 1
+
+
+def test_what_torch_serializes_in_memory_is_told_once_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", torch.save)
+    sizes, buffer = [], io.BytesIO()
+    files = JournalFiles(tmp_path / "journal", lambda: (3, 0), lambda one: None, lambda: sizes.append(buffer.tell()))
+    files.watch_torch()
+    torch.save({"a": 1}, buffer)
+    assert sizes == [len(buffer.getvalue())]
+    torch.save({"a": 1}, tmp_path / "a.pt")
+    thread = threading.Thread(target=torch.save, args=({"a": 1}, io.BytesIO()))
+    thread.start()
+    thread.join()
+    files.close()
+    torch.save({"a": 1}, buffer)
+    assert len(sizes) == 1
 
 
 def test_logs_tables_and_the_journal_are_no_checkpoints(ledger, tmp_path):

@@ -3,15 +3,19 @@
 import json
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tqdm import tqdm
 
 from dora_repro.checks.report import Verdict
-from dora_repro.journal.layout import starts_of
+from dora_repro.journal.layout import saved_file, starts_of
+from dora_repro.journal.ledger import Checkpoint
 from dora_repro.journal.place import JournalPlace
 from dora_repro.journal.reading import read_journal
-from dora_repro.journal.setting import STRICT_EXIT
+from dora_repro.journal.setting import STRICT_EXIT, Setting
+from dora_repro.journal.state import StateDigests
 from tests.journal.trainings import TRAIN, UPDATES, start
 
 
@@ -126,6 +130,42 @@ def test_a_journal_holds_digests_losses_and_names_and_no_data(started):
             assert {len(digest) for digest in digests} == {20}, file
             seen += len(digests)
     assert seen > 100
+
+
+@pytest.fixture
+def place(tmp_path):
+    """One start, in the midst of its training, five updates done."""
+    place = JournalPlace(Setting(tmp_path))
+    place.claim()
+    place.files = SimpleNamespace(position=(5, 0))
+    place._roots = {"n": torch.zeros(1)}
+    place._updates = object()
+    yield place
+    place._log.close()
+
+
+def test_the_state_of_a_save_in_memory_is_that_of_the_file_that_comes_of_it(place):
+    place.serialized()
+    place._roots["n"] += 1  # by then the training may have gone on
+    place.wrote(Checkpoint("/out/last.ckpt", "digest", 9, 5, 0))
+    state = StateDigests.read(place.path / saved_file(5))
+    assert (state.update, state.moment) == (5, "save")
+    assert state.leaves == StateDigests.take({"n": torch.zeros(1)}, 5).leaves
+
+
+def test_the_state_of_a_save_in_memory_is_not_that_of_a_file_of_another_update(place):
+    place.serialized()
+    place.wrote(Checkpoint("/out/last.ckpt", "digest", 9, 4, 0))
+    assert not [*place.path.glob("saved-*")]
+
+
+def test_a_training_that_serializes_for_no_file_is_not_slowed_down(place, monkeypatch):
+    taken = []
+    monkeypatch.setattr(place, "_state_of_save", lambda *moment: taken.append(moment) or StateDigests(*moment, {}))
+    for update in (1, 1, 2, 3, 4, 5, 6):
+        place.files.position = update, 0
+        place.serialized()
+    assert taken == [(1, 0), (2, 0), (3, 0)]
 
 
 def test_what_is_said_stands_in_no_bar(capsys):
