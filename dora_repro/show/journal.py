@@ -12,7 +12,7 @@ from dora_repro.show.answer import FAILED, MARKS
 from dora_repro.show.console import as_summary, as_text
 from dora_repro.show.groups import grouped_paths
 from dora_repro.show.tables import table
-from dora_repro.wording import counted
+from dora_repro.wording import counted, plural
 
 __all__ = ["HEADS", "as_summary", "as_text", "details", "headline", "rows"]
 
@@ -107,7 +107,7 @@ def _heading(numbers: Sequence[int]) -> str:
         else:
             ranges.append([number])
     parts = [part for one in ranges for part in ([_range(one[0], one[-1])] if len(one) > 2 else map(str, one))]
-    return f"Start{'s' if len(numbers) > 1 else ''} {listed(parts)}"
+    return f"{'Start' if len(numbers) == 1 else plural('Start')} {listed(parts)}"
 
 
 def _about(start: Start) -> list[str]:
