@@ -1,6 +1,6 @@
-"""A script under way, from its first training forward pass to its end: each step is recorded and written at once.
+"""A process that is recorded: what it listens to before it trains, when that begins, and what it leaves at its end.
 
-When a step is over is `stepping.py`'s to say. The batches that were fetched for the next one are that one's.
+What goes wrong in recording ends the record, and not the script.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +31,18 @@ from dora_repro.scripts.libraries import libraries_in, parts_around
 from dora_repro.scripts.loaded_options import LoadedOptions
 from dora_repro.scripts.meeting import Meeting
 from dora_repro.scripts.place import Place, about_process
-from dora_repro.scripts.program import Program, program_of
+from dora_repro.scripts.program import program_of
 from dora_repro.scripts.samplers import chosen_of
 from dora_repro.scripts.states import States
 from dora_repro.scripts.step_record import StepRecord
 from dora_repro.scripts.stepping import Stepping, with_gradients
+from dora_repro.scripts.training import Training
 from dora_repro.sides.libraries import libraries_of
 from dora_repro.sides.places import places_of_functions
 from dora_repro.sides.written_by import writers_of
 from dora_repro.state.parts import Parts
 from dora_repro.state.snapshot import run_roots
 from dora_repro.trace import Trace
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What there is once the script trains.
-
-    Attributes:
-        program: the script, as what is recorded.
-        states: its states, kept and put in.
-        record: its steps.
-    """
-
-    program: Program
-    states: States
-    record: StepRecord
 
 
 class Watch:
@@ -101,9 +87,8 @@ class Watch:
         expected = given.expected if first else None
         self._expected = Expected(Trace.read(expected), given.start) if expected is not None else None
         self._began = time.perf_counter()
-        self._seconds = 0.0
         self._libraries: dict[str, Parts] = {}
-        self._training: _Training | None = None
+        self._training: Training | None = None
         self._over, self._forked = False, False
         self._loaded = LoadedOptions()
         self._options: dict[str, str] = {}
@@ -132,7 +117,7 @@ class Watch:
         self._first = register_module_forward_pre_hook(self._before_module)
         self._loaders.install(self._mine, self._before_batch)
         listening.to_backward(self._before_backward, self._after_backward)
-        listening.to_grad(self._before_backward, self._cut_without_modules)
+        listening.to_grad(self._before_backward, self._before_gradients)
         listening.to_optimizer_loading(self._after_loading)
         listening.to_exit(self.end)
 
@@ -196,144 +181,45 @@ class Watch:
             self._libraries = {**parts_around(frame, module), **self._libraries}
             program = program_of({**self._libraries, **self.named}, frame)
             self._let_it_know_batches(program)
-            states = States(self._given, self._place, program, self._loaders)
-            self._put_in(states, args, frame)
+            states = States(self._given, self._place, program, self._loaders, self._advised)
+            states.put_in(args, frame)
             record = StepRecord(program, self._place, self._expected, self._recording, self._beginning)
-            self._training = _Training(program, states, record)
-            record.begin()
+            self._training = Training(program, states, record, self._stepping, self._loaders, self.files, self._meeting)
+            self._training.begin(module)
             self._options = self._loaded.taken(record.recorder.effects.made_of.optimizers)
-            if module is None or module.training:
-                record.be_sure()
-            self._stepping.mark(self._loaders.source)
-            self._loaders.batches.clear()
-            if module is not None:
-                record.recorder.effects.enter(module)
-
-    def _start_anew(self, training: _Training, args: Value, frame: types.FrameType | None, sure: bool) -> None:
-        """What was taken for the first step was an evaluation in eval mode: the first one begins now."""
-        training.program.look(frame)
-        self._put_in(training.states, args, frame)
-        training.record.recorder.begin_anew()
-        self._stepping.forget_evaluation()
-        self._stepping.mark(self._loaders.source)
-        if sure:
-            training.record.be_sure()
 
     def _let_it_know_batches(self, program: Any) -> None:
         """Let the recorder know which batches were fetched for the step to come."""
         type(program).batches_in_hand = lambda program: list(self._loaders.batches)
 
-    def _put_in(self, states: States, args: Value, frame: types.FrameType | None) -> None:
-        """Put in what another run had before its first step: state, and what advised lines make of it. Keep it then."""
-        states.put_in()
-        lines = self._given.lines
-        if self._advised is not None and lines is not None and lines.saved is not None:
-            self._advised.once_more(frame, states.unlike(lines.saved))
-        if self._given.keep_first:
-            states.keep(assignment.FIRST, args)
-
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def _beginning(self, module: torch.nn.Module | None, args: Value) -> None:
         """A forward pass, or a backward pass, is about to begin."""
-        training = self._training
-        if training is None or not self._mine():
-            return
-        trains = module is not None and self._stepping.trains(module)
-        if not training.record.is_sure:
-            if trains or (module is not None and self._may_begin(module)):
-                with self._careful():
-                    self._start_anew(training, args, get_frame(2), sure=trains)
-        elif module is None:
-            self._cut_without_modules(get_frame(2))
-        elif self._stepping.armed and trains:
+        if self._training is not None and self._mine():
             with self._careful():
-                self._cut(training, args, get_frame(2))
-        elif trains or self._stepping.may_train(module):
+                self._training.pass_begins(module, args, get_frame(2))
+
+    def _before_gradients(self, frame: types.FrameType | None) -> None:
+        """Gradients are asked for."""
+        if self._training is not None and self._mine():
             with self._careful():
-                self._look_at_pass(training, args, get_frame(2))
-        if module is not None:
-            self._stepping.called(module)
-        if module is None or next(module.parameters(), None) is not None:  # no augmentation of the batch
-            self._loaders.batches.clear()
-
-    def _cut_without_modules(self, frame: types.FrameType | None) -> None:
-        """A backward pass begins, or gradients are asked for, which may be the next step's."""
-        if self._training is None or not self._mine():
-            return
-        if self._stepping.ends_without_modules:
-            with self._careful():
-                self._cut(self._training, None, frame)
-        else:
-            self._stepping.asked()
-
-    def _cut(self, training: _Training, args: Value, frame: types.FrameType | None) -> None:
-        """A step is over, and the next begins."""
-        began = time.perf_counter()
-        training.program.look(frame)
-        if self._meeting is not None:
-            self._meeting.passes(frame)
-        self._finish_step(training)
-        training.states.keep_before(self.done + 1, args)
-        training.states.wrote = False
-        training.record.recorder.begin()
-        self._seconds += time.perf_counter() - began
-
-    def _look_at_pass(self, training: _Training, args: Value, frame: types.FrameType | None) -> None:
-        """A forward pass begins that is another one of the step, or in eval mode: a checkpoint may have been written
-        since the last one. Then what began the step was no part of it: samples were drawn, say, in training mode."""
-        states, recorder = training.states, training.record.recorder
-        wrote = self.files.look()
-        states.wrote |= wrote
-        number = self.done + 1 + self._stepping.armed
-        if self._stepping.armed and self._stepping.may_begin(self._loaders.source, wrote):
-            training.program.look(frame)
-            self._stepping.mark(self._loaders.source)
-            recorder.mark()
-            states.keep_before(number, args)
-        elif states.wrote and self._given.keep_saved and self._stepping.backwards:
-            training.program.look(frame)
-            states.keep(assignment.before_step(number, self._stepping.backwards), args)
-            states.wrote = False
-        elif self._stepping.untouched and self.files.saved:
-            training.program.look(frame)
-            recorder.begin()
-            states.keep_before(number, args)
-            states.wrote = False
-
-    def _may_begin(self, module: torch.nn.Module) -> bool:
-        """Whether the first step may begin with this pass in eval mode, and what came before it was an evaluation."""
-        source = self._loaders.source
-        return self._stepping.may_train(module) and source is not None and self._stepping.may_begin(source, False)
-
-    def _cut_at_mark(self, training: _Training) -> None:
-        """An update is made, with forward passes in eval mode alone since the last: the step was over where they
-        began."""
-        with self._careful():
-            began = time.perf_counter()
-            training.states.wrote = False
-            training.record.end_step_at_mark()
-            self._stepping.over()
-            self._seconds += time.perf_counter() - began
-
-    def _finish_step(self, training: _Training) -> None:
-        training.states.wrote |= self.files.look()
-        training.record.end_step()
-        self._stepping.over()
+                self._training.gradients_begin(frame)
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
-        if self._training is not None and self._mine() and self._stepping.ended_at_mark:
-            self._cut_at_mark(self._training)
+        if self._training is not None and self._mine():
+            with self._careful():
+                self._training.update_is_made()
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if not self._mine():
             self._leave_fork()
             return
         if self._training is not None:
-            if not self._training.record.is_sure:
-                self._training.record.be_sure()
-            if self._stepping.ended_at_mark:  # by a closure, inside the update
-                self._cut_at_mark(self._training)
+            with self._careful():
+                if not self._training.record.is_sure:
+                    self._training.record.be_sure()
+                self._training.update_is_made()  # by a closure, inside the update
         self.updates += 1
         self._loaders.batches.clear()
         if not self._stepping.armed and self.done == self._given.kill_after:
@@ -362,23 +248,9 @@ class Watch:
         training = self._training
         with self._careful():
             if training is not None:
-                self._end_training(training)
+                training.end(self._place.whole)
             self._place.end(None if training is None else run_roots(training.program), self._about)
         self._stop()
-
-    def _end_training(self, training: _Training) -> None:
-        record = training.record
-        if self._stepping.backwards and not record.is_sure:
-            record.be_sure()
-        if not record.is_sure:
-            return
-        if self._stepping.armed:
-            self._loaders.batches.clear()
-            self._finish_step(training)
-        if self._place.whole:
-            training.states.keep(assignment.END)
-            self._loaders.write_kept(self._place.path / assignment.BATCHES)
-        record.write_end()
 
     def _about(self) -> dict[str, Any]:
         """What the process says of itself at its end."""
@@ -391,7 +263,7 @@ class Watch:
             "options_loaded": self._options,
             **self._made_with(),
             "seconds": time.perf_counter() - self._began,
-            "recording": self._seconds,
+            "recording": 0.0 if self._training is None else self._training.seconds,
         }
 
     def _made_with(self) -> dict[str, Any]:

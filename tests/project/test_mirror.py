@@ -24,6 +24,7 @@ ELSEWHERE = {
     "scripts/sides.py": "tests/scripts/test_checking.py",
     "scripts/states.py": "tests/scripts/test_checking.py",
     "scripts/step_record.py": "tests/scripts/test_checking.py",
+    "scripts/training.py": "tests/scripts/test_windows.py",
     "cli/answering.py": "tests/cli/test_checking.py",
     # Types alone: nothing runs.
     "contracts.py": "tests/cli/test_front_door.py",
