@@ -26,7 +26,7 @@ def install() -> None:
     place = JournalPlace(setting)
 
     def files(position: Position) -> Files:
-        place.files = JournalFiles(setting.folder, position, place.wrote, place.serialized)
+        place.files = JournalFiles(setting.folder, position, place.wrote, place.serialized, place.begins)
         return place.files
 
     full = setting.level == "full"

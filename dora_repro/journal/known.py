@@ -64,22 +64,24 @@ class Known:
         self._by_digest: dict[str, list[tuple[int, int, int]]] = {}
         self._by_path: dict[str, list[tuple[int, int, int]]] = {}
         self._sizes: set[int] = set()
+        self._wrote = False
         self._folders = {number: path for number, path in starts_of(journal).items() if number != but}
         for number, folder in self._folders.items():
             for line in read_lines(folder / LOG)[0]:
-                if line.get("kind") == "wrote":
+                if line.get("kind") in ("wrote", "writes"):
                     self._add(number, line)
+                self._wrote |= line.get("kind") == "wrote"
 
     def _add(self, number: int, line: Mapping[str, Any]) -> None:
         moment = number, int(line["update"]), int(line["backwards"])
         self._by_path.setdefault(str(line["path"]), []).append(moment)
-        if line["digest"] is None:  # it may not have been complete: its name tells, where it is the last of that name
+        if line.get("digest") is None:  # it may not be complete: its name tells, where it is the last of that name
             return
         self._by_digest.setdefault(str(line["digest"]), []).append(moment)
         self._sizes.add(int(line["size"]))
 
     def __bool__(self) -> bool:
-        return bool(self._by_path)
+        return self._wrote
 
     def sources(self, reads: Mapping[str, int]) -> list[Source]:
         """The moments after which most of the files were written that were read; none where no file is known.

@@ -75,6 +75,8 @@ class JournalFiles(Files):
         wrote: called with each checkpoint that was written, between two updates.
         serialized: called when the training's thread has serialized something with torch that is no file by its name:
             a library may write it into one later.
+        begins: called with the path of what is a checkpoint by its name, and with the numbers of updates and of
+            backward passes since the last, where the training's thread is about to write it, or to give it that name.
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class JournalFiles(Files):
         position: Position,
         wrote: Callable[[Checkpoint], None],
         serialized: Callable[[], None] = lambda: None,
+        begins: Callable[[str, int, int], None] = lambda path, update, backwards: None,
     ):
         self._opened_files: dict[str, _Opened] = {}
         self._reads: dict[str, int] = {}
         self._others: deque[str] = deque()  # those of them that are no checkpoint by their name
-        self._serialized = serialized
+        self._serialized, self._begins = serialized, begins
         self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
         self._begun, self._told = False, False
         super().__init__(journal, position)
@@ -166,7 +169,14 @@ class JournalFiles(Files):
             return
         known = self._opened_files.pop(real, None)
         stamp = _stamp(real) if known is None else known.stamp
-        self._opened_files[real] = _Opened(self._position(), stamp, threading.get_ident() != self._thread)
+        self._opened_files[real] = one = _Opened(self._position(), stamp, threading.get_ident() != self._thread)
+        self._tell_of_beginning(real, one)
+
+    def _tell_of_beginning(self, path: str, one: _Opened) -> None:
+        """The process may be killed once the file is there, and before anybody looks."""
+        if not one.elsewhere and threading.get_ident() == self._thread and path.lower().endswith(_SUFFIXES):
+            with self._unheard():
+                self._begins(path, *one.position)
 
     def _closed(self, path: Any) -> None:
         """A file is complete that was opened for writing, by whatever thread."""
@@ -189,7 +199,9 @@ class JournalFiles(Files):
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))
         for path in [path for path in self._opened_files if path == old or path.startswith(f"{old}{os.sep}")]:
             one = self._opened_files.pop(path)
-            self._opened_files[new + path.removeprefix(old)] = replace(one, stamp=None)
+            renamed = new + path.removeprefix(old)
+            self._opened_files[renamed] = replace(one, stamp=None)
+            self._tell_of_beginning(renamed, one)
 
     @contextlib.contextmanager
     def _unheard(self) -> Iterator[None]:

@@ -93,12 +93,21 @@ class JournalPlace(Place):
         """A checkpoint was written."""
         self._waiting = True
         number, backwards = self._base + checkpoint.update, checkpoint.backwards
-        serialized, self._serialized, self._wasted = self._serialized, None, 0
-        if serialized is not None and (serialized.update, serialized.backwards) == (number, backwards):
-            self._write_saved(serialized)
+        self._write_serialized(number, backwards)
         about = {"digest": checkpoint.digest, "size": checkpoint.size, "backwards": backwards}
         self._note("wrote", path=checkpoint.path, update=number, **about)
         if checkpoint.now and (state := self._state_of_save(number, backwards)) is not None:
+            self._write_saved(state)
+
+    def begins(self, path: str, update: int, backwards: int) -> None:
+        """A checkpoint is about to be written, or to get its name."""
+        self._write_serialized(self._base + update, backwards)
+        self._note("writes", path=path, update=self._base + update, backwards=backwards)
+
+    def _write_serialized(self, update: int, backwards: int) -> None:
+        state = self._serialized
+        if state is not None and (state.update, state.backwards) == (update, backwards):
+            self._serialized, self._wasted = None, 0
             self._write_saved(state)
 
     def serialized(self) -> None:

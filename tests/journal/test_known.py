@@ -69,6 +69,20 @@ def test_the_present_start_is_left_out(journal, tmp_path):
     assert Known(journal, but=1).sources(reads(tmp_path / "one.pt")) == []
 
 
+def test_a_file_that_was_begun_by_a_start_which_was_killed_then_is_known_by_its_name(journal, tmp_path):
+    make(journal, 2, {"kind": "writes", "path": str(tmp_path / "three.pt"), "update": 9, "backwards": 0})
+    (tmp_path / "three.pt").write_text("three")
+    (source,) = Known(journal).sources(reads(tmp_path / "three.pt"))
+    assert (source.start, source.update) == (2, 9)
+    assert not Known(journal, but=1), "that it was completed is not known"
+
+
+def test_a_file_that_was_not_overwritten_in_the_end_is_what_it_was(journal, tmp_path):
+    make(journal, 2, {"kind": "writes", "path": str(tmp_path / "two.pt"), "update": 9, "backwards": 0})
+    (source,) = Known(journal).sources(reads(tmp_path / "two.pt"))
+    assert (source.start, source.update) == (1, 6)
+
+
 def test_a_file_that_may_not_have_been_complete_is_known_by_its_name(journal, tmp_path):
     make(journal, 2, wrote(tmp_path / "slow.pt", 4))
     (tmp_path / "slow.pt").write_text("complete by now")

@@ -89,6 +89,27 @@ def test_what_torch_serializes_in_memory_is_told_once_it_is_there(tmp_path, monk
     assert len(sizes) == 1
 
 
+def test_what_is_about_to_be_written_or_named_is_told_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", torch.save)
+    begun = []
+
+    def begins(path, update, backwards):
+        begun.append((Path(path).name, update, Path(path).exists()))
+
+    files = JournalFiles(tmp_path / "journal", lambda: (3, 0), lambda one: None, begins=begins)
+    files.watch_torch()
+    torch.save({"a": 1}, tmp_path / "a.pt")
+    through_a_file(tmp_path / "b.ckpt")
+    through_a_file(tmp_path / "unnamed")
+    os.replace(tmp_path / "unnamed", tmp_path / "c.pt")
+    (tmp_path / "log.txt").write_text("no checkpoint")
+    thread = threading.Thread(target=through_a_file, args=(tmp_path / "d.pt",))
+    thread.start()
+    thread.join()
+    files.close()
+    assert begun == [("a.pt", 3, False), ("b.ckpt", 3, False), ("c.pt", 3, False)]
+
+
 def test_logs_tables_and_the_journal_are_no_checkpoints(ledger, tmp_path):
     (tmp_path / "journal").mkdir()
     for name in ("log.txt", "metrics.csv", "state.json", "notes", "journal/x.pt", "events.out.tfevents.1"):

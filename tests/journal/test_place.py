@@ -10,8 +10,9 @@ import torch
 from tqdm import tqdm
 
 from dora_repro.checks.report import Verdict
-from dora_repro.journal.layout import saved_file, starts_of
+from dora_repro.journal.layout import LOG, saved_file, starts_of
 from dora_repro.journal.ledger import Checkpoint
+from dora_repro.journal.lines import read_lines
 from dora_repro.journal.place import JournalPlace
 from dora_repro.journal.reading import read_journal
 from dora_repro.journal.setting import STRICT_EXIT, Setting
@@ -132,6 +133,27 @@ def test_a_journal_holds_digests_losses_and_names_and_no_data(started):
     assert seen > 100
 
 
+IN_MEMORY = """
+        buffer = io.BytesIO()
+        torch.save({**saved, "epoch": epoch, "rng": torch.get_rng_state()}, buffer)
+        (out / "new").write_bytes(buffer.getvalue())
+        (out / "new").replace(out / f"epoch{epoch}.pt")
+        if done == -die:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_one_that_was_killed_as_soon_as_it_had_saved_is_what_the_next_goes_on_from(tmp_path):
+    save = next(line for line in TRAIN.splitlines(keepends=True) if "torch.save" in line)
+    script = TRAIN.replace(save, IN_MEMORY).replace("import os,", "import io, os,")
+    assert start(tmp_path, str(-2 * UPDATES), script=script).returncode == -signal.SIGKILL
+    second = start(tmp_path, "1", "optimizer", script=script)
+    assert "dora_repro: resumed from epoch1.pt (update 12, start 1): 12 moments of main/optimizer are" in second.stderr
+    journal = read_journal(tmp_path / "journal")
+    assert journal.starts[1].verdict is Verdict.LATENT
+    assert journal.starts[1].updates is None or journal.starts[1].updates[0] == 13
+
+
 @pytest.fixture
 def place(tmp_path):
     """One start, in the midst of its training, five updates done."""
@@ -151,6 +173,15 @@ def test_the_state_of_a_save_in_memory_is_that_of_the_file_that_comes_of_it(plac
     state = StateDigests.read(place.path / saved_file(5))
     assert (state.update, state.moment) == (5, "save")
     assert state.leaves == StateDigests.take({"n": torch.zeros(1)}, 5).leaves
+
+
+def test_the_state_of_a_save_in_memory_is_there_before_the_file_is(place):
+    place.serialized()
+    place.begins("/out/last.ckpt", 5, 0)
+    assert StateDigests.read(place.path / saved_file(5)).moment == "save"
+    assert read_lines(place.path / LOG)[0][-1] == {
+        "kind": "writes", "path": "/out/last.ckpt", "update": 5, "backwards": 0
+    }  # fmt: skip  # one line of the log
 
 
 def test_the_state_of_a_save_in_memory_is_not_that_of_a_file_of_another_update(place):
