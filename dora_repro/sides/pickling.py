@@ -4,16 +4,20 @@ import functools
 import io
 import os
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import cloudpickle
 
 from dora_repro.contracts import Factory
 from dora_repro.errors import BadInput
+from dora_repro.sides.anew import MADE_ANEW
 from dora_repro.state.module_variables import CACHED_FUNCTION
+
+_Names: TypeAlias = dict[str, dict[str, Any]]  # module -> what it has by name
 
 
 def pickled(factory: Factory) -> bytes:
@@ -25,7 +29,8 @@ def pickled(factory: Factory) -> bytes:
     try:
         name = _module_of(factory)
         with _by_value(name), io.BytesIO() as file:
-            _Pickler(file, name).dump(factory)
+            pickler = _Pickler(file, name)
+            pickler.dump(_Sent(factory, pickler.met))
             return file.getvalue()
     except Exception as error:  # pickling runs user code
         raise BadInput(
@@ -40,24 +45,62 @@ def _module_of(factory: Factory) -> str:
     return getattr(factory, "__module__", None) or type(factory).__module__
 
 
+class _Sent:
+    """A factory with the functions and classes that travel by value: they are known by their names where they arrive.
+
+    A run that pickles an object of such a class, as `torch.save` does, has it looked up by that name.
+    """
+
+    def __init__(self, factory: Factory, met: "_Names"):
+        self._factory, self._met = factory, met
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self._factory, self._met)  # in this order: those of the factory are met before they are sent
+
+
+def _arrived(factory: Factory, names: "_Names") -> Factory:
+    """The factory, when its functions and classes have their names."""
+    for module, named in names.items():
+        there = vars(sys.modules.setdefault(module, types.ModuleType(module)))
+        for name, item in named.items():
+            there.setdefault(name, item)
+    return factory
+
+
 class _Pickler(cloudpickle.Pickler):
     """Sends by value what cloudpickle sends by its name, where a new interpreter has no such name.
 
     Args:
         file: what is written to.
         module: the module whose functions and classes travel by value where no interpreter could import it.
+
+    Attributes:
+        met: the functions and classes of these modules that have been sent.
     """
 
     def __init__(self, file: typing.IO[bytes], module: str):
         super().__init__(file)
         self._by_value = {"__main__"} if module == "__main__" or _importable(module) else {"__main__", module}
+        self.met: _Names = {}
 
     def reducer_override(self, obj: Any) -> Any:
         """As `pickle` has it."""
-        made_again = _MADE_AGAIN.get(type(obj))
-        if made_again is None or getattr(obj, "__module__", None) not in self._by_value:
+        anew = MADE_ANEW.get(type(obj))
+        if anew is not None:
+            return anew(obj)
+        module = getattr(obj, "__module__", None)
+        if module not in self._by_value:
             return super().reducer_override(obj)
-        return made_again(obj)
+        if isinstance(obj, (type, types.FunctionType)) and _has(module, obj):
+            self.met.setdefault(module, {})[obj.__name__] = obj
+        made_again = _MADE_AGAIN.get(type(obj))
+        return super().reducer_override(obj) if made_again is None else made_again(obj)
+
+
+def _has(module: str, item: Any) -> bool:
+    """Whether a module knows a function or class by its name."""
+    there = sys.modules.get(module)
+    return there is not None and vars(there).get(item.__name__) is item
 
 
 def _cached(function: Any, maxsize: int | None, typed: bool, attributes: dict[str, Any]) -> Any:

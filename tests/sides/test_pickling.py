@@ -4,7 +4,6 @@ import functools
 import pickle
 import subprocess
 import sys
-import threading
 import typing
 
 import pytest
@@ -15,9 +14,9 @@ from tests import runs
 
 
 def test_what_cannot_be_pickled_is_bad_input():
-    lock = threading.Lock()
+    half_done = (number for number in range(3))
     with pytest.raises(BadInput, match=r"cannot be sent to a new process .*in_process=True"):
-        pickled(lambda: (lock, runs.Plain()))
+        pickled(lambda: (half_done, runs.Plain()))
 
 
 def test_a_class_that_can_be_imported_travels_by_its_name():
@@ -53,6 +52,38 @@ def test_what_python_pickles_by_its_name_alone_travels_from_a_program_by_value(t
     run = pickle.loads(written)()
     assert run.found == ("a", 120, 7, "kept")
     assert type(run).__init__.__globals__["fact"].cache_info().currsize == 6  # 0! to 5!: nothing was remembered
+
+
+SAVES_ITS_OWN = """
+import dataclasses, io, pickle, sys
+from dora_repro.sides.pickling import pickled
+
+@dataclasses.dataclass
+class Progress:
+    step: int
+
+def double(x):
+    return 2 * x
+
+class Run:
+    def saved(self):
+        return pickle.loads(pickle.dumps((Progress(3), double)))
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(pickled(Run))
+"""
+ARRIVES = """
+import pickle, sys
+progress, double = pickle.loads(sys.stdin.buffer.read())().saved()
+print(progress, double(4), type(progress).__module__)
+"""
+
+
+def test_a_run_pickles_objects_of_the_programs_own_classes_where_it_arrives(tmp_path):
+    (tmp_path / "program.py").write_text(SAVES_ITS_OWN)
+    sent = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, check=True).stdout
+    found = subprocess.run([sys.executable, "-c", ARRIVES], input=sent, capture_output=True, check=False)
+    assert found.stdout.decode().strip() == "Progress(step=3) 8 __main__", found.stderr.decode()
 
 
 @functools.lru_cache
