@@ -11,6 +11,7 @@ data that the last step was trained on, or as the first module of all.
 
 import contextvars
 import importlib
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,10 +22,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from dora_repro.contracts import Value
 from dora_repro.errors import MissingExtra
+from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, data_of, module_call, set_loader_next, set_module_call
+from dora_repro.state.frames import is_machinery
+from dora_repro.state.waiting_call import WaitingCall, waits_in
 
 At = Literal["update", "batch"]
 What = Literal["forward", "backward", "update"]
+_OURS = ("dora_repro.driving", "dora_repro.recording")  # between a call of a module and the one who calls
 _Iterator: TypeAlias = "weakref.ref[LoaderIterator]"
 
 
@@ -130,7 +135,10 @@ class Drive:
             if not self._is_running() or self._inside_module:
                 return real(module, *args, **kwargs)
             if self._armed and (_is_training(module) or self._goes_on(module)):
-                self._wait()
+                waiting = WaitingCall(module.forward, args, kwargs, _caller())
+                with waits_in(self.greenlet, waiting):
+                    self._wait()
+                args, kwargs = tuple(waiting.args), waiting.kwargs
             elif self.updates == self._updates_before and _is_training(module):
                 self.going_on("forward")
             self.batches.clear()
@@ -192,6 +200,14 @@ class Drive:
     def _wait(self) -> None:
         self._armed = False
         self.greenlet.parent.switch()
+
+
+def _caller() -> types.FrameType | None:
+    """The frame that calls a module; None where it is not the user's own code."""
+    frame: types.FrameType | None = get_frame(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
+        frame = frame.f_back
+    return None if frame is None or is_machinery(frame) else frame
 
 
 def _is_training(module: torch.nn.Module) -> bool:

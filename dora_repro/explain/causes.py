@@ -14,7 +14,7 @@ from dora_repro.explain.advised import advised
 from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.explanation import Cause
-from dora_repro.explain.given_later import is_given_later, parted_by_line, sentence_on
+from dora_repro.explain.given_later import is_argument, is_given_later, parted_by_line, sentence_on
 from dora_repro.explain.how_lost import how_beyond, how_lost, is_mark
 from dora_repro.explain.late import Late
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
@@ -139,7 +139,9 @@ class CauseDescriber:
         return replace(_bare(part), how=how, advice=(advice,), taken_from=whole)
 
     def _made_later(self, part: Part, fit: Fit) -> Cause:
-        how, advice = how_lost(part, self._audited), sentence_on(part, fit)
+        made = any(is_argument(leaf, self._audited.saved) for leaf in part.leaves)
+        how = "made for the next step" if made else how_lost(part, self._audited)
+        advice = sentence_on(part, fit, self._audited.saved)
         return replace(_bare(part), how=how, advice=(advice,), taken_from=self._audited.function)
 
     # --- a cause with lines of its own, or a sentence in their place ---------------------------------------------

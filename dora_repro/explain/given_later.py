@@ -1,4 +1,6 @@
-"""Variables that their function gives a value only after the lines of load: no such line could set them."""
+"""Variables that their function gives a value only after the lines of load, and what it makes as arguments of a call:
+no such line could set them.
+"""
 
 from dataclasses import replace
 
@@ -7,9 +9,12 @@ from dora_repro.explain.audit.lookup import STALE
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.trials.search_result import OBJECT, Part, name_of
 from dora_repro.explain.trials.trial import DATA
-from dora_repro.state.rebuild import NO_KIND, VARIABLES
+from dora_repro.state.paths import ancestors
+from dora_repro.state.rebuild import ARGUMENTS, NO_KIND, VARIABLES
+from dora_repro.state.snapshot import Snapshot
 
 _LATER = "{0}: given a value only after loading, so no line of load can set it: restore what it is made of."
+_ARGUMENT = "{0}: made after loading, for the next step, so no line of load can set it: restore what it is made of."
 _ANEW = "{0}: given another value after loading, and before the next step: restore what that is made of."
 
 
@@ -28,8 +33,15 @@ def is_given_later(part: Part, audited: Audited, fit: Fit) -> bool:
     return bool(leaves) and all(_has_later_value(leaf, audited, fit) for leaf in leaves)
 
 
-def sentence_on(part: Part, fit: Fit) -> str:
+def is_argument(leaf: str, saved: Snapshot) -> bool:
+    """Whether a leaf is an argument of the call in which a function waits, or in one."""
+    return any(saved.kinds.get(above, NO_KIND).name == ARGUMENTS for above in ancestors([leaf]))
+
+
+def sentence_on(part: Part, fit: Fit, saved: Snapshot) -> str:
     """The sentence in place of lines for such a part."""
+    if any(is_argument(leaf, saved) for leaf in _variables(part)):
+        return _ARGUMENT.format(f"`{part.name}`")
     names = [leaf.rpartition("/")[2] for leaf in _variables(part)]
     words = _ANEW if all(name in fit.again for name in names) else _LATER
     return words.format(", ".join(f"`{name}`" for name in names))
@@ -40,6 +52,8 @@ def _variables(part: Part) -> tuple[str, ...]:
 
 
 def _has_later_value(leaf: str, audited: Audited, fit: Fit) -> bool:
+    if is_argument(leaf, audited.saved):
+        return True
     holder, _, name = leaf.rpartition("/")
     if not fit.known or audited.saved.kinds.get(holder, NO_KIND).name != VARIABLES:
         return False

@@ -29,6 +29,7 @@ FAMILIES = {
     "loop": "loop",
     "objects": "objects",
     "functions": "functions",
+    "carried": "carried",
     "windows": "windows",
     "saving": "saving",
     "forms": "forms",

@@ -23,6 +23,7 @@ from dora_repro.state.attributes import attributes_of, is_users_module, module_o
 from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
+from dora_repro.state.waiting_call import WaitingCall, call_of
 from dora_repro.state.walker import Reader, Walker
 
 # Where a function stands, beside its variables: no variable can have such a name.
@@ -67,10 +68,11 @@ class Variables:
     Attributes:
         frame: of the function.
         begun: whether it has run; if not, it has its arguments alone.
+        call: what it calls, where it waits before that begins.
     """
 
-    def __init__(self, frame: types.FrameType, begun: bool = True):
-        self.frame, self.begun = frame, begun
+    def __init__(self, frame: types.FrameType, begun: bool = True, call: WaitingCall | None = None):
+        self.frame, self.begun, self.call = frame, begun, call
 
     def put(self, name: str, value: Value) -> None:
         """Set one variable.
@@ -82,6 +84,8 @@ class Variables:
         if not self.begun and name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
             raise NotRestorable(f"{code.co_name}() has not begun: it has no variables yet")
         set_variable(self.frame, name, value)
+        if self.call is not None:
+            self.call.follow(name, value)
 
 
 class Running:
@@ -152,6 +156,7 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
     main = names.index(named) if named in names else 0
     taken, places = {path}, []
     inside = [made for function in functions for made in _functions_in(function)]
+    call = call_of(value)
     for number, (name, function) in enumerate(zip(names, functions, strict=True)):
         at = path
         if number != main:
@@ -159,10 +164,23 @@ def read_greenlet(walker: Walker, value: Any, path: str, hold: Setter, role: str
             at = next(p for n in range(1, len(names) + 2) if (p := first if n == 1 else f"{first}#{n}") not in taken)
             taken.add(at)
         places.append(f"{name}, line {function.f_lineno - function.f_code.co_firstlineno}")
-        read = partial(_read_variables, walker, function, at, role, inside)
+        calls = call if call is not None and call.caller is function else None
+        read = partial(_read_variables, walker, function, at, role, inside, call=calls)
         # What the variables of a library's functions refer to has the name that the user's own give it.
         walker.later(read) if _is_of_library(function) and number != main else read()
+        if calls is not None:  # after all variables: what one of them holds has its name
+            walker.later(
+                partial(walker.later, partial(_read_arguments, walker, calls, f"{at}/{key_text(calls.name)}()", role))
+            )
     walker.leaf(f"{path}/{POSITION}", "; ".join(places), role, _refuse_to_move)
+
+
+def _read_arguments(walker: Walker, call: WaitingCall, path: str, role: str) -> None:
+    own = call.own()
+    if own:
+        walker.result.objects[path] = call
+    for name, item in own.items():
+        walker.visit(item, f"{path}/{key_text(name)}", walker.setter(call.put, name), role)
 
 
 def read_running(walker: Walker, value: Running, path: str, hold: Setter, role: str) -> None:
@@ -199,10 +217,16 @@ def _functions_in(frame: types.FrameType) -> list[types.FunctionType]:
 
 
 def _read_variables(
-    walker: Walker, frame: types.FrameType, path: str, role: str, sharing: Iterable[Value], begun: bool = True
+    walker: Walker,
+    frame: types.FrameType,
+    path: str,
+    role: str,
+    sharing: Iterable[Value],
+    begun: bool = True,
+    call: WaitingCall | None = None,
 ) -> dict[str, Value]:
     """Visit the variables of a frame; `sharing`: what may share some with it (see `cells_of`)."""
-    walker.result.objects[path] = holder = Variables(frame, begun)
+    walker.result.objects[path] = holder = Variables(frame, begun, call)
     local = _variables_in_order(frame)
     owned = _owned(local)
     cells = cells_of(frame, local, sharing)

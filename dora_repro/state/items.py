@@ -21,8 +21,10 @@ from dora_repro.state.live_objects import LiveObjects
 from dora_repro.state.making import NotRestorable
 from dora_repro.state.rebuild import Kind, Maker
 from dora_repro.state.torch_objects import AbsentState, parameters_named
+from dora_repro.state.waiting_call import WaitingCall
 
 Roots: TypeAlias = MutableMapping[str, Value]
+_PUTTING = (AbsentState, Variables, WaitingCall)  # what stands for values, and puts them in their places itself
 """Live objects by name; setting or deleting a name does so in the run that they are of."""
 
 
@@ -65,7 +67,7 @@ class Items:
         parent: Any = self._there.holder(parent_path)
         if names_hook(parent, name):
             add_hook(parent, name, value)
-        elif isinstance(parent, (AbsentState, Variables)):
+        elif isinstance(parent, _PUTTING):
             parent.put(unescaped(name), value)
         elif isinstance(parent, NotRunning):
             raise NotRestorable(f"a {parent.what} has no variables")
@@ -144,7 +146,7 @@ class Items:
                     of_kind[name] = None
                     return
             delattr(module, name)
-        elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, AbsentState, Variables)):
+        elif parent is None or isinstance(parent, (list, deque, tuple, set, frozenset, *_PUTTING)):
             raise NotRestorable("it cannot be taken out of what holds it")
         else:
             object.__delattr__(parent, unescaped(name))

@@ -27,6 +27,7 @@ _BY_NAME: dict[str, Callable[[Any], Value]] = {kind.__name__: kind for kind in B
 _MAPPINGS = ("dict", "OrderedDict")
 RANGE_ITERATOR = "range_iterator"  # name of the kind of an iterator over a range, whose leaf is what is left of it
 VARIABLES = "variables"  # name of the kind of what stands for the variables of a function that is half done
+ARGUMENTS = "arguments"  # name of the kind of what stands for those of a call that has not begun
 PARTS = "parts"  # name of the kind of what stands for the parts of a library
 
 

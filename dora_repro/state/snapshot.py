@@ -28,8 +28,9 @@ from dora_repro.state.module_variables import Variable, named_variables, not_fol
 from dora_repro.state.objects import Objects
 from dora_repro.state.parts import Parts
 from dora_repro.state.paths import ancestors
-from dora_repro.state.rebuild import PARTS, VARIABLES, Kind, copied
+from dora_repro.state.rebuild import ARGUMENTS, PARTS, VARIABLES, Kind, copied
 from dora_repro.state.restoring import choose, restore, world
+from dora_repro.state.waiting_call import WaitingCall
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
 
@@ -123,7 +124,10 @@ class Snapshot(Mapping[str, SavedLeaf]):
         kinds = {path: Kind(name) for path, name in live.kinds.items()}
         containers = ((path, Kind.of(value, live.keyed.get(path))) for path, value in live.objects.items())
         kinds |= {path: kind for path, kind in containers if kind is not None}
-        kinds |= {path: Kind(VARIABLES) for path, value in live.objects.items() if isinstance(value, Variables)}
+        standing_for = {Variables: VARIABLES, WaitingCall: ARGUMENTS}
+        kinds |= {
+            path: Kind(standing_for[type(value)]) for path, value in live.objects.items() if type(value) in standing_for
+        }
         parts = ((path, value) for path, value in live.objects.items() if isinstance(value, Parts))
         kinds |= {path: Kind(PARTS, coded=value.coded) for path, value in parts}
         return cls(saved, uncaptured, kinds, forms_of(live), frozenset(_defaults(live, roots)))

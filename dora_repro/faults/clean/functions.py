@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 
+from dora_repro.faults.carried import Carrying
 from dora_repro.faults.functions import NEEDS, ByHand, FromMemory, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
@@ -36,6 +37,12 @@ class PositionOfAFunction(ByHand):
 class MemoryOfAFunction(FromMemory):
     """A training in one function saves what its memory holds as plain tuples, and makes entries of its own class of
     them when it resumes: another class object in each run, made by the same code."""
+
+
+@fault("clean-function-carrying", verdict="EXACT", needs=NEEDS)
+class CarryingOn(Carrying):
+    """A recurrent network in one function saves its hidden state and the generator of its rows. The rows of the step
+    that it is about to begin are in no file and need not be: they are drawn anew when it resumes."""
 
 
 @fault("clean-loop-counter", verdict="EXACT")
