@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -43,10 +42,11 @@ def _handed_out(steps: Iterable[Step]) -> set[tuple[tuple[str, bytes], ...]]:
 
 
 def without_read(effects: Iterable[Effect], prepared: Container[str]) -> list[Effect]:
-    """The effects without what loaders handed out, and what prepared it; phases are numbered anew, and forward calls
-    between which only a batch came are one phase."""
+    """The effects without what loaders handed out, and what prepared it; phases and leaves are numbered anew, and
+    forward calls between which only a batch came are one phase."""
     kept: list[Effect] = []
     count: Counter[str] = Counter()
+    leaves: Counter[str] = Counter()
     before = ""
     for phase, event in groupby(effects, attrgetter("phase")):
         found = [effect for effect in event if not is_read(effect.leaf, prepared)]
@@ -55,6 +55,10 @@ def without_read(effects: Iterable[Effect], prepared: Container[str]) -> list[Ef
         name = unnumbered(phase)
         if not name == before == "forward":
             count[name] += 1
+            leaves.clear()
         before = name
-        kept += [replace(effect, phase=numbered(name, count[name])) for effect in found]
+        for effect in found:
+            leaf = unnumbered(effect.leaf)
+            leaves[leaf] += 1
+            kept.append(Effect(numbered(name, count[name]), numbered(leaf, leaves[leaf]), effect.digest))
     return kept

@@ -36,3 +36,21 @@ def test_forward_calls_with_only_a_batch_between_them_are_one_where_batches_do_n
     other = used(4, b"i", handed(b"a"), calls[0], ("forward", "outputs/b", b"2"), back, ("forward[2]", *calls[2][1:]))
     ahead = used(5, b"j", handed(b"b"))
     assert first_divergence(Trace([one, used(5, b"j")]), Trace([other, ahead])) is None
+
+
+def test_a_second_batch_that_only_one_run_gets_from_a_loader_moves_no_forward_call():
+    """As of two loaders that `itertools.cycle` repeats: it has kept what they gave, but begins anew after a resume."""
+    back = ("backward", "w/grad", b"g")
+    kept = used(4, b"i", ("forward", "outputs/a", b"1"), ("forward", "outputs/a[2]", b"2"), back)
+    before = used(3, b"h", handed(b"a"), handed(b"b", 2))
+
+    def found(*effects, inputs=b"i"):
+        return first_divergence(Trace([before, kept]), Trace([used(4, inputs, *effects)]))
+
+    anew = [handed(b"a"), ("forward", "outputs/a", b"1"), handed(b"b", 2), ("forward[2]", "outputs/a", b"2"), back]
+    assert found(*anew) is None
+    assert found(*anew, inputs=b"x") is not None
+    other = [("forward[2]", "outputs/a", b"3"), back]
+    assert found(*anew[:3], *other) == Divergence(4, "forward", "outputs/a[2]")
+    assert found(*anew[:3], back) == Divergence(4, "forward", "outputs/a[2]", "missing")
+    assert found(*anew[:4], ("backward", "w/grad", b"h")) == Divergence(4, "backward", "w/grad")

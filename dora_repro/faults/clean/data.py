@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -296,3 +296,40 @@ class SkipScaled(SkipLater):
 
     def make_loader(self) -> Any:
         return ScaledBatches(super().make_loader())
+
+
+@fault("clean-cycled-loaders", verdict="EXACT", steps=10, save_at=6)
+class CycledLoaders(Training):
+    """Two tasks take turns in a step, each with a loader that `itertools.cycle` repeats. After its first round a cycle
+    gives what it has kept; a resumed run asks its loaders anew, passes over what was used, and gets the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = nn.ModuleList(nn.Linear(3, 1) for _ in range(2))
+        self.optimizer.add_param_group({"params": list(self.tasks.parameters())})
+        loaders = [DataLoader(samples(), batch_size=BATCH, generator=torch.Generator()) for _ in self.tasks]
+        self.streams = [cycle(loader) for loader in loaders]
+        self.used = 0
+
+    def step(self) -> float:
+        losses = []
+        for task, stream in zip(self.tasks, self.streams, strict=True):
+            inputs, targets = next(stream)
+            losses.append(nn.functional.mse_loss(task(self.model(inputs)), targets[:, :1]))
+        self.used += 1
+        self.optimizer.zero_grad()
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def state(self) -> dict:
+        return {**super().state(), "tasks": self.tasks.state_dict(), "used": self.used}
+
+    def load_model(self, state: dict) -> None:
+        super().load_model(state)
+        self.tasks.load_state_dict(state["tasks"])
+        self.used = state["used"]
+        for stream in self.streams:
+            for _ in range(self.used % PER_EPOCH):
+                next(stream)
