@@ -63,6 +63,13 @@ def test_a_lost_local_variable_is_the_cause_and_its_line_works():
     assert report.explanation.lines_tried.restores
 
 
+def test_lines_for_an_attribute_of_the_object_whose_method_trains_are_tried_on_that_object():
+    report = check(dora_repro.stepwise(trainings.fit, "{out}", resumed={"resume_from": "{newest}"}), steps=6, save_at=3)
+    (cause,) = report.explanation.causes
+    assert cause.name == "fit/fit()/self/average" and cause.load == ('self.average = state["self/average"]',)
+    assert report.explanation.lines_tried.restores
+
+
 @pytest.mark.parametrize(
     ("saves", "phase", "cause"), [("best rng", "update", "exp_avg"), ("optimizer best", "batch", "rng/torch.cpu")]
 )

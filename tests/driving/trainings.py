@@ -59,3 +59,32 @@ def train_model(config, resume_from=None):
 def configured(saves="optimizer best rng", **changes):
     config = {"seed": 0, "epochs": 5, "patience": 3, "delta": 0.0, "save_path": "{out}", "saves": saves}
     return {**config, **changes}
+
+
+class Fitted:
+    """A trainer with a method for the whole training, whose steps follow an average of the loss that no file has."""
+
+    def __init__(self, out, resume_from):
+        torch.manual_seed(0)
+        self.out, self.model, self.average, self.done = out, nn.Linear(4, 1), None, 0
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.inputs = torch.randn(8, 4)
+        if resume_from is not None:
+            state = torch.load(resume_from)
+            self.model.load_state_dict(state["model"])
+            self.done = state["done"]
+
+    def fit(self):
+        while self.done < 8:
+            loss = self.model(self.inputs).square().mean()
+            self.average = loss.item() if self.average is None else 0.5 * self.average + 0.5 * loss.item()
+            self.optimizer.zero_grad()
+            (loss * self.average).backward()
+            self.optimizer.step()
+            self.done += 1
+            state = {"model": self.model.state_dict(), "done": self.done}
+            torch.save(state, os.path.join(self.out, f"{self.done}.pt"))
+
+
+def fit(out, resume_from=None):
+    Fitted(out, resume_from).fit()

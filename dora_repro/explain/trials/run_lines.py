@@ -119,10 +119,12 @@ def _names(run: Run, place: Place | None) -> dict[str, Value]:
     of_modules = {one.name: one.namespace[one.name] for one in _variables(run).values()}
     local = {name: value for holder in _functions(run) for name, value in holder.frame.f_locals.items()}
     named = {**sys.modules, **_classes(run), **of_modules}
+    own = local.get("self", run)
+    of_method = {} if own is run else {"self": own}  # of one that is half done, and that another object has
     if place is not None and (there := names_at(run, place)):
-        return {**_classes(run), **there, **of_modules, **local, **objects_at(here, place)}
+        return {**_classes(run), **there, **of_modules, **local, **objects_at(here, place), **of_method}
     modules = {"copy": copy, "decimal": decimal, "np": np, "random": random, "torch": torch}
-    return {**named, **modules, **local, "self": here}
+    return {**named, **modules, **local, "self": here, **of_method}
 
 
 def _classes(run: Run) -> dict[str, Value]:
