@@ -11,6 +11,7 @@ from dora_repro.explain.advice.libraries import library_advice
 from dora_repro.explain.advice.lost_state import Advice, in_place_of_state, under_free_keys
 from dora_repro.explain.advice.reach import Reach
 from dora_repro.explain.advised import advised
+from dora_repro.explain.audit.lookup import SAVED, STALE
 from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.explanation import Cause
@@ -94,8 +95,9 @@ class CauseDescriber:
         parts = [one for part in found.parts for one in parted_by_line(part, audited, fit)]
         if all(is_given_later(part, audited, fit) for part in parts):  # some other line would have to
             fit = replace(fit, known=False)
-        # What is lost as a whole comes before what has other values, and that before what is made of both.
-        parts.sort(key=lambda part: (is_given_later(part, audited, fit), part.role != OBJECT))
+        # What is lost as a whole comes before what has other values, and that before what is made of both: a generator
+        # that the file has was drawn from otherwise since, as what is lost had it.
+        parts.sort(key=lambda part: (is_given_later(part, audited, fit), self._was_saved(part), part.role != OBJECT))
         if audited.function and any(map(self._is_drawn_from_again, parts)):
             fit = fit.before_the_first_step
         causes = self._causes(parts, taken, fit, plain)
@@ -122,6 +124,12 @@ class CauseDescriber:
     def _is_drawn_from_again(self, part: Part) -> bool:
         """Whether a part is generators that had their saved state by loading, and then were drawn from."""
         return any(path in self._audited.ahead and self._audited.save.in_file(path) for path in part.leaves)
+
+    def _was_saved(self, part: Part) -> bool:
+        """Whether a part is generators of a function that the checkpoint has, as they were when it was written."""
+        known = (self._audited.save.leaves.get(path) for path in part.leaves)
+        saved = all(status is not None and status.status in (SAVED, STALE) for status in known)
+        return saved and part.role == "generator" and bool(self._audited.function)
 
     # --- a cause that follows from others: no line saves it ------------------------------------------------------
 
