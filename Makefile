@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help check test notebooks lab lint docs dist setup constraints clean
+.PHONY: help check test notebooks lab bench lint docs dist setup constraints clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -66,6 +66,9 @@ lab: $(ready) ## set up, then open the notebooks in JupyterLab, as copies of you
 lint: $(ready) ## style and likely bugs, notebooks too, and types
 	@$(bin)/python -m ruff check
 	@$(bin)/python -m mypy
+
+bench: $(ready) ## set up, then measure, for an hour on an idle machine: benchmarks/RESULTS.md (ARGS="--only wall digest")
+	@$(bin)/python benchmarks/results.py $(ARGS)
 
 docs: .venv/.docs ## set up, then build the site, warnings being errors: build/docs/html/index.html
 	@$(bin)/python -m sphinx -b html -W --keep-going -q docs build/docs/html

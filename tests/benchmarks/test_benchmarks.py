@@ -123,6 +123,21 @@ def test_the_cost_of_checks_is_held_to_the_bare_run(script, tmp_path, monkeypatc
     assert all(positive(row, "seconds", "wall / bare") for row in rows)
 
 
+def test_results_are_written_part_by_part_and_kept_where_they_are_not_made_anew(script, tmp_path, monkeypatch):
+    module, file = script("results"), tmp_path / "RESULTS.md"
+    smallest = {"digest": ("digest.py", "--sizes", "0.125", "--rounds", "1"), "wall": ("wall.py", "--repeats", "no")}
+    monkeypatch.setattr(module, "COMMANDS", smallest)
+    assert module.main(["--out", str(file)]) == 1  # a repeat that is no number
+    parts = module.parts_of(file.read_text(encoding="utf-8"))
+    assert "`python benchmarks/digest.py --sizes 0.125 --rounds 1`" in parts["digest"]
+    assert "float32, transposed" in parts["digest"] and "exit code 2" in parts["wall"]
+    file.write_text(module.written({**parts, "digest": "kept"}), encoding="utf-8")
+    monkeypatch.setitem(smallest, "wall", ("wall.py", "--repeats", "1", "--only", "help"))
+    assert module.main(["--only", "wall", "--out", str(file)]) == 0
+    parts = module.parts_of(file.read_text(encoding="utf-8"))
+    assert list(parts) == ["digest", "wall"] and parts["digest"] == "kept" and "dora-repro --help" in parts["wall"]
+
+
 def test_pairs_are_done_in_turn_and_their_ratios_ordered(script):
     timing = script("timing")
     order = []
