@@ -115,7 +115,8 @@ class _Audit:
                 return f"recast: rounded to {name} and back"
         if before.ndim == 2 and torch.equal(before.T, after):
             return "reshaped: transposed"
-        if words := self._of_other(path, new_digest):
+        words = self._of_other(path, new_digest)
+        if words and not (role == "memory" and self._is_as_it_was(self._owner(path, new_digest))):
             return words
         if role == "moment" and not after.any() and before.any():
             return "reset to zeros"
@@ -138,6 +139,10 @@ class _Audit:
         if others and _is_one_number(self._saved[others[0]].value):  # which may be anything's
             others = []
         return (alike or others or [""])[0]
+
+    def _is_as_it_was(self, path: str) -> bool:
+        """Whether a leaf has its own bytes after loading: a tensor of the run that has them too began with them."""
+        return path in self._loaded and self._loaded[path].digest == self._saved[path].digest
 
     def _of_other(self, path: str, digest_now: bytes) -> str:
         """Words for a tensor that has what another leaf of the reference had; empty where none had it."""

@@ -232,3 +232,18 @@ def test_a_copy_that_was_made_anew_is_not_called_misplaced():
 
     words = told(copied, run)
     assert words == {"average/2.bias": "other values: those that `model/2.bias` had"}
+
+
+def test_a_tensor_of_the_run_that_began_as_another_is_not_called_misplaced():
+    run = Run()
+    run.shift = torch.arange(4.0)
+    run.total = run.shift.clone() + 3
+
+    def begun_anew(other):
+        other.total = other.shift.clone()
+
+    def swapped(other):
+        other.total, other.shift = other.shift, other.total
+
+    assert told(begun_anew, run) == {"total": "other values"}
+    assert told(swapped, run)["total"] == "other values: those that `shift` had"
