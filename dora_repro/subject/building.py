@@ -3,11 +3,13 @@
 The one module that imports transformers, and only inside its functions.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dora_repro.errors import BadInput, MissingExtra
 from dora_repro.subject.model import CLIPHBA, LayerOptions, apply_dora
@@ -17,6 +19,8 @@ from dora_repro.subject.sizes import LOGIT_SCALE, Size, Tower
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel
 
+_MAKING = ("rand", "randn")
+_DRAWING = ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_")
 _SUITABLE = "a folder that save_pretrained wrote"
 
 
@@ -67,13 +71,28 @@ def build(
 def random_clip(size: Size) -> "CLIPModel":
     """A CLIPModel of this size, its weights drawn from torch's global generator as the library draws them."""
     model, _ = _transformers()
-    # The library would draw every weight twice, torch's way and then CLIP's: at vit-l-14 ten seconds more.
-    with torch.device("meta"):
+    # The library would draw every weight twice, torch's way and then CLIP's: at vit-l-14 ten seconds more. On the meta
+    # device it would not, but there the first operator imports sympy.
+    with _Undrawn():
         clip = model(configuration(size))
-    clip.to_empty(device="cpu")
     with torch.no_grad():
         _draw(clip)
     return clip
+
+
+class _Undrawn(TorchFunctionMode):
+    """Meanwhile, tensors are made and nothing is drawn for them: they hold whatever was in their memory."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """As torch has it."""
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name in _MAKING:
+            return torch.empty(*args, **kwargs)
+        if name in _DRAWING:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def configuration(size: Size) -> "CLIPConfig":

@@ -36,3 +36,13 @@ def test_transformers_answers_afterwards_as_it_does():
     """)
     assert lines[0].split() == ["bert", "gpt2", str(importlib.util.find_spec("scipy") is not None)]
     assert lines[1] == str(torch.distributed.is_available())
+
+
+def test_a_side_that_builds_and_trains_it_imports_nothing_heavy_besides():
+    lines = said("""
+        from dora_repro.subject.training import TrainingConfig, TrainingRun
+        run = TrainingRun(TrainingConfig())
+        run.step()
+        print([name for name in ("sympy", "scipy.optimize", "torch._dynamo.eval_frame") if name in sys.modules])
+    """)
+    assert lines == ["[]"]
