@@ -22,7 +22,7 @@ from dora_repro.explain.causes import CauseDescriber, Described
 from dora_repro.explain.confirmation import Confirmation, Refuted, confirm
 from dora_repro.explain.explanation import Cause, Explanation, TrialRecord
 from dora_repro.explain.late import Late, late_objects
-from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws, up_to
+from dora_repro.explain.logs.compared import generators_of, nondeterministic_operator, unmatched_draws
 from dora_repro.explain.logs.determinism import source_of_nondeterminism
 from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.beyond import Beyond
@@ -84,7 +84,7 @@ def explain_nondeterminism(session: Session, job: Job, step: int) -> Explanation
     """
     begun = time.perf_counter()
     operator = nondeterministic_operator(session, job, step)
-    source = source_of_nondeterminism(session, up_to(job, step))
+    source = source_of_nondeterminism(session, job, step)
     look_at: tuple[str, ...] = (source,) if source else ()
     if not operator and not source:
         look_at = ("The nondeterminism did not reproduce while operators were logged.", OUTSIDE)

@@ -56,8 +56,9 @@ HELPS = {
 @pytest.mark.parametrize(("index", "name"), list(enumerate(HELPS)), ids=HELPS)
 def test_the_experiment_that_makes_a_run_reproducible_is_the_finding_and_later_ones_are_not_done(index, name):
     session = Surroundings(HELPS[name])
-    assert source_of_nondeterminism(session, Job(Path("job"), 3, threads=2)) == EXPERIMENTS[index].finding
-    assert len(session.done) == 2 * (index + 1)
+    assert source_of_nondeterminism(session, Job(Path("job"), 3, threads=2), 2) == EXPERIMENTS[index].finding
+    assert len(session.done) == 2 * index + 4
+    assert [job.steps for job, _ in session.done[-4:]] == [2, 2, 3, 3]
     assert len({job.folder for job, _ in session.done}) == len(session.done)
     # One thing at a time.
     held = [(job.seeded, job.deterministic, job.threads == 1, "PYTHONHASHSEED" in env) for job, env in session.done]
@@ -65,12 +66,18 @@ def test_the_experiment_that_makes_a_run_reproducible_is_the_finding_and_later_o
 
 
 def test_where_nothing_helps_there_is_no_finding():
-    assert source_of_nondeterminism(Surroundings(lambda job, environment: False), Job(Path("job"), 3)) == ""
+    assert source_of_nondeterminism(Surroundings(lambda job, environment: False), Job(Path("job"), 3), 2) == ""
+
+
+def test_two_short_runs_that_are_the_same_by_chance_are_no_finding():
+    session = Surroundings(lambda job, environment: job.steps == 2)
+    assert source_of_nondeterminism(session, Job(Path("job"), 3), 2) == ""
+    assert len(session.done) == 3 * len(EXPERIMENTS)
 
 
 def test_two_sides_that_raise_alike_are_not_reproducible():
     raising = Surroundings(HELPS["algorithms"], fails=lambda job: job.deterministic)
-    assert source_of_nondeterminism(raising, Job(Path("job"), 3)) == ""
+    assert source_of_nondeterminism(raising, Job(Path("job"), 3), 2) == ""
 
 
 def test_a_side_that_is_stopped_ends_its_experiment_alone(monkeypatch):
@@ -83,12 +90,12 @@ def test_a_side_that_is_stopped_ends_its_experiment_alone(monkeypatch):
         return run(side, job)
 
     monkeypatch.setattr(session, "run", stopped)
-    assert source_of_nondeterminism(session, Job(Path("job"), 3)) == EXPERIMENTS[1].finding
+    assert source_of_nondeterminism(session, Job(Path("job"), 3), 2) == EXPERIMENTS[1].finding
 
 
 def test_one_interpreter_has_its_hashes_already(tmp_path):
     with Session(runs.Plain, in_process=True, timeout=60, on_event=lambda *_: None, folder=tmp_path) as session:
-        assert source_of_nondeterminism(session, Job(tmp_path / "job", 2)) == ""
+        assert source_of_nondeterminism(session, Job(tmp_path / "job", 2), 1) == ""
 
 
 class OrderOfASet(runs.Plain):
@@ -103,7 +110,7 @@ class OrderOfASet(runs.Plain):
 
 def test_the_order_of_a_set_is_found_in_interpreters_of_their_own(tmp_path):
     with Session(OrderOfASet, in_process=False, timeout=120, on_event=lambda *_: None, folder=tmp_path) as session:
-        finding = source_of_nondeterminism(session, Job(tmp_path / "job", 2))
+        finding = source_of_nondeterminism(session, Job(tmp_path / "job", 2), 1)
     assert finding == EXPERIMENTS[1].finding and "PYTHONHASHSEED" in finding
 
 
