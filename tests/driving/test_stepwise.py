@@ -63,6 +63,12 @@ def test_a_lost_local_variable_is_the_cause_and_its_line_works():
     assert report.explanation.lines_tried.restores
 
 
+def test_what_is_lost_is_named_before_a_generator_that_was_restored_and_drawn_from_otherwise():
+    training = dora_repro.stepwise(trainings.train_from_pool, "{out}", resumed={"resume_from": "{newest}"})
+    names = [cause.name for cause in check(training, steps=6, save_at=3).explanation.causes]
+    assert "pool" in names[0] and "rng/torch.cpu" in names[1:]
+
+
 def test_lines_for_an_attribute_of_the_object_whose_method_trains_are_tried_on_that_object():
     report = check(dora_repro.stepwise(trainings.fit, "{out}", resumed={"resume_from": "{newest}"}), steps=6, save_at=3)
     (cause,) = report.explanation.causes

@@ -88,3 +88,26 @@ class Fitted:
 
 def fit(out, resume_from=None):
     Fitted(out, resume_from).fit()
+
+
+def train_from_pool(out, resume_from=None):
+    """Draws once for each member of a pool that grows: the generator is saved, and the pool is not."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    inputs, pool, done = torch.randn(8, 4), [1.0], 0
+    if resume_from is not None:
+        state = torch.load(resume_from)
+        model.load_state_dict(state["model"])
+        torch.set_rng_state(state["rng"])
+        done = state["done"]
+    while done < 8:
+        weight = sum(torch.rand(()) * member for member in pool)
+        loss = model(inputs).square().mean() * weight
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        pool.append(float(done))
+        done += 1
+        state = {"model": model.state_dict(), "rng": torch.get_rng_state(), "done": done}
+        torch.save(state, os.path.join(out, f"{done}.pt"))
