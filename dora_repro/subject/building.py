@@ -75,6 +75,9 @@ def random_clip(size: Size) -> "CLIPModel":
     # device it would not, but there the first operator imports sympy.
     with _Undrawn():
         clip = model(configuration(size))
+    for module in clip.modules():
+        # The library's note that it has drawn the module's weights, which it has not: no state of a training.
+        vars(module).pop("_is_hf_initialized", None)
     with torch.no_grad():
         _draw(clip)
     return clip

@@ -19,9 +19,7 @@ def linear(seed=0):
 
 
 def dora(init="study", dropout=0.1, dropout_mode="live"):
-    return DoRALinear.from_linear(
-        linear(), rank=2, alpha=16, dropout=dropout, init=init, dropout_mode=dropout_mode
-    )
+    return DoRALinear.from_linear(linear(), rank=2, alpha=16, dropout=dropout, init=init, dropout_mode=dropout_mode)
 
 
 def tiny(**options) -> CLIPHBA:
@@ -185,6 +183,11 @@ def test_random_weights_depend_on_the_seed_and_not_on_the_number_of_threads():
         assert drawn(0, 1) != drawn(1, 1)
     finally:
         torch.set_num_threads(1)
+
+
+def test_random_weights_leave_none_of_the_library_s_marks_behind():
+    clip = random_clip(SIZES["tiny"])
+    assert not [name for module in clip.modules() for name in vars(module) if name.startswith("_is_hf")]
 
 
 def test_scores_are_those_of_the_library_s_own_forward():
