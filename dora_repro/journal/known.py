@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Json
-from dora_repro.journal.layout import FIRST, LOG, saved_file, starts_of, state_file
+from dora_repro.journal.layout import FIRST, saved_file, starts_of, state_file
 from dora_repro.journal.ledger import digest_of
-from dora_repro.journal.lines import read_lines, to_text
+from dora_repro.journal.lines import to_text
+from dora_repro.journal.log import read_log
 from dora_repro.journal.state import StateDifference, StateDigests, difference
 from dora_repro.journal.updates import read_updates
 from dora_repro.trace import STEP_END, unnumbered
@@ -67,18 +68,18 @@ class Known:
         self._wrote = False
         self._folders = {number: path for number, path in starts_of(journal).items() if number != but}
         for number, folder in self._folders.items():
-            for line in read_lines(folder / LOG)[0]:
-                if line.get("kind") in ("wrote", "writes"):
+            for line in read_log(folder)[0]:
+                if line["kind"] in ("wrote", "writes"):
                     self._add(number, line)
-                self._wrote |= line.get("kind") == "wrote"
+                self._wrote |= line["kind"] == "wrote"
 
     def _add(self, number: int, line: Mapping[str, Any]) -> None:
-        moment = number, int(line["update"]), int(line["backwards"])
-        self._by_path.setdefault(str(line["path"]), []).append(moment)
-        if line.get("digest") is None:  # it may not be complete: its name tells, where it is the last of that name
+        moment = number, line["update"], line["backwards"]
+        self._by_path.setdefault(line["path"], []).append(moment)
+        if line["kind"] == "writes" or line.get("digest") is None:  # its name tells, where it is the last of that name
             return
-        self._by_digest.setdefault(str(line["digest"]), []).append(moment)
-        self._sizes.add(int(line["size"]))
+        self._by_digest.setdefault(line["digest"], []).append(moment)
+        self._sizes.add(line["size"])
 
     def __bool__(self) -> bool:
         return self._wrote

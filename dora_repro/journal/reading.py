@@ -14,12 +14,12 @@ from dora_repro.checks.report import Verdict
 from dora_repro.contracts import Json
 from dora_repro.errors import BadInput
 from dora_repro.journal.known import Source
-from dora_repro.journal.layout import LOG, starts_of, updates_of
-from dora_repro.journal.lines import read_lines
+from dora_repro.journal.layout import starts_of, updates_of
+from dora_repro.journal.log import head_of, read_log
 from dora_repro.journal.repeated import Repeated
 from dora_repro.journal.state import StateDifference
 from dora_repro.journal.updates import last_update, read_updates
-from dora_repro.printable import named
+from dora_repro.printable import named, one_line
 from dora_repro.shown import Shown
 from dora_repro.trace import Divergence
 
@@ -153,7 +153,7 @@ def read_journal(folder: str | Path) -> Journal:
     starts: list[Start] = []
     earlier = False
     for number, path in found.items():
-        lines, cut = read_lines(path / LOG)
+        lines, cut = read_log(path)
         starts.append(_start(number, lines, cut, found, earlier))
         earlier = earlier or any(line.get("kind") == "wrote" for line in lines)
     return Journal(folder, starts)
@@ -161,32 +161,30 @@ def read_journal(folder: str | Path) -> Journal:
 
 def _start(number: int, lines: list[dict[str, Any]], cut: bool, folders: dict[int, Path], earlier: bool) -> Start:
     folder = folders[number]
-    by_kind: dict[str, dict[str, Any]] = {str(line.get("kind")): line for line in lines}
+    by_kind: dict[str, dict[str, Any]] = {line["kind"]: line for line in lines}
     head = by_kind.get("start", {})
-    try:
-        source, state = _source(by_kind.get("resumed"), folders)
-        differs = _divergence(by_kind.get("differs"))
-        repeated = int(by_kind["repeated"]["last"]) - source.update if source and "repeated" in by_kind else None
-    except (KeyError, TypeError, ValueError):
-        source, state, differs, repeated, cut = None, None, None, None, True
+    source, state = _source(by_kind.get("resumed"), folders)
+    differs = _divergence(by_kind.get("differs"))
+    repeated = by_kind["repeated"]["last"] - source.update if source and "repeated" in by_kind else None
     if source is not None and repeated is None:
         repeated, differs = (differs.step - source.update - 1, differs) if differs else _compared(folder, head, source)
-    problem = str(by_kind.get("failed", {}).get("problem", ""))
+    problem = one_line(by_kind.get("failed", {}).get("problem", ""))
+    world = head.get("world") or ""
     return Start(
         number,
         head.get("time"),
         by_kind.get("end", {}).get("time"),
-        tuple(map(str, head.get("argv", ()))),
-        str(head.get("host", "")),
-        str(head.get("level", "")),
-        int(head.get("world") or 1),
+        tuple(head.get("argv") or ()),
+        head.get("host") or "",
+        head.get("level") or "",
+        int(world) if world.isdecimal() and len(world) < 10 else 1,
         _updates(folder),
         source,
         state,
         repeated,
         differs,
         _moved(source, head),
-        tuple(map(str, by_kind.get("began", {}).get("reads", ()))),
+        tuple(by_kind.get("began", {}).get("reads") or ()),
         earlier or (cut and not by_kind.keys() & {"began", "resumed"}),
         "refused" in by_kind,
         problem or ("its log is damaged or was cut off" if cut or not head else ""),
@@ -198,20 +196,24 @@ def _source(
 ) -> tuple[Source, StateDifference | None] | tuple[None, None]:
     if line is None:
         return None, None
-    number = int(line["start"])
+    number = line["start"]
     folder = folders.get(number, Path(f"start-{number:04d}"))
-    source = Source(number, folder, int(line["update"]), int(line["backwards"]), tuple(map(str, line["files"])))
-    state = line["state"]
+    source = Source(number, folder, line["update"], line["backwards"], tuple(line["files"]))
+    state = line.get("state")
     if state is None:
         return source, None
-    lost = {str(kind): tuple(map(str, paths)) for kind, paths in state["lost"].items()}
-    return source, StateDifference(int(state["compared"]), lost, tuple(state["other"]), tuple(state["unknown"]))
+    lost = {one_line(kind): _paths(paths) for kind, paths in state["lost"].items()}
+    return source, StateDifference(state["compared"], lost, _paths(state["other"]), _paths(state["unknown"]))
+
+
+def _paths(paths: list[str]) -> tuple[str, ...]:
+    return tuple(map(one_line, paths))
 
 
 def _divergence(line: dict[str, Any] | None) -> Divergence | None:
     if line is None:
         return None
-    return Divergence(int(line["update"]), str(line["phase"]), str(line["leaf"]), str(line["how"]))
+    return Divergence(line["update"], one_line(line["phase"]), one_line(line["leaf"]), line["how"])
 
 
 def _compared(folder: Path, head: dict[str, Any], source: Source) -> tuple[int | None, Divergence | None]:
@@ -219,7 +221,7 @@ def _compared(folder: Path, head: dict[str, Any], source: Source) -> tuple[int |
     reference, done = read_updates(source.folder, source.update), read_updates(folder, source.update)
     if not reference.steps or not done.steps:
         return None, None
-    levels = {str(head.get("level", "")), str((read_lines(source.folder / LOG)[0] or [{}])[0].get("level", ""))}
+    levels = {head.get("level"), head_of(source.folder).get("level")}
     repeated = Repeated(reference, gradients=len(levels) == 1)
     for count, step in enumerate(done.steps):
         if step.number > repeated.last:
@@ -231,13 +233,13 @@ def _compared(folder: Path, head: dict[str, Any], source: Source) -> tuple[int |
 
 def _moved(source: Source | None, head: dict[str, Any]) -> tuple[str, ...]:
     """What differs of the software and hardware."""
-    before = None if source is None else (read_lines(source.folder / LOG)[0] or [{}])[0].get("environment")
+    before = None if source is None else head_of(source.folder).get("environment")
     now = head.get("environment")
-    if not isinstance(before, dict) or not isinstance(now, dict):
+    if before is None or now is None:
         return ()
     one, other = _flat(before), _flat(now)
     names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
-    return tuple(f"{name} {one.get(name, 'none')} → {other.get(name, 'none')}" for name in names)
+    return tuple(one_line(f"{name} {one.get(name, 'none')} → {other.get(name, 'none')}") for name in names)
 
 
 def _flat(environment: dict[str, Any]) -> dict[str, Any]:

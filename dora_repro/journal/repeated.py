@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_repro.alignment.divergence import first_of_step
-from dora_repro.journal.layout import LOG
-from dora_repro.journal.lines import read_lines
+from dora_repro.journal.log import head_of
 from dora_repro.trace import Divergence, Step, Trace, unnumbered
 
 
@@ -42,5 +41,4 @@ class Repeated:
 
 def level_of(start: Path) -> str:
     """The level at which a start was noted; empty where its beginning is damaged."""
-    lines, _ = read_lines(start / LOG)
-    return str(lines[0].get("level", "")) if lines else ""
+    return head_of(start).get("level") or ""

@@ -91,8 +91,9 @@ class StateDigests:
             if fields["format"] != FORMAT:
                 return None
             leaves = {name: (str(kind), str(value)) for name, (kind, value) in fields["leaves"].items()}
-            return cls(int(fields["update"]), int(fields["backwards"]), leaves, str(fields["moment"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            moment = fields["moment"]
+            return cls(int(fields["update"]), int(fields["backwards"]), leaves, moment) if moment in _UNKNOWN else None
+        except (OSError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 

@@ -129,14 +129,14 @@ def _every(files: Mapping[int, Path], after: int) -> Iterator[Step]:
         for line in lines:
             try:
                 yield _step(line, names)
-            except (KeyError, IndexError, TypeError, ValueError):
+            except (LookupError, TypeError, ValueError, ArithmeticError):
                 return
         if cut:
             return
 
 
 def _step(line: Mapping[str, Any], names: list[str]) -> Step:
-    names += line["n"]
+    names += [str(name) for name in line["n"]]
     fields, memory = line["e"], line["m"]
     effects = tuple(
         Effect(names[fields[at]], names[fields[at + 1]], to_bytes(fields[at + 2])) for at in range(0, len(fields), 3)
