@@ -18,7 +18,7 @@ from dora_repro.checks.report import Report, Reports, as_json
 from dora_repro.checks.rereading import from_json
 from dora_repro.contracts import Json
 from dora_repro.errors import BadInput
-from dora_repro.printable import json_text, named
+from dora_repro.printable import json_text, named, one_line
 from dora_repro.private_names.of_cpython import interpreter_flags
 
 NAME = "evidence.json"
@@ -137,15 +137,20 @@ class Kept:
             raise BadInput(_lacking(folder)) from None
         except OSError as error:
             raise BadInput(f"cannot read {named(path)}: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BadInput(
                 f"{named(path)} is not whole ({type(error).__name__}): make the check again with --keep"
             ) from None
         _require_version(path, written)
         try:
-            return from_json(cls, data)
+            kept = from_json(cls, data)
         except (ValueError, TypeError, KeyError) as error:
-            raise BadInput(f"{named(path)} is not whole ({error}): make the check again with --keep") from None
+            raise BadInput(
+                f"{named(path)} is not whole ({one_line(str(error))}): make the check again with --keep"
+            ) from None
+        if not kept.answers:
+            raise BadInput(f"{named(path)} has no report in it: make the check again with --keep")
+        return kept
 
     @property
     def result(self) -> Report | Reports:

@@ -1,4 +1,4 @@
-"""A frozen result that was written as JSON, as the object that it was: the way back from `report.as_json`.
+"""A result that was written as JSON, as the object that it was: the way back from `report.as_json`.
 
 What a value is to be is read from the types of the fields. Fields that are not in the data keep their defaults: traces
 and values are files of their own.
@@ -49,6 +49,12 @@ def _made(kind: Any, data: Any) -> Any:
         return {key: _made(inner[1], item) for key, item in _required(dict, data).items()}
     if dataclasses.is_dataclass(kind):
         return _instance(kind, _required(dict, data))
+    if typing.is_typeddict(kind):
+        return _entries(kind, _required(dict, data))
+    if origin is typing.Literal:
+        if data not in inner:
+            raise ValueError(f"{str(data)[:60]!r} is none of {', '.join(map(str, inner))}")
+        return data
     if kind is float:
         return data if type(data) in (int, float) else float(_required(str, data))  # "nan", "inf"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -82,6 +88,14 @@ def _instance(kind: Any, data: Mapping[str, Any]) -> Any:
         return kind(**given)
     except TypeError as error:  # a field without a default is not there
         raise ValueError(f"no whole {kind.__name__}: {error}") from error
+
+
+def _entries(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A dictionary with these entries, each of its type."""
+    hints = typing.get_type_hints(kind)
+    if lacking := [name for name in hints if name not in data]:
+        raise ValueError(f"no whole {kind.__name__}: it has no {lacking[0]!r}")
+    return {name: _made(hint, data[name]) for name, hint in hints.items()}
 
 
 def _required(kind: Any, data: Any) -> Any:

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from dora_repro.checks.keeping import SCRIPT, Kept
 from dora_repro.checks.report import Report, Reports, Verdict
+from dora_repro.checks.rereading import from_json
 from dora_repro.checks.running import drift_of
 from dora_repro.comparison.stepwise import Leaves
+from dora_repro.contracts import Json
 from dora_repro.errors import BadInput
-from dora_repro.printable import named
+from dora_repro.printable import named, one_line
 from dora_repro.scripts import assignment
 from dora_repro.scripts.aligning import may_be_checkpoint
 from dora_repro.scripts.files import read_ledger
 from dora_repro.sides.evidence import STEPS, Evidence
+from dora_repro.sides.result import NAME as RESULT
+from dora_repro.sides.result import Result, from_fields
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.trace import Trace, read_appended
 from dora_repro.wording import counted
@@ -110,8 +115,9 @@ class KeptReport:
         if name is None:
             return None
         side = Evidence(self.folder / name, steps)
-        for file in ("result.json", steps):
+        for file in (RESULT, steps):
             _require(side.folder / file)
+        _require_whole(side)
         return side
 
     def _whole(self, report: Report) -> Report:
@@ -187,6 +193,22 @@ def _name(place: str, folder: Path) -> str:
     if path.is_absolute() or ".." in path.parts:
         raise BadInput(f"{named(folder)} names {place!r}, which is not in it: make the check again with --keep")
     return place
+
+
+def _require_whole(side: Evidence) -> None:
+    """Refuse a side of which the result is not what a side writes.
+
+    Raises:
+        BadInput: its `result.json` is not.
+    """
+    try:
+        result = from_json(Result, cast(Json, side.result))
+        for step, changed in result["saves"].items():
+            int(step)
+            tuple(map(from_fields, changed))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        path = named(side.folder / RESULT)
+        raise BadInput(f"{path} is not whole ({one_line(str(error))}): make the check again with --keep") from None
 
 
 def _require(path: Path) -> None:

@@ -121,7 +121,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def read_result(folder: Path) -> Result:
-    """What `write_result` wrote: a side of this very check did, so its shape is not checked again."""
+    """What `write_result` wrote: a side of this very check did, so its shape is looked at only where it was kept."""
     return cast(Result, json.loads((folder / NAME).read_text(encoding="utf-8")))
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, replace
+from typing import Literal, TypedDict
 
 import pytest
 
@@ -81,3 +82,19 @@ def test_what_is_not_of_the_class_is_refused(wrong):
 def test_a_tuple_of_another_length_or_kind_is_refused(wrong):
     with pytest.raises(ValueError, match=r"is no|argument 2 is"):
         from_json(Pair, {"both": wrong})
+
+
+class Entries(TypedDict):
+    where: Literal["load", "save"]
+    steps: dict[str, list[int]]
+    why: str | None
+
+
+def test_a_dictionary_of_known_entries_is_read_by_their_types():
+    whole = {"where": "save", "steps": {"a": [1]}, "why": None}
+    assert from_json(Entries, {**whole, "later": 1}) == whole
+    for wrong in ({"where": "end"}, {"where": []}, {"steps": {"a": [1.5]}}, {"steps": []}, {"why": 3}):
+        with pytest.raises(ValueError, match="is no"):
+            from_json(Entries, {**whole, **wrong})
+    with pytest.raises(ValueError, match="no whole Entries: it has no 'why'"):
+        from_json(Entries, {"where": "save", "steps": {}})

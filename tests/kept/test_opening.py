@@ -1,5 +1,6 @@
 """Folders that checks have kept, opened again: what the check returned, and both runs at every moment stored."""
 
+import json
 import shutil
 
 import pytest
@@ -73,4 +74,34 @@ def test_evidence_that_names_what_is_not_in_its_folder_is_refused(every, tmp_pat
     path = tmp_path / "kept" / "evidence.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"resumed-1"', '"../resumed-1"'), encoding="utf-8")
     with pytest.raises(BadInput, match=r"names '../resumed-1', which is not in it"):
+        dora_repro.evidence(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"where": None}, {"where": ["load"]}, {"step": True}, {"saves": 1.5}, {"saves": {"x": []}}, {"loading": {}},
+        {"saves": {"1": [{"path": "a"}]}}, {"facts": {}}, {"failure": {"error": "x"}}, {"told": "x"}, None,
+    ],
+)  # fmt: skip  # a table
+def test_a_result_that_no_side_writes_is_refused(every, tmp_path, wrong):
+    shutil.copytree(every[1], tmp_path / "kept")
+    path = tmp_path / "kept" / "resumed-1" / "result.json"
+    whole = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**whole, **wrong}) if wrong is not None else "[" * 100_000)
+    with pytest.raises(BadInput, match=r"result\.json is not whole \(.+\): make the check again with --keep"):
+        dora_repro.evidence(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 100_000, "is not whole"), ('"answers": []', "has no report in it"), ('"title": 3', "is not whole")],
+    ids=["nested without end", "no answers", "a title that is a number"],
+)
+def test_evidence_that_no_check_writes_is_refused(every, tmp_path, text, words):
+    shutil.copytree(every[1], tmp_path / "kept")
+    path = tmp_path / "kept" / "evidence.json"
+    changed = json.dumps(json.loads(path.read_bytes()) | json.loads(f"{{{text}}}")) if ":" in text else text
+    path.write_text(changed)
+    with pytest.raises(BadInput, match=words):
         dora_repro.evidence(tmp_path / "kept")
