@@ -29,7 +29,18 @@ TIMES = 6  # as long as the unchanged module takes, the tests of a mutant may: a
 # The tests that are fast: they need no process of their own.
 TESTS = {
     "difference.py": ["tests/test_difference.py", "tests/comparison/test_leaves.py"],
-    "comparison/leaves.py": ["tests/comparison/test_leaves.py"],
+    "comparison/leaves.py": [
+        "tests/comparison/test_leaves.py",
+        "tests/state/test_forms.py",
+        "tests/state/test_key_order.py",
+        "tests/comparison/test_unreadable.py",
+        "tests/comparison/test_checkpoints.py",
+    ],
+    "comparison/drift.py": ["tests/comparison/test_drift.py"],
+    "comparison/elements.py": ["tests/comparison/test_elements.py"],
+    "comparison/files.py": ["tests/comparison/test_files.py", "tests/comparison/test_leaves.py"],
+    "comparison/stepwise.py": ["tests/comparison/test_stepwise.py"],
+    "comparison/unreadable.py": ["tests/comparison/test_unreadable.py"],
     "trace.py": ["tests/test_trace.py"],
     "alignment/batches.py": ["tests/alignment"],
     "alignment/divergence.py": ["tests/alignment", "tests/test_trace.py"],

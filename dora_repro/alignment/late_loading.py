@@ -26,8 +26,7 @@ def without_late_loading(expected: Trace, actual: Trace, step: Step) -> Sequence
         return step.effects
     prepared = prepared_in(expected, actual)
     effects, late = _late_options_first(expected.step(step.number - 1), step.effects, prepared)
-    if late:
-        effects = _renumbered(effects[late:], "schedule", len({effect.phase for effect in effects[:late]}))
+    effects = _renumbered(effects[late:], "schedule", len({effect.phase for effect in effects[:late]}))
     theirs = expected.step(step.number)
     return effects if theirs is None else _without_skipped(theirs.effects, effects, prepared)
 
@@ -67,7 +66,7 @@ def _late_options_first(
     where they are not what the other run had before its step."""
     begins = list(takewhile(lambda effect: _is_option(effect) or is_read(effect.leaf, prepared), effects))
     early = list(filter(_is_option, begins))
-    if before is None or not early:
+    if before is None:
         return effects, 0
     options = {effect.leaf: effect.digest for effect in before.effects if _is_option(effect)}
     if any(options.get(effect.leaf) != effect.digest for effect in early):
@@ -93,7 +92,7 @@ def _without_skipped(theirs: Sequence[Effect], effects: Sequence[Effect], prepar
         handed_out = [one for one in expected if is_batch(one[0])]
         surplus = _surplus(handed_out, [read[index] for index in batches]) if handed_out else None
         skipped = None if surplus is None else batches[surplus]
-    if skipped is None and expected:
+    if skipped is None:
         skipped = _surplus([leaf for leaf, _ in expected], [leaf for leaf, _ in read])
     return _without_first(effects, skipped) if skipped else effects
 
@@ -114,7 +113,7 @@ def _read_first(effects: Iterable[Effect], prepared: Container[str]) -> list[tup
 def _without_first(effects: Sequence[Effect], count: int) -> tuple[Effect, ...]:
     """The effects but the first, named as if these had not been there."""
     gone, kept = effects[:count], effects[count:]
-    begun = kept[0].phase if kept and kept[0].phase == gone[-1].phase else ""
+    begun = kept[0].phase if kept else ""  # of which some may be gone
     whole = dict.fromkeys(effect.phase for effect in gone if effect.phase != begun)
     phases = Counter(map(unnumbered, whole))
     leaves = Counter(unnumbered(effect.leaf) for effect in gone if effect.phase == begun)

@@ -1,5 +1,6 @@
 """A batch counts in the step that uses it, whenever it was handed out."""
 
+from dora_repro.alignment.batches import had_same_data, is_batch, is_read, without_read
 from dora_repro.alignment.divergence import first_divergence
 from dora_repro.trace import Divergence, Effect, Step, Trace
 
@@ -54,3 +55,27 @@ def test_a_second_batch_that_only_one_run_gets_from_a_loader_moves_no_forward_ca
     assert found(*anew[:3], *other) == Divergence(4, "forward", "outputs/a[2]")
     assert found(*anew[:3], back) == Divergence(4, "forward", "outputs/a[2]", "missing")
     assert found(*anew[:4], ("backward", "w/grad", b"h")) == Divergence(4, "backward", "w/grad")
+
+
+def test_what_is_of_a_batch_is_known_by_its_name():
+    assert is_batch("batch") and is_batch("batch/0") and not is_batch("batches/0")
+    assert is_read("batch", ()) and is_read("outputs/crop[2]", {"outputs/crop"}) and not is_read("outputs/crop", ())
+
+
+def test_two_runs_had_the_same_data_unless_each_had_what_the_other_had_not():
+    def steps(**batches):
+        return Trace([used(int(name[1:]), b"", handed(value)) for name, value in batches.items()])
+
+    reference = steps(s3=b"a", s4=b"b", s5=b"c")
+    assert had_same_data(reference, steps(s4=b"b", s5=b"c"))
+    assert had_same_data(reference, steps(s4=b"b", s5=b"a"))  # which was handed out before
+    assert had_same_data(reference, steps(s4=b"b"))  # not so far
+    assert had_same_data(steps(s3=b"x", s4=b"b"), steps(s4=b"b", s5=b"c"))  # what the other lacks came before it began
+    assert not had_same_data(reference, steps(s4=b"x", s5=b"c"))
+
+
+def test_leaves_are_numbered_anew_in_each_phase():
+    calls = [("forward", "outputs/a"), ("forward", "outputs/a[2]"), ("forward[2]", "loss"), ("backward", "outputs/a")]
+    effects = [Effect(phase, leaf, b"") for phase, leaf in calls]
+    kept = [(effect.phase, effect.leaf) for effect in without_read(effects, ())]
+    assert kept == [*calls[:2], ("forward", "loss"), calls[3]]

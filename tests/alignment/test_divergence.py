@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_repro.alignment.divergence import first_divergence, first_memory_divergence
+from dora_repro.alignment.divergence import first_divergence, first_memory_divergence, first_of_step
 from dora_repro.trace import Divergence, Recorded, Trace
 from tests.traces import ONE, trace
 
@@ -61,6 +61,7 @@ FIRST = {
         trace(ONE, finished=True), trace(ONE, first=2), 1, Divergence(2, "epoch_end", "run/finished", "unexpected"),
     ),
     "ended at once": (trace(ONE, ONE), Trace(finished=True), 1, Divergence(2, "epoch_end", "run/finished", "missing")),
+    "went on where the other did nothing": (Trace(finished=True), trace(ONE, ONE), 0, over(1, "unexpected")),
     "nothing at all": (Trace(), Trace(), 0, None),
 }  # fmt: skip
 
@@ -78,6 +79,28 @@ def test_a_planted_difference_is_found_where_it_was_planted(step, place):
     found = first_divergence(trace(*[ONE] * 4), trace(*texts))
     assert found == Divergence(step, phase, leaf)
     assert first_divergence(trace(*[ONE] * 4), trace(*texts), after=step) is None
+
+
+def test_a_step_that_one_run_lacks_has_no_first_difference():
+    assert first_of_step(trace(ONE), Trace(), 1) is None
+    assert first_of_step(Trace(), trace(ONE), 1) is None
+    assert first_of_step(trace(ONE), trace(OTHER), 1) == Divergence(1, "backward", "w/grad")
+
+
+def test_other_batches_count_unless_the_other_run_may_still_get_these():
+    one, other = trace(["batch batch/0 a", "forward loss l"]), trace(["batch batch/0 x", "forward loss l"])
+    for each in (one, other):
+        each.steps[0] = replace(each.steps[0], inputs=b"i")
+    assert first_of_step(one, other, 1) == first_divergence(one, other) == Divergence(1, "batch", "batch/0")
+    assert first_of_step(one, other, 1, unfinished=True) is None
+
+
+def test_what_is_no_batch_is_named_as_it_was_recorded():
+    calls = ["batch batch/0 a", "forward a 1", "batch[2] batch/0 b", "forward[2] loss 2"]
+    one, other = trace(calls), trace([*calls[:3], "forward[2] loss 9"])
+    for each in (one, other):
+        each.steps[0] = replace(each.steps[0], inputs=b"i")
+    assert first_divergence(one, other) == Divergence(1, "forward[2]", "loss")
 
 
 # --- the first difference of memory ------------------------------------------------------------------------------
@@ -115,3 +138,5 @@ MEMORY = {
 @pytest.mark.parametrize(("expected", "actual", "after", "skip", "found"), MEMORY.values(), ids=MEMORY)
 def test_the_first_difference_of_memory(expected, actual, after, skip, found):
     assert first_memory_divergence(expected, actual, after, skip) == found
+    if not after and not skip:
+        assert first_memory_divergence(expected, actual) == found

@@ -26,6 +26,12 @@ def test_the_order_of_parameters_in_an_update_is_no_difference_and_their_values_
     found = first_in_step(4, expected, missing)
     assert (found.phase, found.leaf, found.kind) == ("update", "b", "missing")
     assert first_in_step(4, expected, [*shuffled, *update("d")]).leaf == "d"
+    assert first_in_step(4, update("a", "b"), update("b", "a", "d")) == Divergence(4, "update", "a", "missing")
+
+
+def test_the_order_of_gradients_is_an_effect():
+    one, other = (Effect("backward", f"{name}/grad", b"1") for name in "ab")
+    assert first_in_step(4, [one, other], [other, one]) == Divergence(4, "backward", "a/grad", "missing")
 
 
 def test_a_parameter_not_recorded_at_the_end_of_a_step_is_as_it_was_updated():
@@ -44,6 +50,12 @@ def test_a_parameter_not_recorded_at_the_end_of_a_step_is_as_it_was_updated():
     assert found([update, clipped, later], [update, ("epoch_end", "loss", b"x")]) == end
     assert found([update, later, clipped], [update, ("epoch_end", "loss", b"x")]).phase == "epoch_end"
     assert found([update, clipped], []).phase == "update"
+    # What else goes by its name is no update.
+    named = ("epoch_end", "w", b"e")
+    assert found([update, named, ("step_end", "w", b"u")], [update, named]) is None
+    # One that was never updated has no other value.
+    assert found([clipped], []) == Divergence(1, "step_end", "w", "missing")
+    assert found([], [clipped]) == Divergence(1, "step_end", "w", "unexpected")
 
 
 def test_the_name_of_a_module_is_no_effect_but_what_it_returned_is():
@@ -54,3 +66,6 @@ def test_the_name_of_a_module_is_no_effect_but_what_it_returned_is():
     assert found(("forward", "outputs/Transform", b"t"), ("forward", "outputs/model", b"m")) is None
     assert found(("forward", "outputs/Transform", b"x"), ("forward", "outputs/model", b"m")) is not None
     assert found(("forward", "outputs/Transform", b"t"), ("forward", "loss", b"m")).leaf == "outputs/model"
+    assert first_in_step(1, [Effect("forward", "loss", b"m")], [Effect("forward", "outputs/a", b"m")]) is not None
+    two = [Effect("forward", "outputs/a", b"m"), Effect("forward[2]", "outputs/b", b"m")]
+    assert first_in_step(1, two[:1], two[1:]) == Divergence(1, "forward", "outputs/a", "missing")
