@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from dora_repro.checkpoint.runs import checkpoints_of
+from dora_repro.printable import one_line
 from dora_repro.series.files import ALPHA, Layer, read_checkpoint
 
 MEASURES = {
@@ -137,7 +138,7 @@ class Series:
     @property
     def name(self) -> str:
         """The last part of the folder's path."""
-        return self.folder.resolve().name
+        return one_line(self.folder.resolve().name)
 
     def outliers(self) -> tuple[Outlier, ...]:
         """Changes that are unlike the others of their layer, by number, the farthest first.

@@ -14,7 +14,7 @@ from torch import Tensor
 from dora_repro.checks.report import Report
 from dora_repro.comparison.drift import Drift
 from dora_repro.errors import MissingExtra
-from dora_repro.show.names import cut, shortened
+from dora_repro.show.names import cut, in_legend, shortened
 from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, SIGNED, SIZES, WIDTH, Scale, scale_of, styled
 from dora_repro.state.distance import ulps
 
@@ -141,12 +141,12 @@ def growth(
     least = min(sizes, default=1.0) / 3  # stands for 0 on the logarithmic scale
     for index, (name, line) in enumerate(curves.items()):
         axes.plot(
-            *_clipped(line, least), marker="o", markersize=3, label=name,
+            *_clipped(line, least), marker="o", markersize=3, label=in_legend(name),
             color=COLOURS[index % len(COLOURS)], linestyle=DASHES[index % len(DASHES)],
         )  # fmt: skip  # a row of arguments
     for index, (name, line) in enumerate(points.items()):
         mark = "X" if index else "D"
-        axes.plot(*_clipped(line, least), mark, color=INK, markersize=7, label=name, linestyle="")
+        axes.plot(*_clipped(line, least), mark, color=INK, markersize=7, label=in_legend(name), linestyle="")
     axes.set_yscale("log")
     axes.set_xlabel("epochs after loading")
     axes.set_ylabel("deviation of the loss (%)")
@@ -248,7 +248,7 @@ def drift_curves(drifts: Mapping[str, Drift], measure: str = "max_abs") -> Figur
         values = np.array(getattr(drift, measure), float).max(axis=0)  # (steps,)
         axes.plot(
             np.array(drift.steps) - drift.steps[0], np.where(values > 0, values, np.nan), marker="o", markersize=3,
-            label=name if (values != 0).any() else f"{name} (byte-identical)",
+            label=in_legend(name if (values != 0).any() else f"{name} (byte-identical)"),
             color=COLOURS[index % len(COLOURS)], linestyle=DASHES[index % len(DASHES)],
         )  # fmt: skip  # a row of arguments
     axes.set_yscale("log")
@@ -321,7 +321,9 @@ def norms(lines: Mapping[str, Sequence[tuple[str, Sequence[int], Sequence[float]
             if name in drawn:
                 axes.plot(steps, values, linestyle=DASHES[1], linewidth=1.4, color=INK)
                 continue
-            axes.plot(steps, values, linewidth=3.0, color=COLOURS[len(drawn) % len(COLOURS)], label=short[name])
+            axes.plot(
+                steps, values, linewidth=3.0, color=COLOURS[len(drawn) % len(COLOURS)], label=in_legend(short[name])
+            )
             drawn.append(name)
         axes.set_title(quantity)
         axes.set_xlabel("step")

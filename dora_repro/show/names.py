@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from dora_repro.printable import one_line
+
 LONGEST = 40  # characters; a longer one loses its middle
 
 
@@ -35,8 +37,14 @@ def _shared(same: list[set[str]], split: list[list[str]]) -> int:
 
 
 def cut(name: str, longest: int = LONGEST) -> str:
-    """Shorten a name to at most `longest` characters: a longer one loses its middle."""
+    """Shorten a name to at most `longest` characters: a longer one loses its middle; what is not seen is escaped."""
+    name = one_line(name)
     if len(name) <= longest:
         return name
     half = (longest - 1) // 2
     return f"{name[:half]}…{name[-half:]}"
+
+
+def in_legend(name: str) -> str:
+    """A name for a legend, which leaves out what begins with an underscore: with a space before that."""
+    return f" {name}" if name.startswith("_") else name

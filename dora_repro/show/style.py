@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias
 import numpy as np
 
 from dora_repro.errors import MissingExtra
+from dora_repro.printable import printable
 
 try:
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 except ImportError as error:
     raise MissingExtra("matplotlib", "notebooks", "a figure") from error
 
@@ -89,7 +91,8 @@ def scale_of(*sides: np.ndarray) -> Scale:
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorate a function that makes a figure: it draws in the kit's style, whatever the user's own is, and closes it.
 
-    A closed figure is not shown a second time at the end of a cell, and takes no memory once it is no longer used.
+    A closed figure is not shown a second time at the end of a cell, and takes no memory once it is no longer used. Its
+    words are names that others chose: a dollar in them begins no formula, and what would not be seen is escaped.
 
     Args:
         draw: makes the figure.
@@ -101,6 +104,10 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = draw(*arguments, **options)
             for axes in figure.axes:  # some ticks are made when the figure is saved, outside this style
                 axes.tick_params(which="both", color=INK, labelcolor=INK)
+            for text in figure.findobj(Text):
+                if text.get_text():  # the numbers at ticks, which may be formulas, are not there yet
+                    text.set_text(printable(text.get_text()))
+                    text.set_parse_math(False)
         plt.close(figure)
         return figure
 

@@ -47,13 +47,15 @@ class Made:
         self.held = {"reference": {}, "resumed": {}}
 
     def one(self, name, kind, steps=None, changed=(), **held):
-        moments = {moment: snapshot({**W, **leaves}, **held.get(f"{moment}_about", {})) for moment, leaves in
-                   ((moment, held.get(moment, {})) for moment in ("saved", "loaded", "end"))}  # fmt: skip
+        moments = {}
+        for moment in ("saved", "loaded", "end"):
+            leaves, about = held.get(moment, {}), held.get(f"{moment}_about", {})
+            moments[moment] = None if leaves is None else snapshot({**W, **leaves}, **about)
         said = {"end": moments["end"], "facts": FACTS, "step": 4, "changed": changed}
         said["saved" if kind == "reference" else "loaded"] = moments["saved" if kind == "reference" else "loaded"]
         return side(self.folder / name, steps or (trace(*STEPS) if kind == "reference" else RESUMED), **said)
 
-    def do(self, reference, resumed, repeat=None, again=None, unsaved=None, how="auto", for_trials=False):
+    def do(self, reference, resumed, repeat=None, again=None, unsaved=None, how="auto", **more):
         jobs = Job(self.folder / "a", 4, (2,)), Job(self.folder / "b", 4, (), self.folder / "a", 2)
         sides = Sides(self.one("reference", "reference", **reference), jobs[0],
                       self.one("resumed", "resumed", **resumed), jobs[1])  # fmt: skip
@@ -63,7 +65,7 @@ class Made:
             unsaved=self.one("unsaved", "reference", **(reference if unsaved is None else unsaved)),
         )
         findings = compare_sides(sides.reference, sides.resumed, 2, 4)
-        return controlled(self.session, sides, findings, how, for_trials)
+        return controlled(self.session, sides, findings, how, **more)
 
 
 @pytest.fixture
@@ -163,6 +165,28 @@ def test_an_order_of_parameters_of_each_process_is_the_reason_and_not_noise(made
     assert found.nondeterministic == "" and found.control.noise == ()
 
 
+def test_an_order_of_each_process_excuses_no_reference_that_does_not_come_again(made):
+    reference = {"saved": {GROUP: (["a", "b", "c"], "structure")}}
+    again = {**reference, "steps": trace(*STEPS[:3], ["batch x z"])}
+    resumed = {**held_in("b", "a", "c"), "steps": OTHERWISE}
+    found = made.do(reference, resumed, again, {**held_in("c", "b", "a"), "steps": RESUMED})
+    assert found.control.orders == (GROUP,) and found.nondeterministic == "reference"
+
+
+def test_where_no_step_differs_an_order_is_no_reason(made):
+    reference = {"saved": {GROUP: (["a", "b", "c"], "structure")}, "end": {"m": 1}}
+    again = {**held_in("c", "b", "a"), "end": {"m": 2}}
+    assert made.do(reference, {**held_in("b", "a", "c"), "end": {"m": 2}}, None, again).control.orders == ()
+
+
+@pytest.mark.parametrize(("first", "again"), [(None, None), (None, {}), ({}, None)])
+def test_a_side_that_never_came_to_have_loaded_has_no_order(made, first, again):
+    found = made.do({}, {"loaded": first, "steps": OTHERWISE}, None, {"loaded": again, "steps": OTHERWISE},
+                    for_trials=True)  # fmt: skip
+    assert (found.control.orders, found.control.stale, found.control.deterministic) == ((), (), True)
+    assert made.session.done[ALL].objects == () and made.session.done["resumed, repeated"].late == ()
+
+
 def test_an_order_that_the_sides_have_otherwise_is_no_noise(made):
     reference = {"saved": {GROUP: (["a", "b"], "structure")}, "end": {"time": 1}}
     repeat = {"saved": {GROUP: (["b", "a"], "structure")}, "end": {"time": 5}}
@@ -248,8 +272,8 @@ def test_the_repeat_of_a_reference_keeps_what_trials_need(made):
     assert job.streams == 2 and job.frozen is False and job.objects == ()
     made.do({}, lost)
     assert made.session.done[ALL].streams is None
-    digest_alone = {"saved": {"f": (torch.ones(2), "parameter", False)}}
-    found = {"loaded": {"f": (torch.zeros(2), "parameter", False)}, "steps": OTHERWISE}
+    digest_alone = {"saved": {"f": (torch.ones(2), "parameter", False), "n": 1}}
+    found = {"loaded": {"f": (torch.zeros(2), "parameter", False), "n": 2}, "steps": OTHERWISE}
     made.do(digest_alone, found, for_trials=True)
     assert made.session.done[ALL].frozen is True
 

@@ -4,22 +4,34 @@ import io
 import json
 import re
 import unicodedata
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from click.testing import CliRunner
+from matplotlib import rc_context
 from torch import nn
 
 from dora_repro import check
 from dora_repro.cli import main
 from dora_repro.comparison.leaves import compare
+from dora_repro.lab import Lab
 from dora_repro.printable import one_line
+from dora_repro.show import figures
 from dora_repro.show.console import report_text
 from dora_repro.show.html import page
 from dora_repro.show.junit import junit_text
 from dora_repro.show.screen import fitted
 from dora_repro.state.snapshot import Snapshot
-from dora_repro.widgets.panel import text_html
+from dora_repro.widgets.checkpoints.explorer import CheckpointExplorer
+from dora_repro.widgets.differences.explorer import DifferenceExplorer
+from dora_repro.widgets.lab.panel import LabPanel
+from dora_repro.widgets.panel import Panel
+from dora_repro.widgets.trace_browser import TraceBrowser
+
+# Fonts lack some of these; the pages of a terminal and of a browser do not.
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")
 
 PASSED = "✅ TEST PASSED: Checkpoint loading is reproducible!"
 CHARS = (
@@ -130,8 +142,128 @@ def test_comparisons_and_their_titles_do_not_lie():
         assert lies(text) == [] and "\\u202e" in text
 
 
-def test_widgets_do_not_lie():
-    assert lies(text_html(f"a{BAD}".replace("\n", ""))) == []
+FORMULA = "$\\frac{$"  # matplotlib raises on one that is wrong
+MARKUP = ("<script>alert(1)</script>", "</title>", "--><b>", "'\"><img src=x>", FORMULA)
+
+
+def named(name: str) -> str:
+    return f"{name}{BAD}{''.join(MARKUP)}"
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A report whose parameters have such names, with its values."""
+
+    class Marked(Hostile):
+        def __init__(self):
+            super().__init__()
+            self.model.layers.update({f"m{text}": nn.Linear(2, 2) for text in MARKUP if "." not in text})
+            self.optimizer = torch.optim.Adam(self.model.parameters())
+
+    return check(Marked, steps=3, save_at=1, in_process=True, values="*")
+
+
+FIGURES = {
+    "losses": figures.losses,
+    "causes": figures.causes,
+    "drift": lambda report: figures.drift_map(report.drift),
+    "curves": lambda report: figures.drift_curves({named("_a"): report.drift, "b": report.drift}),
+    "growth": lambda report: figures.growth({named("_a"): [(1, 1.0)]}, {named("_b"): [(1, 1.0)]}),
+    "norms": lambda report: figures.norms({named("q"): [(named("_a"), [1], [1.0]), (named("b"), [1], [1.0])]}),
+    "matrix": lambda report: figures.matrix_difference(torch.ones(2, 2), torch.zeros(2, 2), named("t")),
+    "history": lambda report: figures.history(
+        replace(report, histories={"reference": {named("h"): [1.0]}, "resumed": {named("h"): [2.0]}}), named("h")
+    ),
+}
+
+
+@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+@pytest.mark.parametrize("fonts", ["path", "none"], ids=["drawn", "text"])
+def test_no_figure_lies_or_takes_a_name_for_a_formula(draw, fonts, drawn):
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": fonts}):
+        draw(drawn).savefig(file, format="svg")
+    text = file.getvalue()
+    root = ElementTree.fromstring(text)  # well-formed
+    assert lies(text) == [] and not [tag for tag in root.iter() if tag.tag.rpartition("}")[2] in ("script", "img", "b")]
+
+
+def test_names_stand_in_a_figure_as_they_are():
+    figure = figures.norms({f"q{FORMULA}": [("_a", [1], [1.0]), ("$b$", [1], [1.0])]})
+    assert [text.get_text() for text in figure.legends[0].texts] == [" _a", "$b$"]
+    assert figure.axes[0].get_title() == f"q{FORMULA}" and not figure.axes[0].title.get_parse_math()
+    curves = figures.growth({"a": [(1, 1e-3), (2, 1.0)]}, {})
+    curves.canvas.draw()
+    assert any("10^" in label.get_text() for label in curves.axes[0].get_yticklabels())  # numbers still are formulas
+    assert all(label.get_parse_math() for label in curves.axes[0].get_yticklabels())
+
+
+def test_a_page_with_figures_does_not_lie(drawn):
+    text = page(drawn, asked={"run": "".join(MARKUP)})
+    assert text.count("data:image/png") >= 2 and lies(text) == []
+    assert "<script>alert" not in text and "<img src=x" not in text and "--><b>" not in text
+
+
+# --- widgets ---------------------------------------------------------------------------------------------------------
+
+
+def told_by(widget) -> dict[str, str]:
+    """All texts that a widget and those in it send to a browser, by trait."""
+    found = {}
+    for each in (widget, *descendants(widget)):
+        for name in ("value", "description", "tooltip", "placeholder", "_options_labels", "titles", "index"):
+            value = getattr(each, name, None)
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and text != "\u200b":  # what a widget of HTML holds where it holds nothing
+                    found[f"{type(each).__name__}.{name} {len(found)}"] = text
+    return found
+
+
+def descendants(box):
+    children = list(getattr(box, "children", ()))
+    return [each for child in children for each in (child, *descendants(child))]
+
+
+def checkpoints(folder):
+    named_so = folder / named("run").replace("/", "").replace("\0", "")[:60]
+    named_so.mkdir()
+    for epoch in (1, 2):
+        layers = {f"m{text}.weight".replace(".", "", 0): torch.full((2, 2), float(epoch)) for text in (*CHARS, *MARKUP)}
+        torch.save(layers, named_so / f"epoch{epoch}.pt")
+    return CheckpointExplorer(named_so)
+
+
+WIDGETS = {
+    "trace browser": lambda report, folder: TraceBrowser(report),
+    "differences": lambda report, folder: DifferenceExplorer.of(report),
+    "checkpoints": lambda report, folder: checkpoints(folder),
+    "lab": lambda report, folder: LabPanel(Lab(Hostile, 3).play("build, step, save, kill, load, step")),
+}
+
+
+@pytest.mark.parametrize("make", WIDGETS.values(), ids=WIDGETS)
+def test_no_widget_lies(make, drawn, tmp_path):
+    panel = make(drawn, tmp_path)
+    for view in panel.view._options_values if hasattr(panel, "view") else (None,):
+        if view is not None:
+            panel.view.value = view
+        told = told_by(panel)
+        assert len(told) > 3
+        for trait, text in told.items():
+            assert lies(text) == [] and text.encode() is not None, trait
+            if trait.startswith("HTML."):
+                assert not re.search(r"<(script|img|b>-)|--><b>", text), trait
+    panel.close()
+
+
+def test_a_panel_shows_an_error_without_lies():
+    panel = Panel()
+    with pytest.raises(ValueError, match="x"):
+        panel.guarded(lambda: (_ for _ in ()).throw(ValueError(named("x"))))
+    panel.summarize(named("x"))
+    for text in (panel.error.value, panel.summary.value):
+        assert lies(text.replace("\n", "")) == [] and "<script>" not in text
+    panel.close()
 
 
 @pytest.mark.parametrize("arguments", [["inspect"], ["diff", "{plain}"], ["journal"], ["notebooks", "--folder"]])

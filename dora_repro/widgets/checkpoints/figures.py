@@ -18,7 +18,7 @@ from dora_repro.errors import BadInput
 from dora_repro.series.pairs import SeriesComparison
 from dora_repro.series.series import MEASURES, Series
 from dora_repro.show.figures import LABELS
-from dora_repro.show.names import cut, shortened
+from dora_repro.show.names import cut, in_legend, shortened
 from dora_repro.show.style import COLOURS, DASHES, EQUAL, INK, NOT_A_NUMBER, SIZES, WIDTH, styled
 
 DISTINCT = 7  # lines that can each have a colour of their own
@@ -93,19 +93,19 @@ def _lines(axes: Axes, series: Series, names: Sequence[str], measure: str, which
         low, middle, high = np.full((3, len(at)), np.nan)
         low[known], middle[known], high[known] = np.nanpercentile(rows[:, known], (0, 50, 100), axis=0)
         axes.fill_between(at, low, high, color=COLOURS[which], alpha=0.25, linewidth=0)
-        label = f"{series.name}: median and range of {len(present)} layers"
+        label = in_legend(f"{series.name}: median and range of {len(present)} layers")
         axes.plot(at, middle, color=COLOURS[which], linewidth=2.5, linestyle=DASHES[which], label=label)
         return
     for name, row in zip(present, rows, strict=True):
         place = names.index(name)
         if which:
-            label = f"{series.name} (dashed)" if name == present[0] else "_"  # the legend leaves such a name out
-            axes.plot(
-                at, row, label=label, marker=".", markersize=3, color=INK, linestyle=DASHES[which], linewidth=1.4
-            )
+            label = (
+                in_legend(f"{series.name} (dashed)") if name == present[0] else "_"
+            )  # the legend leaves such a name out
+            axes.plot(at, row, label=label, marker=".", markersize=3, color=INK, linestyle=DASHES[which], linewidth=1.4)
         else:
             axes.plot(
-                at, row, label=short[place], marker="o", markersize=3, color=COLOURS[place], linewidth=3.0
+                at, row, label=in_legend(short[place]), marker="o", markersize=3, color=COLOURS[place], linewidth=3.0
             )
 
 
