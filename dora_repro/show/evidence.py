@@ -165,7 +165,7 @@ def _not_counted(report: Report, wording: Wording) -> list[str]:
         ("Histories only; not counted", aside.bookkeeping, wording.verbose),
         (f"Set while loading, and no loss{'; not counted' if alone else ''}", _set_by_load(report), True),
         ("Given another value before it is read; not counted", aside.overwritten, alone),
-        ("Lost, but a library's logs alone are made of it", aside.logs, alone or wording.verbose),
+        ("Lost, but for a library's logs and counts alone", aside.logs, alone or wording.verbose),
         ("The same entries with keys in another order, which no step showed; not counted", aside.reordered, alone),
         ("Differed after loading, equal at the end", aside.healed, wording.verbose),
     ]

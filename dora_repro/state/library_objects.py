@@ -1,7 +1,7 @@
-"""Objects of training libraries, which keep among their state what only their logs and the names of files are made of.
+"""Objects of training libraries, which keep among their state what serves their logs, counts and names of files alone.
 
 No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`), accelerate 1.15
-(`accelerator.py`, `state.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
+(`accelerator.py`, `state.py`, `data_loader.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,16 @@ def _of_project(project: Any) -> frozenset[str]:
     """How often it has saved; where folders are named by that, the next save depends on it."""
     named_by_it = (attributes_of(project) or {}).get("automatic_checkpoint_naming")
     return frozenset() if named_by_it else frozenset({"iteration"})
+
+
+def _of_prepared_loader(loader: Any) -> frozenset[str]:
+    """How many epochs it has given; it tells a sampler or a data set that has `set_epoch`, and nothing else."""
+    inner = (attributes_of(loader) or {}).get("base_dataloader")
+    told = [(attributes_of(inner) or {}).get("dataset")]
+    for name in ("batch_sampler", "batch_sampler", "sampler"):  # a batch sampler of several processes wraps another
+        inner = (attributes_of(inner) or {}).get(name, inner)
+        told.append(inner)
+    return frozenset() if any(hasattr(type(each), "set_epoch") for each in told) else frozenset({"iteration"})
 
 
 def _of_checkpoint(handler: Any) -> frozenset[str]:
@@ -86,6 +96,8 @@ def _read_parts(walker: Walker, value: Parts, path: str, hold: Setter, role: str
 
 READERS_BY_NAME: dict[str, Reader] = {
     "accelerate.accelerator.Accelerator": _read_accelerator,
+    "accelerate.data_loader.DataLoaderDispatcher": _reading(_of_prepared_loader),
+    "accelerate.data_loader.DataLoaderShard": _reading(_of_prepared_loader),
     "accelerate.state.GradientState": _read_gradient_state,
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
     "dora_repro.state.parts.Parts": _read_parts,

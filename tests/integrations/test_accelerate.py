@@ -1,9 +1,12 @@
 """Accelerate: moments that are lost are those of what was prepared, where the script has it deep inside its own."""
 
+import os
 import sys
 
 import pytest
+import torch
 
+import dora_repro
 from dora_repro.errors import MissingExtra
 from dora_repro.scripts.checking import check_script
 from tests.scripts.trainings import commands
@@ -72,6 +75,35 @@ def test_moments_that_are_lost_are_of_what_was_prepared(tmp_path):
     (cause,) = report.explanation.causes
     assert all(leaf.startswith("accelerate/optimizers/0/") for leaf in cause.leaves)
     assert (report.divergence.step, report.explanation.proved) == (4, True)
+
+
+def trained(out, resume=None):
+    """Three epochs with a loader whose sampler is not told which one it is."""
+    from accelerate import Accelerator
+
+    torch.manual_seed(0)
+    accelerator = Accelerator(cpu=True)
+    data = torch.utils.data.TensorDataset(torch.randn(12, 6), torch.randint(2, (12,)))
+    loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+    model = torch.nn.Linear(6, 2)
+    model, optimizer, loader = accelerator.prepare(model, torch.optim.AdamW(model.parameters()), loader)
+    first = 0
+    if resume:
+        accelerator.load_state(resume)
+        first = 1 + int(resume[-1])
+    for epoch in range(first, 3):
+        for inputs, labels in loader:
+            accelerator.backward(torch.nn.functional.cross_entropy(model(inputs), labels))
+            optimizer.step()
+            optimizer.zero_grad()
+        accelerator.save_state(os.path.join(out, f"epoch{epoch}"))
+
+
+@pytest.mark.usefixtures("library")
+def test_a_count_of_epochs_that_no_sampler_is_told_of_is_no_loss():
+    report = dora_repro.check(dora_repro.stepwise(trained, "{out}", resumed={"resume": "{newest}"}), steps=6, save_at=3)
+    assert report.verdict is dora_repro.Verdict.EXACT, report
+    assert "trained/loader/iteration" in report.set_aside.logs
 
 
 @pytest.mark.usefixtures("library")

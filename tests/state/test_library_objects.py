@@ -43,6 +43,31 @@ def test_what_a_log_is_made_of_has_a_role_of_its_own_and_what_else_there_is_has_
         assert {leaf.role for path, leaf in leaves.items() if path.startswith("it/_saved")} == {role}
 
 
+class Counted(torch.utils.data.Sampler):
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize("name", ["DataLoaderShard", "DataLoaderDispatcher"])
+def test_the_epochs_of_a_prepared_loader_count_where_a_sampler_is_told_of_them(name):
+    data = torch.utils.data.TensorDataset(torch.zeros(8, 2))
+    told = type("Told", (torch.utils.data.TensorDataset,), {"set_epoch": lambda self, epoch: None})(torch.zeros(8, 2))
+    sampler = torch.utils.data.BatchSampler(Counted(), 2, drop_last=False)
+    wrapped = torch.utils.data.BatchSampler(sampler, 2, drop_last=False)
+    wrapped.batch_sampler = sampler
+    loaders = {
+        torch.utils.data.DataLoader(data, batch_size=2, shuffle=True): LOG,
+        torch.utils.data.DataLoader(data, sampler=Counted()): "memory",
+        torch.utils.data.DataLoader(data, batch_sampler=sampler): "memory",
+        torch.utils.data.DataLoader(data, batch_sampler=wrapped): "memory",
+        torch.utils.data.DataLoader(told): "memory",
+    }
+    for base, role in loaders.items():
+        loader = of(f"accelerate.data_loader.{name}", base_dataloader=base, iteration=1, skip_batches=2)
+        leaves = walk({"it": loader})
+        assert (leaves["it/iteration"].role, leaves["it/skip_batches"].role) == (role, "memory")
+
+
 def test_weak_references_to_loaders_are_named_as_not_captured_and_what_is_beside_them_counts():
     loader = runs.Loader()
     state = of("accelerate.state.GradientState", sync=True, _dataloader_references_ref=[None, weakref.ref(loader)])
@@ -89,4 +114,4 @@ def test_a_loss_of_what_the_log_alone_is_made_of_is_told_and_does_not_count(kind
     report = dora_repro.check(kind, steps=6, save_at=3, in_process=True)
     assert report.verdict is verdict, report
     assert report.set_aside.logs == ("trainer/_tr_loss",)
-    assert "Lost, but a library's logs alone are made of it: trainer/_tr_loss" in str(report)
+    assert "Lost, but for a library's logs and counts alone: trainer/_tr_loss" in str(report)

@@ -24,6 +24,7 @@ from dora_repro.state.snapshot import SavedLeaf, Snapshot
 SAVED, CAST, STALE, MISPLACED, ABSENT = "saved", "cast", "stale", "misplaced", "absent"
 SKIPPED = frozenset({"structure", "alias", "flag", "data", "gradient"})
 _SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32", "float64": "f64"}
+_OF_OPTIMIZERS = frozenset({"moment", "option"})
 # Words that occur in a key of a global generator's state.
 _GLOBAL_WORDS = frozenset({"rng", "random", "torch", "cpu", "numpy", "np", "python", "cuda", "generator"})
 
@@ -124,7 +125,7 @@ class Lookup:
                 continue
             if not self._is_its_name(leaf, key):
                 return SaveStatus(ABSENT, near=_telling(key))
-            others = [path for path in self._by_digest.get(self._index.digests[key], ()) if path != leaf.path]
+            others = [path for path in self._by_digest.get(self._index.digests[key], ()) if self._is_rival(path, leaf)]
             if others and not says_nothing(self._index[key]):
                 return SaveStatus(MISPLACED, (key,), other=others[0])
             return SaveStatus(STALE, (key,))
@@ -284,12 +285,17 @@ class Lookup:
         mine, stored = self._agrees(leaf.path, key), self._index.digests[key]
         own = stored == leaf.digest
         for rival in {path for tail in tails(key) for path in self._by_tail.get(tail, ())}:
-            if rival == leaf.path:
+            if not self._is_rival(rival, leaf):
                 continue
             theirs = self._agrees(rival, key)
             if theirs > mine or (theirs == mine and not own and self._live[rival].digest == stored):
                 return False
         return True
+
+    def _is_rival(self, path: str, leaf: SavedLeaf) -> bool:
+        """Whether a key may mean another leaf in place of this one. A copy of moments in a
+        dict is no rival of the moments: a variable often holds what was just written, under the keys of the file."""
+        return path != leaf.path and (leaf.role not in _OF_OPTIMIZERS or self._live[path].role in _OF_OPTIMIZERS)
 
 
 def _is_state(stored: Value) -> TypeGuard[torch.Tensor]:

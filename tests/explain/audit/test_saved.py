@@ -354,3 +354,19 @@ def test_a_copy_that_is_as_what_it_was_copied_from_is_not_in_the_file_by_that(ru
     assert found["model/0.weight"].keys[0].endswith("model/0.weight")
     kept = audited(lambda state: state.update(best=run.best)).leaves
     assert {kept[path].status for path in ("best/0.weight", "model/0.weight")} == {SAVED}
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_a_variable_that_holds_what_was_written_does_not_hide_that_the_moments_are_stale(run, audited, factor):
+    """A loop that fills a dict and writes it has the dict still, under the very keys of the file."""
+
+    def spoil(state):
+        for moments in state["optimizer"]["state"].values():
+            moments["exp_avg"] *= factor
+        run.written = state
+
+    live = audited(spoil)  # taken before the variable was there
+    assert live.leaves["optimizer/0.bias/exp_avg"].status == STALE
+    again = audited(lambda state: run.written)
+    assert "written/optimizer/state/1/exp_avg" in again.leaves
+    assert again.leaves["optimizer/0.bias/exp_avg"].status == STALE
