@@ -13,7 +13,7 @@ import contextvars
 import importlib
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -21,6 +21,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from dora_repro.contracts import Value
+from dora_repro.driving.look_ahead import generators_above, hand_over
 from dora_repro.errors import MissingExtra
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, data_of, module_call, set_loader_next, set_module_call
@@ -72,6 +73,7 @@ class Drive:
         self.updates = self.passes = 0
         self._updates_before = 0  # when it last waited
         self.batches: list[Value] = []
+        self._fetching: dict[types.FrameType, None] = {}  # the generators that these came through
 
     def advance(self) -> bool:
         """Run up to the next step; False where the function has returned. What it raises comes out."""
@@ -102,6 +104,10 @@ class Drive:
         finally:
             _set_modes(ours)
 
+    def hand_over(self, batches: Sequence[Value]) -> None:
+        """Let the generators that look ahead hold another run's batches, where they hold those of the next steps."""
+        hand_over(self._fetching, self.batches, batches)
+
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Torch tells of updates, forward and backward passes while the function runs."""
@@ -128,7 +134,7 @@ class Drive:
         if self._is_running():
             self.updates += 1
             self._armed = True
-            self.batches.clear()
+            self._begins()
 
     def _before_modules(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -141,7 +147,7 @@ class Drive:
                 args, kwargs = tuple(waiting.args), waiting.kwargs
             elif self.updates == self._updates_before and _is_training(module):
                 self.going_on("forward")
-            self.batches.clear()
+            self._begins()
             self._inside_module = True
             try:
                 return real(module, *args, **kwargs)
@@ -155,6 +161,7 @@ class Drive:
             batch = real(iterator)
             if self._is_running():
                 self.batches.append(batch)
+                self._fetching.update(dict.fromkeys(generators_above(get_frame(1))))
                 self._source = weakref.ref(iterator)
             return batch
 
@@ -193,6 +200,11 @@ class Drive:
         if training is source:
             return True
         return torch.is_grad_enabled() and (self._data is None or self._data is data_of(source))
+
+    def _begins(self) -> None:
+        """Something has begun to work on what was handed out."""
+        self.batches.clear()
+        self._fetching.clear()
 
     def _is_running(self) -> bool:
         return self._current() is self.greenlet

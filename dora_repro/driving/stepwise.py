@@ -2,7 +2,7 @@
 
 import shutil
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,10 @@ class StepwiseRun:
     def batches_in_hand(self) -> list[Value]:
         """What loaders have handed out for the next step: a step ends before a forward pass, when that is there."""
         return list(_INSIDE[self].drive.batches)
+
+    def hand_over(self, batches: Sequence[Value]) -> None:
+        """Hold another run's batches in hand in place of its own, where a generator that looks ahead holds these."""
+        _INSIDE[self].drive.hand_over(batches)
 
     def advance(self) -> bool:
         """Run up to the next step; False where the function has returned."""

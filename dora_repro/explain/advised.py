@@ -68,6 +68,8 @@ def _of_data(name: str, audited: Audited, reach: Reach, plain: bool) -> Advised:
     position = place_in_the_data(saved, saved.kinds, reach.reaches)
     if name == ITERATORS:
         return Advised(position)
+    if told := epoch_of_sampler(audited.data_sources, saved, saved.kinds, by_a_loader=True):
+        return Advised(told)
     if not plain and (lines := _of_sources(audited, reach)) is not None:
         return lines
     made_of = [path for path in audited.data_sources if path in saved and saved[path].role == "data"]

@@ -1,10 +1,13 @@
-"""What one long function carries from a step into the call that begins the next one."""
+"""What one long function carries from one step into the next: in the call that begins it, in the iterator of a loop."""
 
 import os
 import random
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 
 from dora_repro.driving.stepwise import Stepwise, stepwise
 from dora_repro.faults.functions import NEEDS, ByHand
@@ -95,3 +98,86 @@ class BatchInACallLost(Carrying):
     generator that they are drawn with is in no checkpoint."""
 
     saves = "hidden"
+
+
+class Order(Sampler[int]):
+    """An order for each epoch, which is drawn from the epoch's number."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.epoch = length, 0
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.epoch))
+        self.epoch += 1
+        return iter(drawn.tolist())
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class Ahead:
+    """Batches of a loader, one fetched before the last is used."""
+
+    def __init__(self, loader: DataLoader[tuple[torch.Tensor, ...]]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        batches = iter(self.loader)
+        waiting = deque([next(batches)])
+        for batch in batches:
+            waiting.append(batch)
+            yield waiting.popleft()
+        yield waiting.popleft()
+
+
+def train_ahead(out: str, saves: str, epochs: int = 3) -> None:
+    """Epochs of 4 steps, a checkpoint after each; it has the order of the next one if `saves` names that."""
+    seed_everything(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    order = Order(16)
+    loader = DataLoader(samples(16), batch_size=4, sampler=order)
+    first = 0
+    path = os.path.join(out, "checkpoint.pt")
+    if os.path.exists(path):
+        state = read(path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        set_rng_state(state["rng"])
+        first, order.epoch = state["epoch"], state.get("order", 0)
+    for epoch in range(first, epochs):
+        for inputs, targets in Ahead(loader):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
+        now = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng_state(), "epoch": epoch + 1}
+        torch.save({**now, "order": order.epoch} if "order" in saves else now, path)
+
+
+class LookingAhead(Carrying):
+    """The training of `train_ahead`, which saves the order."""
+
+    saves = "order"
+
+    @classmethod
+    def training(cls) -> Stepwise:
+        return stepwise(train_ahead, "{out}", cls.saves)
+
+
+@fault(
+    "function-ahead-lost",
+    verdict="DIFFERENT",
+    steps=8,
+    save_at=4,
+    step=5,
+    phase="batch",
+    causes=(("data/batches",),),
+    fix='torch.save({**now, "order": order.epoch}, path)',
+    needs=NEEDS,
+)
+class OrderAheadLost(LookingAhead):
+    """A training in one function takes its batches from an object that fetches one ahead: what it has fetched lies in
+    a generator that only the `for` loop holds. The sampler's epoch is lost, so the resumed run begins with the first
+    order again, and has a wrong batch in hand and another one waiting when it comes to its first step."""
+
+    saves = ""

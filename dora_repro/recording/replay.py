@@ -5,9 +5,10 @@ generators at the beginning of each step. This is how data and random numbers ar
 can be seen but not put back.
 """
 
+import contextlib
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +35,12 @@ class Streams:
     Attributes:
         batches: step -> what loaders returned, in order: pickled, and empty where one was at its end.
         generators: step -> path -> state of a generator at its beginning.
+        in_hand: batches that the run had fetched for the first of these steps before it began, pickled.
         whole: whether all batches could be stored.
     """
 
     batches: dict[int, list[bytes]] = field(default_factory=dict)
+    in_hand: list[bytes] = field(default_factory=list)
     generators: dict[int, dict[str, rng.State]] = field(default_factory=dict)
     whole: bool = True
 
@@ -97,6 +100,10 @@ class StreamRecorder(_Around):
 
     def begin(self, step: int) -> None:
         self._step = step
+        if not self.streams.batches:
+            in_hand: Callable[[], Iterable[Value]] | None = getattr(self._run, "batches_in_hand", None)
+            with contextlib.suppress(Exception):  # whatever a batch of a user's own classes raises
+                self.streams.in_hand = [pickle.dumps(batch) for batch in in_hand()] if callable(in_hand) else []
         self.streams.batches[step] = []
         self.streams.generators[step] = {path: copied(state) for path, state in generators_of(self._run).items()}
 
@@ -139,9 +146,14 @@ class StreamReplay(_Around):
         self._streams, self._batches, self._draws = streams, batches, draws
         self._next_ones: Iterator[bytes] = iter(())
         self._passed_over, self._own = passed_over, 0
+        self._in_hand = streams.in_hand if batches and not passed_over else []
 
     def begin(self, step: int) -> None:
         self._own, self._passed_over = self._passed_over, 0
+        hand_over: Callable[[list[Value]], None] | None = getattr(self._run, "hand_over", None)
+        if self._in_hand and callable(hand_over):
+            hand_over([pickle.loads(batch) for batch in self._in_hand])
+        self._in_hand = []
         if self._batches:
             self._next_ones = iter(self._streams.batches.get(step, ()))
         if self._draws and step in self._streams.generators:

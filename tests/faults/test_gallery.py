@@ -122,7 +122,7 @@ NO_LINES = {
     "worker-const-seed", "worker-stale-epoch", "order-rebuilt-sampler", "order-from-global",
     "order-of-transformed", "opt-set-of-parameters",
     "partial-as-complete", "skip-one-too-many", "second-resume",
-    "order-epoch-not-set", "iter-before-load", "loader-edge", "reads-ahead",
+    "order-epoch-not-set", "iter-before-load", "loader-edge", "reads-ahead", "function-ahead-lost",
     "opt-trainable-shift", "opt-orphaned", "tensors-replaced", "opt-alias", "ema-swap", "peft-merged",
     "peft-double-wrap",
     "dora-mag-untrained", "non-atomic-torn", "weights-only", "compile-prefix", "environment-variable",

@@ -1,5 +1,6 @@
 """What to save of the position in the data, by what holds it: a loader, one whose workers live on, a generator."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -144,20 +145,40 @@ def _with_what_holds_them(paths: Iterable[str], kinds: Kinds) -> tuple[str, ...]
     return tuple(dict.fromkeys(above if (above := path.rpartition("/")[0]) in held else path for path in paths))
 
 
-def epoch_of_sampler(paths: Iterable[str], saved: Mapping[str, SavedLeaf], kinds: Kinds) -> Advice | None:
-    """Advise on an order that is made from an epoch's number, which the resumed run's sampler was not told; None where
-    no sampler among these paths takes one."""
+def epoch_of_sampler(
+    paths: Iterable[str], saved: Mapping[str, SavedLeaf], kinds: Kinds, *, by_a_loader: bool = False
+) -> Advice | None:
+    """Advise on an order that is made from an epoch's number, which the resumed run's sampler was not told.
+
+    Args:
+        paths: of the leaves that differ.
+        saved: the reference's state at the save.
+        kinds: kinds of its containers.
+        by_a_loader: advise only where a loader, as Accelerate's, tells its sampler of an epoch that it counts itself,
+            so that lines which set the sampler's would have no effect.
+
+    Returns:
+        None where no sampler among these paths takes an epoch.
+    """
     for path in paths:
         sampler, _, name = path.rpartition("/")
-        kind = class_at(LostState((path,), saved, kinds), sampler) if name == "epoch" else None
-        if callable(getattr(kind, "set_epoch", None)):
-            code = expressions.code(sampler, kinds)
+        if name != "epoch" or not _takes_an_epoch(sampler, path, saved, kinds):
+            continue
+        above = (sampler[: match.start()] for match in re.finditer("/", sampler))
+        loader = next((each for each in above if _takes_an_epoch(each, path, saved, kinds)), "")
+        if loader or not by_a_loader:
+            code = expressions.code(loader or sampler, kinds)
             return Advice(
                 sentence=f"The order is made from the epoch's number: call {code}.set_epoch(epoch), with the epoch "
                 "that the run goes on in, before the loader's iterator is made. In the middle of an epoch, take the "
                 "used batches from that iterator."
             )
     return None
+
+
+def _takes_an_epoch(holder: str, path: str, saved: Mapping[str, SavedLeaf], kinds: Kinds) -> bool:
+    """Whether the object at a path is told its epoch."""
+    return callable(getattr(class_at(LostState((path,), saved, kinds), holder), "set_epoch", None))
 
 
 def _generator_of(loader: str, saved: Mapping[str, SavedLeaf]) -> str:

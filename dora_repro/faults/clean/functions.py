@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from dora_repro.faults.carried import Carrying
+from dora_repro.faults.carried import Carrying, LookingAhead
 from dora_repro.faults.functions import NEEDS, ByHand, FromMemory, InAFunction, Scaling
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import Training, read
@@ -43,6 +43,12 @@ class MemoryOfAFunction(FromMemory):
 class CarryingOn(Carrying):
     """A recurrent network in one function saves its hidden state and the generator of its rows. The rows of the step
     that it is about to begin are in no file and need not be: they are drawn anew when it resumes."""
+
+
+@fault("clean-function-ahead", verdict="EXACT", steps=8, save_at=4, needs=NEEDS)
+class OrderAhead(LookingAhead):
+    """A training in one function takes its batches from an object that fetches one ahead. At the end of an epoch
+    nothing has been fetched of the next one, and the sampler's epoch is in the file."""
 
 
 @fault("clean-loop-counter", verdict="EXACT")

@@ -203,6 +203,26 @@ def test_a_sampler_that_was_not_told_its_epoch_is_to_be_told(differs, told):
         assert "call self.loader.batch_sampler.sampler.set_epoch(epoch)" in advice.sentence and not advice.load
 
 
+class Telling:
+    """A loader that tells its sampler of the epoch, which it counts itself."""
+
+    def __init__(self, loader):
+        self.inner, self.count = loader, 0
+
+    def set_epoch(self, epoch):
+        self.count = epoch
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_where_a_loader_tells_the_sampler_it_is_the_loader_that_is_told(telling):
+    loader = DataLoader(torch.zeros(12, 1), sampler=Epochs())
+    saved = Snapshot.capture(run_roots(Holder(loader=Telling(loader) if telling else Holder(inner=loader))))
+    told = epoch_of_sampler(["loader/inner/sampler/epoch"], saved, saved.kinds, by_a_loader=True)
+    assert (told is not None) is telling
+    if telling:
+        assert "call self.loader.set_epoch(epoch), with" in told.sentence
+
+
 def test_a_loader_that_no_line_reaches_gets_no_lines():
     saved = Snapshot.capture(run_roots(Holder(theirs=Stateful([1, 2]), mine=Stateful([1, 2]))))
     reached = place_in_the_data(saved, saved.kinds, lambda path: path != "theirs")
