@@ -31,8 +31,6 @@ TESTS = {
     "difference.py": ["tests/test_difference.py", "tests/comparison/test_leaves.py"],
     "comparison/leaves.py": [
         "tests/comparison/test_leaves.py",
-        "tests/state/test_forms.py",
-        "tests/state/test_key_order.py",
         "tests/comparison/test_unreadable.py",
         "tests/comparison/test_checkpoints.py",
     ],

@@ -174,11 +174,10 @@ def _by_form(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[st
         return {}
     found = {}
     for path, expected, actual in differing_forms(first, second):
-        one, other = first.get(path), second.get(path)
-        if one is None and other is None:
-            found[path] = LeafDifference(path, "type", expected, actual, role="memory")
-        elif one is not None and other is not None and type(one.value) is type(other.value):  # else the values say it
-            found[path] = LeafDifference(path, "type", expected, actual, role=one.role)
+        leaves = [side[path] for side in (first, second) if path in side]  # of both, or of none
+        if len({type(leaf.value) for leaf in leaves}) < 2:  # else the values say it
+            role = leaves[0].role if leaves else "memory"
+            found[path] = LeafDifference(path, "type", expected, actual, role=role)
     for path, expected, actual in differing_orders(first, second):
         found[path] = LeafDifference(path, "order", expected, actual, role="memory")
     return found
@@ -220,7 +219,7 @@ def compare_leaf(path: str, expected: Value, actual: Value) -> LeafDifference | 
     """
     found = _compare_leaf(path, expected, actual)
     role = getattr(expected, "role", "") or getattr(actual, "role", "")
-    return replace(found, role=role) if found is not None and role else found
+    return replace(found, role=role) if found is not None else None
 
 
 def _compare_leaf(path: str, expected: Value, actual: Value) -> LeafDifference | None:
@@ -273,7 +272,7 @@ def _compare_values(path: str, expected: Value, actual: Value) -> LeafDifference
         return _compare_tensors(path, expected, actual, words)
     if type(expected) is not type(actual):
         return LeafDifference(path, "type", *words)
-    if isinstance(expected, np.generic) and isinstance(actual, np.generic):
+    if isinstance(expected, np.generic):
         return _compare_arrays(path, np.asarray(expected), np.asarray(actual), words)
     if _same(expected, actual):
         return None

@@ -253,11 +253,21 @@ def test_the_size_of_a_divergence_is_measured_where_both_repeats_kept_it(made):
         kept(name, value)
     found = made.do({}, {"steps": OTHERWISE})
     assert found.findings.divergence.difference.max_abs == 0.5 and found.findings.divergence.leaf == "w"
+    missing = made.do({}, {"steps": trace(STEPS[2], STEPS[3][:3], first=3)})
+    assert missing.findings.divergence.kind == "missing" and missing.findings.divergence.difference is None
     (made.folder / "again" / "kept.pt").unlink()
     assert made.do({}, {"steps": OTHERWISE}).findings.divergence.difference is None
     kept("again", torch.ones(2))
     (made.folder / "repeat" / "kept.pt").unlink()
     assert made.do({}, {"steps": OTHERWISE}).findings.divergence.difference is None
+
+
+def test_of_a_difference_right_after_loading_the_size_is_known(made):
+    wrong = trace([*STEPS[2][:3], "update w z"], STEPS[3], first=3)
+    found = made.do({"saved": {"w": (torch.ones(2), "parameter")}},
+                    {"loaded": {"w": (torch.zeros(2), "parameter")}, "steps": wrong})  # fmt: skip
+    assert found.findings.divergence.phase == "load" and found.findings.divergence.difference.max_abs == 1.0
+    assert [made.session.done[name].keep for name in BOTH] == [None, None]
 
 
 def test_of_a_leaf_that_one_side_lacks_no_value_is_kept(made):

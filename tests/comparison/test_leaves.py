@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import struct
 import tracemalloc
 import weakref
 
@@ -21,6 +22,7 @@ from dora_repro.state.distance import CHUNK
 from dora_repro.state.snapshot import SavedLeaf, Snapshot, run_roots
 from dora_repro.trace import Effect, Step, Trace
 from tests import runs
+from tests.evidence import snapshot
 
 
 def saved(value, role="memory", kept=True) -> SavedLeaf:
@@ -159,6 +161,11 @@ def test_the_role_is_told_where_a_side_has_one():
     assert compare_leaf("x", 1.0, 2.0).role == ""
 
 
+def test_two_numbers_that_are_none_by_other_bytes_differ():
+    one, two = (struct.unpack("<d", struct.pack("<Q", 0x7FF8 << 48 | payload))[0] for payload in (1, 2))
+    assert compare_leaf("x", one, two).kind == "value" and compare_leaf("x", one, one) is None
+
+
 def test_digests_that_differ_are_a_difference_whatever_the_values_show():
     found = compare_leaf("x", SavedLeaf("x", "memory", b"1", 1.0), SavedLeaf("x", "memory", b"2", 1.0))
     assert found is not None and found.kind == "value"
@@ -227,6 +234,46 @@ def test_two_snapshots_of_one_run():
         kinds["model/0.weight/grad"] == "unexpected" and kinds["count"] == "value" and kinds["rng/torch.cpu"] == "value"
     )
     assert {d.role for d in found.differences} >= {"parameter", "moment", "gradient", "memory", "generator"}
+
+
+def test_an_attribute_that_its_class_gives_as_well_may_be_missing():
+    class Given:
+        best = 1
+
+    def captured(**attributes):
+        run = Given()
+        vars(run).update(attributes)
+        return Snapshot.capture({"run": run})
+
+    def kinds(*sides):
+        return [(each.path, each.kind) for each in compare(*sides).differences]
+
+    assert kinds(captured(best=1), captured()) == kinds(captured(), captured(best=1)) == []
+    assert kinds(captured(best=2), captured()) == [("run/best", "missing")]
+    assert kinds(captured(), captured(best=2)) == [("run/best", "unexpected")]
+    assert kinds(captured(best=1), captured(best=2)) == [("run/best", "value")]
+    # Where no object tells of its class, what is missing is missing.
+    assert ("run/best", "missing") in kinds(captured(best=1), {})
+    assert ("run/best", "unexpected") in kinds({}, captured(best=1))
+
+
+def test_two_forms_in_one_place_are_a_difference_of_types_unless_the_values_say_it():
+    def found(*sides):
+        return [(d.path, d.kind, d.expected, d.actual, d.role) for d in compare(*sides).differences]
+
+    containers = [snapshot({"x/0": 1}, forms={"x": name}) for name in ("list", "tuple")]
+    assert found(*containers) == [("x", "type", "list", "tuple", "memory")]
+    assert compare(*containers).compared == ("x/0", "x") and found(containers[0], containers[0]) == []
+    of_a_class = [snapshot({"x": (2.0, "option")}, forms={"x": name}) for name in ("a.Rate", "b.Rate")]
+    assert found(*of_a_class) == [("x", "type", "a.Rate", "b.Rate", "option")]
+    of_two_types = [snapshot({"x": value}, forms={"x": name}) for value, name in ((2.0, "a.Rate"), (2, "b.Count"))]
+    assert found(*of_two_types) == [("x", "type", "2.0", "2", "memory")]
+    assert found(containers[0], {"x/0": 2}) == [("x/0", "value", "1", "2", "memory")]
+    assert found({"x/0": 2}, containers[0]) == [("x/0", "value", "2", "1", "memory")]
+
+
+def test_what_is_compared_is_named_in_a_line():
+    assert compare({}, {}, name="a\nb").name == "a\\nb"
 
 
 # --- tolerance ---------------------------------------------------------------------------------------------------

@@ -114,7 +114,33 @@ def test_a_result_is_read_from_the_message_that_it_travelled_in(divergence):
     assert TrialResult.from_dict({"event": "answer", **result.to_dict()}) == result
 
 
+def test_what_is_needed_of_several_components_is_found_beside_what_is_needed_of_the_others():
+    names = ("feed/position", "feed/epoch", "clock/tick", "clock/zone", "count/a", "count/b")
+    found = searched(Rule({"feed/position", "clock/tick", "count/b"}), [lost(name) for name in names])
+    assert found.names == {"feed/position", "clock/tick", "count/b"} and len(found.parts) == 3
+
+
+def test_a_set_that_was_proved_stays_though_a_smaller_one_does():
+    differences = [lost("a/x"), lost("b/x"), lost("c/x"), lost("d/x")]
+    found = searched(Rule({"a/x", "b/x"}, {"c/x", "d/x"}, {"c/x", "b/x"}), differences)
+    assert found.proved and not found.stopped and len(found.names) == 2
+    for budget in range(1, len(found.trials) + 1):
+        again = searched(Rule({"a/x", "b/x"}, {"c/x", "d/x"}, {"c/x", "b/x"}), differences, budget=budget)
+        assert again.names == found.names if again.proved else len(again.names) != 1
+
+
+def test_forty_trials_are_done_where_no_number_is_given():
+    wanted = {f"part{index}/x" for index in range(0, 40, 3)}
+    found = searched(Rule(wanted), [lost(f"part{index}/x") for index in range(40)])
+    assert found.stopped == "budget" and len(found.trials) == 40 and wanted <= found.names
+
+
 # --- leaf by leaf -----------------------------------------------------------------------------------------------------
+
+
+def test_from_five_leaves_of_a_kind_on_they_are_halved():
+    paths = [each.path for each in exp_avgs(5)]
+    assert searched(Rule({paths[0], paths[4]}), exp_avgs(5), others=OTHERS).names == set(paths)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -140,8 +166,10 @@ def test_where_trials_are_dear_nothing_put_back_is_tried_only_when_it_is_asked_f
     search = frugal(rule, [lost("rng/torch.cpu", "generator"), lost("epoch")])
     found = search.run()
     assert found.names == {"rng/torch.cpu"} and found.parts[0].without is None and found.parts[0].alone is None
+    assert rule.asked[0].names
+    done = len(rule.asked)
     search.try_nothing()
-    assert found.reproduced
+    assert found.reproduced and len(rule.asked) == done  # a set was found
     search.examine(len(rule.asked) + 5)
     assert found.parts[0].necessary and found.parts[0].alone is None and found.parts[0].without is not None
 
@@ -163,6 +191,16 @@ def test_parts_are_examined_as_far_as_the_budget_goes():
     search.run()
     search.examine(len(rule.asked))
     assert search.result.parts[0].without is None
+
+
+def test_of_what_was_not_proved_no_part_is_examined():
+    differences = [lost(f"part{index}/x") for index in range(16)]
+    rule = Rule({"part1/x", "part2/x"})
+    search = frugal(rule, differences, budget=3)
+    found = search.run()
+    assert found.parts and not found.proved
+    search.examine(100)
+    assert len(rule.asked) == 3 and all(part.without is None for part in found.parts)
 
 
 def test_where_trials_are_dear_what_is_likely_is_tried_by_itself():

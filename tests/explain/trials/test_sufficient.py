@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED
-from tests.explain.trials.searches import Rule, lost, moments, searched
+from tests.explain.trials.searches import Rule, frugal, lost, moments, searched
 
 
 def test_what_the_resumed_run_alone_has_is_removed_where_the_rest_does_not_do():
@@ -14,6 +14,7 @@ def test_what_the_resumed_run_alone_has_is_removed_where_the_rest_does_not_do():
         return searched(Rule(*sets), [epoch], "batch", streams=True, surplus=[mark])
 
     assert found({"resumed"}, {DATA}).names == {"resumed"}
+    assert found({"resumed"}).parts[0].role == "memory"
     assert found({"epoch"}).names == {"epoch"}
     assert all("resumed" not in trial.names for trial, _ in found({"epoch"}).trials), "not needed, so left alone"
     assert found({"resumed", DATA}).names == {"resumed", DATA}
@@ -43,7 +44,17 @@ def test_variables_of_a_loop_are_tried_in_one_that_has_begun_and_the_needed_ones
     found = searched(Rule({LOOP, "loop/bad"}), [lost("epoch")], "epoch_end", variables=variables)
     assert found.names == {"loop/bad"} and found.trial_names == {"loop/bad", LOOP} and found.proved
     assert found.parts[0].necessary and {"epoch", "loop/loss"} == {*found.harmless}
+    assert found.parts[0].role == "memory" and "loop, variables" in found.candidates
     assert all("loop/bad" not in trial.names or LOOP in trial.names for trial, _ in found.trials)
+
+
+def test_one_variable_of_a_loop_is_enough_and_one_that_restores_nothing_is_no_cause():
+    variables = [lost("loop/bad", kind="missing")]
+    assert searched(Rule({LOOP, "loop/bad"}), [lost("epoch")], variables=variables).names == {"loop/bad"}
+    found = searched(Rule({"elsewhere"}), [lost("epoch")], variables=variables)
+    assert found.parts == () and found.base == ()
+    rule = Rule({"elsewhere"})
+    assert searched(rule, [lost("epoch")]).parts == () and not any(LOOP in trial.names for trial in rule.asked)
 
 
 def test_a_loop_that_restores_by_having_begun_explains_nothing():
@@ -93,7 +104,21 @@ def test_iterators_are_the_cause_where_a_run_without_them_does_what_the_resumed_
     # Of a run that has nothing half done there, the control says nothing.
     found = searched(Rule({ITERATORS}), differences, "batch", iterators=True, resettable=False)
     assert found.names == {ITERATORS} and not any(CONTROL in trial.names for trial, _ in found.trials)
-    assert searched(Rule({ITERATORS}), differences, "batch").parts == ()
+    assert searched(Rule({ITERATORS}, {CONTROL}), differences, "batch").parts == ()
+    both = searched(Rule({ITERATORS, "epoch"}, {CONTROL}), differences, "batch", iterators=True)
+    assert both.names == {ITERATORS, "epoch"}
+
+
+def test_what_waits_is_left_in_the_run_with_batches_too():
+    differences = [lost("pending/x", kind="unexpected"), lost("epoch")]
+    found = searched(Rule({DATA, "epoch"}, harmful=["pending/x"]), differences, "batch", streams=True)
+    assert found.names == {DATA, "epoch"}
+
+
+def test_where_nothing_differs_batches_alone_are_tried_and_nothing_is_no_set():
+    assert searched(Rule({DATA}), [], "batch", streams=True).names == {DATA}
+    rule = Rule(set())
+    assert not frugal(rule, []).run().proved and rule.asked == []
 
 
 @pytest.mark.parametrize(
@@ -119,3 +144,18 @@ def test_a_run_that_passes_over_batches_does_so_in_its_trials_too():
     assert all((PASSED in trial.names) is (DATA in trial.names) for trial, _ in found.trials[:3])
     assert searched(Rule({DATA, PASSED}), [lost("epoch")], "batch", streams=True).parts == ()
     assert searched(Rule({DATA, PASSED}), [lost("epoch")], "batch", passes_over=True).parts == ()
+
+
+def test_what_a_run_that_passes_over_batches_needs_besides_is_found_whatever_does_harm():
+    passed = {DATA, PASSED}
+
+    def names(rule, *differences):
+        return searched(rule, differences, "batch", streams=True, passes_over=True).names
+
+    generator, epoch = lost("rng/torch.cpu", "generator"), lost("epoch")
+    assert names(Rule(passed, harmful=["rng/torch.cpu"]), generator) == passed
+    assert names(Rule({*passed, "epoch"}), epoch) == {*passed, "epoch"}
+    waiting = lost("pending/x", kind="unexpected")
+    assert names(Rule({*passed, "epoch"}, harmful=["pending/x"]), epoch, waiting) == {*passed, "epoch"}
+    rule = Rule({*passed, "rng/torch.cpu"}, harmful=["epoch"])
+    assert names(rule, generator, epoch) == {*passed, "rng/torch.cpu"}
