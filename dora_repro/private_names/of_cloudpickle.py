@@ -7,7 +7,7 @@ from cloudpickle import cloudpickle
 from dora_repro.private_names.names import listed
 
 NAMES = listed(
-    "cloudpickle 3.1.2",
+    "cloudpickle 3.1.3",
     {
         "cloudpickle.cloudpickle._should_pickle_by_reference": "whether a class is found by its module and name",
         "cloudpickle.cloudpickle._get_or_create_tracker_id": "what a class is called in every process it was sent to",

@@ -85,6 +85,8 @@ class _Pickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """As `pickle` has it."""
+        if type(obj) is types.CodeType and obj.co_filename != _NOWHERE:
+            return _found_in, (obj.replace(co_filename=_NOWHERE), obj.co_filename)
         anew = MADE_ANEW.get(type(obj))
         if anew is not None:
             return anew(obj)
@@ -95,6 +97,14 @@ class _Pickler(cloudpickle.Pickler):
             self.met.setdefault(module, {})[obj.__name__] = obj
         made_again = _MADE_AGAIN.get(type(obj))
         return super().reducer_override(obj) if made_again is None else made_again(obj)
+
+
+_NOWHERE = "<dynamic-code>"  # what cloudpickle 3.1.3 says in place of the file that code is in
+
+
+def _found_in(code: types.CodeType, file: str) -> types.CodeType:
+    """Code that says which file it is in: reports quote its lines, and lines of advice have their place there."""
+    return code.replace(co_filename=file)
 
 
 def _has(module: str, item: Any) -> bool:

@@ -96,3 +96,31 @@ Kind = typing.NewType("Kind", int)
 
 def test_of_a_module_that_can_be_imported_it_travels_by_its_name():
     assert pickle.loads(pickled(remembered)) is remembered and pickle.loads(pickled(Kind)) is Kind
+
+
+TELLS_ITS_PLACE = """
+import sys
+from dora_repro.sides.pickling import pickled
+
+def run():
+    def inside():
+        return [frame.f_code.co_filename for frame in (sys._getframe(0), sys._getframe(1))]
+
+    return [*inside(), run.__code__.co_qualname, inside.__code__.co_firstlineno]
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(pickled(run))
+"""
+
+
+def test_code_that_travels_by_value_says_which_file_it_is_in_whatever_cloudpickle_makes_of_that(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(TELLS_ITS_PLACE)
+    sent = subprocess.run([sys.executable, program], capture_output=True, check=True).stdout
+    assert pickle.loads(sent)() == [str(program), str(program), "run", 6]
+
+
+def test_code_of_no_file_travels_as_it_is():
+    made = eval(compile("lambda: 3", "<dynamic-code>", "eval"))
+    made.__module__ = "__main__"
+    assert pickle.loads(pickled(made))() == 3
