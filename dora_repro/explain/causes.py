@@ -27,6 +27,8 @@ _BESIDE = (
     "The checkpoint takes no further keys (it is no dict, or one module's state_dict): these go into a file of "
     "their own beside it."
 )
+_SEVERAL = "The checkpoint consists of several files: these go into one of their own."
+_BESIDE_FILE = 'f"{path}.more"'
 _READ = "Better: let no step depend on whether the run was resumed."
 _MADE = (
     "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
@@ -69,9 +71,11 @@ class CauseDescriber:
         audited: the reference's state at the save and the resumed run's, with what the audits say of them.
         sides: the reference and the resumed side.
         late: what the resumed run makes in its first step; `audited.loaded` is then its state when that is there.
+        script: whether it is a script, whose checkpoint is what it read.
     """
 
-    def __init__(self, audited: Audited, sides: Sides, late: Late | None = None) -> None:
+    def __init__(self, audited: Audited, sides: Sides, late: Late | None = None, *, script: bool = False) -> None:
+        self._script = script
         self._audited, self._late = audited, late
         self._takes_keys = audited.keys.takes_keys
         self._libraries = sides.reference.libraries
@@ -198,6 +202,8 @@ class CauseDescriber:
         if self._handed is not None:
             return _Filled(self._handed.filled, beside if self._handed.file else "", self._where_handed(part))
         function = function_of_leaf(part.leaves[0], self._audited.saved)
+        if self._script and not self._takes_keys:
+            return _Filled(MORE, _BESIDE_FILE, _SEVERAL if self._audited.keys.in_folder else _BESIDE)
         if not self._takes_keys and not function:
             return _Filled(MORE, beside, _BESIDE)
         why = "" if function else fit.why_apart(advice)  # a function fills a checkpoint of its own

@@ -109,6 +109,8 @@ class Explanation:
         lines_tried: result of running the lines of save and load in place of a transplant; None where they were not
             run: a cause has no lines, or lines that belong before an iterator which it has.
         places: where the lines of save and those of load go; None where that is not known.
+        script: of a script, the lines that save and load its checkpoint (`train.py:9, in save()`), empty where one is
+            not known; None for a run with save() and load(), or a function.
         function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
@@ -131,6 +133,7 @@ class Explanation:
     confirmation_missing: dict[str, str] = field(default_factory=dict)
     lines_tried: TrialResult | None = None
     places: tuple[Place | None, Place | None] = (None, None)
+    script: tuple[str, str] | None = None
     function: str = ""
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()

@@ -222,7 +222,7 @@ class JournalFiles(Files):
 
     def watch_safetensors(self) -> None:
         """Note what safetensors reads and writes."""
-        super().watch_safetensors()
+        self.watch_reading()
         for module in (sys.modules["safetensors"], sys.modules["safetensors.torch"]):
             for name in ("save_file", "serialize_file"):
                 if hasattr(module, name):

@@ -22,10 +22,13 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.explain.advice.expressions import of_function
+from dora_repro.explain.advice.handed_over import MORE
 from dora_repro.private_names.of_cpython import get_frame
-from dora_repro.scripts.assignment import GivenLines
+from dora_repro.scripts.assignment import GivenLine, GivenLines
+from dora_repro.scripts.beside import AfterWriting, keep_together
 from dora_repro.scripts.calls import Call, call_of, place
-from dora_repro.scripts.placing import Region, region_after, region_before_loop
+from dora_repro.scripts.files import Files, path_of
+from dora_repro.scripts.placing import Region, getting, names_in, own_names, region_before_loop, statement_of
 from dora_repro.scripts.program import name_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
@@ -45,14 +48,14 @@ class _Waiting:
         names: the frame of that function; None until it begins.
         frame: of the function that they wait in: where the checkpoint is read, or the former.
         region: the lines of the script that they follow there.
-        lines: the code.
+        lines: the lines.
     """
 
     function: str
     names: types.FrameType | None
     frame: types.FrameType | None
     region: Region
-    lines: list[str] = field(default_factory=list)
+    lines: list[GivenLine] = field(default_factory=list)
 
 
 class Advised:
@@ -70,19 +73,28 @@ class Advised:
         self._waiting: list[_Waiting] = []
         self._shared: dict[str, Value] = {}  # `state`, `path`, and what one line makes for the next
         self._places: list[str] = []
+        self._saving = False
+        self._read_file: Callable[..., Any] = torch.load
+        self._after_writing = AfterWriting(given.wrote, self._save_beside)
         self._untouched: dict[str, Value] = {}  # the checkpoint as it was read, which the script has not got
 
-    def install(self) -> None:
-        """Listen to `torch.save` and `torch.load`."""
+    def install(self, files: Files) -> None:
+        """Listen to `torch.save` and `torch.load`, and to what else opens files."""
         real_save, real_load = torch.save, torch.load
+        self._read_file = real_load
+        files.listener = self._on_file
+        if self._given.beside and self._given.save:
+            keep_together()
 
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
             call = None if self._busy or not self._given.save else call_of(get_frame(1))
             if call is None or (call["file"], call["line"]) not in self._given.wrote:
                 return real_save(obj, f, *args, **kwargs)
             if self._given.beside:
+                self._saving = True
                 result = real_save(obj, f, *args, **kwargs)
-                self._save({"path": os.fspath(f)} if isinstance(f, (str, os.PathLike)) else None, get_frame(1), call)
+                self._saving = False
+                self._save_beside(path_of(f), get_frame(1), call)
                 return result
             obj = copy.copy(obj)
             self._save({self._given.state: obj} if isinstance(obj, dict) else None, get_frame(1), call)
@@ -90,21 +102,27 @@ class Advised:
 
         def load(f: Any, *args: Any, **kwargs: Any) -> Any:
             value = real_load(f, *args, **kwargs)
-            if not self._busy and self._given.load and not self._shared and self._is_checkpoint(f):
-                call = call_of(get_frame(1))
-                if call is not None and (call["file"], call["line"]) in self._given.read:
-                    if isinstance(f, (str, os.PathLike)):
-                        self._untouched = {self._given.state: real_load(f, *args, **kwargs)}
-                    self._wait({self._given.state: value, "path": f}, get_frame(1))
+            if self._given.needs_value and self._is_awaited(f, get_frame(1)):
+                if isinstance(f, (str, os.PathLike)):
+                    self._untouched = {self._given.state: real_load(f, *args, **kwargs)}
+                self._wait({self._given.state: value, "path": self._given.beside or f}, get_frame(1))
             return value
 
         torch.save, torch.load = save, load
+
+    def _on_file(self, kind: str, path: str, frame: types.FrameType) -> None:
+        """A file is opened, by a frame."""
+        if kind == "read" and not self._given.needs_value and self._is_awaited(path, frame):
+            self._wait({"path": self._given.beside}, frame)
+        elif kind == "wrote" and self._given.beside and self._given.save and not (self._busy or self._saving):
+            self._after_writing.opened(path, frame)
 
     def first_step(self, frame: types.FrameType | None) -> None:
         """Training begins, in a frame: lines of load that have not run do so here; where they cannot, it is too late
         for them."""
         if self._given.load and not self._shared:
-            self._stop(why="the resume command did not call torch.load where the checkpoint had been read")
+            how = "call torch.load" if self._given.needs_value else "read it"
+            self._stop(why=f"the resume command did not {how} where the checkpoint had been read")
         frames = _frames(frame) if self._waiting and frame is not None else {}
         for one in [*self._waiting]:
             holder = frames.get(one.function) or one.names
@@ -138,8 +156,9 @@ class Advised:
         lines = [line for line in self._given.load if any(path in apart for path in line.leaves)]
         shared = {**self._shared, **self._untouched}
         lines = [line for line in lines if not line.function or line.function in frames]
-        for line in lines:
-            self._run(line.code, frames.get(line.function) or next(reversed(frames.values())), shared)
+        anew = [line for line in self._given.load if lines and line.code.startswith(f"{MORE} = ")]
+        for line in (*anew, *lines):
+            self._run(line, frames.get(line.function) or next(reversed(frames.values())), shared)
         still = differing(paths)
         drawn = {path for path in paths if path.startswith(_RNG) and path in still}
         lines = [line for line in lines if not drawn.intersection(line.leaves)]
@@ -149,6 +168,11 @@ class Advised:
             self._left({"again": {"lines": shown, "at": _place_of(frame)}})
 
     # --- save --------------------------------------------------------------------------------------------------------
+
+    def _save_beside(self, path: str | None, frame: types.FrameType, call: Call) -> None:
+        """A file of the checkpoint was written: lines write one of their own beside it, or beside its folder."""
+        at = path and (os.path.dirname(path) if self._given.folder else path)
+        self._save({"path": at} if at else None, frame, call)
 
     def _save(self, given: dict[str, Value] | None, frame: types.FrameType, call: Call) -> None:
         if given is None:
@@ -162,23 +186,27 @@ class Advised:
             if holder is None and line.function not in self._named:
                 self._stop(why=f"{of_function(line.function)} is not running where the checkpoint is written")
                 return
-            self._run(line.code, holder or frame, shared)
+            self._run(line, holder or frame, shared)
         self._left({"saved": place(call)})
 
     # --- load --------------------------------------------------------------------------------------------------------
 
-    def _is_checkpoint(self, file: Any) -> bool:
-        if not isinstance(file, (str, os.PathLike)):
-            return True
-        return os.path.realpath(os.fspath(file)) in self._given.files
+    def _is_awaited(self, file: Any, frame: types.FrameType) -> bool:
+        """Whether a frame reads what lines of load wait for."""
+        if self._busy or not self._given.load or self._shared:
+            return False
+        if isinstance(file, (str, os.PathLike)) and os.path.realpath(os.fspath(file)) not in self._given.files:
+            return False
+        call = call_of(frame)
+        return call is not None and (call["file"], call["line"]) in self._given.read
 
     def _wait(self, given: dict[str, Value], frame: types.FrameType) -> None:
         """The checkpoint has been read: find where the lines of load are to run."""
         self._shared = given
         frames = _frames(frame)
-        groups: dict[str, list[str]] = {}
+        groups: dict[str, list[GivenLine]] = {}
         for line in self._given.load:
-            groups.setdefault(line.function, []).append(line.code)
+            groups.setdefault(line.function, []).append(line)
         try:
             self._waiting = [self._place_for(function, lines, frames) for function, lines in groups.items()]
         except (OSError, SyntaxError, UnicodeDecodeError) as error:
@@ -188,17 +216,17 @@ class Advised:
                 one.frame.f_trace = self._trace
         sys.settrace(self._trace_calls)
 
-    def _place_for(self, function: str, lines: list[str], frames: Mapping[str, types.FrameType]) -> _Waiting:
+    def _place_for(self, function: str, lines: list[GivenLine], frames: Mapping[str, types.FrameType]) -> _Waiting:
         """Where lines are to wait: in the function that reads the checkpoint, if they set no variable of another."""
         holder = frames.get(function)
         if holder is None and function and function not in self._named:
             return _Waiting(function, None, None, Region(0, 0), lines)
-        getting, region = _getting(frames)
-        if holder in (None, getting):
-            return _Waiting(function, getting, getting, region, lines)
-        if not any(_names_in(line, ast.Store) & _own(holder) for line in lines):
-            return _Waiting(function, holder, getting, region, lines)
-        return _Waiting(function, holder, holder, _statement(holder), lines)
+        reader, region = getting(frames)
+        if holder in (None, reader):
+            return _Waiting(function, reader, reader, region, lines)
+        if not any(names_in(line.code, ast.Store) & own_names(holder) for line in lines):
+            return _Waiting(function, holder, reader, region, lines)
+        return _Waiting(function, holder, holder, statement_of(holder), lines)
 
     def _trace_calls(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """A function begins: one that lines wait for has its place before its first loop."""
@@ -218,7 +246,7 @@ class Advised:
                 continue
             if self._misses(one):
                 if event == "return" and one.names is not None and one.names is not frame:
-                    one.frame, one.region, one.names.f_trace = one.names, _statement(one.names), self._trace
+                    one.frame, one.region, one.names.f_trace = one.names, statement_of(one.names), self._trace
                 continue
             self._waiting.remove(one)
             for line in one.lines:
@@ -237,25 +265,28 @@ class Advised:
         frame = one.names or one.frame
         assert frame is not None
         known = {*_NAMES, *self._named, *frame.f_globals, *frame.f_locals, *self._shared, *dir(builtins)}
+        known.add(self._given.state)
         for line in one.lines:
-            stored = _names_in(line, ast.Store)
-            if not (_names_in(line, ast.Load) | (stored & _own(frame))) <= known:
+            stored = names_in(line.code, ast.Store)
+            if not (names_in(line.code, ast.Load) | (stored & own_names(frame))) <= known:
                 return True
             known |= stored
         return False
 
     # --- a line ------------------------------------------------------------------------------------------------------
 
-    def _run(self, line: str, frame: types.FrameType, shared: dict[str, Value]) -> None:
+    def _run(self, line: GivenLine, frame: types.FrameType, shared: dict[str, Value]) -> None:
         """Run a line with the names of a function, and set what it assigned there."""
         local = frame.f_locals
-        names = {**_NAMES, **self._named, **frame.f_globals, **local, **shared}
-        before = dict(names)
         self._busy = True
         try:
-            exec(compile(line, "<advised line>", "exec"), names)
+            own = {self._given.state: self._read_file(line.file)} if line.file else {}
+            names = {**_NAMES, **self._named, **frame.f_globals, **local, **shared, **own}
+            before = dict(names)
+            exec(compile(line.code, "<advised line>", "exec"), names)
         except Exception as error:
             self._stop(error=f"{type(error).__name__}: {error}")
+            return
         finally:
             self._busy = False
         names.pop("__builtins__", None)
@@ -296,36 +327,3 @@ def _frames(frame: types.FrameType) -> dict[str, types.FrameType]:
     for one in user_frames(frame):
         frames.setdefault(name_of(one), one)
     return frames
-
-
-def _getting(frames: Mapping[str, types.FrameType]) -> tuple[types.FrameType, Region]:
-    """The function that gets the checkpoint, and where lines would stand in it. One that only returns it is passed
-    over."""
-    for frame in reversed([*frames.values()]):
-        if (region := region_after(frame.f_code.co_filename, frame.f_lineno)) is not None:
-            return frame, region
-    outermost = next(iter(frames.values()))
-    return outermost, _statement(outermost)
-
-
-def _statement(frame: types.FrameType) -> Region:
-    """The statement that a function is executing."""
-    found = region_after(frame.f_code.co_filename, frame.f_lineno, taking=False)
-    return found or Region(frame.f_lineno, frame.f_lineno)
-
-
-def _own(frame: types.FrameType) -> set[str]:
-    """The variables of a function, also those that have no value yet."""
-    code = frame.f_code
-    if frame.f_locals is frame.f_globals:
-        return {*frame.f_globals, *code.co_names}
-    return {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
-
-
-def _names_in(line: str, context: type[ast.expr_context]) -> set[str]:
-    """The names that a line of code loads or stores, but for those of comprehensions and lambdas inside it."""
-    nodes = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Name)]
-    stored = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
-    inner = {node.arg for node in ast.walk(ast.parse(line)) if isinstance(node, ast.arg)}
-    found = {node.id for node in nodes if isinstance(node.ctx, context)} - inner
-    return found - stored if context is ast.Load else found

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -138,11 +139,13 @@ class GivenLine:
         code: the line.
         function: the function whose variables it names, as `program.py` names it; empty for none.
         leaves: paths of what it restores.
+        file: of several, the one that it reads in place of what the script read: its path; empty for none.
     """
 
     code: str
     function: str = ""
     leaves: tuple[str, ...] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,12 @@ class GivenLines:
         save: lines that fill `state` before a checkpoint is written.
         load: lines that read it after it was read.
         state: the name that the checkpoint's dict has in them.
-        beside: whether those of save write a file of their own, after the checkpoint was written.
-        wrote: (file, line) of the calls that write the checkpoint.
-        read: (file, line) of those that read it.
-        files: paths of the checkpoint's files.
+        beside: of what those of save write a file of their own beside, once it was written: the path, which lines call
+            `path`; empty where they write none.
+        folder: whether that is the folder of the checkpoint, and not a file of it.
+        wrote: (file, line) of the calls that write the checkpoint; of several files, the last.
+        read: (file, line) of those that read it; of several files, the last.
+        files: paths of the checkpoint's files; of several, of that which is read last.
         saved: the file of the uninterrupted run's state when the training goes on, which the lines are to bring back;
             None where it is not compared.
     """
@@ -164,11 +169,18 @@ class GivenLines:
     save: tuple[GivenLine, ...]
     load: tuple[GivenLine, ...]
     state: str
-    beside: bool
+    beside: str
     wrote: tuple[tuple[str, int], ...]
     read: tuple[tuple[str, int], ...]
     files: tuple[str, ...]
+    folder: bool = False
     saved: Path | None = None
+
+    @property
+    def needs_value(self) -> bool:
+        """Whether lines of load name what the script has read, so that this has to be had."""
+        name = re.compile(rf"\b{self.state}\b")
+        return any(not line.file and name.search(line.code) for line in self.load)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "GivenLines":

@@ -27,12 +27,23 @@ class Calls:
     """The lines of a script that have to do with the checkpoint which was resumed from.
 
     Attributes:
-        wrote: that wrote its files, in the killed run.
+        wrote: that wrote its files, in the killed run, in that order.
         read: that read them, in the resumed one.
+        last_wrote: of several files the one that was written last by such a line, relative to `{out}`; else empty.
+        last_read: the one that was read last.
+        folder: whether a library writes them, as a folder.
     """
 
     wrote: tuple[Call, ...] = ()
     read: tuple[Call, ...] = ()
+    last_wrote: str = ""
+    last_read: str = ""
+    folder: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether the checkpoint has several files, so that lines go into one of their own."""
+        return bool(self.last_wrote)
 
 
 def calls_of(killed: Iterable[Entry], resumed: Iterable[Entry], alignment: Alignment, out: Path) -> Calls:
@@ -44,10 +55,20 @@ def calls_of(killed: Iterable[Entry], resumed: Iterable[Entry], alignment: Align
         alignment: which files those are.
         out: the folder of both.
     """
-    last = {entry["path"]: entry["by"] for entry in killed if entry["kind"] == "wrote"}
-    first = [entry for entry in resumed if entry["kind"] == "read" and relative(entry["path"], out) in alignment.files]
-    wrote = [call for path, call in last.items() if relative(path, out) in alignment.files and call is not None]
-    return Calls(tuple(wrote), tuple(entry["by"] for entry in first if entry["by"] is not None))
+    last = {entry["path"]: entry for entry in killed if entry["kind"] == "wrote"}
+    wrote = _by_a_line(sorted(last.values(), key=lambda entry: entry["stamp"][0]), alignment, out)
+    read = _by_a_line((entry for entry in resumed if entry["kind"] == "read"), alignment, out)
+    calls = Calls(tuple(call for _, call in wrote), tuple(call for _, call in read))
+    if len(alignment.files) < 2:
+        return calls
+    last_wrote, last_read = (each[-1][0] if each else "" for each in (wrote, read))
+    return replace(calls, last_wrote=last_wrote, last_read=last_read)
+
+
+def _by_a_line(entries: Iterable[Entry], alignment: Alignment, out: Path) -> list[tuple[str, Call]]:
+    """The files of a checkpoint among entries, with the line of the script that each is by, where that was seen."""
+    named = ((relative(entry["path"], out), entry["by"]) for entry in entries)
+    return [(name, by) for name, by in named if name in alignment.files and by is not None]
 
 
 def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
@@ -67,8 +88,15 @@ def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
         words = (_where(calls),) if cause.load else (_BATCHES,)
         return replace(cause, advice=(*cause.advice, *filter(None, words), *at))
     if cause.save or cause.load:
-        return replace(cause, advice=(*cause.advice, *filter(None, (_where(calls),))))
+        return replace(cause, advice=(*cause.advice, *filter(None, (_path(cause, calls), _where(calls)))))
     return cause
+
+
+def _path(cause: Cause, calls: Calls) -> str:
+    """Which file `path` is in lines that write one beside it; empty where there is one only, or a folder."""
+    if not (cause.save and cause.beside) or calls.folder or not calls.several:
+        return ""
+    return f"`path` is that of {Path(calls.last_wrote).name}, the file that is written last."
 
 
 def _with(sentence: str, calls: Calls) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import os
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -29,11 +29,21 @@ class Call(TypedDict):
 
 def call_of(frame: types.FrameType | None) -> Call | None:
     """The innermost line of the user's own code that led to a frame; None where none did."""
-    own = [one for one in user_frames(frame) if not str(one.f_globals.get("__name__")).startswith(_RECORDER)]
-    if not own:
+    own = own_frame(frame)
+    if own is None:
         return None
-    code = own[-1].f_code
-    return {"file": os.path.abspath(code.co_filename), "line": own[-1].f_lineno, "function": code.co_name}
+    code = own.f_code
+    return {"file": os.path.abspath(code.co_filename), "line": own.f_lineno, "function": code.co_name}
+
+
+def own_frame(frame: types.FrameType | None) -> types.FrameType | None:
+    """The innermost function of the user's own that led to a frame; None where none did."""
+    own = (one for one in reversed(user_frames(frame)) if not _is_recorder(one))
+    return next(own, None)
+
+
+def _is_recorder(frame: types.FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(_RECORDER)
 
 
 def place(call: Call) -> str:
@@ -42,6 +52,12 @@ def place(call: Call) -> str:
     shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else Path(file.name)
     inside = "" if call["function"] == "<module>" else f", in {of_function(call['function'])}"
     return f"{shown}:{call['line']}{inside}"
+
+
+def place_of_last(calls: Sequence[Call], loop: Call | None) -> str:
+    """The place of the last of several calls; empty where there are none, or where that line leads to the loop over the
+    loader as well: a library saves in there, and no line of the script goes in between."""
+    return place(calls[-1]) if calls and calls[-1] != loop else ""
 
 
 def with_code(call: Call) -> str:
@@ -62,4 +78,5 @@ def _code_of(call: Call) -> str:
 
 def listed(calls: Iterable[Call]) -> str:
     """Several of them in words, each once, with their code."""
-    return " and ".join(dict.fromkeys(map(with_code, calls)))
+    *first, last = [*dict.fromkeys(map(with_code, calls))] or [""]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -15,6 +15,7 @@ from dora_repro.checks.request import as_tolerance
 from dora_repro.checks.running import discrepancy_of, report_of
 from dora_repro.driving.written import newest
 from dora_repro.errors import BadInput
+from dora_repro.explain.advice.handed_over import handed_over
 from dora_repro.explain.candidates import Discrepancy
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.scripts import refusing, sides, undecided
@@ -293,6 +294,8 @@ class _Check:
         if not self._request.explain:
             return answer
         calls = calls_of(sides.ledger_of(killed), sides.ledger_of(resumed), alignment, self._place.out)
+        by_library = handed_over(reference.writers, reference.libraries, "") is not None
+        calls = replace(calls, folder=by_library and calls.several)
         explanation = self._explained(both, discrepancy, kill_after, calls, alignment)
         return replace(answer, report=replace(report, explanation=explanation))
 

@@ -20,7 +20,7 @@ from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, placed
-from dora_repro.scripts.calls import place
+from dora_repro.scripts.calls import place, place_of_last
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
@@ -195,7 +195,7 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     audited = audit(saved, loaded, sides, differences, discrepancy.settings)
-    told = CauseDescriber(audited, sides).described(found, plain=plain)
+    told = CauseDescriber(audited, sides, script=True).described(found, plain=plain)
     anchor = moment.run_trial.anchor
     loop = anchor.begun.by if anchor.begun is not None else None
     causes = tuple(placed(cause, calls, loop) for cause in told.causes)
@@ -209,6 +209,7 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
         confirmation_missing=confirmation.missing,
         other=found.other,
         places=told.places,
+        script=(place_of_last(calls.wrote, loop), place_of_last(calls.read, loop)),
         harmless=tuple(path for path in found.harmless if path not in {*discrepancy.set_by_load, *behind}),
     )
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
@@ -21,6 +22,9 @@ from dora_repro.state.attributes import is_users_module
 
 Position: TypeAlias = Callable[[], tuple[int, int]]
 """Returns the number of steps that were done, and of backward passes since the last update."""
+
+Listener: TypeAlias = Callable[[str, str, types.FrameType], None]
+"""Is told `read` or `wrote`, the path of a file, and the frame that opened it."""
 
 _WRITING = set("wax+")
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl")
@@ -54,6 +58,7 @@ class Files:
         position: returns the numbers of steps done and of backward passes since the last update.
 
     Attributes:
+        listener: is told of each file that is opened for reading, or for writing, and by which frame; None for none.
         saved: whether what was found at the last look may be a checkpoint, which the thread that made the ledger wrote.
         writers: functions by which the script's own code wrote what it had built.
     """
@@ -66,6 +71,7 @@ class Files:
         self._opened: dict[str, tuple[int, int]] = {}
         self._openers: dict[str, Call | None] = {}
         self._thread, self._elsewhere = threading.get_ident(), set[str]()  # opened in the background
+        self.listener: Listener | None = None
         self.saved = False
         self._quiet = False
         self._read: set[tuple[str, Stamp]] = set()
@@ -102,13 +108,16 @@ class Files:
         """Note that a file is read, where it is one in `{out}` or beside it, or may be a checkpoint by its name."""
         try:
             real = os.path.realpath(os.fspath(path))
-            if isinstance(real, bytes) or (not real.startswith(self._near) and not real.endswith(_CHECKPOINTS)):
+            ours = (self._prefix, self._near)
+            if isinstance(real, bytes) or not (real.startswith(ours) or real.endswith(_CHECKPOINTS)):
                 return
             if not os.path.isfile(real):
                 return
             about = os.stat(real)
         except (TypeError, ValueError, OSError):  # no path: a descriptor, a buffer
             return
+        if self.listener is not None:
+            self.listener("read", real, get_frame(1))
         stamp = about.st_mtime_ns, about.st_size, about.st_ino
         known = (real, stamp)
         if known not in self._read:
@@ -141,11 +150,17 @@ class Files:
         if mode is None or _WRITING & set(mode):
             real = os.fsdecode(os.path.realpath(path))
             if real.startswith(self._prefix):
-                self._opened[real] = self._position()
-                self._openers[real] = call_of(get_frame(1))
-                (self._elsewhere.discard if threading.get_ident() == self._thread else self._elsewhere.add)(real)
+                self._noted(real, get_frame(1))
         else:
             self.read(os.fsdecode(path))
+
+    def _noted(self, path: str, frame: types.FrameType) -> None:
+        """A file is opened for writing, by a frame."""
+        self._opened[path] = self._position()
+        self._openers[path] = call_of(frame)
+        (self._elsewhere.discard if threading.get_ident() == self._thread else self._elsewhere.add)(path)
+        if self.listener is not None:
+            self.listener("wrote", path, frame)
 
     def _on_rename(self, source: Any, target: Any) -> None:
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))
@@ -167,11 +182,10 @@ class Files:
 
         @functools.wraps(real)
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(f, (str, os.PathLike)) and os.getpid() == self._pid:
-                path = os.fsdecode(os.path.realpath(f))
+            if (name := path_of(f)) is not None and os.getpid() == self._pid:
+                path = os.fsdecode(os.path.realpath(name))
                 if path.startswith(self._prefix):
-                    self._opened[path] = self._position()
-                    self._openers[path] = call_of(get_frame(1))
+                    self._noted(path, get_frame(1))
                     if is_users_module(str(get_frame(1).f_globals.get("__name__"))):
                         self.writers.add("torch.save")
             return real(obj, f, *args, **kwargs)
@@ -179,6 +193,12 @@ class Files:
         torch.save = save
 
     def watch_safetensors(self) -> None:
+        """Note what safetensors reads and writes."""
+        self.watch_reading()
+        module: Any = sys.modules["safetensors.torch"]
+        module.save_file = self._before_saving(module.save_file)
+
+    def watch_reading(self) -> None:
         """Note what safetensors reads."""
         for module in (sys.modules["safetensors"], sys.modules["safetensors.torch"]):
             for name in ("safe_open", "load_file"):
@@ -194,10 +214,26 @@ class Files:
 
         return reading
 
+    def _before_saving(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def writing(tensors: Any, filename: Any, *args: Any, **kwargs: Any) -> Any:
+            path = os.fsdecode(os.path.realpath(filename))
+            if os.getpid() == self._pid and path.startswith(self._prefix):
+                self._noted(path, get_frame(1))
+            return real(tensors, filename, *args, **kwargs)
+
+        return writing
+
 
 def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], by: Call | None) -> Entry:
     step, backwards = position
     return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards, "by": by}
+
+
+def path_of(file: Any) -> str | None:
+    """The path of a file that is given to be written: as a path, or open; None for what has none."""
+    named = file if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
+    return os.fsdecode(named) if isinstance(named, (str, os.PathLike)) else None
 
 
 def may_be_checkpoint(path: str) -> bool:

@@ -1,7 +1,8 @@
 """After which lines of a script advised lines of load would stand: told by its own syntax."""
 
 import ast
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,26 @@ def region_after(file: str, line: int, *, taking: bool = True) -> Region | None:
     return Region(statement.lineno, last.end_lineno or last.lineno)
 
 
+def statement_of(frame: types.FrameType) -> Region:
+    """The statement that a function is executing.
+
+    Raises:
+        OSError, SyntaxError, UnicodeDecodeError: the source cannot be read.
+    """
+    found = region_after(frame.f_code.co_filename, frame.f_lineno, taking=False)
+    return found or Region(frame.f_lineno, frame.f_lineno)
+
+
+def getting(frames: Mapping[str, types.FrameType]) -> tuple[types.FrameType, Region]:
+    """The function that gets the checkpoint, and where lines would stand in it. One that only returns it is passed
+    over."""
+    for frame in reversed([*frames.values()]):
+        if (region := region_after(frame.f_code.co_filename, frame.f_lineno)) is not None:
+            return frame, region
+    outermost = next(iter(frames.values()))
+    return outermost, statement_of(outermost)
+
+
 def region_before_loop(file: str, line: int) -> Region:
     """The beginning of a function up to the line before its first loop.
 
@@ -65,6 +86,23 @@ def region_before_loop(file: str, line: int) -> Region:
             loops = [one.lineno for one in ast.walk(node) if isinstance(one, _LOOPS)]
             return Region(line, min(loops, default=(node.end_lineno or line) + 1) - 1)
     return Region(line, line)
+
+
+def own_names(frame: types.FrameType) -> set[str]:
+    """The variables of a function, also those that have no value yet."""
+    code = frame.f_code
+    if frame.f_locals is frame.f_globals:
+        return {*frame.f_globals, *code.co_names}
+    return {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+
+
+def names_in(line: str, context: type[ast.expr_context]) -> set[str]:
+    """The names that a line of code loads or stores, but for those of comprehensions and lambdas inside it."""
+    nodes = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Name)]
+    stored = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    inner = {node.arg for node in ast.walk(ast.parse(line)) if isinstance(node, ast.arg)}
+    found = {node.id for node in nodes if isinstance(node.ctx, context)} - inner
+    return found - stored if context is ast.Load else found
 
 
 def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

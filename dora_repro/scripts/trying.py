@@ -1,8 +1,10 @@
 """Advised lines, tried in a script: it is killed and resumed once more with them in effect, its files as they are."""
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from dora_repro.explain.trials.trial import DATA, Outcome, TrialResult
 from dora_repro.scripts.aligning import Alignment
 from dora_repro.scripts.assignment import LINES, GivenLine, GivenLines
 from dora_repro.scripts.belonging import Calls
+from dora_repro.scripts.calls import Call
 from dora_repro.scripts.launching import Launch, last_lines
 from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.state.module_variables import PREFIX
@@ -78,10 +81,8 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
     lines = Explanation(tuple(causes)).lines
     if any(cause.name == DATA and cause.load and not cause.restored for cause in causes):
         return "they belong before the iterator of a loader is made"
-    if len(alignment.files) != 1:
-        return "the checkpoint has several files" if alignment.files else "it is not known which file was read"
-    if any(file for file, _ in lines.load):
-        return "the checkpoint has several files"
+    if not alignment.files:
+        return "it is not known which file was read"
     if lines.state not in ("state", MORE):
         return f"a library fills `{lines.state}`"
     if not calls.read or (lines.save and not calls.wrote):
@@ -91,15 +92,37 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
     for cause in causes:
         leaves |= {line: (*leaves.get(line, ()), *cause.leaves) for line in cause.load}
     first = next((functions[line] for _, line in lines.load if functions.get(line)), "")
+    there = out.resolve()
+    read = calls.last_read or alignment.files[0]
+    beside = _beside(alignment, calls, there) if any(cause.beside for cause in causes if cause.save) else ""
+    checkpoint = there / os.path.commonpath(alignment.files)
+
+    def of_load(file: str, line: str) -> GivenLine:
+        own = file.partition("/")[2] if len(alignment.files) > 1 else f"../{file}"  # a folder is named in it
+        own = os.path.normpath(checkpoint / own) if file else ""
+        return GivenLine(line, functions.get(line) or first, leaves.get(line, ()), own)
+
     return GivenLines(
         tuple(GivenLine(line, functions.get(line, "")) for line in lines.save),
-        tuple(GivenLine(line, functions.get(line) or first, leaves.get(line, ())) for _, line in lines.load),
+        tuple(starmap(of_load, lines.load)),
         lines.state,
-        any(cause.beside for cause in causes if cause.save),
-        tuple((call["file"], call["line"]) for call in calls.wrote),
-        tuple((call["file"], call["line"]) for call in calls.read),
-        tuple(str(out.resolve() / name) for name in alignment.files),
+        beside,
+        _lines_of(calls.wrote[-1:] if calls.several else calls.wrote),
+        _lines_of(calls.read[-1:] if calls.several else calls.read),
+        (str(there / read),),
+        folder=calls.folder,
     )
+
+
+def _lines_of(calls: Iterable[Call]) -> tuple[tuple[str, int], ...]:
+    return tuple((call["file"], call["line"]) for call in calls)
+
+
+def _beside(alignment: Alignment, calls: Calls, out: Path) -> str:
+    """What lines write a file of their own beside: the folder of a library's, or the file that was written last."""
+    if calls.folder:
+        return str(out / os.path.commonpath(alignment.files))
+    return str(out / (calls.last_wrote or alignment.files[0]))
 
 
 def _function_of(cause: Cause) -> str:

@@ -109,7 +109,7 @@ class Watch:
         """Listen to torch. Nothing else is done before the script trains."""
         self.files.watch_torch()
         if self._advised is not None:
-            self._advised.install()
+            self._advised.install(self.files)
         if self._meeting is not None:
             self._meeting.install(lambda: self._position()[0])
         register_optimizer_step_pre_hook(self._before_update)

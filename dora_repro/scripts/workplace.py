@@ -101,8 +101,9 @@ class Workplace:
         return launched
 
     def left(self, kill_after: int) -> Path:
-        """What the run that was killed after a step had written."""
-        return self.folder / f"out-killed-{kill_after}"
+        """What the run that was killed after a step had written: with nothing beside it, for that would be searched,
+        too, for what the checkpoint has."""
+        return self.folder / f"left-{kill_after}" / "out"
 
     def again(self, step: int) -> Launch:
         """The run once more, up to the step that the resumed one went on from: to keep its state there."""

@@ -222,10 +222,10 @@ def _fix(found: Explanation, limit: int) -> list[str]:
         return _wrapped(_fix_title(shown, total, verdict), 2)
 
     for some in _whole_fixes(found, code):
-        lines, shown = _code(some, limit)
+        lines, shown = _code(found, some, limit)
         if len(titled(shown)) + len(lines) <= limit and shown == len(some):
             return [*titled(shown), *lines]
-    lines, shown = _code(_first(_of_causes(found.causes, code)), max(1, limit - len(titled(1))))
+    lines, shown = _code(found, _first(_of_causes(found.causes, code)), max(1, limit - len(titled(1))))
     return [*titled(shown), *lines]
 
 
@@ -236,12 +236,12 @@ def _fix_title(shown: int, total: int, verdict: str) -> str:
     return f"Fix ({shown} of {counted(total, 'line')}; {verdict}):"
 
 
-def _code(code: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
+def _code(found: Explanation, code: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
     """Lines of code as they are shown, in at most `room` lines, and how many of them are."""
     lines: list[str] = []
     shown, before = 0, ""
     for method, line in code:
-        begin = f"{label(method)}:" if method != before else ""
+        begin = f"{label(method, found)}:" if method != before else ""
         text = _QUOTED.sub(_kept_whole, line)
         if len(text) > COLUMNS - 12:
             text = text.partition("  # ")[0]  # a comment that is folded would read as code on its second line

@@ -18,9 +18,9 @@ def code_lines(found: Explanation) -> list[tuple[str, str]]:
     return [*(("save", line) for line in added.save), *of_load]
 
 
-def label(method: str) -> str:
-    """What stands before the lines of a method."""
-    return method if method == LATE else f"{method}()"
+def label(method: str, found: Explanation) -> str:
+    """What stands before the lines of a method; a script need not have functions of these names."""
+    return method if method == LATE or found.script is not None else f"{method}()"
 
 
 def sentences(found: Explanation) -> list[str]:
@@ -33,7 +33,8 @@ def fix_block(found: Explanation) -> list[str]:
     code = code_lines(found)
     lines = []
     for method, place in zip(("save", "load", LATE), (*found.lines.places, None), strict=True):
-        lines += _pasted(method, place, [line for one, line in code if one == method])
+        own = [line for one, line in code if one == method]
+        lines += _pasted(method, place, own) if found.script is None else _in_script(method, found.script, own)
     lines += [f"  {line}" for line in sentences(found)]
     if tried := lines_verdict(found):
         where = f"where {found.function}() waits for its next forward pass" if found.function else ""
@@ -41,12 +42,20 @@ def fix_block(found: Explanation) -> list[str]:
     return ["Fix:", *lines] if lines else []
 
 
+def _in_script(method: str, calls: tuple[str, str], code: list[str]) -> list[str]:
+    """Lines of code under the line of the script by which they go."""
+    if not code:
+        return []
+    words, call = ("saved", calls[0]) if method == "save" else ("loaded", calls[1])
+    return [f"  where the checkpoint is {words}{f' ({call})' if call else ''}:", *_indented(code)]
+
+
 def _pasted(method: str, place: Place | None, code: list[str]) -> list[str]:
     """Lines of code under where they go, with those that give the dict a name where it has none."""
     if not code:
         return []
     if place is None or not place.where:
-        return [f"  in {'the ' if method == LATE else ''}{label(method)}:", *_indented(code)]
+        return [f"  in {f'the {LATE}' if method == LATE else f'{method}()'}:", *_indented(code)]
     named = any(re.search(rf"\b{place.state}\b", line) for line in code)
     if place.tail and not named:  # a file of their own: the statement stays as it is
         return [f"  in {place.name}:", *_indented(code)]

@@ -1,5 +1,6 @@
 """Advised lines run in a script where they would stand in it: each script is executed here as if it were main."""
 
+import os
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from dora_repro.scripts import advised
 from dora_repro.scripts.advised import Advised
 from dora_repro.scripts.assignment import GivenLine, GivenLines
+from dora_repro.scripts.files import Files
 from dora_repro.state.digest import digest
 
 
@@ -16,7 +18,7 @@ class Stopped(Exception):
 
 
 def _line(given):
-    return given if len(given) == 3 else (*given, ())
+    return (*given, (), "")[:4] if len(given) < 4 else given
 
 
 def _generators():
@@ -37,18 +39,19 @@ def ran(tmp_path, monkeypatch):
     monkeypatch.setattr(advised.os, "kill", kill)
     monkeypatch.chdir(tmp_path)
 
-    def run(text, save=(), load=(), beside=False, resume=None, state="state", expected=None, **named):
+    def run(text, save=(), load=(), beside="", resume=None, state="state", expected=None, read="a.pt", **named):
         path = tmp_path / "train.py"
         path.write_text(text, encoding="utf-8")
         numbered = [*enumerate(text.splitlines(), 1)]
         calls = {word: tuple((str(path), n) for n, line in numbered if word in line) for word in ("save(", "load(")}
         lines = [
-            tuple(GivenLine(code, function, leaves) for function, code, leaves in map(_line, each))
+            tuple(GivenLine(code, function, leaves, file) for function, code, leaves, file in map(_line, each))
             for each in (save, load)
         ]
-        files = (str((tmp_path / "a.pt").resolve()),)
+        there = (str((tmp_path / read).resolve()),)
         told = {}
-        given = GivenLines(*lines, state, beside, calls["save("], calls["load("], files)
+        beside = beside and str(tmp_path / beside)
+        given = GivenLines(*lines, state, beside, calls["save("], calls["load("], there)
         names = {"__name__": "__main__", "__file__": str(path), "resume": resume}
         with monkeypatch.context() as patched:
             patched.setattr(torch, "save", torch.save)
@@ -65,7 +68,10 @@ def ran(tmp_path, monkeypatch):
                     lines_in_effect.once_more(sys._getframe(1), differing)
 
             names["step"] = step
-            lines_in_effect.install()
+            for name in ("rename", "replace"):
+                patched.setattr(os, name, getattr(os, name))
+            files = Files(tmp_path, lambda: (0, 0))
+            lines_in_effect.install(files)
             tracing = sys.gettrace()
             try:
                 exec(compile(text, str(path), "exec"), names)
@@ -73,6 +79,7 @@ def ran(tmp_path, monkeypatch):
                 pass
             finally:
                 sys.settrace(tracing)
+                files.close()
         return names, told
 
     return run
@@ -202,11 +209,50 @@ torch.save({"w": 1}, "a.pt")
 
 def test_lines_with_a_file_of_their_own_leave_the_checkpoint_as_it_is(ran):
     save = [("", "more = {}"), ("train.py", "more['rate'] = rate"), ("", "torch.save(more, path + '.more')")]
-    ran(WEIGHTS, save=save, beside=True, state="more")
+    ran(WEIGHTS, save=save, beside="a.pt", state="more")
     assert (torch.load("a.pt"), torch.load("a.pt.more")) == ({"w": 1}, {"rate": 0.5})
     load = [("", "more = torch.load(path + '.more')"), ("", "rate = more['rate']")]
     names, told = ran(WEIGHTS, load=load, resume=True, state="more")
     assert (names["seen"], told) == (0.5, {"loaded": ["train.py:6"]})
+
+
+PARTS = """
+import json, os, torch
+rate, start = 1, 0
+if resume:
+    weights = torch.load("a.pt")
+    with open("b.json") as file: start = json.load(file)  # load(
+    print("from", start)
+step()
+seen = rate
+rate = 0.5
+torch.save({"w": 1}, "a.pt")
+with open("b.tmp", "w") as file:  # save(
+    json.dump(3, file)
+os.replace("b.tmp", "b.json")
+"""
+
+
+def test_of_several_files_lines_follow_the_last_in_whatever_way_it_is_written_and_read(ran):
+    save = [("", "more = {}"), ("train.py", "more['rate'] = rate"), ("", "torch.save(more, path + '.more')")]
+    written = {"beside": "b.json", "read": "b.json"}
+    _, told = ran(PARTS.replace('torch.save({"w"', 'torch.save ({"w"'), save=save, **written)
+    assert told == {"saved": "train.py:12"}
+    assert (torch.load("a.pt"), torch.load("b.json.more")) == ({"w": 1}, {"rate": 0.5})
+    assert not os.path.exists("b.tmp.more")
+    load = [("train.py", "more = torch.load(f'{path}.more')"), ("train.py", "rate = more['rate']")]
+    names, told = ran(PARTS, load=load, resume=True, **written)
+    assert (names["seen"], told) == (0.5, {"loaded": ["train.py:7"]})
+
+
+def test_a_line_reads_the_file_that_the_script_has_not_read(ran):
+    torch.save({"start": 1}, "a.pt")
+    torch.save(7, "other.pt")
+    load = [("train.py", "best = state", ("train.py/best",), os.path.abspath("other.pt"))]
+    names, told = ran(FLAT, load=load, resume=True)
+    assert (names["seen"], told) == (7, {"loaded": ["train.py:7"]})
+    names, told = ran(FLAT, load=[(*load[0][:3], "/no/such.pt")], resume=True)
+    assert "No such file" in told["error"]
 
 
 OVERWRITTEN = """
@@ -291,7 +337,8 @@ def test_a_variable_that_the_loop_sets_is_set_when_training_begins(ran):
          "why: training began before their place was reached in train.py"),
         (FLAT, {"load": [("train.py", "best = state['no']")]}, "error: KeyError: 'no'"),
         (FLAT, {"load": [("other", "best = 1")]}, "why: training began before their place was reached in other()"),
-        (FLAT.replace("torch.load(", "dict(start=1) or (").replace("load(", "("), {"load": [("train.py", "best = 1")]},
+        (FLAT.replace("torch.load(", "dict(start=1) or (").replace("load(", "("),
+         {"load": [("train.py", "best = state['a']")]},
          "why: the resume command did not call torch.load where the checkpoint had been read"),
         (FLAT.replace('{"start": 1}', "[1]"), {"save": [("train.py", "state['a'] = 1")]},
          "why: train.py:11: what is written there is no dict"),

@@ -22,6 +22,20 @@ def test_only_the_files_that_were_resumed_from_count(tmp_path):
     assert calls_of(killed, resumed, Alignment(3, "option"), out) == Calls()
 
 
+def test_of_several_files_those_written_and_read_last_are_known(tmp_path):
+    out = tmp_path.resolve()
+    by = [{**SAVE, "line": line} for line in (5, 7)]
+    killed = [
+        {**entry("wrote", f"{out}/a", by[0]), "stamp": [2, 2, 3]},
+        {**entry("wrote", f"{out}/b", by[1]), "stamp": [1, 2, 3]},
+    ]
+    resumed = [entry("read", f"{out}/{name}", LOAD) for name in "ab"]
+    calls = calls_of(killed, resumed, Alignment(3, "files", ("a", "b")), out)
+    assert (calls.wrote, calls.last_wrote, calls.last_read) == ((by[1], by[0]), "a", "b")
+    cause = Cause("main/best", ("main/best",), "value", save=("x",), beside="f'{path}.more'")
+    assert placed(cause, calls, None).advice[0] == "`path` is that of a, the file that is written last."
+
+
 def test_lines_are_placed():
     cause = Cause("main/best", ("main/best",), "value", save=("state['best'] = best",))
     advice = placed(cause, Calls((SAVE,), (LOAD,)), LOOP).advice

@@ -3,7 +3,7 @@
 import linecache
 import sys
 
-from dora_repro.scripts.calls import call_of, listed, place, with_code
+from dora_repro.scripts.calls import call_of, listed, place, place_of_last, with_code
 
 
 def _written(tmp_path, text):
@@ -47,3 +47,14 @@ def test_a_file_that_is_gone_and_several_lines_are_told(tmp_path, monkeypatch):
     assert listed([gone, long, gone]).startswith("gone.py:3 and user.py:3, in f() (`long = 1 + 1")
     assert listed([long]).endswith("…`)")
     assert not linecache.cache.get(str(path))
+
+
+def test_the_last_call_has_a_place_unless_the_loop_is_inside_it():
+    first, last = ({"file": "/a/train.py", "line": line, "function": "save"} for line in (2, 5))
+    assert place_of_last((first, last), None) == place_of_last((first, last), first) == "train.py:5, in save()"
+    assert place_of_last((first, last), dict(last)) == place_of_last((), None) == ""
+
+
+def test_several_are_parted_by_commas():
+    calls = [{"file": "/a/gone.py", "line": line, "function": "<module>"} for line in (1, 2, 3)]
+    assert listed(calls) == "gone.py:1, gone.py:2 and gone.py:3" and listed([]) == ""

@@ -135,3 +135,36 @@ def test_where_lines_do_not_do_other_advice_is_given_that_was_tried_or_has_none(
     assert launches == len(launched)
     if taken and other.causes[0].load:
         assert found.lines_tried is result
+
+
+_PARTS = """        for name, part in {"model": model, "optimizer": optimizer}.items():
+            torch.save(part.state_dict(), os.path.join(args.out, f"{name}.pt"))
+        torch.save({"epoch": epoch + 1, "best": best}, os.path.join(args.out, "rest.pt"))
+"""
+IN_FILES = _changed(
+    TRAIN,
+    (TRAIN[TRAIN.index("        state = {") : TRAIN.index('    print("done"')], _PARTS),
+    (
+        "        state = torch.load(args.resume, weights_only=False)\n",
+        """        parts = ["model", "rest"] + ["optimizer"] * (args.lose != "optimizer")
+        state = {part: torch.load(os.path.join(args.resume, f"{part}.pt")) for part in parts}
+        state |= state.pop("rest")
+""",
+    ),
+    ("""        if args.lose != "rng":
+            torch.set_rng_state(state["rng"])
+""", ""),
+)  # fmt: skip
+"""Saves the model, the optimizer and the rest in files of their own, and no generator."""
+
+
+def test_what_several_files_lack_is_saved_beside_them_and_what_they_have_is_read_and_both_are_run(tmp_path):
+    run, resume = commands(tmp_path, IN_FILES, more="--lose optimizer")
+    found = check_script(run, resume.replace("{newest}", "{out}"), kill_after=4).explanation
+    assert found.lines_tried.restores
+    assert 'more["rng/torch.cpu"] = torch.get_rng_state()' in found.lines.save
+    assert 'torch.save(more, f"{path}.more")' in found.lines.save
+    assert "optimizer.load_state_dict(state)  # state: what optimizer.pt holds" in dict(found.lines.load).values()
+    assert not any("killed" in cause.how for cause in found.causes)  # what the check keeps is no checkpoint
+    advice = [sentence for cause in found.causes for sentence in cause.advice]
+    assert "`path` is that of rest.pt, the file that is written last." in advice

@@ -1,6 +1,7 @@
 """The ledger of a process: what it wrote and read in `{out}`, and at which step."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -86,14 +87,17 @@ def test_reading_is_noted_once_and_elsewhere_only_of_what_may_be_a_checkpoint(wa
     far = tmp_path_factory.mktemp("far")
     for path in (out / "a.pt", far / "elsewhere.pt"):
         torch.save({"a": 1}, path)
+    (out / "optimizer.bin").write_bytes(b"0")
     (far / "notes.txt").write_text("no checkpoint")
     files.look()
     for _ in range(2):
         torch.load(out / "a.pt")
         torch.load(far / "elsewhere.pt")
+        (out / "optimizer.bin").read_bytes()
         (far / "notes.txt").read_text()
     elsewhere = os.path.relpath(far / "elsewhere.pt", out)
-    assert ledger(files, out) == [("wrote", "a.pt", 0), ("read", "a.pt", 0), ("read", elsewhere, 0)]
+    here = [("read", "a.pt", 0), ("read", elsewhere, 0), ("read", "optimizer.bin", 0)]
+    assert [entry for entry in ledger(files, out) if entry[0] == "read"] == here
 
 
 def test_what_safetensors_reads_is_noted(watched, monkeypatch):
@@ -114,6 +118,27 @@ def test_what_safetensors_reads_is_noted(watched, monkeypatch):
     files.write_to(out.parent / "files.jsonl")
     names = [(entry["kind"], os.path.relpath(entry["path"], out)) for entry in read(out)]
     assert names == [("read", "a.safetensors"), ("read", "b.safetensors")]
+
+
+def test_the_line_that_writes_a_file_is_noted_by_whatever_function(watched, monkeypatch):
+    import safetensors.torch
+
+    files, out, _ = watched
+    heard = []
+    files.listener = lambda kind, path, frame: heard.append((kind, os.path.relpath(path, out)))
+    monkeypatch.setattr(torch, "save", torch.save)
+    monkeypatch.setattr(safetensors.torch, "save_file", safetensors.torch.save_file)
+    files.watch_torch()
+    files.watch_safetensors()
+    first = sys._getframe().f_lineno
+    safetensors.torch.save_file({"a": torch.ones(1)}, out / "a.safetensors")
+    with open(out / "b.pt", "wb") as file:
+        torch.save({"a": 1}, file)
+    files.look()
+    files.write_to(out.parent / "files.jsonl")
+    by = {os.path.relpath(entry["path"], out): entry["by"]["line"] - first for entry in read(out)}
+    assert by == {"a.safetensors": 1, "b.pt": 3}
+    assert heard == [("wrote", "a.safetensors"), *[("wrote", "b.pt")] * 2]
 
 
 def test_a_line_that_was_cut_off_is_passed_over(watched):

@@ -40,7 +40,6 @@ def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
     ("causes", "calls", "alignment", "why"),
     [
         ([BEST, Cause("rng/draws", ())], CALLS, FILE, "what brings `rng/draws` back is told in words"),
-        ([BEST], CALLS, Alignment(3, "files", ("a.pt", "b.pt")), "the checkpoint has several files"),
         ([BEST], CALLS, Alignment(3, "option"), "it is not known which file was read"),
         ([BEST], Calls((SAVE,), ()), FILE, "the line that reads the checkpoint was not seen"),
         ([BEST], Calls((), (LOAD,)), FILE, "the line that writes the checkpoint was not seen"),
@@ -57,6 +56,27 @@ def test_what_cannot_be_tried_has_a_reason(tmp_path, causes, calls, alignment, w
     assert lines_of(causes, calls, alignment, tmp_path).startswith(why)
     tried = try_lines(causes, calls, alignment, tmp_path, None, None, 12)
     assert tried.result is None and tried.words.startswith(f"These lines were not tried in the script: {why}")
+
+
+ELSEWHERE = {**SAVE, "line": 11}
+SEVERAL = Alignment(3, "files", ("epoch1/a.pt", "epoch1/b.pt"))
+LOST = Cause("main/opt", ("main/opt",), load=("opt.load_state_dict(state)",), file="epoch1/c.pt")
+
+
+def test_of_several_files_the_last_counts_and_lines_write_one_beside_it(tmp_path):
+    calls = Calls((SAVE, ELSEWHERE), (LOAD, ELSEWHERE), "epoch1/b.pt", "epoch1/a.pt")
+    best = replace(BEST, save=("more['best'] = best",), load=("best = more['best']",), beside="f'{path}.more'")
+    given = lines_of([best, LOST], calls, SEVERAL, tmp_path)
+    out = tmp_path.resolve()
+    assert (given.wrote, given.read) == ((("/a/train.py", 11),), (("/a/train.py", 11),))
+    assert (given.beside, given.files) == (str(out / "epoch1/b.pt"), (str(out / "epoch1/a.pt"),))
+    assert [line.file for line in given.load if line.file] == [str(out / "epoch1/c.pt")]
+    assert not given.needs_value and replace(given, state="best").needs_value
+    assert lines_of([replace(BEST, beside="x")], replace(calls, folder=True), SEVERAL, tmp_path).beside == str(
+        out / "epoch1"
+    )
+    one = lines_of([replace(LOST, file="c.pt")], CALLS, Alignment(3, "files", ("epoch1/a.pt",)), tmp_path)
+    assert [line.file for line in one.load] == [str(out / "epoch1/c.pt")]
 
 
 def test_lines_for_what_batches_are_made_of_are_run_in_the_function_that_has_it(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.trials.trial import Outcome, TrialResult
-from dora_repro.show.fixes import code_lines, fix_block, lines_verdict, sentences
+from dora_repro.show.fixes import LATE, code_lines, fix_block, label, lines_verdict, sentences
 from dora_repro.sides.places import Place
 from dora_repro.trace import Divergence
 from tests.show.made import explained
@@ -76,3 +76,18 @@ def test_a_statement_stays_where_no_line_needs_the_dict_that_it_would_name():
         "      save(state)",
     ]
     assert block[5:7] == ["  in load(), in place of run.py:6-7:", "      state = read()"]
+
+
+def test_lines_for_a_script_go_by_the_lines_that_save_and_load_its_checkpoint():
+    known, unknown = (replace(FOUND, script=calls) for calls in (("train.py:9, in keep()", "train.py:4"), ("", "")))
+    heads = [line for line in fix_block(known) if line.endswith(":")]
+    assert heads == [
+        "Fix:",
+        "  where the checkpoint is saved (train.py:9, in keep()):",
+        "  where the checkpoint is loaded (train.py:4):",
+    ]
+    assert fix_block(unknown)[1] == "  where the checkpoint is saved:"
+    assert [label(method, known) for method in ("save", "load", LATE)] == ["save", "load", LATE]
+    assert [label(method, FOUND) for method in ("save", "load", LATE)] == ["save()", "load()", LATE]
+    load = tuple(replace(cause, save=()) for cause in FOUND.causes)
+    assert not any("saved" in line for line in fix_block(replace(known, causes=load)))

@@ -87,6 +87,11 @@ class CheckpointKeys:
         }
 
     @property
+    def in_folder(self) -> bool:
+        """Whether the checkpoint is a folder."""
+        return self._load.is_dir()
+
+    @property
     def beside(self) -> str:
         """Code for the path of a file of one's own beside the checkpoint, or in its folder."""
         at = self._load

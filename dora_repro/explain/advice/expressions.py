@@ -10,7 +10,7 @@ from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.rebuild import NO_KIND, PARTS, VARIABLES, Kind
 
 _STATE = "state"  # what lines of advice call the dict that they fill and read
-_OWN_STATE = f"({_STATE})"  # a variable of the user's of that name, until the dict has the name that it has there
+_OWN_STATE = f"( {_STATE})"  # a variable of the user's of that name, until the dict has the name that it has there
 
 Kinds = Mapping[str, Kind]
 """Path -> kind of container (`Snapshot.kinds`), to index lists and dicts. Where there are none, a name that is no

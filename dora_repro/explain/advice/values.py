@@ -13,6 +13,7 @@ from dora_repro.explain.advice.lost_state import (
     expression,
     holder_of,
     keyed_by_objects,
+    of_each,
     owner_key,
     saved_value,
     state_key,
@@ -60,9 +61,12 @@ def value_lines(lost: LostState) -> Advice:
             return state_dict_lines(lost, lost.root if "scaler" in lost.root.lower() else above)
     if names == {"spawned"}:
         return Advice(sentence="Pickle the numpy generator whole: what spawn() gives next is not in its state.")
-    owner = "" if lost.keys or lost.plain else owner_with_state_dict(lost)
-    if owner:
-        return state_dict_lines(lost, owner)
+    if not (lost.keys or lost.plain):
+        if owner := owner_with_state_dict(lost):
+            return state_dict_lines(lost, owner)
+        owners = {path: owner_with_state_dict(replace(lost, paths=(path,))) for path in lost.paths}
+        if any(owners.values()):
+            return of_each(value_lines, lost, lambda path: owners[path])
     at = _that_takes(lost, holder_of(lost))
     if keyed_by_objects(lost, at):
         return _by_parameter(lost, at)

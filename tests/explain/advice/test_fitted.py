@@ -36,6 +36,7 @@ THERE = Place(
             'self.d = collections.deque(state["d"])  # state: what x holds',
             ["import collections", 'this.d = collections.deque(state["d"])  # state: what x holds'],
         ),
+        ("self.d.load_state_dict(state)", ["this.d.load_state_dict(state)"]),  # all that a file holds
         ('torch.save(more, f"{path}.more")', ['t.save(more, f"{where}.more")']),
         ('copy = state["copy"]', ['copy = state["copy"]']),  # a variable of that name
         ("global count; count = np.sum(self.x)", ["import numpy as np", "global count; count = np.sum(this.x)"]),

@@ -186,3 +186,34 @@ def test_no_line_assigns_a_method_or_a_property_that_cannot_be_set():
     for name, what in (("count", "a property of Fixed that cannot be set"), ("scale", "a method of Fixed")):
         advice = advise(f"held/{name}", (f"held/{name}",), "memory", saved)
         assert not advice.load and f"self.held.{name} is {what}" in advice.sentence
+
+
+class TwoMeters(Training):
+    """Two objects with a state_dict, and a number besides."""
+
+    def set_up(self):
+        self.meters, self.most = [Meter(), Meter()], 0
+
+    def after(self):
+        for meter in self.meters:
+            meter.update(1.0)
+        self.most += 1
+
+
+def test_values_of_several_objects_are_saved_by_each_ones_own_state_dict():
+    run, other = TwoMeters(), TwoMeters()
+    run.after()
+    saved = Snapshot.capture(run_roots(run))
+    paths = ("meters/0/_total", "meters/1/count", "most")
+    advice = advise("meters", paths, "memory", saved)
+    assert advice.load == (
+        'self.meters[0].load_state_dict(state["meters/0"])',
+        'self.meters[1].load_state_dict(state["meters/1"])',
+        'self.most = state["most"]',
+    )
+    state = {}
+    for line in advice.save:
+        exec(line, {"self": run, "state": state})
+    for line in advice.load:
+        exec(line, {"self": other, "state": state})
+    assert [(meter._total, meter.count) for meter in other.meters] == [(1.0, 1)] * 2 and other.most == 1

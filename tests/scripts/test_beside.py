@@ -1,0 +1,49 @@
+"""Lines of save that write a file of their own: when they run, and that what they wrote follows a file's renaming."""
+
+import os
+import sys
+
+import pytest
+
+from dora_repro.scripts import beside
+from dora_repro.scripts.beside import AfterWriting, keep_together
+
+
+def opening(listening, path):
+    listening.opened(path, sys._getframe(1))
+    return open(path, "w")
+
+
+def writes(listening, path):
+    with opening(listening, path) as file:
+        file.write("a")
+    return os.path.getsize(path)
+
+
+def test_it_is_told_once_the_statement_is_over_that_wrote(tmp_path):
+    told = []
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    try:
+        line = writes.__code__.co_firstlineno + 1
+        listening = AfterWriting(
+            {(__file__, line)}, lambda path, frame, call: told.append((os.path.getsize(path), call))
+        )
+        assert writes(listening, str(tmp_path / "a")) == 1
+        assert sys.gettrace() is None
+        writes(AfterWriting({(__file__, 1)}, None), str(tmp_path / "a"))
+    finally:
+        sys.settrace(tracing)
+    assert told == [(1, {"file": __file__, "line": line, "function": "writes"})]
+
+
+@pytest.mark.parametrize("name", ["rename", "replace"])
+def test_what_lies_beside_a_file_is_renamed_with_it(tmp_path, monkeypatch, name):
+    for each in ("rename", "replace"):
+        monkeypatch.setattr(beside.os, each, getattr(os, each))
+    keep_together()
+    for each in ("a", "a.more", "alone"):
+        (tmp_path / each).touch()
+    getattr(os, name)(tmp_path / "a", tmp_path / "b")
+    getattr(os, name)(tmp_path / "alone", tmp_path / "c")
+    assert sorted(os.listdir(tmp_path)) == ["b", "b.more", "c"]
