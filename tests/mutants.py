@@ -52,6 +52,7 @@ TESTS = {
     "explain/trials/losses.py": ["tests/explain/trials/test_losses.py"],
     "explain/trials/search.py": ["tests/explain/trials/test_search.py"],
     "explain/trials/sufficient.py": ["tests/explain/trials/test_sufficient.py"],
+    "explain/trials/worker.py": ["tests/explain/trials/test_worker.py"],
     "state/attached.py": ["tests/state/test_attached.py"],
     "state/digest.py": ["tests/state/test_digest.py"],
 }

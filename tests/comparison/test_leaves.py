@@ -264,7 +264,8 @@ def test_two_forms_in_one_place_are_a_difference_of_types_unless_the_values_say_
     containers = [snapshot({"x/0": 1}, forms={"x": name}) for name in ("list", "tuple")]
     assert found(*containers) == [("x", "type", "list", "tuple", "memory")]
     assert compare(*containers).compared == ("x/0", "x") and found(containers[0], containers[0]) == []
-    of_a_class = [snapshot({"x": (2.0, "option")}, forms={"x": name}) for name in ("a.Rate", "b.Rate")]
+    named = (("a.Rate", "option"), ("b.Rate", "memory"))
+    of_a_class = [snapshot({"x": (2.0, role)}, forms={"x": name}) for name, role in named]
     assert found(*of_a_class) == [("x", "type", "a.Rate", "b.Rate", "option")]
     of_two_types = [snapshot({"x": value}, forms={"x": name}) for value, name in ((2.0, "a.Rate"), (2, "b.Count"))]
     assert found(*of_two_types) == [("x", "type", "2.0", "2", "memory")]

@@ -78,7 +78,6 @@ ELSEWHERE = {
     "explain/trials/beyond.py": "tests/explain/trials/test_sufficient.py",
     "explain/trials/search_result.py": "tests/explain/trials/test_search.py",
     "sides/late_libraries.py": "tests/sides/test_out_of_sight.py",
-    "explain/trials/worker.py": "tests/explain/trials/test_run_lines.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",
     "guardian/guardian_main.py": "tests/guardian/test_guarding.py",  # a process of its own, which these start

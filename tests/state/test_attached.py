@@ -1,5 +1,7 @@
 """What hangs on a leaf besides its value is state of its own: seen where it differs, and put back."""
 
+import enum
+import pathlib
 import random
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from dora_repro.comparison.leaves import compare
+from dora_repro.state.attached import attached_to_tensor, has_attributes
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.walk import walk
 
@@ -217,7 +220,41 @@ def test_a_chain_of_tensors_without_end_is_cut_and_said_so():
 
 
 def test_members_of_an_enum_and_values_of_libraries_have_no_attributes():
-    import pathlib
-
     assert list(walk({"x": pathlib.PurePath("a")}).leaves) == ["x"]
     assert list(walk({"x": np.ma.masked_array([1.0, 2.0], [True, False])}).leaves) == ["x"]
+
+
+class Grade(enum.IntEnum):
+    GOOD = 1
+
+
+class Marked(int):
+    pass
+
+
+def test_only_a_value_of_a_users_class_that_has_some_has_attributes():
+    marked = Marked(1)
+    assert not has_attributes(marked)
+    marked.why = "x"
+    assert has_attributes(marked)
+    assert not has_attributes(Grade.GOOD) and not has_attributes(pathlib.PurePath("a")) and not has_attributes(1)
+    assert not has_attributes(np.ma.masked_array([1.0], [True])) and has_attributes(np.array([1.0]).view(Noted))
+
+
+class Noted(np.ndarray):
+    def __array_finalize__(self, other):
+        self.note = "x"
+
+
+class Optional(Wrapper):
+    """One that may wrap a second tensor."""
+
+    def __tensor_flatten__(self):
+        return ["inner", "bias"], None
+
+
+def test_what_a_users_wrapper_keeps_is_state_but_for_the_tensors_in_it():
+    wrapper = Optional(torch.ones(2))
+    wrapper.bias, wrapper._note = None, 3
+    left_out, inside = attached_to_tensor(wrapper)
+    assert left_out == {"inner"} and list(inside) == ["inner"]
