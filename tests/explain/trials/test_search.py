@@ -26,6 +26,7 @@ def test_a_generator_and_all_moments_are_two_parts():
     assert {part.name for part in found.parts} == {"rng/torch.cpu", "optimizer/*/{step, exp_avg, exp_avg_sq}"}
     assert all(part.necessary for part in found.parts)
     assert all(part.alone.outcome is Outcome.DIFFERENT for part in found.parts)
+    assert all(part.alone.parameter_distance == 0.5 for part in found.parts)  # of several, to the end
 
 
 def test_moments_of_one_parameter_are_found_among_all_that_are_wrong():
@@ -121,12 +122,21 @@ def test_what_is_needed_of_several_components_is_found_beside_what_is_needed_of_
 
 
 def test_a_set_that_was_proved_stays_though_a_smaller_one_does():
-    differences = [lost("a/x"), lost("b/x"), lost("c/x"), lost("d/x")]
-    found = searched(Rule({"a/x", "b/x"}, {"c/x", "d/x"}, {"c/x", "b/x"}), differences)
-    assert found.proved and not found.stopped and len(found.names) == 2
-    for budget in range(1, len(found.trials) + 1):
-        again = searched(Rule({"a/x", "b/x"}, {"c/x", "d/x"}, {"c/x", "b/x"}), differences, budget=budget)
-        assert again.names == found.names if again.proved else len(again.names) != 1
+    def found(**options):
+        differences = [lost(f"{name}/x") for name in "abcd"]
+        return searched(Rule({"c/x"}, {"a/x", "b/x"}), differences, **options)
+
+    whole = found()
+    assert whole.proved and not whole.stopped and whole.names == {"a/x", "b/x"} and whole.other == ("c/x",)
+    stopped = [found(budget=budget) for budget in range(1, len(whole.trials))]
+    assert {each.names for each in stopped if each.proved} == {whole.names} and not stopped[0].proved
+    assert {each.stopped for each in stopped} == {"budget"}
+
+
+def test_what_is_likely_is_not_tried_by_itself_where_trials_are_cheap():
+    rule = Rule({"rng/torch.cpu"})
+    searched(rule, [lost("rng/torch.cpu", "generator"), *(lost(f"part{index}/x") for index in range(20))])
+    assert [len(trial.names) for trial in rule.asked[:4]] == [0, 21, 10, 5]
 
 
 def test_forty_trials_are_done_where_no_number_is_given():
@@ -166,12 +176,18 @@ def test_where_trials_are_dear_nothing_put_back_is_tried_only_when_it_is_asked_f
     search = frugal(rule, [lost("rng/torch.cpu", "generator"), lost("epoch")])
     found = search.run()
     assert found.names == {"rng/torch.cpu"} and found.parts[0].without is None and found.parts[0].alone is None
-    assert rule.asked[0].names
-    done = len(rule.asked)
     search.try_nothing()
-    assert found.reproduced and len(rule.asked) == done  # a set was found
+    assert found.reproduced
     search.examine(len(rule.asked) + 5)
     assert found.parts[0].necessary and found.parts[0].alone is None and found.parts[0].without is not None
+
+
+def test_where_trials_are_dear_and_a_set_was_found_nothing_put_back_is_never_tried():
+    rule = Rule({"a/x", "b/x"})
+    search = frugal(rule, [lost("a/x"), lost("b/x")])
+    search.run()
+    search.try_nothing()
+    assert [trial.names for trial in rule.asked] == [{"a/x", "b/x"}, {"a/x"}, {"b/x"}]
 
 
 def test_where_nothing_was_found_nothing_put_back_is_tried():

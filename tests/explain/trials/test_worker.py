@@ -113,6 +113,10 @@ def test_draws_of_the_reference_stand_in_for_a_generator(lost):
     assert lost.tried({*moments, DRAWS}, {"streams": None}).outcome is Outcome.DIFFERENT
 
 
+def test_the_number_of_threads_is_torchs_own_where_none_is_given(lost):
+    assert lost.tried((), {"threads": None}).outcome is Outcome.DIFFERENT
+
+
 def test_an_answer_is_plain_data(lost):
     about = {name: getattr(lost.setup, name) for name in lost.setup.__dataclass_fields__}
     answer = answer_trials(lost.factory, {**about, "at_end": [], "late": []})

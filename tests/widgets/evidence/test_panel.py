@@ -1,13 +1,15 @@
 """The panel on kept evidence: what it shows of one, and a transplant by a click."""
 
+import shutil
+
 import dora_repro
 from dora_repro.widgets.differences.explorer import DifferenceExplorer
 from dora_repro.widgets.evidence.panel import TABS, EvidencePanel
 from tests.widgets.evidence.conftest import MOMENTS
 
 
-def test_it_shows_the_answer_and_makes_a_transplant_by_a_click(kept):
-    panel = EvidencePanel(dora_repro.evidence(kept))
+def test_it_shows_the_answer_and_makes_a_transplant_by_a_click(kept, tmp_path):
+    panel = EvidencePanel(dora_repro.evidence(shutil.copytree(kept, tmp_path / "kept")))  # it adds to the evidence
     assert repr(panel) == "EvidencePanel(forgets its moments: DIFFERENT)"
     assert panel.tabs.titles == TABS
     assert "step 2, phase update, model/0.weight" in panel.summary.value
