@@ -128,7 +128,7 @@ class Fuzzing:
             shutil.rmtree(folder, ignore_errors=True)
         taken = _most() - before
         if taken > MEMORY:
-            wrong = wrong or f"{taken >> 10} MiB"
+            wrong = wrong or f"more than {MEMORY >> 10} MiB"
         kind = wrong.partition(": ")[0] + wrong.rpartition(", ")[2]
         if wrong and kind not in self.found:
             self.found.add(kind)
