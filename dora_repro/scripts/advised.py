@@ -8,6 +8,7 @@ import ast
 import builtins
 import contextlib
 import copy
+import json
 import os
 import random
 import signal
@@ -280,7 +281,7 @@ class Advised:
         local = frame.f_locals
         self._busy = True
         try:
-            own = {self._given.state: self._read_file(line.file)} if line.file else {}
+            own = {self._given.state: self._content(line.file)} if line.file else {}
             names = {**_NAMES, **self._named, **frame.f_globals, **local, **shared, **own}
             before = dict(names)
             exec(compile(line.code, "<advised line>", "exec"), names)
@@ -299,6 +300,17 @@ class Advised:
                 set_variable(frame, name, value)
             else:
                 frame.f_globals[name] = value
+
+    def _content(self, file: str) -> Value:
+        """What a file of the checkpoint holds that the script has not read."""
+        if file.endswith(".json"):
+            with open(file, encoding="utf-8") as opened:
+                return json.load(opened)
+        if file.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        return self._read_file(file)
 
     def _stop(self, **about: str) -> None:
         """Leave word, and end the process: nothing that it could still do would tell anything."""

@@ -1,10 +1,12 @@
 """Advised lines run in a script where they would stand in it: each script is executed here as if it were main."""
 
+import json
 import os
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dora_repro.scripts import advised
 from dora_repro.scripts.advised import Advised
@@ -251,6 +253,13 @@ def test_a_line_reads_the_file_that_the_script_has_not_read(ran):
     load = [("train.py", "best = state", ("train.py/best",), os.path.abspath("other.pt"))]
     names, told = ran(FLAT, load=load, resume=True)
     assert (names["seen"], told) == (7, {"loaded": ["train.py:7"]})
+    with open("other.json", "w") as file:
+        json.dump({"best": 8}, file)
+    save_file({"best": torch.tensor([9])}, "other.safetensors")
+    for name, value in (("other.json", 8), ("other.safetensors", 9)):
+        line = ("train.py", "best = int(state['best'])", (), os.path.abspath(name))
+        names, told = ran(FLAT, load=[line], resume=True)
+        assert (names["seen"], told) == (value, {"loaded": ["train.py:7"]})
     names, told = ran(FLAT, load=[(*load[0][:3], "/no/such.pt")], resume=True)
     assert "No such file" in told["error"]
 
