@@ -83,6 +83,17 @@ def test_all_steps_are_done_and_measured_where_that_is_asked_for(lost):
     assert (whole.parameter_distance, whole.loss_distance) == (0.0, 0.0)
 
 
+def test_losses_have_a_distance_where_both_runs_tell_them(lost):
+    class Silent(Counting):
+        def step(self):
+            super().step()
+
+    found = TrialRunner(functools.partial(Silent, "rng", "optimizer"), lost.setup).result(
+        Trial(lost.lost, to_the_end=True)
+    )
+    assert found.loss_distance is None and found.parameter_distance == 0.0
+
+
 def test_leaves_that_must_be_alike_at_the_end_decide_too(lost):
     but_seen = lost.lost - {"seen"}
     assert lost.tried(but_seen).outcome is Outcome.SAME
@@ -147,6 +158,24 @@ def test_lines_are_run_on_a_run_that_has_all_and_on_one_as_it_was_resumed(lost):
     assert lost.tried(lost.lost, lines=Lines((), ()), beside=lost.lost).outcome is Outcome.SAME
 
 
+class Folder(Counting):
+    """Saves a folder."""
+
+    def save(self, path):
+        Path(path).mkdir()
+        super().save(f"{path}/state.pt")
+
+    def load(self, path):
+        super().load(f"{path}/state.pt")
+
+
+def test_lines_are_tried_on_a_checkpoint_that_is_a_folder_too(tmp_path):
+    kept = Checked(tmp_path / "kept", functools.partial(Folder, "rng", "optimizer"))
+    save = ("import torch", 'state["optimizer"] = self.optimizer.state_dict()', 'state["rng"] = torch.get_rng_state()')
+    load = ("import torch", 'self.optimizer.load_state_dict(state["optimizer"])', 'torch.set_rng_state(state["rng"])')
+    assert kept.tried(kept.lost, lines=Lines(save, tuple(("", line) for line in load))).outcome is Outcome.SAME
+
+
 # --- the ends --------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +184,7 @@ def test_leaves_are_alike_where_bytes_and_forms_are():
     assert same_leaves(one, snapshot({"a": 1, "b/0": 3}, forms={"b": "list"}), ["a", "b", "c"])
     assert not same_leaves(one, snapshot({"a": 2, "b/0": 2}), ["a"])
     assert not same_leaves(one, snapshot({"b/0": 2}), ["a"]) and not same_leaves(snapshot({}), one, ["a"])
+    assert not same_leaves(one, snapshot({"a": 1, "b/0": 3}), ["a", "b/0"])
     other = snapshot({"a": 1, "b/0": 2}, forms={"b": "tuple"})
     assert not same_leaves(one, other, ["a", "b"]) and same_leaves(one, other, ["a", "b/0"])
 
