@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from dora_repro.state.digest import bytes_of, digest, digest_array, digest_plain, digest_tensor, is_plain, reader
+from dora_repro.state.digest import (
+    bytes_of,
+    digest,
+    digest_array,
+    digest_plain,
+    digest_tensor,
+    is_dense,
+    is_plain,
+    reader,
+)
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 DTYPES = [
@@ -27,6 +36,7 @@ DTYPES = [
 pytestmark = [
     pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning"),  # as above
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning"),  # as above
+    pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning"),  # as above
     pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning"),  # as above
     pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning"),  # as above
 ]
@@ -437,3 +447,29 @@ def test_plain_data_of_too_many_values_is_none(monkeypatch):
     for most, plain in ((4, True), (3, False)):
         monkeypatch.setattr("dora_repro.state.digest.MAX_ITEMS", most)
         assert is_plain([[1], 2]) is plain
+
+
+def test_the_order_in_which_a_set_was_filled_does_not_count():
+    one, other = (set(numbers) for numbers in ([0, 8], [8, 0]))
+    assert [*one] != [*other] and digest(one) == digest(other)
+    assert digest({"a": [one]}) == digest({"a": [other]}) != digest({"a": [frozenset(one)]})
+
+
+def test_only_a_strided_tensor_with_a_shape_and_plain_numbers_is_dense():
+    dense = torch.ones(2, 2)
+    assert is_dense(dense) and is_dense(dense.T)
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.zeros(3)], layout=torch.strided)
+    others = (dense.to_sparse(), torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8), nested)
+    assert not any(map(is_dense, others))
+
+
+def test_a_reader_tells_what_a_digest_tells_of_odd_tensors_and_after_a_change_of_dtype():
+    negative = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
+    for tensor in (torch.ones(3, device="meta"), negative, torch.ones(2).to_sparse()):
+        read = reader(tensor)
+        assert read() == read() == digest(tensor)
+    tensor = torch.ones(4)
+    read = reader(tensor)
+    assert read() == read() == digest(tensor)
+    tensor.data = tensor.data.view(torch.int32)  # the same bytes at the same address
+    assert read() == digest(tensor) != digest(torch.ones(4))
