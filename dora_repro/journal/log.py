@@ -29,9 +29,9 @@ def read_log(start: Path) -> tuple[list[dict[str, Any]], bool]:
 
 
 def head_of(start: Path) -> dict[str, Any]:
-    """The first line of a start's log; empty where that is damaged."""
+    """What a start's log says of the start; empty where that is damaged."""
     lines, _ = read_log(start)
-    return lines[0] if lines else {}
+    return next((line for line in lines if line["kind"] == "start"), {})
 
 
 def _is_written(line: Mapping[str, Any]) -> bool:

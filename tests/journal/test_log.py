@@ -67,6 +67,14 @@ def test_lines_that_a_start_writes_are_read_whole(tmp_path):
     assert read_log(folder) == ([head_of(folder), *lines], False)
 
 
+def test_a_log_that_begins_with_another_line_says_nothing_of_its_start(tmp_path):
+    first = make(tmp_path, 1, updates="abcd", environment={"torch": "1"})
+    make(tmp_path, 2, resumed(1, 2), updates="cd", base=2, environment={"torch": "2"})
+    assert read_journal(tmp_path).starts[1].moved == ("torch 1 → 2",)
+    (first / LOG).write_text(json.dumps({"kind": "another", "environment": ["torch"], "level": 3}) + "\n")
+    assert head_of(first) == {} and read_journal(tmp_path).starts[1].moved == ()
+
+
 def test_the_number_of_ranks_is_whatever_the_environment_says(tmp_path):
     for number, (said, ranks) in enumerate({"4": 4, "many": 1, "": 1, "9" * 5000: 1}.items(), 1):
         folder = make(tmp_path, number)
