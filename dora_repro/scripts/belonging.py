@@ -4,14 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dora_repro.explain.advice.expressions import code
 from dora_repro.explain.explanation import Cause
 from dora_repro.explain.trials.trial import DATA, DRAWS
 from dora_repro.scripts.aligning import Alignment, relative
 from dora_repro.scripts.calls import Call, listed, place
 from dora_repro.scripts.files import Entry
+from dora_repro.state.snapshot import Snapshot
 
+_GLOBAL = "torch.get_rng_state()"
 _ORDER = (
-    "Keep the generator as it is before the loop over the loader begins{at}: `epoch_rng = torch.get_rng_state()`. "
+    "Keep the generator as it is before the loop over the loader begins{at}: `epoch_rng = {kept}`. "
     "Save it with the rest; when resuming, set it before that loop, skip the batches that were used, and set the "
     "generator as it was at the save."
 )
@@ -71,17 +74,32 @@ def _by_a_line(entries: Iterable[Entry], alignment: Alignment, out: Path) -> lis
     return [(name, by) for name, by in named if name in alignment.files and by is not None]
 
 
-def placed(cause: Cause, calls: Calls, loop: Call | None) -> Cause:
+def order_kept(loaders: Iterable[str], saved: Snapshot) -> str:
+    """Code for the state of the generator that a loader's order is drawn from: its own, where it has one.
+
+    Args:
+        loaders: paths of the run's loaders.
+        saved: the state that they are in.
+    """
+    found = []
+    for path in (f"{loader}/generator" for loader in loaders):
+        known = str(saved[path].value).removeprefix("= ") if path in saved and saved[path].role == "alias" else path
+        found.append(f"{code(known, saved.kinds)}.get_state()" if path in saved else _GLOBAL)
+    return " or ".join(dict.fromkeys(found)) or _GLOBAL
+
+
+def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL) -> Cause:
     """A cause whose advice says where it belongs in the script; loaders of scripts draw before the first step.
 
     Args:
         cause: of a script.
         calls: the lines that wrote and read the checkpoint.
         loop: the line at which the loop over the loader began whose batch was the first after the save.
+        kept: code for the state of the generator that the loader's order is drawn from.
     """
     if cause.name == DRAWS:
         how = "the order of the batches was drawn from generators in another state"
-        order = _ORDER.format(at=f" ({place(loop)})" if loop else "")
+        order = _ORDER.format(at=f" ({place(loop)})" if loop else "", kept=kept)
         return replace(cause, how=how, advice=(*_with(order, calls), *cause.advice))
     if cause.name == DATA:
         at = (f"The loop over the loader: {listed([loop])}.",) if loop else ()

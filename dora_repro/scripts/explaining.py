@@ -19,7 +19,7 @@ from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
-from dora_repro.scripts.belonging import Calls, placed
+from dora_repro.scripts.belonging import Calls, order_kept, placed
 from dora_repro.scripts.calls import place, place_of_last
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
@@ -198,7 +198,8 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     told = CauseDescriber(audited, sides, script=True).described(found, plain=plain)
     anchor = moment.run_trial.anchor
     loop = anchor.begun.by if anchor.begun is not None else None
-    causes = tuple(placed(cause, calls, loop) for cause in told.causes)
+    kept = order_kept(audited.loaders, saved)
+    causes = tuple(placed(cause, calls, loop, kept) for cause in told.causes)
     confirmation = _confirmation(moment, found)
     behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(

@@ -1,8 +1,12 @@
 """Where advised lines belong in a script."""
 
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
 from dora_repro.explain.explanation import Cause
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.belonging import Calls, calls_of, placed
+from dora_repro.scripts.belonging import Calls, calls_of, order_kept, placed
+from dora_repro.state.snapshot import Snapshot, run_roots
 
 SAVE = {"file": "/a/train.py", "line": 9, "function": "save"}
 LOAD = {"file": "/a/train.py", "line": 4, "function": "main"}
@@ -34,6 +38,26 @@ def test_of_several_files_those_written_and_read_last_are_known(tmp_path):
     assert (calls.wrote, calls.last_wrote, calls.last_read) == ((by[1], by[0]), "a", "b")
     cause = Cause("main/best", ("main/best",), "value", save=("x",), beside="f'{path}.more'")
     assert placed(cause, calls, None).advice[0] == "`path` is that of a, the file that is written last."
+
+
+class Run:
+    """Two loaders with a generator of their own, one of which has another name as well, and one without."""
+
+    def __init__(self):
+        data = TensorDataset(torch.zeros(4))
+        self.order = torch.Generator()
+        self.named = DataLoader(data, shuffle=True, generator=self.order)
+        self.own = DataLoader(data, shuffle=True, generator=torch.Generator())
+        self.plain = DataLoader(data, shuffle=True)
+
+
+def test_the_generator_that_an_order_is_drawn_from_is_the_loaders_own():
+    saved = Snapshot.capture(run_roots(Run()))
+    kept = [order_kept([loader], saved) for loader in ("named", "own", "plain")]
+    assert kept == ["self.order.get_state()", "self.own.generator.get_state()", "torch.get_rng_state()"]
+    assert order_kept(["named", "plain"], saved) == f"{kept[0]} or {kept[2]}" and order_kept([], saved) == kept[2]
+    advice = placed(Cause("rng/draws", ()), Calls(), LOOP, kept[0]).advice
+    assert "begins (train.py:6, in main()): `epoch_rng = self.order.get_state()`." in advice[0]
 
 
 def test_lines_are_placed():
