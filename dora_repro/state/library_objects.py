@@ -1,7 +1,8 @@
 """Objects of training libraries, which keep among their state what serves their logs, counts and names of files alone.
 
 No library saves these, and no step reads them. Read in transformers 5.24 (`trainer.py`), accelerate 1.15
-(`accelerator.py`, `state.py`, `data_loader.py`) and Ignite 0.5 (`handlers/checkpoint.py`); none of them is imported.
+(`accelerator.py`, `state.py`, `data_loader.py`), Lightning 2.6 (`trainer.py`, `strategy.py`) and Ignite 0.5
+(`handlers/checkpoint.py`); none of them is imported.
 """
 
 from collections.abc import Callable
@@ -87,6 +88,18 @@ def _read_accelerator(walker: Walker, value: Any, path: str, hold: Setter, role:
         walker.result.uncaptured[f"{path}/{_PREPARED}"] = "list of all loaders that were prepared"
 
 
+def _read_lightning_trainer(walker: Walker, value: Any, path: str, hold: Setter, role: str) -> None:
+    """Lightning's; its optimizers and schedules by its own words for them, `trainer.optimizers`: its strategy holds
+    them, behind attributes of its own."""
+    connector = attributes_of((attributes_of(value) or {}).get("_accelerator_connector")) or {}
+    strategy = attributes_of(connector.get("strategy")) or {}
+    for name in ("optimizers", "lr_scheduler_configs"):
+        held = strategy.get(name, strategy.get(f"_{name}"))
+        if isinstance(held, list):
+            walker.visit(held, f"{path}/{name}", None, role)
+    walker.attributes(value, path, role)
+
+
 def _read_parts(walker: Walker, value: Parts, path: str, hold: Setter, role: str) -> None:
     """The parts of a library."""
     for name, part in value.parts.items():
@@ -102,6 +115,8 @@ READERS_BY_NAME: dict[str, Reader] = {
     "accelerate.utils.dataclasses.ProjectConfiguration": _reading(_of_project),
     "dora_repro.state.parts.Parts": _read_parts,
     "ignite.handlers.checkpoint.Checkpoint": _reading(_of_checkpoint),
+    "lightning.pytorch.trainer.trainer.Trainer": _read_lightning_trainer,
+    "pytorch_lightning.trainer.trainer.Trainer": _read_lightning_trainer,
     "transformers.trainer.Trainer": _reading(_of_trainer),
     "transformers.trainer_callback.TrainerState": _read_trainer_state,
 }

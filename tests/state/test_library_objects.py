@@ -68,6 +68,29 @@ def test_the_epochs_of_a_prepared_loader_count_where_a_sampler_is_told_of_them(n
         assert (leaves["it/iteration"].role, leaves["it/skip_batches"].role) == (role, "memory")
 
 
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
+def test_the_optimizers_of_a_lightning_trainer_have_its_own_words_for_them(package):
+    def fit(rate):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate, momentum=0.9)
+        schedule = of("lightning.LRSchedulerConfig", scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 2))
+        strategy = of("lightning.Strategy", _optimizers=[optimizer], lr_scheduler_configs=[schedule])
+        connector = of("lightning.Connector", _strategy_flag=strategy, strategy=strategy)
+        return of(f"{package}.trainer.trainer.Trainer", _accelerator_connector=connector, count=2)
+
+    leaves = walk({"it": fit(0.1)})
+    assert leaves["it/optimizers/0/group.0/lr"].value == 0.1 and leaves["it/count"].value == 2
+    assert "it/lr_scheduler_configs/0/scheduler/step_size" in leaves
+    assert not [path for path, leaf in leaves.items() if "strategy" in path and leaf.role not in ("alias", "structure")]
+    other = fit(0.3)
+    assert Snapshot.capture({"it": fit(0.1)}).restore({"it": other}) == {}
+    assert other._accelerator_connector.strategy._optimizers[0].param_groups[0]["lr"] == 0.1
+
+
+def test_a_lightning_trainer_that_has_no_strategy_is_read_like_any_other():
+    leaves = walk({"it": of("lightning.pytorch.trainer.trainer.Trainer", _accelerator_connector=None, count=2)})
+    assert leaves["it/count"].value == 2 and not any("optimizers" in path for path in leaves)
+
+
 def test_weak_references_to_loaders_are_named_as_not_captured_and_what_is_beside_them_counts():
     loader = runs.Loader()
     state = of("accelerate.state.GradientState", sync=True, _dataloader_references_ref=[None, weakref.ref(loader)])
