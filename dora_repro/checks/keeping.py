@@ -130,6 +130,8 @@ class Kept:
         path = folder / NAME
         if not folder.is_dir():
             raise BadInput(f"there is no folder {named(folder)}: name one that a check was told to --keep")
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{named(path)} is no file: name a folder that a check was told to --keep")
         try:
             data = json.loads(path.read_bytes())
             written = data["format"]

@@ -45,12 +45,16 @@ class Appended:
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
     """The lines of a file that are whole, and whether it was cut off, or is damaged, after them.
 
-    A file that is not there has none, and was not cut off.
+    A file that is not there has none, and was not cut off. What is no file, or cannot be read, is damaged.
     """
+    if path.exists() and not path.is_file():
+        return [], True  # a pipe has no end
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return [], False
+    except OSError:
+        return [], True
     *whole, rest = data.split(b"\n")
     lines: list[dict[str, Any]] = []
     for text in whole:

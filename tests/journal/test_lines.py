@@ -1,5 +1,7 @@
 """Lines that are appended, and read up to the last whole one."""
 
+import os
+
 import pytest
 
 from dora_repro.journal.lines import Appended, read_lines, to_bytes, to_text
@@ -39,6 +41,13 @@ def test_what_follows_a_damaged_line_is_not_read(written):
 
 def test_a_file_that_is_not_there_has_no_lines(tmp_path):
     assert read_lines(tmp_path / "none") == ([], False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_damaged_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    assert read_lines(tmp_path / "pipe") == read_lines(tmp_path / "folder") == ([], True)
 
 
 def test_nobody_else_writes_to_the_file(written):

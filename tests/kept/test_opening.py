@@ -1,6 +1,7 @@
 """Folders that checks have kept, opened again: what the check returned, and both runs at every moment stored."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -105,3 +106,10 @@ def test_evidence_that_no_check_writes_is_refused(every, tmp_path, text, words):
     path.write_text(changed)
     with pytest.raises(BadInput, match=words):
         dora_repro.evidence(tmp_path / "kept")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "evidence.json")
+    with pytest.raises(BadInput, match=r"evidence\.json.* is no file: name a folder that a check was told to --keep"):
+        dora_repro.evidence(tmp_path)

@@ -293,8 +293,11 @@ class Lookup:
         return True
 
     def _is_rival(self, path: str, leaf: SavedLeaf) -> bool:
-        """Whether a key may mean another leaf in place of this one. A copy of moments in a
-        dict is no rival of the moments: a variable often holds what was just written, under the keys of the file."""
+        """Whether a key may mean another leaf in place of this one.
+
+        A copy of moments in a dict is no rival of the moments: a variable often holds what was just written, under the
+        very keys of the file.
+        """
         return path != leaf.path and (leaf.role not in _OF_OPTIMIZERS or self._live[path].role in _OF_OPTIMIZERS)
 
 
