@@ -59,11 +59,33 @@ def in_parts(source):
     yield {"x": x, "y": y}
 
 
+class Fetching:
+    """A copy of the next batch, as on a device, in an attribute."""
+
+    def __init__(self, source):
+        self.source, self.waiting = source, None
+
+    def __iter__(self):
+        self.fetch()
+        while self.waiting is not None:
+            one = self.waiting
+            self.fetch()
+            yield one
+
+    def fetch(self):
+        one = next(self.source, None)
+        self.waiting = None if one is None else {"x": one["x"].clone(), "y": [one["y"][0].clone()]}
+
+
+def in_an_attribute(source):
+    return iter(Fetching(source))
+
+
 def around(source):
     yield from in_a_variable(source)
 
 
-@pytest.mark.parametrize("look_ahead", [in_a_variable, in_a_queue, in_parts, around])
+@pytest.mark.parametrize("look_ahead", [in_a_variable, in_a_queue, in_parts, in_an_attribute, around])
 def test_what_waits_is_the_other_runs_and_what_comes_after_is_its_own(look_ahead):
     met, others = [], [batch(10), batch(11)]
     source = Source(met)
@@ -86,7 +108,7 @@ def test_what_holds_no_batch_and_what_has_ended_is_left_alone():
     batches = counted(source)
     rows = next(batches)
     ended, others = list(met), [batch(10)]
-    hand_over(met, [batch(0)], others)  # batches of the same values: not the ones that it holds
+    hand_over(met, [batch(1)], others)  # of other values than the one that it holds
     assert next(batches)["x"].tolist() == [0.0, 0.0] and rows[0].item() == 1.0
     assert list(batches) == []
     hand_over(ended, source.given, others)
@@ -105,3 +127,39 @@ def test_a_batch_beside_something_that_cannot_be_copied_is_left_alone():
     next(batches)
     hand_over(met, source.given, [batch(10)])
     assert next(batches)["x"].tolist() == [0.0, 0.0]
+
+
+def test_the_memory_of_a_batch_is_left_alone_where_it_may_be_the_data_s():
+    data = [batch(0), batch(1)]
+
+    def reading(rows):
+        held = type("Held", (), {})()
+        held.row = rows[0]["x"]
+        yield rows
+        yield held.row
+
+    batches = reading(data)
+    next(batches)
+    hand_over([batches.gi_frame], data[:1], [batch(10)])
+    assert data[0]["x"].tolist() == [0.0, 0.0]
+
+
+def test_copies_of_two_batches_with_equal_labels_are_told_apart():
+    def copying(source):
+        waiting = deque()
+        for one in source:
+            waiting.append([one["x"].clone(), one["y"][0].clone()])
+            if len(waiting) == 3:
+                yield waiting.popleft()
+
+    met = []
+    source = Source(met)
+    batches = copying(source)
+    next(batches)
+    for one in source.given:
+        one["y"][0].zero_()
+    held = batches.gi_frame.f_locals["waiting"]
+    for one in held:
+        one[1].zero_()
+    hand_over(met, source.given, [batch(10), batch(11), batch(12)])
+    assert [(one[0][0].item(), one[1].item()) for one in held] == [(11.0, 11), (12.0, 12)]
