@@ -93,8 +93,10 @@ class Advised:
                 return real_save(obj, f, *args, **kwargs)
             if self._given.beside:
                 self._saving = True
-                result = real_save(obj, f, *args, **kwargs)
-                self._saving = False
+                try:
+                    result = real_save(obj, f, *args, **kwargs)
+                finally:
+                    self._saving = False
                 self._save_beside(path_of(f), get_frame(1), call)
                 return result
             obj = copy.copy(obj)
