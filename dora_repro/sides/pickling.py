@@ -28,15 +28,45 @@ def pickled(factory: Factory) -> bytes:
     """
     try:
         name = _module_of(factory)
-        with _by_value(name), io.BytesIO() as file:
-            pickler = _Pickler(file, name)
-            pickler.dump(_Sent(factory, pickler.met))
-            return file.getvalue()
+        with _by_value(name):
+            sent, pickler = _sent(factory, name, {})
+            if pickler.looks_up:
+                names = {module: _defined_in(module) for module in pickler.by_value}
+                sent, _ = _sent(factory, name, names)
+            return sent
     except Exception as error:  # pickling runs user code
         raise BadInput(
             f"the factory {factory!r} cannot be sent to a new process ({type(error).__name__}: {error}): "
             "build everything inside it, or use in_process=True to debug"
         ) from error
+
+
+def _sent(item: Any, module: str, names: "_Names") -> tuple[bytes, "_Pickler"]:
+    """Something as bytes, with names that it is to find where it arrives, and what made them."""
+    with io.BytesIO() as file:
+        pickler = _Pickler(file, module)
+        pickler.met.update({name: dict(named) for name, named in names.items()})
+        pickler.dump(_Sent(item, pickler.met))
+        return file.getvalue(), pickler
+
+
+def _defined_in(module: str) -> dict[str, Any]:
+    """The functions and classes that a module defines and that can be sent: one that looks names up by strings, as
+    `globals()[name]` does, may ask for any."""
+    there = vars(sys.modules.get(module, types.ModuleType(module)))
+    return {name: item for name, item in there.items() if _is_its_own(item, module) and _can_be_sent(item, module)}
+
+
+def _is_its_own(item: Any, module: str) -> bool:
+    return isinstance(item, (type, types.FunctionType)) and item.__module__ == module
+
+
+def _can_be_sent(item: Any, module: str) -> bool:
+    try:
+        _sent(item, module, {})
+    except Exception:  # pickling runs user code
+        return False
+    return True
 
 
 def _module_of(factory: Factory) -> str:
@@ -62,8 +92,12 @@ def _arrived(factory: Factory, names: "_Names") -> Factory:
     """The factory, when its functions and classes have their names."""
     for module, named in names.items():
         there = vars(sys.modules.setdefault(module, types.ModuleType(module)))
+        found = (inside for item in named.values() for inside in (item, *vars(item).values()))
+        # What was sent together has globals of its own.
+        own = next((inside.__globals__ for inside in found if isinstance(inside, types.FunctionType)), there)
         for name, item in named.items():
             there.setdefault(name, item)
+            own.setdefault(name, item)
     return factory
 
 
@@ -75,23 +109,27 @@ class _Pickler(cloudpickle.Pickler):
         module: the module whose functions and classes travel by value where no interpreter could import it.
 
     Attributes:
-        met: the functions and classes of these modules that have been sent.
+        by_value: the modules whose functions and classes travel by value.
+        met: those of them that have been sent.
+        looks_up: whether code of theirs looks names up by strings.
     """
 
     def __init__(self, file: typing.IO[bytes], module: str):
         super().__init__(file)
-        self._by_value = {"__main__"} if module == "__main__" or _importable(module) else {"__main__", module}
+        self.by_value = {"__main__"} if module == "__main__" or _importable(module) else {"__main__", module}
         self.met: _Names = {}
+        self.looks_up = False
 
     def reducer_override(self, obj: Any) -> Any:
         """As `pickle` has it."""
         if type(obj) is types.CodeType and obj.co_filename != _NOWHERE:
+            self.looks_up = self.looks_up or not _BY_STRINGS.isdisjoint(obj.co_names)
             return _found_in, (obj.replace(co_filename=_NOWHERE), obj.co_filename)
         anew = MADE_ANEW.get(type(obj))
         if anew is not None:
             return anew(obj)
         module = getattr(obj, "__module__", None)
-        if module not in self._by_value:
+        if module not in self.by_value:
             return super().reducer_override(obj)
         if isinstance(obj, (type, types.FunctionType)) and _has(module, obj):
             self.met.setdefault(module, {})[obj.__name__] = obj
@@ -99,6 +137,7 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(obj) if made_again is None else made_again(obj)
 
 
+_BY_STRINGS = frozenset({"eval", "exec", "globals", "modules"})  # `sys.modules[__name__]`
 _NOWHERE = "<dynamic-code>"  # what cloudpickle 3.1.3 says in place of the file that code is in
 
 

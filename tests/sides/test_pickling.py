@@ -124,3 +124,44 @@ def test_code_of_no_file_travels_as_it_is():
     made = eval(compile("lambda: 3", "<dynamic-code>", "eval"))
     made.__module__ = "__main__"
     assert pickle.loads(pickled(made))() == 3
+
+
+LOOKS_UP = """
+import sys, threading
+from dora_repro.sides.pickling import pickled
+
+class Small:
+    size = 1
+
+class Large(Small):
+    size = 9
+
+held = threading.Lock()
+
+def unsendable(lock=held):
+    return lock
+
+def run():
+    import __main__
+    return [globals()["Large"]().size, eval("Small").size, getattr(sys.modules["__main__"], "Large").size]
+
+class Run:
+    def __call__(self):
+        return globals()["Large"]().size
+
+def plain():
+    return Small.size
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(pickled({"run": run, "object": Run(), "plain": plain}[sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("name", "found"), [("run", [9, 1, 9]), ("object", 9), ("plain", 1)])
+def test_what_code_looks_up_by_a_string_goes_with_it(name, found, tmp_path):
+    (tmp_path / "program.py").write_text(LOOKS_UP)
+    sent = subprocess.run([sys.executable, tmp_path / "program.py", name], capture_output=True, check=True).stdout
+    arrives = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read())())"
+    got = subprocess.run([sys.executable, "-c", arrives], input=sent, capture_output=True, check=False)
+    assert got.stdout.decode().strip() == str(found), got.stderr.decode()
+    assert (b"Large" in sent) is (name != "plain")
