@@ -240,12 +240,13 @@ def _code(found: Explanation, code: list[tuple[str, str]], room: int) -> tuple[l
     """Lines of code as they are shown, in at most `room` lines, and how many of them are."""
     lines: list[str] = []
     shown, before = 0, ""
+    wide = max((len(label(method, found)) for method, _ in code), default=0) + len(": ")
     for method, line in code:
         begin = f"{label(method, found)}:" if method != before else ""
         text = _QUOTED.sub(_kept_whole, line)
         if len(text) > COLUMNS - 12:
             text = text.partition("  # ")[0]  # a comment that is folded would read as code on its second line
-        wrapped = _wrapped(f"{begin:<8}{' ' * (len(begin) > 7)}{text}", 4, hang=12, limit=room)
+        wrapped = _wrapped(f"{begin:<{wide}}{text}", 4, hang=4 + wide, limit=room)
         if lines and len(lines) + len(wrapped) > room:
             break
         lines, shown, before = [*lines, *wrapped], shown + 1, method
