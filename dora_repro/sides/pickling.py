@@ -1,5 +1,6 @@
 """A factory as bytes for another process; classes that a new interpreter could not import travel by value."""
 
+import dis
 import functools
 import io
 import os
@@ -123,7 +124,7 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """As `pickle` has it."""
         if type(obj) is types.CodeType and obj.co_filename != _NOWHERE:
-            self.looks_up = self.looks_up or not _BY_STRINGS.isdisjoint(obj.co_names)
+            self.looks_up = self.looks_up or _looks_up(obj)
             return _found_in, (obj.replace(co_filename=_NOWHERE), obj.co_filename)
         anew = MADE_ANEW.get(type(obj))
         if anew is not None:
@@ -137,8 +138,16 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(obj) if made_again is None else made_again(obj)
 
 
-_BY_STRINGS = frozenset({"eval", "exec", "globals", "modules"})  # `sys.modules[__name__]`
+_BY_STRINGS = frozenset({"eval", "exec", "globals"})
 _NOWHERE = "<dynamic-code>"  # what cloudpickle 3.1.3 says in place of the file that code is in
+
+
+def _looks_up(code: types.CodeType) -> bool:
+    """Whether code has names found by strings, as `sys.modules[__name__]` does; `model.eval()` does not."""
+    if _BY_STRINGS.isdisjoint(code.co_names) and "modules" not in code.co_names:
+        return False
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return not _BY_STRINGS.isdisjoint(names) or ("sys" in names and "modules" in code.co_names)
 
 
 def _found_in(code: types.CodeType, file: str) -> types.CodeType:

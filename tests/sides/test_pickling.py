@@ -149,8 +149,15 @@ class Run:
     def __call__(self):
         return globals()["Large"]().size
 
+class Model:
+    def eval(self):
+        return self
+
+    def modules(self):
+        return [self]
+
 def plain():
-    return Small.size
+    return Small.size * len(Model().eval().modules())
 
 if __name__ == "__main__":
     sys.stdout.buffer.write(pickled({"run": run, "object": Run(), "plain": plain}[sys.argv[1]]))
