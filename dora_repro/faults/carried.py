@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
-from dora_repro.driving.stepwise import Stepwise, stepwise
 from dora_repro.faults.functions import NEEDS, ByHand
 from dora_repro.faults.gallery import fault
 from dora_repro.faults.plain import read, rng_state, samples, seed_everything, set_rng_state
@@ -61,11 +60,8 @@ def train_recurrent(out: str, saves: str, steps: int = 8) -> None:
 class Carrying(ByHand):
     """The training of `train_recurrent`, which saves what it carries on."""
 
+    function = staticmethod(train_recurrent)
     saves = "hidden, order"
-
-    @classmethod
-    def training(cls) -> Stepwise:
-        return stepwise(train_recurrent, "{out}", cls.saves)
 
 
 @fault(
@@ -154,14 +150,11 @@ def train_ahead(out: str, saves: str, epochs: int = 3) -> None:
         torch.save({**now, "order": order.epoch} if "order" in saves else now, path)
 
 
-class LookingAhead(Carrying):
+class LookingAhead(ByHand):
     """The training of `train_ahead`, which saves the order."""
 
+    function = staticmethod(train_ahead)
     saves = "order"
-
-    @classmethod
-    def training(cls) -> Stepwise:
-        return stepwise(train_ahead, "{out}", cls.saves)
 
 
 @fault(

@@ -262,6 +262,7 @@ def train_by_hand(out: str, saves: str, steps: int = 8) -> None:
 class ByHand:
     """The training of `train_by_hand`, which saves the place in its data."""
 
+    function: Callable[[str, str], None] = staticmethod(train_by_hand)
     saves = "position"
 
     def __new__(cls) -> Any:  # a run of the function
@@ -273,7 +274,7 @@ class ByHand:
 
     @classmethod
     def training(cls) -> Stepwise:
-        return stepwise(train_by_hand, "{out}", cls.saves)
+        return stepwise(cls.function, "{out}", cls.saves)
 
 
 @fault(
@@ -323,11 +324,8 @@ def train_from_memory(out: str, saves: str, steps: int = 8) -> None:
 class FromMemory(ByHand):
     """The training of `train_from_memory`, which saves its memory."""
 
+    function = staticmethod(train_from_memory)
     saves = "memory"
-
-    @classmethod
-    def training(cls) -> Stepwise:
-        return stepwise(train_from_memory, "{out}", cls.saves)
 
 
 @fault(
