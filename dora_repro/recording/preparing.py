@@ -18,7 +18,7 @@ from dora_repro.state.tree import flatten
 _INPUTS = 1000  # values that are read of what one module was given
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Call:
     """One call of an outermost module.
 
@@ -34,9 +34,6 @@ class _Call:
     given: tuple[bytes, ...]
     made: frozenset[bytes]
     module: nn.Module
-
-    def trains(self, trained: Container[int]) -> bool:
-        return any(id(parameter) in trained for parameter in self.module.parameters())
 
     def has_parameters(self) -> bool:
         return next(self.module.parameters(), None) is not None
@@ -92,14 +89,15 @@ class Preparing:
         """The calls that train nothing, made before any other work on a batch; a module with parameters has to be one
         whose outputs another is given that trains: the evaluation of an averaged copy prepares nothing."""
         calls = [call for call in self._calls if call is not None]
-        if not any(call.trains(trained) for call in calls):
+        training = _training(calls, trained)
+        if not training or len(training) == len(calls):
             return []
-        self._known |= _feeding(calls, trained)
+        self._known |= _feeding(calls, training)
         found, untouched = [], True
         for call in self._calls:
             if call is None:
                 untouched = True
-            elif untouched and not call.trains(trained) and (self._known & {*call.leaves} or not call.has_parameters()):
+            elif untouched and call not in training and (self._known & {*call.leaves} or not call.has_parameters()):
                 found.append(call)
             else:
                 untouched = False
@@ -114,12 +112,21 @@ def _digests(given: Value) -> Iterator[bytes]:
             continue
 
 
-def _feeding(calls: Sequence[_Call], trained: Container[int]) -> set[str]:
+def _training(calls: Sequence[_Call], trained: Container[int]) -> set[_Call]:
+    """The calls of modules that have parameters which this step may train."""
+    asked: dict[int, bool] = {}
+    for call in calls:
+        if id(call.module) not in asked:
+            asked[id(call.module)] = any(id(parameter) in trained for parameter in call.module.parameters())
+    return {call for call in calls if asked[id(call.module)]}
+
+
+def _feeding(calls: Sequence[_Call], training: Container[_Call]) -> set[str]:
     """Leaves of the modules that train nothing and made what one that trains is given, directly or through others."""
     wanted: set[bytes] = set()
     leaves: set[str] = set()
     for call in reversed(calls):
-        if call.trains(trained):
+        if call in training:
             wanted.update(call.given)
         elif call.made & wanted:
             wanted.update(call.given)
