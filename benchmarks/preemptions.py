@@ -167,7 +167,45 @@ def main():
 
 main()
 """
-SCRIPTS = {"plain": PLAIN, "trainer": TRAINER, "lightning": LIGHTNING, "accelerate": ACCELERATE}
+
+IGNITE = """
+import sys
+from pathlib import Path
+import torch
+from ignite.engine import DeterministicEngine, Events
+from ignite.handlers import Checkpoint, DiskSaver
+from ignite.utils import manual_seed
+from torch.utils.data import DataLoader, TensorDataset
+
+out, wrong = Path(sys.argv[1]), sys.argv[2] == "wrong"
+manual_seed(0)
+x = torch.randn(96, 8)
+model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1))
+optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+loader = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8, shuffle=True)
+
+
+def update(engine, batch):
+    loss = ((model(batch[0]) - batch[1]) ** 2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+trainer = DeterministicEngine(update)  # which seeds each epoch
+parts = {"trainer": trainer, "model": model, "optimizer": optimizer}
+saving = Checkpoint(parts, DiskSaver(str(out), require_empty=False), n_saved=3)
+trainer.add_event_handler(Events.EPOCH_COMPLETED, saving)
+found = sorted(out.glob("checkpoint_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+if found:
+    saved = torch.load(found[-1], weights_only=False)
+    if wrong:
+        for state in saved["optimizer"]["state"].values():
+            state["exp_avg"].zero_()
+    Checkpoint.load_objects(parts, saved)
+trainer.run(loader, max_epochs=60)
+"""
+SCRIPTS = {"plain": PLAIN, "trainer": TRAINER, "lightning": LIGHTNING, "accelerate": ACCELERATE, "ignite": IGNITE}
 _POLL = 0.02  # seconds
 _TO_SAVE = 13  # updates after which each script has saved: so the first start leaves something to go on from
 _PATIENCE = 600.0  # seconds without an update, after which a start has failed
@@ -254,7 +292,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print each journal")
     options = parser.parse_args(words)
     rows = [judged(framework, kind, options) for framework in options.frameworks for kind in options.kinds]
-    notes = ["judged right: EXACT for a right resume; DIFFERENT or LATENT for one that loses state"]
+    notes = [
+        "judged right: EXACT for a right resume; DIFFERENT or LATENT for one that loses state",
+        "INCONCLUSIVE: the start before was killed between a save and its next update; the journal says what it lacks",
+    ]
     timing.report("Preemptions", rows, options, notes)
 
 
