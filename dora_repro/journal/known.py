@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Json
-from dora_repro.journal.layout import FIRST, saved_file, starts_of, state_file
+from dora_repro.journal.layout import FIRST, saved_file, starts_of, state_file, states_of
 from dora_repro.journal.ledger import digest_of
 from dora_repro.journal.lines import to_text
 from dora_repro.journal.log import read_log
@@ -15,6 +15,7 @@ from dora_repro.journal.updates import read_updates
 from dora_repro.trace import STEP_END, unnumbered
 
 _LAST = 3  # starts whose parameters are looked at
+_KEPT = 16  # states of a start that are held against the present one
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Source:
         update: number of updates that were done when the files were opened for writing.
         backwards: number of backward passes since then.
         files: paths of the files, as they were read.
+        by_name: whether the names of the files tell it, and not what is in them.
     """
 
     start: int
@@ -34,6 +36,7 @@ class Source:
     update: int
     backwards: int
     files: tuple[str, ...]
+    by_name: bool = False
 
     def to_dict(self) -> dict[str, Json]:
         """As plain data, without its folder."""
@@ -91,12 +94,15 @@ class Known:
             reads: path -> size of the files.
         """
         files: dict[tuple[int, int, int], list[str]] = {}
+        known: set[tuple[int, int, int]] = set()  # by what is in a file
         for path, size in reads.items():
-            for moment in set(self._moments(path, size)):
+            by_content = self._by_content(path, size)
+            known.update(by_content)
+            for moment in set(by_content or self._by_name(path)):
                 files.setdefault(moment, []).append(path)
         most = max((len(paths) for paths in files.values()), default=0)
-        best = [moment for moment, paths in files.items() if len(paths) == most]
-        return [Source(one[0], self._folders[one[0]], one[1], one[2], tuple(files[one])) for one in sorted(best)]
+        best = sorted(moment for moment, paths in files.items() if len(paths) == most)
+        return [Source(n, self._folders[n], u, b, tuple(files[n, u, b]), (n, u, b) not in known) for n, u, b in best]
 
     def nearest(self, reads: Sequence[str], now: StateDigests) -> Source | None:
         """The moment that the parameters tell, of one of the last starts, where the files tell none: it was killed
@@ -111,10 +117,12 @@ class Known:
                 return Source(number, folder, update, 0, tuple(reads))
         return None
 
-    def _moments(self, path: str, size: int) -> Iterable[tuple[int, int, int]]:
+    def _by_content(self, path: str, size: int) -> list[tuple[int, int, int]]:
         digest = digest_of(path) if size in self._sizes else None
-        found = self._by_digest.get(digest, []) if digest is not None else []
-        return found or (self._by_path[path][-1:] if self._unsure(path) else [])
+        return self._by_digest.get(digest, []) if digest is not None else []
+
+    def _by_name(self, path: str) -> list[tuple[int, int, int]]:
+        return self._by_path[path][-1:] if self._unsure(path) else []
 
     def _unsure(self, path: str) -> bool:
         """Whether the last file of this name was noted without a digest."""
@@ -145,13 +153,23 @@ def by_parameters(start: Path, now: StateDigests, before: int | None = None) -> 
     return alike[0] if len(alike) == 1 else None
 
 
-def corrected(source: Source, now: StateDigests) -> Source:
-    """The source, unless the parameters are certainly those after an earlier update of that start.
+def corrected(source: Source, now: StateDigests) -> tuple[Source, StateDifference | None]:
+    """The source, unless the parameters are those of another moment of that start; and what is not as it was.
 
-    That is so where a copy of the state was written later, by a thread.
+    They are those of an earlier one where a copy of the state was written later, by a thread. The states that were kept
+    tell, since that copy was asked of the optimizer then; else the updates do, where the parameters are those of one
+    alone. A file that its name told may have been written once more before the process was killed.
     """
-    update = by_parameters(source.folder, now, source.update)
-    return source if update is None else replace(source, update=update, backwards=0)
+    moment = None if source.by_name else (source.update, source.backwards)
+    moments = [one for one in states_of(source.folder) if moment is None or one < moment]
+    kept = [replace(source, update=update, backwards=backwards) for update, backwards in moments]
+    for one in kept[: -_KEPT - 1 : -1]:
+        difference = one.difference(now)
+        if difference is not None and "parameter" not in difference.lost:
+            return one, difference
+    update = by_parameters(source.folder, now, None if source.by_name else source.update)
+    found = source if update is None else replace(source, update=update, backwards=0)
+    return found, found.difference(now)
 
 
 def chosen(sources: Iterable[Source], now: StateDigests) -> tuple[Source, StateDifference | None] | None:
@@ -163,8 +181,8 @@ def chosen(sources: Iterable[Source], now: StateDigests) -> tuple[Source, StateD
     least: tuple[int, int] | None = None
     for source in sources:
         found = source.difference(now)
-        if found is not None and "parameter" in found.lost and (other := corrected(source, now)) != source:
-            source, found = other, other.difference(now)
+        if found is None or "parameter" in found.lost:
+            source, found = corrected(source, now)
         far = (1, 0) if found is None else (0, sum(map(len, found.lost.values())))
         if least is None or far <= least:
             best, least = (source, found), far

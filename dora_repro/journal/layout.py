@@ -4,7 +4,8 @@ One folder for each start (`start-0001`), and in it
 
 - `log.jsonl`: what the start is, what it wrote and read, what was found when it went on, how it ended;
 - `first.json`: the digests of its state before its first update;
-- `state-NUMBER.json`: the same before the update that follows a write of a checkpoint, NUMBER updates being done;
+- `state-NUMBER.json`: the same before the update that follows a write of a checkpoint, or a copy that a thread may
+  write, NUMBER updates being done;
 - `saved-NUMBER.json`: the same when the checkpoint had been written, until that update comes;
 - `updates-NUMBER.jsonl`: a line for each update, NUMBER being done before the first of them.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 LOG = "log.jsonl"
 FIRST = "first.json"
 _START = re.compile(r"start-(\d+)")
+_STATE = re.compile(r"state-(\d+)(?:\+(\d+))?\.json")
 _UPDATES = re.compile(r"updates-(\d+)\.jsonl")
 
 
@@ -43,6 +45,12 @@ def updates_of(start: Path) -> dict[int, Path]:
     """The files of the updates of a start by the number of updates before them, in order."""
     found = {int(match[1]): path for path in start.glob("updates-*") if (match := _UPDATES.fullmatch(path.name))}
     return dict(sorted(found.items()))
+
+
+def states_of(start: Path) -> list[tuple[int, int]]:
+    """The moments whose state a start has kept: numbers of updates, and of backward passes since; in order."""
+    names = (match for path in start.glob("state-*") if (match := _STATE.fullmatch(path.name)))
+    return sorted((int(match[1]), int(match[2] or 0)) for match in names)
 
 
 def claim(journal: Path) -> tuple[int, Path]:

@@ -22,6 +22,7 @@ from dora_repro.scripts.files import Files, Position, may_be_checkpoint
 
 _MOST = 4096  # files that are noted between two updates
 _CHUNK = 1 << 22  # bytes
+_SELDOM = 8  # updates between two copies of an optimizer's state, at least, where they are to be saved
 _SETTLED = 1.0  # seconds for which a file that another thread opened must not have changed
 _CODE = (".py", ".pyc", ".so")
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl", ".pickle", ".bin", ".distcp", ".h5", ".msgpack")
@@ -93,6 +94,8 @@ class JournalFiles(Files):
         self._serialized, self._begins = serialized, begins
         self._wrote, self._own = wrote, f"{os.path.realpath(journal)}{os.sep}"
         self._begun, self._told = False, False
+        self._last_copy: int | None = None  # number of updates when an optimizer was asked for its state last
+        self._copy_waits = False
         super().__init__(journal, position)
 
     def write_to(self, path: Path) -> None:
@@ -110,13 +113,14 @@ class JournalFiles(Files):
         return self._reads
 
     def look(self) -> bool:
-        """Tell of the checkpoints that were written since the last look; whether there were any."""
+        """Tell of the checkpoints that were written since the last look; whether there were any, or a copy."""
         told, self._told = self._told, False
+        copied, self._copy_waits = self._copy_waits, False
         if not self._opened_files:
             self.saved = told
-            return told
+            return told or copied
         opened, self._opened_files = self._opened_files, {}
-        found, here = told, told
+        found, here = told or copied, told
         for path, one in opened.items():
             stamp = _stamp(path)
             if stamp is None or stamp == one.stamp or not stamp[1]:
@@ -150,6 +154,14 @@ class JournalFiles(Files):
                     self._others.append(real)
         if len(self._others) > _MOST:  # a data set of many files: the latest are kept
             self._reads.pop(self._others.popleft(), None)
+
+    def _copied(self, optimizer: Any) -> None:
+        """An optimizer was asked for its state: a thread, or another process, may write the copy after further updates.
+        One that is asked every few updates is not being saved."""
+        if threading.get_ident() == self._thread and os.getpid() == self._pid:
+            done = self._position()[0]
+            self._copy_waits |= self._last_copy is None or done - self._last_copy >= _SELDOM
+            self._last_copy = done
 
     def _on_open(self, path: Any, mode: str | None) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
@@ -215,9 +227,13 @@ class JournalFiles(Files):
     # --- functions that open files outside of Python ----------------------------------------------------------------
 
     def watch_torch(self) -> None:
-        """Note when `torch.save` begins to write a file by its name: torch opens it itself."""
+        """Note when `torch.save` begins to write a file by its name: torch opens it itself. And when an optimizer is
+        asked for its state."""
         import torch
 
+        from dora_repro.scripts import listening
+
+        listening.to_optimizer_state(self._copied)
         torch.save = self._before_writing(torch.save, 1)
 
     def watch_safetensors(self) -> None:

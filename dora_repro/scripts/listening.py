@@ -56,16 +56,26 @@ def to_grad(before: Before, then: Callable[[types.FrameType | None], None]) -> N
 
 def to_optimizer_loading(then: Callable[[torch.optim.Optimizer], None]) -> None:
     """Call a function with each optimizer that has loaded its state."""
-    real: Any = torch.optim.Optimizer.load_state_dict
+    _after("load_state_dict", then)
+
+
+def to_optimizer_state(then: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Call a function with each optimizer that was asked for its state."""
+    _after("state_dict", then)
+
+
+def _after(name: str, then: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Call a function with each optimizer one of whose methods has returned."""
     kind: Any = torch.optim.Optimizer
+    real: Any = getattr(kind, name)
 
     @functools.wraps(real)
-    def load_state_dict(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def method(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
         result = real(optimizer, *args, **kwargs)
         then(optimizer)
         return result
 
-    kind.load_state_dict = load_state_dict
+    setattr(kind, name, method)
 
 
 def to_exit(before: Callable[[], None]) -> None:

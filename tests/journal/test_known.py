@@ -100,6 +100,41 @@ def test_a_copy_that_was_written_later_is_aligned_by_its_parameters(tmp_path):
     assert (source.update, difference) == (2, None)
 
 
+def test_a_copy_that_was_written_later_is_that_of_the_state_which_was_kept_when_it_was_made(tmp_path):
+    """Though its parameters come again, and no state was kept when it was written."""
+    line = wrote(tmp_path / "late.pt", 5, "late")
+    kept = [state(2, parameter_w="b", moment_m="c"), state(4, parameter_w="d", moment_m="d")]
+    make(tmp_path / "journal", 1, line, first=state(0, parameter_w="h"), states=kept, updates="abbdef")
+    sources = Known(tmp_path / "journal").sources(reads(tmp_path / "late.pt"))
+    source, difference = chosen(sources, state(0, parameter_w="b", moment_m="c"))
+    assert (source.update, difference.same) == (2, True)
+    source, difference = chosen(sources, state(0, parameter_w="b", moment_m="a"))
+    assert (source.update, difference.lost) == (2, {"moment": ("moment/m",)})
+    source, difference = chosen(sources, state(0, parameter_w="h", moment_m="c"))
+    assert (source.update, difference) == (5, None), "none of them, nor any update, has these"
+
+
+def test_what_its_name_alone_tells_may_have_been_written_once_more(tmp_path):
+    """A thread had written the next copy when the process was killed, and nobody had looked."""
+    kept = [state(2, parameter_w="b"), state(6, parameter_w="f")]
+    make(tmp_path / "journal", 1, wrote(tmp_path / "last.pt", 4), states=kept, updates="abcdefg")
+    (tmp_path / "last.pt").write_text("of update 6")
+    (source,) = Known(tmp_path / "journal").sources(reads(tmp_path / "last.pt"))
+    assert source.by_name
+    found, difference = chosen([source], state(0, parameter_w="f"))
+    assert (found.update, difference.same) == (6, True)
+    assert chosen([source], state(0, parameter_w="b"))[0].update == 2
+    assert chosen([source], state(0, parameter_w="g"))[0].update == 7
+
+
+def test_what_a_file_holds_is_no_later_than_the_file(tmp_path):
+    kept = [state(2, parameter_w="b"), state(6, parameter_w="f")]
+    make(tmp_path / "journal", 1, wrote(tmp_path / "last.pt", 4, "four"), states=kept, updates="abcdefg")
+    (source,) = Known(tmp_path / "journal").sources(reads(tmp_path / "last.pt"))
+    assert not source.by_name
+    assert chosen([source], state(0, parameter_w="f"))[0].update == 4
+
+
 def test_parameters_that_come_twice_are_not_certain(tmp_path):
     folder = make(tmp_path / "journal", 1, updates="abab")
     assert by_parameters(folder, state(0, parameter_w="b")) is None

@@ -13,9 +13,15 @@ import torch
 from dora_repro.journal.ledger import JournalFiles, digest_of
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was(monkeypatch):
+    """What a ledger wraps is put back after the test."""
+    monkeypatch.setattr(torch, "save", torch.save)
+    monkeypatch.setattr(torch.optim.Optimizer, "state_dict", torch.optim.Optimizer.state_dict)
+
+
 @pytest.fixture
-def ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", torch.save)  # put back after the test
+def ledger(tmp_path):
     position = [3, 0]
     found = []
     files = JournalFiles(tmp_path / "journal", lambda: tuple(position), found.append)
@@ -73,8 +79,7 @@ def test_what_torch_saves_by_name_is_told_at_once(ledger, tmp_path):
     assert len(ledger.found) == 1
 
 
-def test_what_torch_serializes_in_memory_is_told_once_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", torch.save)
+def test_what_torch_serializes_in_memory_is_told_once_it_is_there(tmp_path):
     sizes, buffer = [], io.BytesIO()
     files = JournalFiles(tmp_path / "journal", lambda: (3, 0), lambda one: None, lambda: sizes.append(buffer.tell()))
     files.watch_torch()
@@ -89,8 +94,7 @@ def test_what_torch_serializes_in_memory_is_told_once_it_is_there(tmp_path, monk
     assert len(sizes) == 1
 
 
-def test_what_is_about_to_be_written_or_named_is_told_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", torch.save)
+def test_what_is_about_to_be_written_or_named_is_told_before(tmp_path):
     begun = []
 
     def begins(path, update, backwards):
@@ -209,3 +213,32 @@ def test_equal_files_have_equal_digests_and_a_copy_is_one(ledger, tmp_path):
     assert len({one.digest for one in ledger.found}) == 1
     assert len(ledger.found) == 2
     assert digest_of(str(tmp_path / "none")) is None
+
+
+def test_a_copy_of_an_optimizer_s_state_is_told_though_nothing_is_written_yet(ledger):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    optimizer.state_dict()
+    optimizer.state_dict()
+    assert ledger.look()
+    assert not ledger.saved
+    assert not ledger.look()
+    assert ledger.found == []
+
+
+@pytest.mark.parametrize(("updates", "told"), [(1, False), (7, False), (8, True), (100, True)])
+def test_an_optimizer_that_is_asked_every_few_updates_is_not_being_saved(ledger, updates, told):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    optimizer.state_dict()
+    ledger.look()
+    for _ in range(3):
+        ledger.at[0] += updates
+        optimizer.state_dict()
+        assert ledger.look() == told
+
+
+def test_a_thread_that_asks_an_optimizer_copies_nothing(ledger):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    thread = threading.Thread(target=optimizer.state_dict)
+    thread.start()
+    thread.join()
+    assert not ledger.look()

@@ -154,6 +154,32 @@ def test_one_that_was_killed_as_soon_as_it_had_saved_is_what_the_next_goes_on_fr
     assert journal.starts[1].updates is None or journal.starts[1].updates[0] == 13
 
 
+BY_A_THREAD = """
+        saved = copy.deepcopy({**saved, "epoch": epoch, "rng": torch.get_rng_state()})
+        thread = threading.Thread(target=later, args=(saved, out / f"epoch{epoch}.pt"))
+        thread.start()
+"""
+LATER = """
+def later(saved, file):
+    time.sleep(0.3)
+    torch.save(saved, file)
+
+def main():
+"""
+
+
+def test_a_copy_that_a_thread_writes_some_updates_later_is_that_of_its_update(tmp_path):
+    save = next(line for line in TRAIN.splitlines(keepends=True) if "torch.save" in line)
+    script = TRAIN.replace(save, BY_A_THREAD).replace("import os,", "import copy, threading, time, os,")
+    script = script.replace("def main():\n", LATER)
+    paced = script.replace("            loss = ", "            time.sleep(0.1)\n            loss = ")
+    assert start(tmp_path, str(UPDATES + 5), script=paced).returncode == -signal.SIGKILL
+    second = start(tmp_path, "0", script=paced)
+    assert "dora_repro: resumed from epoch0.pt (update 6, start 1): " in second.stderr
+    assert "dora_repro: updates 7 to 10 repeated bit for bit" in second.stderr
+    assert read_journal(tmp_path / "journal").starts[1].verdict is Verdict.EXACT
+
+
 @pytest.fixture
 def place(tmp_path):
     """One start, in the midst of its training, five updates done."""
