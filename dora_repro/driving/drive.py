@@ -10,6 +10,7 @@ data that the last step was trained on, or as the first module of all.
 """
 
 import contextvars
+import functools
 import importlib
 import types
 import weakref
@@ -168,6 +169,7 @@ class Drive:
         return after
 
     def _before_backward(self, real: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(real)
         def backward(*args: Any, **kwargs: Any) -> None:
             if self._armed and self._is_running():  # a model that is no module: its forward pass was not seen
                 self._wait()

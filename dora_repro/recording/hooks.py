@@ -6,6 +6,7 @@ While a module runs, the modules inside it are called without any hook of this k
 runs while it makes a batch (a transform that is a module, a model that a data set asks) is part of making that batch.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -153,6 +154,7 @@ class Hooks(AbstractContextManager["Hooks"]):
     def _around_backward(self) -> Callable[..., None]:
         real = self._real_backward
 
+        @functools.wraps(real)
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
             if not self._mine():
                 return real(tensors, *args, **kwargs)
@@ -191,6 +193,7 @@ class Hooks(AbstractContextManager["Hooks"]):
     def _around_grad(self) -> Callable[..., Any]:
         real = self._real_grad
 
+        @functools.wraps(real)
         def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             if self._mine():
                 if not isinstance(inputs, (torch.Tensor, Sequence, Mapping)):

@@ -8,6 +8,7 @@ import ast
 import builtins
 import contextlib
 import copy
+import functools
 import json
 import os
 import random
@@ -87,6 +88,7 @@ class Advised:
         if self._given.beside and self._given.save:
             keep_together()
 
+        @functools.wraps(real_save)
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
             call = None if self._busy or not self._given.save else call_of(get_frame(1))
             if call is None or (call["file"], call["line"]) not in self._given.wrote:
@@ -103,6 +105,7 @@ class Advised:
             self._save({self._given.state: obj} if isinstance(obj, dict) else None, get_frame(1), call)
             return real_save(obj, f, *args, **kwargs)
 
+        @functools.wraps(real_load)
         def load(f: Any, *args: Any, **kwargs: Any) -> Any:
             value = real_load(f, *args, **kwargs)
             if self._given.needs_value and self._is_awaited(f, get_frame(1)):

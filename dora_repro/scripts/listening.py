@@ -27,6 +27,7 @@ def to_backward(before: Before, after: Callable[[], None]) -> None:
     """
     real = torch.autograd.backward
 
+    @functools.wraps(real)
     def backward(*args: Any, **kwargs: Any) -> None:
         if before(get_frame(1)):
             return torch.autograd.backward(*args, **kwargs)
@@ -45,6 +46,7 @@ def to_grad(before: Before, then: Callable[[types.FrameType | None], None]) -> N
     """
     real = torch.autograd.grad
 
+    @functools.wraps(real)
     def grad(*args: Any, **kwargs: Any) -> Any:
         if before(get_frame(1)):
             return torch.autograd.grad(*args, **kwargs)

@@ -7,6 +7,7 @@ that saves. A script that resumes comes by there, too.
 """
 
 import ast
+import functools
 import os
 import sys
 import types
@@ -46,6 +47,7 @@ class Rounds:
         """
         real, prefix = torch.save, f"{os.path.realpath(out)}{os.sep}"
 
+        @functools.wraps(real)
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
             result = real(obj, f, *args, **kwargs)
             if isinstance(f, (str, os.PathLike)) and os.path.realpath(f).startswith(prefix) and wanted():
@@ -61,6 +63,7 @@ class Rounds:
         """Meet a round that is known, once one of these files has been read."""
         real = torch.load
 
+        @functools.wraps(real)
         def load(f: Any, *args: Any, **kwargs: Any) -> Any:
             value = real(f, *args, **kwargs)
             if isinstance(f, (str, os.PathLike)) and os.path.realpath(f) in files and torch.load is load:

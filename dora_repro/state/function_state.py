@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from dora_repro.contracts import Value
-from dora_repro.state.attributes import MUTABLE
+from dora_repro.state.attributes import MUTABLE, is_around_runs
 from dora_repro.state.digest import digest
 from dora_repro.state.source_names import changes_in_place
 
 _CONTAINERS = (list, dict, set, deque)
 _MANY = 10_000
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+
+def itself(function: types.FunctionType) -> types.FunctionType | None:
+    """A function without what this kit has put around it to listen; None where it is one of this kit's own.
+
+    A script that imports `save` or `backward` by name holds what listens there. Its closure has all that was recorded.
+    """
+    while is_around_runs(str(function.__globals__.get("__name__"))):
+        within = function.__dict__.get("__wrapped__")
+        if not isinstance(within, types.FunctionType):
+            return None
+        function = within
+    return function
 
 
 def name_of_function(function: types.FunctionType) -> str:

@@ -31,9 +31,9 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import COMPILED_FUNCTION
 from dora_repro.state.assign import Setter, put_plain
-from dora_repro.state.attributes import MUTABLE, attributes_of, name_of_type, type_name
+from dora_repro.state.attributes import MUTABLE, attributes_of, is_around_runs, module_of, name_of_type, type_name
 from dora_repro.state.digest import is_plain
-from dora_repro.state.function_state import name_of_function
+from dora_repro.state.function_state import itself, name_of_function
 from dora_repro.state.keys import key_text, key_type
 from dora_repro.state.members import read_members
 from dora_repro.state.module_variables import CACHE, CACHED_FUNCTION
@@ -139,6 +139,11 @@ def read_partial(walker: Walker, value: functools.partial[Value], path: str, hol
 
 def read_function(walker: Walker, value: types.FunctionType, path: str, hold: Setter, role: str) -> None:
     """A function is the same by its name; what is in its closure, attributes and mutable defaults may differ."""
+    within = itself(value)
+    if within is None:
+        walker.leaf(f"{path}/name", name_of_function(value), "structure")
+        return
+    value = within
     if (value.__closure__ or value.__dict__) and walker.alias(value, path, hold):
         return  # its closure may hold itself
     walker.leaf(f"{path}/name", name_of_function(value), "structure")
@@ -194,7 +199,8 @@ def read_method(walker: Walker, value: types.MethodType, path: str, hold: Setter
     function = value.__func__
     name = getattr(function, "__qualname__", type(function).__qualname__)
     walker.leaf(f"{path}/name", f"{getattr(function, '__module__', '')}.{name}", "structure")
-    walker.visit(value.__self__, f"{path}/self", None, role)
+    if not is_around_runs(module_of(type(value.__self__))):
+        walker.visit(value.__self__, f"{path}/self", None, role)
 
 
 def read_builtin(walker: Walker, value: types.BuiltinFunctionType, path: str, hold: Setter, role: str) -> None:

@@ -2,14 +2,19 @@
 
 import argparse
 import contextvars
+import functools
 import itertools
 import threading
+from dataclasses import fields
 
 import pytest
 import torch
 
+from dora_repro.journal.ledger import JournalFiles
+from dora_repro.recording.hooks import Hooks, Listeners
 from dora_repro.state.function_state import (
     fills_a_default,
+    itself,
     keeps_something,
     may_be_changed_by_others,
     name_of_function,
@@ -187,3 +192,42 @@ def test_a_function_made_in_another_is_the_same_by_its_code_wherever_it_was_made
 def test_a_function_in_place_of_another_differs_by_its_code_and_by_what_it_closes_over(made, same):
     one, other = (walk({"f": function}).leaves for function in (one_place(2), made))
     assert ({path: leaf.digest for path, leaf in one.items()} == {p: leaf.digest for p, leaf in other.items()}) is same
+
+
+class HoldsFunctions:
+    """Takes functions of torch by name, as `from torch import save` in a function does."""
+
+    def __init__(self):
+        self.backward, self.grad, self.save = torch.autograd.backward, torch.autograd.grad, torch.save
+
+
+def test_what_listens_around_a_function_of_torch_is_no_state_of_who_holds_it(monkeypatch, tmp_path):
+    expected = {path: leaf.digest for path, leaf in Snapshot.capture(run_roots(HoldsFunctions())).items()}
+    monkeypatch.setattr(torch, "save", torch.save)
+    monkeypatch.setattr(torch.optim.Optimizer, "state_dict", torch.optim.Optimizer.state_dict)
+    JournalFiles(tmp_path, lambda: (0, 0), lambda checkpoint: None).watch_torch()
+    listeners = Listeners(*(lambda *_: None for _ in fields(Listeners)))
+    with Hooks(listeners):
+        run = HoldsFunctions()
+        assert run.save is not itself(run.save)
+        assert {path: leaf.digest for path, leaf in Snapshot.capture(run_roots(run)).items()} == expected
+
+
+def test_a_function_of_the_kit_itself_and_its_methods_are_names_alone(tmp_path):
+    ledger = JournalFiles(tmp_path, lambda: (0, 0), lambda checkpoint: None)
+    listening = ledger._before_writing(len, 1)  # what it wraps is written in C
+    assert itself(listening) is None
+    assert set(walk({"a": listening, "b": ledger.look})) == {"a/name", "b/name"}
+
+
+def test_a_function_of_a_user_stays_what_it_is():
+    def wraps(function):
+        @functools.wraps(function)
+        def around(*args):
+            return function(*args)
+
+        return around
+
+    assert itself(counting) is counting
+    around = wraps(counting)
+    assert itself(around) is around
