@@ -26,13 +26,15 @@ from dora_repro.driving.look_ahead import generators_above, hand_over
 from dora_repro.errors import MissingExtra
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, data_of, module_call, set_loader_next, set_module_call
+from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
 from dora_repro.state.frames import is_machinery
 from dora_repro.state.waiting_call import WaitingCall, waits_in
 
 At = Literal["update", "batch"]
 What = Literal["forward", "backward", "update"]
 _OURS = ("dora_repro.driving", "dora_repro.recording")  # between a call of a module and the one who calls
-_Iterator: TypeAlias = "weakref.ref[LoaderIterator]"
+# What gives batches: a loader's iterator, or code that takes those of another thread.
+_Source: TypeAlias = "weakref.ref[LoaderIterator] | weakref.ref[types.CodeType]"
 
 
 class Drive:
@@ -67,8 +69,8 @@ class Drive:
         self.going_on: Callable[[What], None] = lambda what: None
         self._armed = True
         self._inside_module = self._inside_backward = False
-        self._source: _Iterator | None = None  # what gave the batch in hand
-        self._training: _Iterator | None = None  # what gave that of the last backward pass
+        self._source: _Source | None = None  # what gave the batch in hand
+        self._training: _Source | None = None  # what gave that of the last backward pass
         self._data: object = None  # that the last backward pass was of
         self._its_modes: _Modes | None = None
         self.updates = self.passes = 0
@@ -108,6 +110,8 @@ class Drive:
     def hand_over(self, batches: Sequence[Value]) -> None:
         """Let the generators that look ahead hold another run's batches, where they hold those of the next steps."""
         hand_over(self._fetching, self.batches, batches)
+        if len(batches) == len(self.batches):
+            self.batches[:] = batches
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -119,7 +123,8 @@ class Drive:
         set_loader_next(self._after_next(real_next))
         torch.autograd.backward = self._before_backward(real_backward)
         try:
-            yield
+            with listening(self._take_over):
+                yield
         finally:
             set_module_call(real_call)
             set_loader_next(real_next)
@@ -161,12 +166,23 @@ class Drive:
         def after(iterator: LoaderIterator) -> Any:
             batch = real(iterator)
             if self._is_running():
-                self.batches.append(batch)
-                self._fetching.update(dict.fromkeys(generators_above(get_frame(1))))
-                self._source = weakref.ref(iterator)
+                self._fetched(batch, get_frame(1), weakref.ref(iterator))
             return batch
 
         return after
+
+    def _take_over(self, hand_over: HandOver, take: Take) -> Value:
+        """Another thread hands something over."""
+        taken = Taken.of(hand_over, take)
+        if self._is_running() and taken.kind is Kind.BATCH:
+            self._fetched(taken.value, hand_over.frame, weakref.ref(hand_over.frame.f_code))
+        return taken.given()
+
+    def _fetched(self, batch: Value, frame: types.FrameType | None, source: _Source) -> None:
+        """A batch of the next step is there, fetched by a function."""
+        self.batches.append(batch)
+        self._fetching.update(dict.fromkeys(generators_above(frame)))
+        self._source = source
 
     def _before_backward(self, real: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(real)
@@ -176,7 +192,7 @@ class Drive:
             if self._is_running():
                 self._training = self._source
                 source = self._source() if self._source is not None else None
-                self._data = self._data if source is None else data_of(source)
+                self._data = self._data if source is None else _data_behind(source)
                 if not self._inside_backward:
                     self._before_pass()
             outermost, self._inside_backward = not self._inside_backward, True
@@ -201,7 +217,7 @@ class Drive:
         training = self._training() if self._training is not None else None
         if training is source:
             return True
-        return torch.is_grad_enabled() and (self._data is None or self._data is data_of(source))
+        return torch.is_grad_enabled() and (self._data is None or self._data is _data_behind(source))
 
     def _begins(self) -> None:
         """Something has begun to work on what was handed out."""
@@ -214,6 +230,11 @@ class Drive:
     def _wait(self) -> None:
         self._armed = False
         self.greenlet.parent.switch()
+
+
+def _data_behind(source: LoaderIterator | types.CodeType) -> object:
+    """The data that a source reads; of what another thread reads nothing is known but who takes it."""
+    return source if isinstance(source, types.CodeType) else data_of(source)
 
 
 def _caller() -> types.FrameType | None:

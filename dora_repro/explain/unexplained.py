@@ -11,6 +11,7 @@ from dora_repro.explain.logs.compared import differing_operator, unmatched_draws
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome
 from dora_repro.explain.trials.worker import TrialSetup
+from dora_repro.recording.replay import Streams
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.session import Session
@@ -27,6 +28,10 @@ OUTSIDE = (
     "thread counts, files read at start, module globals, other processes and services"
 )
 NOT_READ = (IN_USE, ADDRESSES, LARGE, NOT_HELD)
+_ELSEWHERE = (
+    "not ruled out: the batches, which another thread reads ahead from a loader. It hands them over by other ways than "
+    "a queue, a future or a pool, so the reference's could not be put in their place"
+)
 _SHOWN = 3  # leaves
 
 
@@ -62,7 +67,8 @@ def unexplained(
         )
     reached = [result.divergence.step for _, result in found.trials if result.divergence]
     step = max(divergence.step, *reached) if reached else divergence.step
-    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside)]
+    elsewhere = setup.streams is not None and Streams.read(Path(setup.streams)).elsewhere
+    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside, elsewhere=elsewhere)]
     saved = sides.reference.at_save(sides.save_at)
     look_at += [*used_before(found, saved), *caches(saved), *not_looked_into(saved)]
     if step > divergence.step:
@@ -109,12 +115,28 @@ def not_looked_into(saved: Snapshot) -> Iterator[str]:
         yield f"not looked into, and so not ruled out: {listed}{more}"
 
 
-def ruled_out(found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]) -> list[str]:
-    """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result."""
+def ruled_out(
+    found: SearchResult,
+    lost: Sequence[LeafDifference],
+    beside: Mapping[str, Iterable[str]],
+    *,
+    elsewhere: bool = False,
+) -> list[str]:
+    """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result.
+
+    Args:
+        found: what the search found: no set.
+        lost: what differs right after loading.
+        beside: what may be among it that is no loss, in words -> paths.
+        elsewhere: whether another thread read batches of the reference's, and was not seen to hand them over.
+    """
     sentences = _state_ruled_out(found, lost, beside)
     different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
     if any({DATA, DRAWS} <= names for names in different):
-        sentences.append("ruled out: the reference's batches, and its generators at the beginning of each step")
+        what = "the reference's generators" if elsewhere else "the reference's batches, and its generators"
+        sentences.append(f"ruled out: {what} at the beginning of each step")
+    if elsewhere:
+        sentences.append(_ELSEWHERE)
     if any(CONTROL in names for names in different):
         sentences.append(
             "a run that did the steps up to the save itself differs from the resumed one, even with all of its state: "

@@ -12,6 +12,7 @@ import os
 import random
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_cpython import get_frame
+from dora_repro.private_names.of_cpython import frames_of_threads, get_frame
 from dora_repro.recording import jsonl
 from dora_repro.recording.user_frames import (
     Caller,
@@ -213,6 +214,8 @@ class DrawLog(AbstractContextManager["DrawLog"]):
 
     def _note(self, name: str, before: rng.State, now: rng.State, here: Caller, operator: str) -> None:
         kind = _kind(now)
+        if kind == "torch" and not operator and _others_run():
+            return
         draws = None
         # Torch draws by operators alone. Counting draws is slow between states that are no number of draws apart.
         was_set = not operator and (
@@ -298,6 +301,13 @@ def _at(frame: FrameType | None, line: int | None = None) -> Caller:
     if frame is None:
         return Caller()
     return Caller(frame.f_code.co_filename, line or frame.f_lineno, line_text(frame, line))
+
+
+def _others_run() -> bool:
+    """Whether another thread is in the user's code."""
+    frames = frames_of_threads()
+    frames.pop(threading.get_ident())  # it would refer to itself
+    return any(map(innermost_user, frames.values()))
 
 
 def _bytes(state: rng.State) -> Value:

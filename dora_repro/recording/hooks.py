@@ -9,7 +9,7 @@ runs while it makes a batch (a transform that is a module, a model that a data s
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import LoaderIterator, global_forward_pre_hooks, set_loader_next
+from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Listeners:
     """What is called as a step runs.
 
     Attributes:
-        batch: gets what a DataLoader returned.
+        batch: gets what a DataLoader returned, or another thread handed over.
         output: gets an outermost module, what it was given, by position and by name, and what it returned (None where
             it raised).
         loss: gets what `backward` is called on, before it runs; without the scale of a `GradScaler`.
@@ -54,6 +55,7 @@ class Hooks(AbstractContextManager["Hooks"]):
         self._listeners = listeners
         self._listening = False
         self._thread = threading.get_ident()
+        self._closing = ExitStack()
         self._parameters: list[RemovableHandle] = []
         self._arrived: list[int] = []
         self._loading = False  # a loader is making a batch
@@ -70,6 +72,7 @@ class Hooks(AbstractContextManager["Hooks"]):
         torch.autograd.grad = self._around_grad()
         _set_scale(self._around_scale())
         set_loader_next(self._around_next())
+        self._closing.enter_context(listening(self._around_hand_over))
         self._optimizers = (
             register_optimizer_step_post_hook(self._after_optimizer),
             register_optimizer_step_pre_hook(self._before_optimizer),
@@ -82,6 +85,7 @@ class Hooks(AbstractContextManager["Hooks"]):
         torch.autograd.grad = self._real_grad
         _set_scale(self._real_scale)
         set_loader_next(self._real_next)
+        self._closing.close()
         for handle in self._optimizers:
             handle.remove()
         self.watch_gradients(())
@@ -220,6 +224,12 @@ class Hooks(AbstractContextManager["Hooks"]):
             return batch
 
         return __next__
+
+    def _around_hand_over(self, hand_over: HandOver, take: Take) -> Value:
+        taken = Taken.of(hand_over, take)
+        if self._mine() and taken.kind is Kind.BATCH:
+            self._listeners.batch(taken.value)
+        return taken.given()
 
 
 def _set_scale(function: Callable[..., Any]) -> None:

@@ -1,4 +1,5 @@
-"""What comes into a run from outside its state, step by step: the batches of its loaders, the states of its generators.
+"""What comes into a run from outside its state, step by step: the batches of its loaders, also of those that another
+thread reads ahead (`hand_overs.py`), the states of its generators.
 
 Recorded in one run, it can be given to another: the same batches whatever its own loaders return, or the same
 generators at the beginning of each step. This is how data and random numbers are tried as causes: a loader's iterator
@@ -7,6 +8,8 @@ can be seen but not put back.
 
 import contextlib
 import pickle
+import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +19,7 @@ from typing import Any, Self, TypeAlias
 
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_next
+from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
 from dora_repro.state import rng
 from dora_repro.state.rebuild import copied
 from dora_repro.state.snapshot import run_roots
@@ -37,12 +41,15 @@ class Streams:
         generators: step -> path -> state of a generator at its beginning.
         in_hand: batches that the run had fetched for the first of these steps before it began, pickled.
         whole: whether all batches could be stored.
+        elsewhere: whether another thread read a loader, and none was seen to hand a batch over: which of them a step
+            was given is not known.
     """
 
     batches: dict[int, list[bytes]] = field(default_factory=dict)
     in_hand: list[bytes] = field(default_factory=list)
     generators: dict[int, dict[str, rng.State]] = field(default_factory=dict)
     whole: bool = True
+    elsewhere: bool = False
 
     def write(self, path: Path) -> None:
         path.write_bytes(pickle.dumps(self))
@@ -62,22 +69,30 @@ def generators_of(run: Value) -> dict[str, rng.State]:
 
 
 class _Around(AbstractContextManager[Any], ABC):
-    """Something done around the `__next__` of every loader's iterator, for one run, while the context is open."""
+    """Something done around the `__next__` of every loader's iterator, and around all that other threads hand to this
+    one, for one run, while the context is open."""
 
     def __init__(self, run: Value):
         self._run = run
+        self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self._real = real = LoaderIterator.__next__
+        this = threading.get_ident()
 
         def __next__(iterator: LoaderIterator) -> Value:
+            if threading.get_ident() != this:  # it reads ahead, and when is an accident
+                self._read_elsewhere()
+                return real(iterator)
             return self._next(real, iterator)
 
         set_loader_next(__next__)
+        self._closing.enter_context(listening(self._handed))
         return self
 
     def __exit__(self, *_: object) -> None:
         set_loader_next(self._real)
+        self._closing.close()
         # What others patched meanwhile may still refer to this: that must not keep a loader's workers waiting.
         self._run = None
 
@@ -89,6 +104,17 @@ class _Around(AbstractContextManager[Any], ABC):
             StopIteration: it is at its end.
         """
 
+    @abstractmethod
+    def _handed(self, hand_over: HandOver, take: Take) -> Value:
+        """What another thread hands over.
+
+        Raises:
+            StopIteration: that is at its end.
+        """
+
+    def _read_elsewhere(self) -> None:
+        """Another thread asks a loader for a batch."""
+
 
 class StreamRecorder(_Around):
     """Records the streams of a run, in `streams`. Call `begin(step)` before each step."""
@@ -97,6 +123,7 @@ class StreamRecorder(_Around):
         super().__init__(run)
         self.streams = Streams()
         self._step, self._bytes = 0, 0
+        self._was_handed = False
 
     def begin(self, step: int) -> None:
         self._step = step
@@ -113,11 +140,26 @@ class StreamRecorder(_Around):
         except StopIteration:
             self._keep(OVER)
             raise
+        self._keep_batch(batch)
+        return batch
+
+    def _handed(self, hand_over: HandOver, take: Take) -> Value:
+        taken = Taken.of(hand_over, take)
+        if taken.kind is Kind.BATCH:
+            self._was_handed, self.streams.elsewhere = True, False
+            self._keep_batch(taken.value)
+        elif taken.kind is Kind.END:
+            self._keep(OVER)
+        return taken.given()
+
+    def _read_elsewhere(self) -> None:
+        self.streams.elsewhere = not self._was_handed
+
+    def _keep_batch(self, batch: Value) -> None:
         try:
             self._keep(pickle.dumps(batch))
         except Exception:  # whatever a batch of a user's own classes raises
             self.streams.whole = False
-        return batch
 
     def _keep(self, batch: bytes) -> None:
         self._bytes += len(batch)
@@ -146,6 +188,7 @@ class StreamReplay(_Around):
         self._streams, self._batches, self._draws = streams, batches, draws
         self._next_ones: Iterator[bytes] = iter(())
         self._passed_over, self._own = passed_over, 0
+        self._ends = Ends()
         self._in_hand = streams.in_hand if batches and not passed_over else []
 
     def begin(self, step: int) -> None:
@@ -178,6 +221,15 @@ class StreamReplay(_Around):
             over = error
         return in_place_of(own, over, self._next_ones)
 
+    def _handed(self, hand_over: HandOver, take: Take) -> Value:
+        if not self._batches:
+            return take()
+        taken = self._ends.taken(hand_over, take)
+        if self._own:
+            self._own -= taken.kind is Kind.BATCH
+            return taken.given()
+        return self._ends.in_place_of(hand_over, taken, self._next_ones)
+
 
 def in_place_of(own: Value, over: StopIteration | None, others: Iterator[bytes]) -> Value:
     """The next batch of another run in place of a loader's own, which stands where the other has none left.
@@ -200,3 +252,39 @@ def in_place_of(own: Value, over: StopIteration | None, others: Iterator[bytes])
     if other == OVER:
         raise over or StopIteration
     return pickle.loads(other)
+
+
+class Ends:
+    """What other threads had handed over to their end while another run's batches were given in place of theirs.
+
+    Nothing more comes from there, and who asks for it waits for ever: so it is not asked any more.
+    """
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[Any, Taken] = weakref.WeakKeyDictionary()
+
+    def taken(self, hand_over: HandOver, take: Take) -> Taken:
+        """What a source gives, or gave at its end."""
+        known = self._known.get(hand_over.source)
+        return Taken.of(hand_over, take) if known is None else known
+
+    def in_place_of(self, hand_over: HandOver, own: Taken, others: Iterator[bytes]) -> Value:
+        """The next batch of another run in place of what a run's own source gave; that, where it is no batch.
+
+        Args:
+            hand_over: of the run's own.
+            own: what it gave.
+            others: as of `in_place_of`.
+
+        Raises:
+            StopIteration: both are at an end, and the source says it so.
+        """
+        if own.kind is Kind.OTHER:
+            return own.value
+        over = (own.stop or StopIteration()) if own.kind is Kind.END else None
+        if over is not None:
+            self._known[hand_over.source] = own
+        try:
+            return in_place_of(own.value, over, others)
+        except StopIteration:
+            return own.given()

@@ -19,7 +19,8 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
-from dora_repro.recording.replay import LIMIT, OVER, in_place_of
+from dora_repro.recording.hand_overs import HandOver, Kind, Take, listen
+from dora_repro.recording.replay import LIMIT, OVER, Ends, in_place_of
 from dora_repro.scripts.calls import Call, call_of
 from dora_repro.scripts.samplers import Chosen, Own, own_of, put_back, samplers_of
 from dora_repro.state import rng
@@ -112,6 +113,8 @@ class Loaders:
         self._wanted = wanted
         self._before: deque[Value] = deque(maxlen=_AHEAD if keeps else 0)
         self._known: weakref.WeakKeyDictionary[LoaderIterator, Begun] = weakref.WeakKeyDictionary()
+        self._handing: dict[Key, Begun] = {}  # what takes the batches of other threads, by where
+        self._ends = Ends()
         self._last: Begun | None = None
         self._feed: Iterator[bytes] | None = None
         self._given = 0
@@ -140,12 +143,19 @@ class Loaders:
             asked()
             self._before_asking(iterator)
             batch = self._next(real_next, iterator)
-            self.batches.append(batch)
-            self._before.append(batch)
+            self._fetched(batch)
             return batch
+
+        def handed(hand_over: HandOver, take: Take) -> Value:
+            return self._handed(hand_over, take) if mine() else take()
 
         set_loader_init(__init__)
         set_loader_next(__next__)
+        listen(handed)
+
+    def _fetched(self, batch: Value) -> None:
+        self.batches.append(batch)
+        self._before.append(batch)
 
     def _before_making(self, iterator: LoaderIterator, loader: Any) -> None:
         key = key_of(loader)
@@ -194,6 +204,27 @@ class Loaders:
             raise over
         self._keep_batch(own)
         return own
+
+    def _handed(self, hand_over: HandOver, take: Take) -> Value:
+        """What another thread hands over. When its loader drew is not known to the thread that trains."""
+        taken = self._ends.taken(hand_over, take)
+        if taken.kind is Kind.OTHER:
+            return taken.given()
+        begun = Begun(hand_over.key, self.step, rng.capture_world(), by=call_of(hand_over.frame))
+        self._last = known = self._handing.setdefault(hand_over.key, begun)
+        fed = self._feed_for(known)
+        known.fetched += taken.kind is Kind.BATCH
+        if fed is not None:
+            batch = self._ends.in_place_of(hand_over, taken, fed)
+            if taken.kind is Kind.BATCH or batch is not taken.value:
+                self._fetched(batch)
+            return batch
+        if taken.kind is Kind.END:
+            self._keep(OVER)
+            return taken.given()
+        self._keep_batch(taken.value)
+        self._fetched(taken.value)
+        return taken.value
 
     def _feed_for(self, known: Begun | None) -> Iterator[bytes] | None:
         """The other run's batches, where this call is to give one of them."""

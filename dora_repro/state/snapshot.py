@@ -30,6 +30,7 @@ from dora_repro.state.parts import Parts
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import ARGUMENTS, PARTS, VARIABLES, Kind, copied
 from dora_repro.state.restoring import choose, restore, world
+from dora_repro.state.settling import settle
 from dora_repro.state.waiting_call import WaitingCall
 from dora_repro.state.walk import walk
 from dora_repro.wording import counted
@@ -110,6 +111,7 @@ class Snapshot(Mapping[str, SavedLeaf]):
             keep_frozen: store frozen parameters by value, too: those of a moving average of a model are such.
             moved: paths of frozen parameters that are stored by value in any case: they were seen to change.
         """
+        settle()
         globals_ = world()
         live = walk(roots)
         saved, uncaptured = {}, {**live.uncaptured, **getattr(roots, "left_out", {})}

@@ -435,3 +435,13 @@ def test_what_a_function_noted_of_its_own_folder_is_true_where_it_resumes():
     lost = {difference.path for difference in report.comparisons[0].differences}
     assert not {path for path in lost if "best" in path}
     assert report.divergence.leaf == "keeps_best/optimizer/group.0/lr", "no local variable names a group"
+
+
+def test_batches_that_a_thread_fetches_ahead_are_seen_and_found_as_the_cause():
+    def training(keeps):
+        return dora_repro.stepwise(trainings.train_ahead, "{out}", resumed={"resume_from": "{newest}"}, keeps=keeps)
+
+    assert check(training(True), steps=10, save_at=6).verdict is Verdict.EXACT
+    report = check(training(False), steps=10, save_at=6)
+    assert (report.divergence.step, report.divergence.phase) == (7, "batch"), report
+    assert [cause.name for cause in report.explanation.causes] == ["data/batches"], report

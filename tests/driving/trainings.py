@@ -1,6 +1,8 @@
 """Trainings that are one function, as users write them: everything in local variables, saving by themselves."""
 
 import os
+import queue
+import threading
 
 import torch
 from torch import nn
@@ -111,3 +113,44 @@ def train_from_pool(out, resume_from=None):
         done += 1
         state = {"model": model.state_dict(), "rng": torch.get_rng_state(), "done": done}
         torch.save(state, os.path.join(out, f"{done}.pt"))
+
+
+class Ahead(threading.Thread):
+    """Batches that a thread fetches ahead, each with a note of who it is for."""
+
+    def __init__(self, loader):
+        super().__init__(daemon=True)
+        self.loader, self.ready = loader, queue.Queue(2)
+        self.start()
+
+    def run(self):
+        for batch in self.loader:
+            self.ready.put({"x": batch[0], "for": f"step {self.loader.batch_size}"})
+        self.ready.put(None)
+
+    def __iter__(self):
+        while (batch := self.ready.get()) is not None:
+            yield batch
+
+
+def train_ahead(out, resume_from=None, keeps=True):
+    """Epochs whose order is drawn from a generator of the loader's own, while a thread reads ahead."""
+    torch.manual_seed(0)
+    order = torch.Generator().manual_seed(1)
+    loader = DataLoader(TensorDataset(torch.randn(12, 4)), batch_size=4, shuffle=True, generator=order)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    start = 0
+    if resume_from is not None:
+        state = torch.load(resume_from, weights_only=False)
+        model.load_state_dict(state["model"])
+        start = state["epoch"]
+        if keeps:
+            order.set_state(state["order"])
+    for epoch in range(start, 4):
+        for batch in Ahead(loader):
+            optimizer.zero_grad()
+            model(batch["x"]).square().mean().backward()
+            optimizer.step()
+        state = {"model": model.state_dict(), "epoch": epoch + 1, "order": order.get_state()}
+        torch.save(state, os.path.join(out, f"epoch{epoch}.pt"))

@@ -34,6 +34,13 @@ def test_what_was_put_back_without_effect_is_ruled_out():
     )
 
 
+def test_batches_that_another_thread_reads_are_not_ruled_out():
+    found = SearchResult(candidates=CANDIDATES, trials=[(Trial(ALL | {DATA, DRAWS}), DIFFERENT)])
+    told = ruled_out(found, LOST, {}, elsewhere=True)
+    assert told[1] == "ruled out: the reference's generators at the beginning of each step"
+    assert told[2].startswith("not ruled out: the batches, which another thread reads ahead")
+
+
 def test_one_leaf_is_the_one():
     assert sentences((("epoch",), DIFFERENT), candidates={"epoch, memory": ("epoch",)}, lost=LOST[:1]) == [
         "ruled out: the one leaf that differs after loading, put back"

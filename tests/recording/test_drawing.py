@@ -2,6 +2,7 @@
 
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -396,3 +397,23 @@ def test_a_log_is_read_as_it_was_written_and_one_cut_off_is_refused(tmp_path):
     path.write_text(path.read_text(encoding="utf-8").rsplit("\n", 2)[0], encoding="utf-8")
     with pytest.raises(BadInput, match="is not a whole log of this kit"):
         drawing.read(path)
+
+
+def test_what_another_thread_draws_is_not_told_as_set_by_the_line_that_was_running():
+    own, drawn, done = torch.Generator().manual_seed(1), threading.Event(), threading.Event()
+
+    def elsewhere():
+        torch.rand(3, generator=own)
+        drawn.set()
+        done.wait()
+
+    def waiting():
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        drawn.wait()
+        torch.rand(1, generator=own)
+        done.set()
+        thread.join()
+        own.manual_seed(5)
+
+    assert [(draw.kind, draw.draws) for draw in drawn_by(waiting, own=own)] == [("draw", 1), ("set", None)]

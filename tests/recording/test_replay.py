@@ -1,6 +1,8 @@
 """What comes into a run, recorded and given to another: batches, ends of epochs, generators. Recording is harmless."""
 
 import pickle
+import queue
+import threading
 
 import pytest
 import torch
@@ -113,7 +115,7 @@ def test_what_is_too_much_or_cannot_be_pickled_is_not_kept(monkeypatch):
     given, _, _ = kept()
     assert not given.whole and given.batches == {} and len(given.generators) == 4
     monkeypatch.undo()
-    loader = DataLoader(runs.made_data(8), 4, collate_fn=lambda items: (lambda: items))
+    loader = DataLoader(runs.made_data(8), 4, collate_fn=lambda items: lambda: items)
     with StreamRecorder(object_with(loader)) as keeping:
         keeping.begin(1)
         list(loader)
@@ -137,3 +139,69 @@ def test_a_run_that_passes_over_batches_in_its_first_step_gets_its_own_before_th
         assert same([run.step()], [batches[2]])
         feeding.begin(4)
         assert same([run.step()], [batches[3]])
+
+
+class ReadAhead:
+    """Epochs whose batches a thread fetches ahead, one a step; the mark of the end is an object of the epoch's own."""
+
+    def __init__(self, seed, size=8, epochs=3):
+        self.own = torch.Generator().manual_seed(seed)
+        self.loader = DataLoader(runs.made_data(size), 4, shuffle=True, generator=self.own)
+        self._given = (batch for _ in range(epochs) for batch in self._epoch())
+
+    def _epoch(self):
+        ready, end = queue.Queue(1), object()
+
+        def fetch():
+            for batch in self.loader:
+                ready.put(batch)
+            ready.put(end)
+
+        threading.Thread(target=fetch, daemon=True).start()
+        while (batch := ready.get()) is not end:
+            yield batch
+
+    def step(self):
+        return next(self._given)
+
+
+def read_ahead(seed=1):
+    run = ReadAhead(seed)
+    with StreamRecorder(run) as keeping:
+        batches = []
+        for step in range(1, 5):
+            keeping.begin(step)
+            batches.append(run.step())
+    return keeping.streams, batches
+
+
+def test_batches_that_a_thread_fetches_ahead_are_recorded_by_the_step_that_takes_them():
+    given, batches = read_ahead()
+    assert given.whole and not given.elsewhere
+    stored = [[pickle.loads(batch) for batch in given.batches[step] if batch] for step in range(1, 5)]
+    assert [len(of_step) for of_step in stored] == [1, 1, 1, 1]
+    assert same([of_step[0] for of_step in stored], batches)
+
+
+@pytest.mark.parametrize("size", [8, 4, 12])  # epochs that end together, earlier and later: nobody waits for ever
+def test_another_run_gets_batches_in_place_of_those_that_its_thread_has_fetched(size):
+    given, batches = read_ahead()
+    other = ReadAhead(2, size, epochs=4)
+    assert same(fed(other, given, batches=True, draws=False), batches)
+    assert not same(fed(ReadAhead(2), given, batches=False, draws=False), batches)
+
+
+def test_batches_that_no_thread_is_seen_to_hand_over_are_elsewhere():
+    class Joined(ReadAhead):
+        def _epoch(self):
+            made = []
+            thread = threading.Thread(target=lambda: made.extend(self.loader))
+            thread.start()
+            thread.join()
+            yield from made
+
+    run = Joined(1)
+    with StreamRecorder(run) as keeping:
+        keeping.begin(1)
+        run.step()
+    assert keeping.streams.elsewhere and not keeping.streams.batches[1]

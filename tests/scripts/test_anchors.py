@@ -1,12 +1,15 @@
 """What a loader drew, put back at the moments at which it draws; and another run's batches in place of its own."""
 
 import itertools
+import queue
+import threading
 
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
+from dora_repro.recording import hand_overs
 from dora_repro.scripts.anchors import Anchor, Loaders, Put, key_of, read_batches
 from dora_repro.state import rng
 
@@ -15,17 +18,20 @@ from dora_repro.state import rng
 def watched():
     """Watches loaders anew each time it is called; torch's own methods are put back at the end."""
     real = LoaderIterator.__init__, LoaderIterator.__next__
+    listeners, this = [*hand_overs._listeners], threading.get_ident()
 
     def watch(put=None, keeps=False):
         set_loader_init(real[0])
         set_loader_next(real[1])
+        hand_overs._listeners[:] = listeners
         loaders = Loaders(put, keeps)
-        loaders.install(lambda: True)
+        loaders.install(lambda: threading.get_ident() == this)
         return loaders
 
     yield watch
     set_loader_init(real[0])
     set_loader_next(real[1])
+    hand_overs._listeners[:] = listeners
 
 
 def loader(size=8):
@@ -124,3 +130,31 @@ def test_watching_draws_nothing(watched):
     torch.manual_seed(0)
     assert order(loader()) == bare
     assert torch.equal(rng.capture_world()["torch.cpu"], world)
+
+
+def read_ahead(loader):
+    ready = queue.Queue(1)
+
+    def fetch():
+        for batch in loader:
+            ready.put(batch)
+        ready.put(None)
+
+    threading.Thread(target=fetch, daemon=True).start()
+    while (batch := ready.get()) is not None:
+        yield batch
+
+
+def test_batches_that_a_thread_hands_over_are_kept_and_given_to_another_process(watched, tmp_path):
+    loaders = watched(keeps=True)
+    first = iter(read_ahead(loader()))
+    next(first)
+    anchor = loaders.anchor()
+    loaders.keep()
+    theirs = [batch[0].tolist() for batch in first]
+    loaders.write_kept(tmp_path / "batches")
+    assert anchor.begun.key[0] == "another thread" and anchor.batches == 1
+    batches = read_batches(tmp_path / "batches")
+    fed = watched(Put(anchor, batches=batches))
+    mine = [batch[0].tolist() for batch in read_ahead(loader())]
+    assert mine[1:] == theirs and len(fed.batches) == 4

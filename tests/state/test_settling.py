@@ -1,0 +1,56 @@
+"""State is read when threads that read ahead have come to rest, and nobody is waited for without end."""
+
+import queue
+import threading
+import time
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dora_repro.state.settling import LIMIT, settle
+from dora_repro.state.snapshot import Snapshot
+
+
+def seconds():
+    begun = time.perf_counter()
+    settle()
+    return time.perf_counter() - begun
+
+
+def test_without_other_threads_nothing_is_waited_for():
+    assert seconds() < 0.01
+
+
+def test_a_thread_that_fills_its_queue_comes_to_rest():
+    ready, drawn = queue.Queue(5), torch.Generator().manual_seed(1)
+
+    def fetch():
+        while True:
+            time.sleep(0.004)
+            ready.put(torch.rand(1, generator=drawn))
+
+    threading.Thread(target=fetch, daemon=True).start()
+    state = Snapshot.capture({"drawn": drawn})
+    assert ready.qsize() == 5
+    time.sleep(0.05)
+    assert Snapshot.capture({"drawn": drawn})["drawn"].digest == state["drawn"].digest
+
+
+def test_a_loader_that_a_thread_of_a_library_reads_comes_to_rest():
+    own = torch.Generator().manual_seed(1)
+    loader = DataLoader(TensorDataset(torch.arange(600.0)), 1, shuffle=True, generator=own)
+    thread = threading.Thread(target=list, args=(loader,))
+    thread.start()
+    settle()
+    assert not thread.is_alive()
+
+
+def test_a_thread_that_never_rests_is_waited_for_a_second():
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: [time.sleep(0.001) for _ in iter(over.is_set, True)])
+    thread.start()
+    try:
+        assert LIMIT <= seconds() < LIMIT + 1
+    finally:
+        over.set()
+        thread.join()
