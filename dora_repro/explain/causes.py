@@ -18,6 +18,7 @@ from dora_repro.explain.explanation import Cause
 from dora_repro.explain.given_later import is_argument, is_given_later, parted_by_line, sentence_on
 from dora_repro.explain.how_lost import how_beyond, how_lost, is_mark
 from dora_repro.explain.late import Late
+from dora_repro.explain.set_anew import how_set, made_of, sentence_on_options
 from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA
 from dora_repro.sides.evidence import Sides
@@ -101,7 +102,15 @@ class CauseDescriber:
             fit = replace(fit, known=False)
         # What is lost as a whole comes before what has other values, and that before what is made of both: a generator
         # that the file has was drawn from otherwise since, as what is lost had it.
-        parts.sort(key=lambda part: (is_given_later(part, audited, fit), self._was_saved(part), part.role != OBJECT))
+        # What the run makes of another part comes after that.
+        parts.sort(
+            key=lambda part: (
+                is_given_later(part, audited, fit) or bool(made_of(part, parts, audited)),
+                self._was_saved(part),
+                part.role != OBJECT,
+                part.role == "option",
+            )
+        )
         if audited.function and any(map(self._is_drawn_from_again, parts)):
             fit = fit.before_the_first_step
         causes = self._causes(parts, taken, fit, plain)
@@ -111,14 +120,17 @@ class CauseDescriber:
         return Described(causes, fit.places)
 
     def _causes(self, parts: Iterable[Part], taken: dict[str, str], fit: Fit, plain: bool) -> tuple[Cause, ...]:
-        return tuple(
-            self._taken(part, taken[part.name])
-            if taken.get(part.name)
-            else self._made_later(part, fit)
-            if is_given_later(part, self._audited, fit)
-            else self._cause(part, fit, plain)
-            for part in parts
-        )
+        parts = tuple(parts)
+
+        def cause(part: Part) -> Cause:
+            if taken.get(part.name):
+                return self._taken(part, taken[part.name])
+            if is_given_later(part, self._audited, fit):
+                return self._made_later(part, fit)
+            source = made_of(part, parts, self._audited)
+            return self._set_anew(part, source) if source else self._cause(part, fit, plain)
+
+        return tuple(map(cause, parts))
 
     def _in_function(self, parts: Iterable[Part]) -> bool:
         """Whether all parts are of the one function that is the whole run, where a run is one."""
@@ -155,6 +167,9 @@ class CauseDescriber:
         how = "made for the next step" if made else how_lost(part, self._audited)
         advice = sentence_on(part, fit, self._audited.saved)
         return replace(_bare(part), how=how, advice=(advice,), taken_from=self._audited.function)
+
+    def _set_anew(self, part: Part, source: str) -> Cause:
+        return replace(_bare(part), how=how_set(source), advice=(sentence_on_options(part),), taken_from=source)
 
     # --- a cause with lines of its own, or a sentence in their place ---------------------------------------------
 

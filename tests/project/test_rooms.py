@@ -85,6 +85,7 @@ FLOORS = (
     "how_lost",
     "given_later",
     "advised",
+    "set_anew",
     "causes",
     "unexplained",
     "explaining",

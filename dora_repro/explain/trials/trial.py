@@ -113,6 +113,8 @@ class TrialResult:
         loss_distance: absolute difference of the last step's losses; None likewise.
         failed: leaves that could not be put in: path -> reason.
         error: what the trial raised; None where it did not.
+        options: paths of group options that were the reference's in the last step; empty unless the trial went to the
+            end, and did more than one step.
     """
 
     outcome: Outcome
@@ -122,6 +124,7 @@ class TrialResult:
     loss_distance: float | None = None
     failed: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def restores(self) -> bool:
@@ -135,6 +138,7 @@ class TrialResult:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "TrialResult":
         """Read what `to_dict` wrote; other keys, as those of the message it travelled in, are passed over."""
-        own = {name: fields[name] for name in cls.__dataclass_fields__}
+        own = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         divergence = own["divergence"] and Divergence(**own["divergence"])
-        return cls(**{**own, "outcome": Outcome(own["outcome"]), "divergence": divergence})
+        options = tuple(own.get("options", ()))
+        return cls(**{**own, "outcome": Outcome(own["outcome"]), "divergence": divergence, "options": options})

@@ -51,7 +51,7 @@ from dora_repro.state.overlay import overlaid
 from dora_repro.state.parameter_order import optimizer_of, reordered
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.state.suspended import restore_around
-from dora_repro.trace import Divergence, Trace
+from dora_repro.trace import Divergence, Step, Trace, unnumbered
 
 
 @dataclass(frozen=True)
@@ -233,10 +233,12 @@ class TrialRunner:
             first = self._steps(expected, recorder, begin, trial.to_the_end, progress)
             same = first is None and self._ends_alike(run, self._setup.at_end)
             parameters = loss = None
+            options: tuple[str, ...] = ()
             if trial.to_the_end:
                 parameters, loss = self._parameter_distance(run), self._loss_distance(recorder.trace)
+                options = self._same_options(recorder.trace) if progress.steps > 1 else ()
         outcome = Outcome.SAME if same else Outcome.DIFFERENT
-        return TrialResult(outcome, first, progress.steps, parameters, loss, progress.failed)
+        return TrialResult(outcome, first, progress.steps, parameters, loss, progress.failed, options=options)
 
     def _reset_globals(self) -> None:
         rng.restore_world(self._generators)
@@ -338,6 +340,13 @@ class TrialRunner:
             largest = max(largest, size)
         return largest
 
+    def _same_options(self, trace: Trace) -> tuple[str, ...]:
+        """Group options that were in the last step as the reference had them."""
+        step = trace.steps[-1]
+        theirs = self._reference.trace.step(step.number)
+        ours, expected = (_last_options(one) for one in (step, theirs))
+        return tuple(path for path, digest in ours.items() if expected.get(path) == digest)
+
     def _loss_distance(self, trace: Trace) -> float | None:
         if not trace.steps:
             return None
@@ -345,6 +354,12 @@ class TrialRunner:
         if theirs is None or theirs.loss is None or ours is None:
             return None
         return abs(theirs.loss - ours)
+
+
+def _last_options(step: Step | None) -> dict[str, bytes]:
+    """Each group option of a step, as it was recorded last."""
+    effects = step.effects if step is not None else ()
+    return {effect.leaf: effect.digest for effect in effects if unnumbered(effect.phase) == "schedule"}
 
 
 def same_leaves(one: Snapshot, other: Snapshot, paths: Iterable[str]) -> bool:
