@@ -145,7 +145,7 @@ DDP = Framework(
 IGNITE = Framework("Ignite", ("pytorch-ignite",), "ignite_engine.py")
 
 GENERATOR = "rng/torch.cpu"
-DRAWS, DATA = "rng/draws", "data/batches"
+DRAWS, DATA, POSITION = "rng/draws", "data/batches", "data/position"
 OPTIMIZER = ("*/step", "*/exp_avg", "*/exp_avg_sq")
 SCHEDULE = ("*/lr", "*/last_epoch")
 
@@ -233,10 +233,10 @@ ROWS = (
         "Trainer, ignore_data_skip",
         TRAINER,
         "`ignore_data_skip=True`",
-        "The epoch begins anew after a resume, as documented: the batches are others. With those of the uninterrupted "
-        "run put in, the rest of the epoch is the same, and the next one is not: the resumed epoch ends three steps "
-        "later. The check names no cause.",
-        {15: Expected(DIFFERENT, 16, "batch", "batch/*")},
+        "The epoch begins anew after a resume, as documented: the batches are others, and it ends three steps later. "
+        "Its order comes from the seed and the epoch's number, so that it does where the loader passes over three "
+        "batches. The generator is read back before the loop, and drawn from where that begins.",
+        {15: Expected(DIFFERENT, 16, "batch", "batch/*", (POSITION, GENERATOR))},
         "Leave `ignore_data_skip` at False.",
         options="--ignore-data-skip",
         advised={15: ("Trainer", 15)},
@@ -443,8 +443,13 @@ ROWS = (
         PEFT,
         "`save_pretrained` at the end of each epoch, `PeftModel.from_pretrained(base, folder)`",
         "The folder has the adapter alone, so moments and schedule begin anew. And it is loaded for inference by "
-        "default: nothing in it asks for gradients, and the first `backward` fails, whatever is put back.",
-        {12: Expected(DIFFERENT, 12, "load", "*/lr")},
+        "default: nothing in it asks for gradients, and the first `backward` fails, unless what asks for them is put "
+        "back before the forward pass.",
+        {
+            12: Expected(
+                DIFFERENT, 12, "load", "*/lr", (*OPTIMIZER, *SCHEDULE, GENERATOR, "*/requires_grad", "*/params")
+            )
+        },
         "`is_trainable=True` (next row).",
         advised={12: ("peft, is_trainable", 12)},
     ),
@@ -535,12 +540,12 @@ ROWS = (
         "Ignite",
         IGNITE,
         "`Checkpoint.load_objects` of trainer, model, optimizer and schedule",
-        "No generator is saved. Within an epoch the batches are others, too: with those of the uninterrupted run put "
-        "in, the rest of the epoch is the same, and the next one is not. The check names no cause within its launches, "
-        "and says how far it comes.",
+        "No generator is saved. Within an epoch the resumed engine begins the loader anew, in an order that is drawn "
+        "from another state, and makes as many steps of it as the epoch had left; it goes on with the rest of that "
+        "order in the next.",
         {
             12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR,)),
-            15: Expected(DIFFERENT, 16, "batch", "batch/0"),
+            15: Expected(DIFFERENT, 16, "batch", "batch/0", (POSITION, DRAWS)),
         },
         "`DeterministicEngine`, saved at the end of epochs (next row).",
         advised={12: ("Ignite, DeterministicEngine", 12), 15: ("Ignite, DeterministicEngine", 12)},

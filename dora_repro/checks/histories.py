@@ -60,7 +60,7 @@ def histories(paths: Iterable[str], moments: Moments, *, same_entries: bool) -> 
 
 def _only_grew(path: str, moments: Moments, same_entries: bool) -> bool:
     """Whether a leaf is a history. Two of one length that nothing grew are none, but an order."""
-    if path not in moments.end:
+    if path not in moments.end or moments.end[path].role == "structure":  # which parameters an optimizer steps
         return False
     before, after, other_before, other_after = (_entries_at(path, snapshot) for snapshot in moments)
     kind = type(after)

@@ -23,6 +23,7 @@ from dora_repro.explain.trials.search_result import OBJECT, Part, SearchResult
 from dora_repro.explain.trials.trial import DATA
 from dora_repro.sides.evidence import Sides
 from dora_repro.state.paths import few
+from dora_repro.state.rebuild import NO_KIND, VARIABLES
 
 _BESIDE = (
     "The checkpoint takes no further keys (it is no dict, or one module's state_dict): these go into a file of "
@@ -31,6 +32,7 @@ _BESIDE = (
 _SEVERAL = "The checkpoint consists of several files: these go into one of their own."
 _BESIDE_FILE = 'f"{path}.more"'
 _READ = "Better: let no step depend on whether the run was resumed."
+_VARIABLES = "The variables that these lines name are those of {}."
 _MADE = (
     "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
     "`state` that load() has put aside."
@@ -73,10 +75,20 @@ class CauseDescriber:
         sides: the reference and the resumed side.
         late: what the resumed run makes in its first step; `audited.loaded` is then its state when that is there.
         script: whether it is a script, whose checkpoint is what it read.
+        beside: names of the functions of the script in which lines of save and of load go; empty where they are not
+            known.
     """
 
-    def __init__(self, audited: Audited, sides: Sides, late: Late | None = None, *, script: bool = False) -> None:
-        self._script = script
+    def __init__(
+        self,
+        audited: Audited,
+        sides: Sides,
+        late: Late | None = None,
+        *,
+        script: bool = False,
+        beside: tuple[str, ...] = (),
+    ) -> None:
+        self._script, self._beside = script, beside
         self._audited, self._late = audited, late
         self._takes_keys = audited.keys.takes_keys
         self._libraries = sides.reference.libraries
@@ -176,7 +188,7 @@ class CauseDescriber:
     def _cause(self, part: Part, fit: Fit, plain: bool) -> Cause:
         audited = self._audited
         how = how_lost(part, audited)
-        named = not (self._handed is not None and audited.function) and not fit.says_where
+        named = not (self._handed is not None and audited.function) and not fit.says_where and not self._script
         found = advised(part, how, audited, self._reach, plain=plain, named=named)
         advice, filled = found.advice, self._filled(part, found.advice, fit)
         if filled.name:
@@ -191,9 +203,10 @@ class CauseDescriber:
             *advice.further,
             _READ if is_mark(part, audited) else "",
             filled.why,
+            self._whose_variables(part, advice),
             made,
             *self._in_time(part.name),
-            *library_advice(self._libraries, part.name, part.role, part.leaves),
+            *library_advice(self._libraries, part, self._audited.saved, script=self._script),
         )
         return replace(
             _bare(part),
@@ -208,6 +221,18 @@ class CauseDescriber:
             late=late,
             advice=tuple(map(expressions.with_own_state, filter(None, sentences))),
         )
+
+    def _whose_variables(self, part: Part, advice: Advice) -> str:
+        """In a script, which function has the variables that the lines name, where they go into another; else empty."""
+        path = part.leaves[0]
+        root = path.partition("/")[0]
+        own = self._audited.saved.kinds.get(root, NO_KIND).name == VARIABLES
+        if not (self._script and own):
+            return ""
+        function = function_of_leaf(path, self._audited.saved)
+        both = zip((advice.save, advice.load), self._beside or ("", ""), strict=True)
+        elsewhere = any(lines and there != function for lines, there in both)
+        return _VARIABLES.format(expressions.of_function(function)) if elsewhere else ""
 
     def _filled(self, part: Part, advice: Advice, fit: Fit) -> _Filled:
         """What the lines of a part fill."""

@@ -9,7 +9,7 @@ from dora_repro.explain.audit.loaded import in_place_of
 from dora_repro.explain.audit.lookup import SAVED, SaveStatus
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.trials.search_result import OBJECT, Part
-from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
+from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS, POSITION
 from dora_repro.state.paths import few, names_inside, shared_parents
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import suspended
@@ -41,7 +41,7 @@ def how_beyond(name: str, audited: Audited) -> str:
     """What is behind a part that is no leaf; empty for one that is.
 
     Args:
-        name: of the part: batches, draws or iterators.
+        name: of the part: batches, draws, iterators or the place in the epoch.
         audited: the two states.
     """
     if name == ITERATORS:
@@ -54,6 +54,8 @@ def how_beyond(name: str, audited: Audited) -> str:
         return f"the loader returned other batches{differ}"
     if name == DATA:
         return "the run took other batches"
+    if name == POSITION:
+        return "the epoch began anew, from its first batch"
     return "generators had another state at the beginning of a step" if name == DRAWS else ""
 
 

@@ -3,11 +3,21 @@
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import TrialRecord
 from dora_repro.explain.trials.search_result import SearchResult
-from dora_repro.explain.trials.trial import BEYOND, CONTROL, DATA, DRAWS, ITERATORS, PASSED, Trial, TrialResult
+from dora_repro.explain.trials.trial import (
+    BEYOND,
+    CONTROL,
+    DATA,
+    DRAWS,
+    ITERATORS,
+    PASSED,
+    POSITION,
+    Trial,
+    TrialResult,
+)
 from dora_repro.state.paths import few
 from dora_repro.wording import counted
 
-_PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators"}
+_PUT_BACK = {DATA: "the batches", DRAWS: "the draws", ITERATORS: "the iterators", POSITION: "the place in the epoch"}
 _SHOWN = 3  # leaves
 
 

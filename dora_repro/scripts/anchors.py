@@ -45,6 +45,7 @@ class Begun:
         samplers: what the loader's samplers held when it was made.
         fetched: number of batches that it has given.
         by: the line of the user's own code that led to it: that of the loop; None where none did.
+        keeps_place: whether its loader has a state of its own, which brings its place in the epoch back.
     """
 
     key: Key
@@ -54,6 +55,7 @@ class Begun:
     samplers: Own = ()
     fetched: int = 0
     by: Call | None = None
+    keeps_place: bool = False
 
 
 @dataclass
@@ -81,6 +83,33 @@ class Anchor:
         anchor: Anchor = pickle.loads(path.read_bytes())
         return anchor
 
+    def used_before(self, resumed: "Anchor") -> int:
+        """Number of batches of the epoch that had been used when the run was saved, and that the resumed run's loader
+        did not pass over; 0 where it did, by itself or by a sampler around its own.
+
+        Args:
+            resumed: what was known in the resumed run before its first training forward pass.
+        """
+        here, there = self.begun, resumed.begun
+        if here is None or there is None or here.key != there.key or there.keeps_place:
+            return 0
+        used = here.fetched - there.fetched
+        if used <= 0 or len(here.samplers) != len(there.samplers) or _knows_place(here, there, used):
+            return 0
+        return used
+
+
+def _knows_place(here: Begun, there: Begun, used: int) -> bool:
+    """Whether a sampler of the resumed run's loader holds how much was used, in batches or in samples, and the other
+    run's does not: it passes over that itself."""
+    portion = there.key[2] if len(there.key) > 2 else ""
+    counts = {used, used * int(portion)} if portion.isdigit() else {used}
+    return any(
+        type(value) is int and value in counts and theirs.get(name) != (False, value)
+        for theirs, own in zip(here.samplers, there.samplers, strict=True)
+        for name, (_, value) in own.items()
+    )
+
 
 @dataclass(frozen=True)
 class Put:
@@ -92,6 +121,7 @@ class Put:
         batches: the batches of the uninterrupted run from that forward pass on, pickled; None: the loader's own.
         own: number of batches that the loader gives by itself before those.
         chosen: given the frame in which an iterator is about to be made, tells what to put back into samplers.
+        used: number of batches that the loader passes over before it gives any.
     """
 
     anchor: Anchor
@@ -99,6 +129,7 @@ class Put:
     batches: Sequence[bytes] | None = None
     own: int = 0
     chosen: Callable[[types.FrameType | None], Chosen] | None = None
+    used: int = 0
 
 
 class Loaders:
@@ -141,7 +172,8 @@ class Loaders:
             if not mine():
                 return real_next(iterator)
             asked()
-            self._before_asking(iterator)
+            for _ in range(self._before_asking(iterator)):
+                real_next(iterator)
             batch = self._next(real_next, iterator)
             self._fetched(batch)
             return batch
@@ -164,15 +196,20 @@ class Loaders:
             if self._wanted is not None and self._wanted.chosen is not None:
                 put_back(loader, begun.samplers, self._wanted.chosen(get_frame(1)))
         world, own = rng.capture_world(), own_of(loader)
-        self._known[iterator] = Begun(key, self.step, world, samplers=own, by=call_of(get_frame(1)))
+        place = callable(getattr(loader, "load_state_dict", None))
+        by = call_of(get_frame(1))
+        self._known[iterator] = Begun(key, self.step, world, samplers=own, by=by, keeps_place=place)
 
-    def _before_asking(self, iterator: LoaderIterator) -> None:
+    def _before_asking(self, iterator: LoaderIterator) -> int:
+        """An iterator is about to be asked: how many batches it is to pass over before."""
         known = self._known.get(iterator)
         if known is None or known.asked is not None:
-            return
-        if (begun := self._to_put(known.key)) is not None and begun.asked is not None:
+            return 0
+        begun = self._to_put(known.key)
+        if begun is not None and begun.asked is not None:
             self._restore(begun.asked)
         known.asked = rng.capture_world()
+        return self._wanted.used if begun is not None and self._wanted is not None else 0
 
     def _to_put(self, key: Key) -> Begun | None:
         """What the iterator of this loader is to begin with; None for what it has itself."""

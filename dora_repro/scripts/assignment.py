@@ -54,6 +54,7 @@ class Given:
         in_hand: number of batches that the resumed run had fetched for its first step.
         since: whether the loader's iterator was begun after the save, so that what its samplers hold is as saved then.
         draws: put back all generators by which the loader's order was drawn.
+        used: number of batches that the loader passes over before it gives any: the uninterrupted run had used them.
         objects: the file of objects that the resumed run lacks, whole; None for none.
     """
 
@@ -65,6 +66,7 @@ class Given:
     in_hand: int = 0
     since: bool = False
     draws: bool = False
+    used: int = 0
     objects: Path | None = None
 
     @property

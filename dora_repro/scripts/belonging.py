@@ -6,9 +6,9 @@ from pathlib import Path
 
 from dora_repro.explain.advice.expressions import code
 from dora_repro.explain.explanation import Cause
-from dora_repro.explain.trials.trial import DATA, DRAWS
+from dora_repro.explain.trials.trial import DATA, DRAWS, POSITION
 from dora_repro.scripts.aligning import Alignment, relative
-from dora_repro.scripts.calls import Call, listed, place
+from dora_repro.scripts.calls import Call, function_of, listed, place
 from dora_repro.scripts.files import Entry
 from dora_repro.state.snapshot import Snapshot
 
@@ -17,6 +17,11 @@ _ORDER = (
     "Keep the generator as it is before the loop over the loader begins{at}: `epoch_rng = {kept}`. "
     "Save it with the rest; when resuming, set it before that loop, skip the batches that were used, and set the "
     "generator as it was at the save."
+)
+_PLACE = (
+    "Count the batches of an epoch as they are used, and save the number with the rest. When resuming, pass over as "
+    "many before the first that is trained on{at}: `for i, batch in enumerate(loader)`, and `continue` while `i` is "
+    "less."
 )
 _BATCHES = (
     "No state of generators brings these batches back: what they are made of was drawn, or read, at another moment. A "
@@ -42,6 +47,20 @@ class Calls:
     last_wrote: str = ""
     last_read: str = ""
     folder: bool = False
+
+    def functions(self, loop: Call | None) -> tuple[str, ...]:
+        """The names of the functions with the lines that wrote and read it last, where both are known and another line
+        than that of the loop.
+
+        Args:
+            loop: the line at which the loop over the loader began.
+        """
+        last = [calls[-1] for calls in (self.wrote, self.read) if calls and calls[-1] != loop]
+        return tuple(function_of(call) for call in last) if len(last) == 2 else ()
+
+    def in_loop(self, loop: Call | None) -> bool:
+        """Whether it is written inside the very line at which the loop began: a library's loop, which saves."""
+        return loop is not None and bool(self.wrote) and self.wrote[-1] == loop
 
     @property
     def several(self) -> bool:
@@ -88,7 +107,7 @@ def order_kept(loaders: Iterable[str], saved: Snapshot) -> str:
     return " or ".join(dict.fromkeys(found)) or _GLOBAL
 
 
-def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL) -> Cause:
+def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, used: int = 0) -> Cause:
     """A cause whose advice says where it belongs in the script; loaders of scripts draw before the first step.
 
     Args:
@@ -96,11 +115,18 @@ def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL) -
         calls: the lines that wrote and read the checkpoint.
         loop: the line at which the loop over the loader began whose batch was the first after the save.
         kept: code for the state of the generator that the loader's order is drawn from.
+        used: number of batches of the epoch that had been used, and were not passed over.
     """
+    if cause.name == POSITION:
+        passed = "the batch that had been used was" if used == 1 else f"the {used} batches that had been used were"
+        words = cause.advice[1:] or _with(_PLACE.format(at=f" ({place(loop)})" if loop else ""), calls)
+        return replace(cause, how=f"the epoch began anew: {passed} not passed over", advice=words)
     if cause.name == DRAWS:
         how = "the order of the batches was drawn from generators in another state"
         order = _ORDER.format(at=f" ({place(loop)})" if loop else "", kept=kept)
-        return replace(cause, how=how, advice=(*_with(order, calls), *cause.advice))
+        by_library = cause.advice[1:]
+        words = by_library if by_library and calls.in_loop(loop) else (*_with(order, calls), *by_library)
+        return replace(cause, how=how, advice=words)
     if cause.name == DATA:
         at = (f"The loop over the loader: {listed([loop])}.",) if loop else ()
         words = (_where(calls),) if cause.load else (_BATCHES,)

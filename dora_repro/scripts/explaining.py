@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from dora_repro.comparison.leaves import compare
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.audited import audit
-from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed, phase_of
+from dora_repro.explain.candidates import Discrepancy, candidates_of, had_same_batches, only_resumed, phase_of
 from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, Explanation
@@ -27,6 +27,7 @@ from dora_repro.sides.evidence import Sides
 from dora_repro.state.parameter_order import reordered
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import objects_lost
+from dora_repro.trace import Divergence
 
 Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
@@ -176,11 +177,22 @@ def _search_of(moment: _Moment, sides: Sides, budget: int) -> Search:
             divided=by_object,
             frugal=True,
         ),
-        Beyond(streams=moment.run_trial.feeds, in_hand=among(anchor.in_hand), draws_first=True),
+        Beyond(
+            streams=moment.run_trial.feeds,
+            in_hand=among(anchor.in_hand),
+            draws_first=True,
+            began_anew=moment.run_trial.used > 0 and _begins_with_other_batches(sides),
+        ),
         surplus=tuple(only_resumed(discrepancy)),
         orders=reordered(saved, loaded),
         budget=max(1, budget),
     )
+
+
+def _begins_with_other_batches(sides: Sides) -> bool:
+    """Whether the batches of the first resumed step are others, or none are known."""
+    step = sides.save_at + 1
+    return not had_same_batches(sides, Divergence(step, "batch", ""))
 
 
 def _has_no_value_yet(difference: LeafDifference, loaded: Snapshot) -> bool:
@@ -195,11 +207,11 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     audited = audit(saved, loaded, sides, differences, discrepancy.settings)
-    told = CauseDescriber(audited, sides, script=True).described(found, plain=plain)
     anchor = moment.run_trial.anchor
     loop = anchor.begun.by if anchor.begun is not None else None
+    told = CauseDescriber(audited, sides, script=True, beside=calls.functions(loop)).described(found, plain=plain)
     kept = order_kept(audited.loaders, saved)
-    causes = tuple(placed(cause, calls, loop, kept) for cause in told.causes)
+    causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used) for cause in told.causes)
     confirmation = _confirmation(moment, found)
     behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(

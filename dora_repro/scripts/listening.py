@@ -1,5 +1,5 @@
-"""What torch has no hook for: backward passes, gradients that are asked for, loading of any optimizer, a process that
-ends at once.
+"""What torch has no hook for: backward passes, gradients that are asked for, making and loading of any optimizer, a
+process that ends at once.
 
 The functions are wrapped where torch and scripts look them up. A wrapper finds its caller's frame for who listens.
 """
@@ -78,6 +78,19 @@ def _after(name: str, then: Callable[[torch.optim.Optimizer], None]) -> None:
         return result
 
     setattr(kind, name, method)
+
+
+def to_optimizer_making(then: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Call a function with each optimizer that is made."""
+    real: Any = torch.optim.Optimizer.__init__
+    kind: Any = torch.optim.Optimizer
+
+    @functools.wraps(real)
+    def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        real(optimizer, *args, **kwargs)
+        then(optimizer)
+
+    kind.__init__ = __init__
 
 
 def to_exit(before: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dora_repro.alignment.divergence import first_divergence
 from dora_repro.comparison.leaves import compare
-from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, Outcome, Trial, TrialResult
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, POSITION, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import same_leaves
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor
@@ -105,8 +105,13 @@ class ScriptTrials:
         """Whether the batches come from a loader, so that others can be given, and its order put back."""
         return self.anchor.begun is not None and self._at is None
 
+    @property
+    def used(self) -> int:
+        """Number of batches of the epoch that had been used, and that the resumed run's loader did not pass over."""
+        return self.anchor.used_before(self._first) if self._at is None else 0
+
     def __call__(self, trial: Trial) -> TrialResult:
-        if trial.names & BEYOND - {DATA, DRAWS}:
+        if trial.names & BEYOND - {DATA, DRAWS, POSITION}:
             return TrialResult(Outcome.UNRESOLVED, error="not run: what a script has half done cannot be put back")
         given = self._given(trial)
         if given is None:
@@ -137,7 +142,8 @@ class ScriptTrials:
         fetched = self._first.begun.fetched if self._first.begun is not None else 0
         own = max(0, fetched - self._first.batches)
         since, draws = self._drawn_since, DRAWS in trial.names
-        return Given(self.saved, leaves, generators, batches, own, self._first.batches, since, draws)
+        used = self.used if POSITION in trial.names else 0
+        return Given(self.saved, leaves, generators, batches, own, self._first.batches, since, draws, used)
 
     @property
     def _drawn_since(self) -> bool:

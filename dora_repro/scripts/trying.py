@@ -133,7 +133,7 @@ def _function_of(cause: Cause) -> str:
 
 def _judged(launches: Sequence[Launch], given: GivenLines, run_trial: ScriptTrials) -> Tried:
     told: dict[str, Any] = {}
-    for launched in launches:
+    for launched in reversed(launches):  # what went wrong at first is what is told
         path = launched.folder.with_name(f"{launched.folder.name}.{LINES}")
         told |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if "why" in told:

@@ -27,6 +27,7 @@ from dora_repro.scripts.anchors import Anchor, Loaders, Put, read_batches
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.expected import Expected
 from dora_repro.scripts.files import Files, Position
+from dora_repro.scripts.held import Held
 from dora_repro.scripts.libraries import libraries_in, parts_around
 from dora_repro.scripts.loaded_options import LoadedOptions
 from dora_repro.scripts.meeting import Meeting
@@ -90,7 +91,7 @@ class Watch:
         self._libraries: dict[str, Parts] = {}
         self._training: Training | None = None
         self._over, self._forked = False, False
-        self._loaded = LoadedOptions()
+        self._loaded, self._held = LoadedOptions(), Held()
         self._options: dict[str, str] = {}
         self.updates = 0
         self.named: dict[str, Value] = {}
@@ -119,6 +120,7 @@ class Watch:
         listening.to_backward(self._before_backward, self._after_backward)
         listening.to_grad(self._before_backward, self._before_gradients)
         listening.to_optimizer_loading(self._after_loading)
+        listening.to_optimizer_making(self._held.made)
         listening.to_exit(self.end)
 
     def name(self, objects: dict[str, Value]) -> None:
@@ -162,7 +164,7 @@ class Watch:
             self._stepping.backwards += 1
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
-        if self._mine() and self._training is None and with_gradients(module):
+        if self._mine() and self._training is None and (with_gradients(module) or self._held.is_frozen(module)):
             self._stepping.called(module)
             self._start(module, args, get_frame(1))
 
@@ -298,9 +300,16 @@ class Watch:
 def _put(given: Assignment) -> Put | None:
     """What loaders are to be given."""
     state = given.given
-    if state is None or given.meet is not None or not (state.generators or state.batches or state.leaves):
+    if state is None or given.meet is not None or not (state.generators or state.batches or state.leaves or state.used):
         return None
     anchor = Anchor.read(state.state.with_name(f"{state.state.name}{assignment.ANCHOR}"))
     earlier = max(0, state.in_hand - anchor.batches)
     batches = None if state.batches is None else read_batches(state.batches, earlier)
-    return Put(anchor, state.generators, batches, state.own, lambda frame: chosen_of(state, program_of({}, frame)))
+    return Put(
+        anchor,
+        state.generators,
+        batches,
+        state.own,
+        lambda frame: chosen_of(state, program_of({}, frame)),
+        state.used,
+    )

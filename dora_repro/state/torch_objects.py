@@ -198,18 +198,18 @@ def _in_model(path: str) -> str:
 
 
 def _put_params(leaves: "weakref.ref[Leaves]", optimizer: Optimizer, group: Group, names: Iterable[str]) -> None:
-    """Make a group step the parameters of these names, the state of each position going with it."""
+    """Make a group step the parameters of these names: the state of each position goes with it where there are as many
+    as before, else that of each parameter."""
     live = leaves()
     if live is None:
         raise ValueError("what was read of the run is gone")
-    wanted = parameters_named(live, names)
-    if len(wanted) != len(group["params"]):
-        raise ValueError("the group has another number of parameters")
+    wanted, before = parameters_named(live, names), [*group["params"]]
     # All are taken out before any is put in: one may take the place of another.
-    states = [optimizer.state.pop(old) if old in optimizer.state else None for old in group["params"]]
+    states = [optimizer.state.pop(old) if old in optimizer.state else None for old in before]
     group["params"][:] = wanted
-    for parameter, state in zip(group["params"], states, strict=True):
-        if state is not None:
+    owners = wanted if len(wanted) == len(before) else before
+    for parameter, state in zip(owners, states, strict=True):
+        if state is not None and any(parameter is one for one in wanted):
             optimizer.state[parameter] = state
 
 

@@ -125,3 +125,13 @@ def test_members_that_loading_exchanged_are_no_history():
 def test_lines_of_text_may_say_that_a_run_was_resumed():
     assert found(text("begun", 1), text("begun", 1, 2), text("resumed"), text("resumed", 2))
     assert found(["begun", 1.5], ["begun", 1.5, 2.5], ["resumed", 1.5], ["resumed", 1.5, 2.5])
+
+
+def test_which_parameters_an_optimizer_steps_is_no_history():
+    layers = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    some, every = ([*layers[0].parameters()], [p for layer in layers for p in layer.parameters()])
+    sides = [torch.optim.SGD(parameters, lr=0.1) for parameters in (some, some, every, every)]
+    moments = Moments(*(Snapshot.capture({"h": each, "a": layers[0], "b": layers[1]}) for each in sides))
+    path = "h/group.0/params"
+    assert moments.saved[path].value != moments.loaded[path].value
+    assert histories([path], moments, same_entries=False) == []

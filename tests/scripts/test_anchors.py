@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
 from dora_repro.recording import hand_overs
-from dora_repro.scripts.anchors import Anchor, Loaders, Put, key_of, read_batches
+from dora_repro.scripts.anchors import Anchor, Begun, Loaders, Put, key_of, read_batches
 from dora_repro.state import rng
 
 
@@ -54,6 +54,41 @@ def test_an_order_comes_back_with_the_generator_at_the_moments_of_drawing(watche
         torch.manual_seed(1)
         torch.rand(5)
         assert (order(loader(), 2) == expected) is same
+
+
+def test_an_epoch_that_began_anew_goes_on_where_it_had_been(watched):
+    loaders = watched()
+    torch.manual_seed(0)
+    saved = loader()
+    expected = order(saved, 4)
+    torch.manual_seed(0)
+    batches = iter(saved)
+    taken = [next(batches)[0].tolist() for _ in range(3)]
+    anchor = loaders.anchor()
+    watched(Put(anchor, ("torch.cpu",), used=2))
+    assert taken[2] == expected[2] and order(loader(), 2) == expected[2:]
+    watched(Put(anchor, ("torch.cpu",)))
+    assert order(loader(), 2) == expected[:2]
+
+
+def begun(fetched, samplers=({}, {}), key=("8",), place=False):
+    return Anchor(Begun(key, 0, {}, samplers=samplers, fetched=fetched, keeps_place=place))
+
+
+def test_batches_that_were_used_are_those_that_the_resumed_loader_has_not_passed_over():
+    assert begun(4).used_before(begun(1)) == 3
+    assert begun(5).used_before(begun(2)) == 3  # both look ahead
+    assert begun(4).used_before(begun(4)) == begun(1).used_before(begun(4)) == 0
+    assert begun(4).used_before(begun(1, ({}, {}, {}))) == 0  # a sampler around its own passes over them
+    assert begun(4).used_before(begun(1, place=True)) == 0
+    knows = {"start": (False, 3)}
+    assert begun(4, (knows, {})).used_before(begun(1, (knows, {}))) == 3  # it has so in the other run, too
+    assert begun(4).used_before(begun(1, (knows, {}))) == begun(4).used_before(begun(1, ({}, {"a": (False, 3)}))) == 0
+    samples = {"first": (False, 24)}
+    assert begun(4, key=("9", "", "8")).used_before(begun(1, (samples, {}), key=("9", "", "8"))) == 0
+    assert begun(4).used_before(begun(1, ({"seed": (False, 5), "on": (False, True)}, {}))) == 3
+    assert begun(4).used_before(begun(1, key=("6",))) == 0
+    assert begun(4).used_before(Anchor(None)) == Anchor(None).used_before(begun(1)) == 0
 
 
 def test_a_loader_of_other_data_is_left_alone(watched):

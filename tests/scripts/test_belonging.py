@@ -1,5 +1,7 @@
 """Where advised lines belong in a script."""
 
+from dataclasses import replace
+
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -86,3 +88,30 @@ def test_batches_whose_sources_have_lines_are_not_said_to_be_out_of_reach():
     cause = Cause("data/batches", ("data/batches",), save=("x",), load=("y",))
     where, loop = placed(cause, Calls((SAVE,), (LOAD,)), LOOP).advice
     assert where.startswith("The checkpoint is written at") and loop.startswith("The loop over the loader")
+
+
+def test_an_epoch_that_began_anew_is_told_with_its_batches_and_its_loop_or_as_the_library_has_it():
+    cause = Cause("data/position", ("data/position",), advice=("Save the number.",))
+    calls = Calls((SAVE,), (LOAD,))
+    told = placed(cause, calls, LOOP, used=3)
+    assert told.how == "the epoch began anew: the 3 batches that had been used were not passed over"
+    assert "the first that is trained on (train.py:6, in main()): `for i," in told.advice[0]
+    assert told.advice[1].startswith("The checkpoint is written at train.py:9")
+    assert "the batch that had been used was not" in placed(cause, Calls(), None, used=1).how
+    by_library = replace(cause, advice=("Save the number.", "Leave ignore_data_skip=False."))
+    assert placed(by_library, calls, LOOP, used=3).advice == ("Leave ignore_data_skip=False.",)
+
+
+def test_an_order_that_a_library_draws_and_saves_after_is_told_as_it_has_it():
+    draws = Cause("rng/draws", (), advice=("Restore generators last.", "Use a DeterministicEngine."))
+    assert placed(draws, Calls((LOOP,), (LOAD,)), LOOP).advice == ("Use a DeterministicEngine.",)
+    own, *_, last = placed(draws, Calls((SAVE,), (LOAD,)), LOOP).advice
+    assert own.startswith("Keep the generator as it is before the loop") and last == "Use a DeterministicEngine."
+    assert "Keep the generator" in placed(replace(draws, advice=("Restore.",)), Calls((LOOP,), ()), LOOP).advice[0]
+
+
+def test_the_functions_where_lines_go_are_known_where_both_places_are():
+    module = {**LOAD, "function": "<module>"}
+    assert Calls((SAVE,), (module,)).functions(LOOP) == ("save", "train.py")
+    assert Calls((LOOP,), (LOAD,)).functions(LOOP) == Calls((SAVE,)).functions(LOOP) == ()
+    assert Calls((LOOP,), (LOAD,)).in_loop(LOOP) and not Calls((SAVE,)).in_loop(LOOP) and not Calls().in_loop(None)

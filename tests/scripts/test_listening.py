@@ -14,6 +14,14 @@ def product():
     return weight, (weight * weight).sum()
 
 
+def test_optimizers_are_heard_of_when_they_are_made(monkeypatch, product):
+    monkeypatch.setattr(torch.optim.Optimizer, "__init__", torch.optim.Optimizer.__init__)
+    made = []
+    listening.to_optimizer_making(made.append)
+    optimizer = torch.optim.AdamW([product[0]], lr=0.5)
+    assert made == [optimizer] and optimizer.param_groups[0]["lr"] == 0.5
+
+
 def test_a_backward_pass_is_heard_before_and_after(monkeypatch, product):
     monkeypatch.setattr(torch.autograd, "backward", torch.autograd.backward)
     weight, loss = product

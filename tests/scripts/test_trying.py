@@ -121,6 +121,12 @@ class Trials:
             "train.py:5; `a = 1` once more when train.py:7 is first reached, since that state had changed by then.",
         ),
         ([{"saved": "train.py:9"}, {"error": "KeyError: 'a'"}], None, Outcome.UNRESOLVED, "is written at train.py:9."),
+        (
+            [{"error": "NameError: at first"}, {"error": "KeyError: so then"}],
+            None,
+            Outcome.UNRESOLVED,
+            "",
+        ),
         ([{"why": "it is no dict"}], None, None, "not tried in the script: it is no dict."),
         ([{}, {}], None, None, "the checkpoint was not written there once more."),
         ([{"saved": "train.py:9"}, {}], TrialResult(Outcome.SAME), None, "their place was not reached."),
@@ -144,5 +150,7 @@ def test_what_came_of_it_is_told(tmp_path, told, result, outcome, words):
     assert given == [replace(lines_of([BEST], CALLS, FILE, tmp_path), saved=Trials.saved)]
     assert words in tried.words
     assert (tried.result and tried.result.outcome) == outcome
+    if "error" in told[0]:
+        assert tried.result.error == "NameError: at first"
     if result is not None and result.error:
         assert tried.result.error == "ValueError: no"

@@ -54,3 +54,23 @@ def test_an_order_is_put_back_with_the_moments_that_were_loaded_by_position():
     now = capture(wrong)
     assert all(now[path].digest == saved[path].digest for path in moments)
     assert now["optimizer/group.0/params"].digest == saved["optimizer/group.0/params"].digest
+
+
+def test_parameters_that_an_optimizer_steps_besides_are_taken_from_it_with_their_state():
+    class Run:
+        def __init__(self, layers):
+            self.model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+            parameters = [p for layer in layers for p in self.model[layer].parameters()]
+            self.optimizer = torch.optim.AdamW(parameters, lr=0.1)
+            self.model(torch.ones(1, 2)).sum().backward()
+            self.optimizer.step()
+
+    path = "optimizer/group.0/params"
+    for layers, others in (((1,), (0, 1)), ((0, 1), (1,))):
+        saved, other = Snapshot.capture(run_roots(Run(layers))), Run(others)
+        kept = other.optimizer.state[other.model[1].weight]["exp_avg"].clone()
+        assert saved.restore(run_roots(other), [path]) == {}
+        now = Snapshot.capture(run_roots(other))
+        assert now[path].value == saved[path].value
+        assert set(map(id, other.optimizer.state)) == {id(p) for p in other.model[1].parameters()}
+        assert torch.equal(other.optimizer.state[other.model[1].weight]["exp_avg"], kept)

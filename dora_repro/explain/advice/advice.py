@@ -19,7 +19,7 @@ from dora_repro.explain.advice.rng_and_flags import ARRAYS, flag_lines, generato
 from dora_repro.explain.advice.values import value_lines
 from dora_repro.explain.advice.whole_objects import whole_object
 from dora_repro.explain.trials.search_result import OBJECT
-from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
+from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS, POSITION
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.paths import few
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
@@ -37,12 +37,14 @@ def not_saved(paths: Iterable[str]) -> Advice:
 
 
 def in_function(advice: Advice, function: str) -> Advice:
-    """Advice whose lines belong into a function that saves and loads by itself.
+    """Advice whose lines belong into a function that saves and loads by itself; any other as it is.
 
     Args:
         advice: with lines in terms of the function's variables.
         function: its name.
     """
+    if not (advice.save or advice.load):
+        return advice
     where = (
         f"In {of_function(function)}: the lines of save belong where the checkpoint is filled, those of load where one "
         "has been read."
@@ -171,6 +173,7 @@ _BY_HOW = (
 _SENTENCES = {
     DRAWS: f"Something draws a different number of random numbers after resuming than it did before. {_LAST} Between "
     "that and the next step draw nothing (no evaluation, no sample, no new model).",
+    POSITION: "Save the number of batches of the epoch that were used, and pass over as many when resuming.",
     "run/exception": "The resumed run raises: make load() run through on a file that save() wrote, without a try that "
     "swallows what it raises.",
 }

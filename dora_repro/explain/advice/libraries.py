@@ -6,10 +6,13 @@ the Trainer of transformers 5 (`training_args.py`), Lightning 2.6 (`Trainer`, `F
 
 from collections.abc import Iterator, Mapping
 
-from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS
+from dora_repro.explain.trials.search_result import Part
+from dora_repro.explain.trials.trial import DATA, DRAWS, ITERATORS, POSITION
+from dora_repro.state.leaves import SavedLeaf
 
 # Kinds of what was lost, the keys below: state of a model, an optimizer or a schedule (`trained`), a global generator
-# (`generators`), the run's own memory (`own`), the place in the data (`data`). These roles are `trained`:
+# (`generators`), the run's own memory (`own`), the place in the data (`data`), in a script the order that is drawn when
+# an epoch begins (`order`). These roles are `trained`:
 _TRAINED = ("parameter", "buffer", "moment", "option", "alias")
 _PREPARED = (
     "With Accelerate, {at}.save_state(folder) and {at}.load_state(folder) keep every model, optimizer, scheduler and "
@@ -34,7 +37,8 @@ _TO_SAVE = (
 )
 _SEEDED = (
     "With Ignite, a DeterministicEngine in place of an Engine seeds each epoch anew, so that a run that was saved at "
-    "the end of an epoch goes on with the same batches and draws; in the middle of one it goes on with others."
+    "the end of an epoch goes on with the same batches and draws; in the middle of one it goes on with others: save "
+    "at Events.EPOCH_COMPLETED."
 )
 _SENTENCES: dict[str, dict[str, str]] = {
     "accelerate": {
@@ -45,6 +49,8 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "data": "With Accelerate, {at}.skip_first_batches(loader, used) passes over the batches that were used; the "
         "order comes back with DataLoaderConfiguration(use_seedable_sampler=True), both with "
         "DataLoaderConfiguration(use_stateful_dataloader=True).",
+        "order": "With Accelerate, DataLoaderConfiguration(use_seedable_sampler=True) draws the order from a seed and "
+        "the epoch's number, so that no generator has to be brought back for it.",
     },
     "trainer": {
         "trained": _FOLDER,
@@ -52,6 +58,9 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "own": "The Trainer keeps the state of a callback that is an ExportableState, and restores it with "
         "restore_callback_states_from_checkpoint=True.",
         "data": "The Trainer finds its place again by passing over batches: leave ignore_data_skip=False.",
+        "order": "The Trainer's own order comes from a seed and the epoch's number. What another sampler draws from "
+        "the global generator when an epoch begins does not come back in the middle of one: save at the end of epochs "
+        "(save_strategy='epoch').",
     },
     "lightning": {
         "trained": _FIT,
@@ -61,6 +70,8 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "on_load_checkpoint(self, checkpoint).",
         "data": "Lightning goes on with other batches in the middle of an epoch, unless the loader has a state of its "
         "own (torchdata's StatefulDataLoader).",
+        "order": "Lightning saves no generators. It calls set_epoch(epoch) of a sampler that has it: let a sampler of "
+        "your own draw the order from a seed and the epoch's number.",
     },
     "fabric": {
         "trained": _STATE,
@@ -72,33 +83,50 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "generators": _SEEDED,
         "own": _TO_SAVE,
         "data": _SEEDED,
+        "order": _SEEDED,
     },
 }  # fmt: skip
 _ADAPTER = (
     "With peft, get_peft_model_state_dict({at}) has the adapter's tensors under the names that "
     "set_peft_model_state_dict({at}, state) takes; PeftModel.from_pretrained freezes them unless is_trainable=True."
 )
+_TRAINABLE = (
+    "With peft, PeftModel.from_pretrained(base, folder, is_trainable=True) loads an adapter that goes on training: "
+    "without it, none of its tensors asks for gradients."
+)
 
 
-def library_advice(libraries: Mapping[str, str], name: str, role: str, leaves: tuple[str, ...]) -> Iterator[str]:
-    """Yield a sentence for each library in use that offers something for a cause.
+def library_advice(
+    libraries: Mapping[str, str], part: Part, saved: Mapping[str, SavedLeaf], *, script: bool = False
+) -> Iterator[str]:
+    """Yield a sentence for each library in use that offers something for a part of a cause.
 
     Args:
         libraries: library -> attribute of the run that shows its use.
-        name: name of the cause.
-        role: role of its leaves.
-        leaves: paths of its leaves.
+        part: the part.
+        saved: the reference's state at the save.
+        script: whether the run is a script, of which draws are those of an order.
     """
-    what = _what(name, role, leaves)
+    role, leaves = part.role, part.leaves
+    what = "order" if script and part.name == DRAWS else _what(part.name, role, leaves)
     for library, attribute in libraries.items():
         at = code_of(attribute)
         if library == "peft":
-            of_adapter = any(leaf.startswith(f"{attribute}/") for leaf in leaves)
-            sentence = _ADAPTER if role in ("parameter", "structure") and of_adapter else ""
+            of_adapter = any(leaf.startswith(_inside(attribute, saved)) for leaf in leaves)
+            frozen = any(leaf.endswith("/requires_grad") for leaf in leaves)
+            sentence = _TRAINABLE if frozen else _ADAPTER if role in ("parameter", "structure") else ""
+            sentence = sentence if of_adapter else ""
         else:
             sentence = _SENTENCES[library].get(what, "")
         if sentence:
             yield sentence.format(at=at)
+
+
+def _inside(path: str, saved: Mapping[str, SavedLeaf]) -> tuple[str, ...]:
+    """What the paths begin with of all that is in an object: its own, and that of a model around which it is put."""
+    within = (f"{path}/", f"{path}.")
+    tied = (leaf for at, leaf in saved.items() if leaf.role == "alias" and at.startswith(within))
+    return (*within, *(f"{str(leaf.value).removeprefix('= ')}{end}" for leaf in tied for end in "/."))
 
 
 def code_of(path: str) -> str:
@@ -108,7 +136,7 @@ def code_of(path: str) -> str:
 
 
 def _what(name: str, role: str, leaves: tuple[str, ...]) -> str:
-    if name in (DATA, ITERATORS):
+    if name in (DATA, ITERATORS, POSITION):
         return "data"
     if name == DRAWS or (leaves and all(leaf.startswith("rng/") for leaf in leaves)):
         return "generators"

@@ -114,6 +114,11 @@ def _gradients(lost: LostState) -> Advice:
 
 def structure(lost: LostState) -> Advice:
     """Advise on modes, on what trains, on what an optimizer steps, and on other settings."""
+    return of_each(_structure, lost, lambda path: path.rpartition("/")[2])
+
+
+def _structure(lost: LostState) -> Advice:
+    """Advise on leaves of one kind."""
     last = lost.first.rpartition("/")[2]
     if last == "training":
         return of_each(_modes, lost, lambda path: outermost_module(lost, path.rpartition("/")[0]))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dora_repro.explain.trials.search_result import Unit
-from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, LOOP, PASSED
+from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, LOOP, PASSED, POSITION
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Beyond:
             reference's.
         draws_first: try draws before batches wherever the runs first differ: where draws are put back at the moments
             at which an order is drawn, and batches cost a run of their own.
+        began_anew: the resumed run's loader began its epoch anew, and can pass over what had been used of it: tried
+            before anything else, by itself and with the draws.
     """
 
     streams: bool
@@ -30,6 +32,7 @@ class Beyond:
     same_batches: bool = False
     passes_over: bool = False
     draws_first: bool = False
+    began_anew: bool = False
 
     @property
     def data(self) -> Unit:
@@ -47,7 +50,8 @@ class Beyond:
         return (LOOP, DATA) if self.same_batches and self.streams else (LOOP,)
 
     def additions(self, phase: str) -> tuple[tuple[Unit, ...], ...]:
-        """What is put in beside state, one after the other: nothing; draws or batches, the likelier first; both.
+        """What is put in beside state, one after the other: nothing; the place in the epoch, where that was lost; draws
+        or batches, the likelier first; both.
 
         Args:
             phase: phase of the first differing effect.
@@ -56,7 +60,8 @@ class Beyond:
             return ((),)
         batches_first = phase in ("batch", "epoch_end") and not self.draws_first
         both: tuple[Unit, ...] = (self.data, (DRAWS,)) if batches_first else ((DRAWS,), self.data)
-        return ((), both[:1], both[1:], both)
+        place: tuple[tuple[Unit, ...], ...] = (((POSITION,),), ((POSITION,), (DRAWS,))) if self.began_anew else ()
+        return ((), *place, both[:1], both[1:], both)
 
     def within(self, names: Unit) -> list[Unit]:
         """What of this is among names that were put in."""

@@ -15,6 +15,7 @@ from dora_repro.trace import unnumbered
 MANY = 3  # objects of a list are one loss
 # Roles of leaves that come one per parameter or group: where all of a kind are lost, they are one loss.
 _BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient", "option"})
+_ASKS = "/requires_grad"  # the one leaf of a parameter that is none of these
 
 
 class Losses:
@@ -131,7 +132,8 @@ class Losses:
     def by_leaf(self, unit: Unit) -> list[Unit]:
         """Its leaves, each by itself."""
         role = self.role(unit[0])
-        whole = role in _BY_PARAMETER and len(unit) == self._wholes[role, *ends(unit[0])]
+        by_parameter = role in _BY_PARAMETER or unit[0].endswith(_ASKS)
+        whole = by_parameter and len(unit) == self._wholes[role, *ends(unit[0])]
         if whole or self._is_one(unit) or self._lost_together(unit):
             return [unit]
         return [(leaf,) for leaf in unit]

@@ -20,7 +20,9 @@ LOOP = "loop/begun"
 LATE = "load/late objects"
 # Beside `DATA`: the run passes over some of its own batches before it gets those of the reference.
 PASSED = "data/passed over"
-BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL, LOOP, LATE, PASSED})
+# Of a script whose loader began its epoch anew: it gives its first batches to nobody, until it is where it had been.
+POSITION = "data/position"
+BEYOND = frozenset({DATA, DRAWS, ITERATORS, CONTROL, LOOP, LATE, PASSED, POSITION})
 
 
 class Outcome(enum.StrEnum):
@@ -77,7 +79,7 @@ class Trial:
             at the beginning of each step, `ITERATORS` for what it held half done at the save. `CONTROL` alone asks
             whether a run does what the resumed one did, not the reference. With `LOOP` among them, the variables of
             suspended functions can be; with `LATE`, leaves of late objects are. With `PASSED`, the
-            batches that it reads first are its own.
+            batches that it reads first are its own; with `POSITION`, its loader passes over those that were used.
         to_the_end: do all steps, also after one that differs, and measure how far the runs have drifted by then.
         lines: code that brings the leaves back in place of a transplant.
         beside: leaves that are put back besides, where there are lines: what a function had taken for its next step.

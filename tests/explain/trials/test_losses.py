@@ -219,3 +219,11 @@ def test_what_is_missing_in_one_object_is_one_loss_where_trials_are_dear_and_obj
     assert divided(*(lost(f"run/{name}", kind="missing") for name in "ab"), divided=holder) == 2  # in the run itself
     found = losses(*missing, frugal=True, divided=holder)
     assert len(found.by_kind(("run/buffer/obs", "run/buffer/unknown"))) == 2
+
+
+def test_what_asks_for_gradients_is_one_loss_where_all_that_a_model_has_differs():
+    asking = [lost(f"model/{index}.weight/requires_grad", "structure") for index in range(3)]
+    paths = {each.path for each in asking}
+    assert searched(Rule({"model/1.weight/requires_grad"}), asking).names == paths
+    others = {"model/3.weight/requires_grad": "structure"}  # which is as it was
+    assert searched(Rule({"model/1.weight/requires_grad"}), asking, others=others).names < paths

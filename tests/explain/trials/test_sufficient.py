@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED
+from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, LOOP, PASSED, POSITION
 from tests.explain.trials.searches import Rule, frugal, lost, moments, searched
 
 
@@ -159,3 +159,19 @@ def test_what_a_run_that_passes_over_batches_needs_besides_is_found_whatever_doe
     assert names(Rule({*passed, "epoch"}, harmful=["pending/x"]), epoch, waiting) == {*passed, "epoch"}
     rule = Rule({*passed, "rng/torch.cpu"}, harmful=["epoch"])
     assert names(rule, generator, epoch) == {*passed, "rng/torch.cpu"}
+
+
+def test_the_place_in_an_epoch_that_began_anew_is_tried_before_draws_and_batches():
+    differences = [lost("rng/torch.cpu", "generator"), lost("epoch")]
+
+    def found(*sets, **options):
+        rule = Rule(*sets)
+        names = frugal(rule, differences, "batch", streams=True, draws_first=True, **options).run().names
+        return names, [trial.names & {POSITION, DRAWS, DATA} for trial in rule.asked]
+
+    names, asked = found({POSITION, "rng/torch.cpu"}, {POSITION, DRAWS}, began_anew=True)
+    assert names == {POSITION, "rng/torch.cpu"} and not any({DRAWS, DATA} & some for some in asked)
+    assert found({POSITION, DRAWS}, {DATA}, began_anew=True)[0] == {POSITION, DRAWS}
+    assert found({DATA}, began_anew=True)[0] == {DATA}
+    names, asked = found({DATA})
+    assert names == {DATA} and not any(POSITION in some for some in asked)
