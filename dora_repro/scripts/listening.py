@@ -61,6 +61,11 @@ def to_optimizer_loading(then: Callable[[torch.optim.Optimizer], None]) -> None:
     _after("load_state_dict", then)
 
 
+def to_optimizer_making(then: Callable[[torch.optim.Optimizer], None]) -> None:
+    """Call a function with each optimizer that is made."""
+    _after("__init__", then)
+
+
 def to_optimizer_state(then: Callable[[torch.optim.Optimizer], None]) -> None:
     """Call a function with each optimizer that was asked for its state."""
     _after("state_dict", then)
@@ -78,19 +83,6 @@ def _after(name: str, then: Callable[[torch.optim.Optimizer], None]) -> None:
         return result
 
     setattr(kind, name, method)
-
-
-def to_optimizer_making(then: Callable[[torch.optim.Optimizer], None]) -> None:
-    """Call a function with each optimizer that is made."""
-    real: Any = torch.optim.Optimizer.__init__
-    kind: Any = torch.optim.Optimizer
-
-    @functools.wraps(real)
-    def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
-        real(optimizer, *args, **kwargs)
-        then(optimizer)
-
-    kind.__init__ = __init__
 
 
 def to_exit(before: Callable[[], None]) -> None:
