@@ -10,7 +10,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from dora_repro.contracts import Value
 from dora_repro.sides.source import Source
@@ -28,10 +28,11 @@ Seen = dict[tuple[int, frozenset[tuple[str, str]]], int]  # a function, and what
 
 @dataclass(frozen=True)
 class Here:
-    """A function that is read, and which objects of the run its names stand for."""
+    """A function that is read, which objects of the run its names stand for, and which functions that it makes."""
 
     source: Source
     bound: Bound = field(default_factory=dict)
+    made: Mapping[str, types.FunctionType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Found:
         here: the function that it is in.
         expression: the expression.
         returned: whether it is what the function returns, and not what it writes.
+        optional: whether it may also give None: where there is no file.
     """
 
     here: Here
     expression: ast.expr
     returned: bool = False
+    optional: bool = False
 
 
 def written(here: Here, path: str = "") -> Found | None:
@@ -139,12 +142,15 @@ def _read_by(here: Here, call: ast.Call, depth: int, seen: Seen) -> Found | None
         at = _read_by(inner, each, depth + 1, seen)
         if at is not None:
             seen.pop(_key(inner), None)  # a second call of it leads to the same
-            return Found(here, call) if _returns(at) and at.here == inner else at
+            if at.here != inner or not (returned := _returned(at)):
+                return at
+            return Found(here, call, optional=at.optional or None in returned)
     return None
 
 
-def _returns(found: Found) -> bool:
-    """Whether a function returns what it has read, and nothing else."""
+def _returned(found: Found) -> tuple[str | None, ...]:
+    """What a function returns, where that is what it has read, or None: the text of each, and None; empty where it also
+    returns anything else."""
     node = found.here.source.node
     returns = [each.value for each in ast.walk(node) if isinstance(each, ast.Return)]
     names = {
@@ -154,9 +160,16 @@ def _returns(found: Found) -> bool:
         for target in each.targets
         if isinstance(target, ast.Name)
     }
-    return bool(returns) and all(
-        value is found.expression or (isinstance(value, ast.Name) and value.id in names) for value in returns
-    )
+    parts = [part for value in returns for part in ((value.body, value.orelse) if _is_choice(value) else (value,))]
+    read = [part for part in parts if part is not None and _is(part, found.expression, names)]
+    rest = [part for part in parts if part not in read]
+    if not read or not all(part is None or (isinstance(part, ast.Constant) and part.value is None) for part in rest):
+        return ()
+    return (*map(ast.unparse, read), *(None for _ in rest))
+
+
+def _is_choice(value: ast.expr | None) -> TypeGuard[ast.IfExp]:
+    return isinstance(value, ast.IfExp)
 
 
 def goes_through(here: Here, expression: ast.expr, depth: int = 0) -> bool:
@@ -276,6 +289,8 @@ def _value(here: Here, node: ast.expr) -> Any:
     """What an expression of global names stands for; None for all else."""
     function = here.source.function
     if isinstance(node, ast.Name):
+        if node.id in here.made and node.id not in here.source.assigned:
+            return here.made[node.id]
         if node.id in here.source.assigned or node.id in function.__code__.co_varnames:
             return _imported(here, node.id)
         return function.__globals__.get(node.id, vars(builtins).get(node.id))

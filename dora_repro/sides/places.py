@@ -14,6 +14,7 @@ from typing import Any
 
 from dora_repro.contracts import Factory, Json, Run, Value
 from dora_repro.sides.flow import Found, Here, goes_through, read, written
+from dora_repro.sides.reading import guard_of, is_conditional, last_before_loop, name_given
 from dora_repro.sides.source import Source, replaced
 from dora_repro.sides.visible import imported_in_file, value_of, visible_names
 from dora_repro.state.attributes import attributes_of, is_users_module
@@ -120,8 +121,9 @@ def places_of_functions(run: Value, names_alone: bool = False) -> dict[str, dict
             names, taken = visible_names(function)
             place = Place(function.__code__.co_qualname, str(function.__globals__.get("__name__")), names, taken)
             source = Source.of(function) if not names_alone else None
+            made = {name: item for name, item in held.frame.f_locals.items() if isinstance(item, types.FunctionType)}
             for name in (SAVE, LOAD):
-                inner = _inner(Here(source), name, place) if source is not None else None
+                inner = _inner(Here(source, made=made), name, place) if source is not None else None
                 found[f"{name} {path}"] = inner if inner is not None and inner.function == place.function else place
     return {name: asdict(place) for name, place in found.items()}
 
@@ -205,6 +207,12 @@ def _replaced(source: Source, statement: ast.stmt) -> str:
 def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.stmt]]]) -> Place | None:
     source, expression = found.here.source, found.expression
     statement, block = blocks[-1]
+    name = name_given(statement, expression)
+    if (guard := guard_of(statement, block, expression, name)) is not None:
+        blocks = [*blocks[:-1], (guard, block), (guard.body[0], guard.body)]
+        block = guard.body
+    elif found.optional or is_conditional(statement, expression):
+        return None  # elsewhere than in its place it might not be evaluated at all, or at another time
     for around, outer in reversed(blocks[:-1]):
         if isinstance(around, (ast.For, ast.While, ast.AsyncFor)):
             return None
@@ -214,32 +222,24 @@ def _loading(place: Place, found: Found, blocks: list[tuple[ast.stmt, list[ast.s
             block = outer
         else:
             break
-    last = block[-1]
+    last = last_before_loop(block, statement, name)
     end = f"before the last line ({source.at(last)})" if isinstance(last, _END) else "at its end"
-    if block is not source.node.body:
+    if last is not block[-1]:
+        end = "after what reads it"
+    elif block is not source.node.body:
         end = end.replace("at its end", "at the end") + " of the block that reads it"
     end += "" if isinstance(last, _END) else f" (after {source.at(last, end=True)})"
     end += APART if not source.begins_its_line(block[0]) else ""
     every = goes_through(found.here, expression)
     later, again = source.assigned_after(last), source.assigned_again(statement, last)
     place = replace(place, later=later, again=again)
-    if name := _assigned_to(source, statement, expression):
+    if name and not source.is_assigned_between(name, statement, last):
         return replace(place, state=name, where=end, every_key=every)
     name, head, rest = _named(found, statement)
     if not name:
         return None
     at = _replaced(source, statement)
     return replace(place, state=name, where=end, head=[*head, *rest], instead=at, every_key=every)
-
-
-def _assigned_to(source: Source, statement: ast.stmt, expression: ast.expr) -> str:
-    """The one name that an expression is given by a statement, and that nothing else has in the function."""
-    if not isinstance(statement, ast.Assign) or statement.value is not expression or len(statement.targets) != 1:
-        return ""
-    target = statement.targets[0]
-    if not isinstance(target, ast.Name) or source.times_assigned(target.id) != 1:
-        return ""
-    return target.id
 
 
 def _named(found: Found, statement: ast.stmt) -> tuple[str, list[str], list[str]]:

@@ -128,10 +128,11 @@ class Source:
         names = (node for node in _in_scope(self.node, None) if isinstance(node, ast.Name))
         return [node for node in names if not isinstance(node.ctx, ast.Load)]
 
-    def times_assigned(self, name: str) -> int:
-        """How often a name is assigned or deleted in the function."""
+    def is_assigned_between(self, name: str, first: ast.stmt, last: ast.stmt) -> bool:
+        """Whether a name is given another value, or deleted, after a statement and up to another one."""
+        begin, end = first.end_lineno or first.lineno, last.end_lineno or last.lineno
         names = (node for node in ast.walk(self.node) if isinstance(node, ast.Name) and node.id == name)
-        return sum(not isinstance(node.ctx, ast.Load) for node in names)
+        return any(not isinstance(node.ctx, ast.Load) and begin < node.lineno <= end for node in names)
 
     @cached_property
     def _lines(self) -> list[str]:

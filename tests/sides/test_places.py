@@ -4,6 +4,7 @@ import json
 import random as rnd
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from dora_repro.sides.places import (
@@ -113,3 +114,106 @@ def test_lines_have_the_global_names_of_the_function_that_they_go_into():
     names = names_at(run, Place.of(Mine.save))
     assert names["rnd"] is rnd and names["Mine"] is Mine and "random" not in names
     assert names_at(run, Place("Other.save", __name__)) == {}
+
+
+def read_or_none(path):
+    return torch.load(path) if path else None
+
+
+def read_if_there(path):
+    if not path:
+        return None
+    found = torch.load(path)
+    return found
+
+
+def on_a_condition(path=None):
+    snap = torch.load(path) if path else None
+    if snap is not None:
+        taken = snap["taken"]
+    yield taken
+
+
+def while_asking(path=None):
+    if path and (snap := torch.load(path)):
+        taken = snap["taken"]
+    yield taken
+    snap = {}
+    yield snap
+
+
+def by_a_helper(path=None):
+    snap = read_or_none(path)
+    if snap:
+        taken = snap["taken"]
+    yield taken
+
+
+def by_another(path=None):
+    snap = read_if_there(path)
+    if snap and path:
+        taken = snap["taken"]
+    yield taken
+
+
+def by_its_own(path=None):
+    def read(name):
+        return torch.load(name)
+
+    if path:
+        snap = read(path)
+        taken = snap["taken"]
+    yield taken
+
+
+def before_its_loop(path=None):
+    snap = torch.load(path)
+    taken = snap["taken"]
+    while taken:
+        yield taken
+    yield path
+
+
+def never_asking(path=None):
+    snap = read_or_none(path)
+    yield snap
+
+
+def among_many(path=None):
+    model, taken = (torch.load(path)[name] for name in ("model", "taken"))
+    yield model, taken
+
+
+def place_of_load(function, monkeypatch):
+    monkeypatch.setattr(torch, "load", load_nothing)
+    run = SimpleNamespace(turns=function("there"))
+    next(run.turns)
+    return read_place(places_of_functions(run)["load turns"]), function.__code__.co_firstlineno
+
+
+def load_nothing(path):
+    return {"taken": 1, "model": 2}
+
+
+load_nothing.__module__, load_nothing.__name__ = "torch.serialization", "load"
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [(on_a_condition, 3), (while_asking, 2), (by_a_helper, 3), (by_another, 3), (by_its_own, 6)],
+)
+def test_what_is_read_on_a_condition_goes_by_its_own_name_where_it_is_there(function, line, monkeypatch):
+    place, first = place_of_load(function, monkeypatch)
+    end = f"at the end of the block that reads it (after test_places.py:{first + line})"
+    assert (place.state, place.where, place.instead) == ("snap", end, "")
+
+
+def test_what_is_read_before_a_loop_is_used_before_it(monkeypatch):
+    place, first = place_of_load(before_its_loop, monkeypatch)
+    assert (place.state, place.where) == ("snap", f"after what reads it (after test_places.py:{first + 2})")
+
+
+@pytest.mark.parametrize("function", [never_asking, among_many])
+def test_no_line_reads_what_may_not_be_there(function, monkeypatch):
+    place, _ = place_of_load(function, monkeypatch)
+    assert (place.where, place.instead) == ("", "")

@@ -55,13 +55,17 @@ def test_what_has_no_source_of_its_own_is_none():
     assert Source.of(names["made"]) is None and Source.of(lambda: 1) is None
 
 
-def test_names_are_counted_where_they_are_assigned():
+def test_it_is_known_which_names_are_assigned_and_where():
     def some(first, *, second=2):
         third = first
         del third
 
     source = Source.of(some)
-    assert (source.arguments, source.assigned, source.times_assigned("third")) == (["first"], {"third"}, 2)
+    assert (source.arguments, source.assigned) == (["first"], {"third"})
+    given, deleted = source.node.body
+    assert source.is_assigned_between("third", given, deleted)
+    assert not source.is_assigned_between("third", deleted, deleted)
+    assert not source.is_assigned_between("first", given, deleted)
 
 
 def test_variables_are_told_apart_by_when_they_are_assigned_and_attributes_of_classes_and_others_variables_are_none():
