@@ -7,10 +7,11 @@ from dora_repro.explain.advice.configuration import resume_with, told_otherwise
 from dora_repro.explain.advice.data_sources import source_lines
 from dora_repro.explain.advice.functions import function_of_leaf
 from dora_repro.explain.advice.held_by_code import held_by_code
-from dora_repro.explain.advice.lost_state import Advice
+from dora_repro.explain.advice.lost_state import Advice, LostState
 from dora_repro.explain.advice.position import (
     AGAIN,
     drawing_workers,
+    drawn_from,
     epoch_of_sampler,
     in_an_epoch,
     living_workers,
@@ -18,7 +19,8 @@ from dora_repro.explain.advice.position import (
     place_in_the_data,
 )
 from dora_repro.explain.advice.reach import Reach
-from dora_repro.explain.audit.lookup import SAVED
+from dora_repro.explain.advice.units import has_state_dict
+from dora_repro.explain.audit.lookup import SAVED, STALE
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.trials.search_result import OBJECT, Part
 from dora_repro.explain.trials.trial import DATA, ITERATORS
@@ -82,10 +84,23 @@ def _of_data(name: str, audited: Audited, reach: Reach, plain: bool) -> Advised:
         return Advised(workers[0], workers[1:])
     drawing = drawing_workers(saved, saved.kinds)  # what restores the loader's generator was not enough
     if drawing is None:
-        return Advised(position)
+        return Advised(_of_generators(audited, reach) or position)
     if not in_an_epoch(saved):
         return Advised(drawing)
     return Advised(replace(position, further=(*position.further, drawing.sentence)))
+
+
+def _of_generators(audited: Audited, reach: Reach) -> Advice | None:
+    """Words for generators alone, of a loader that has no state of its own; None where batches come from more."""
+    saved, sources = audited.saved, audited.data_sources
+    loader = next(iter(audited.loaders), "")
+    alone = all(path in saved and saved[path].role == "generator" and reach.reaches(path) for path in sources)
+    if not sources or not alone or has_state_dict(LostState((loader,), saved, saved.kinds), loader):
+        return None
+    status = audited.save.leaves.get(sources[0])
+    earlier = status is not None and status.status == STALE and (status.draws or 0) < 0
+    stored = audited.shown(status).keys[0] if status is not None and earlier and status.keys else ""
+    return drawn_from(sources, saved, saved.kinds, stored)
 
 
 def _of_sources(audited: Audited, reach: Reach) -> Advised | None:

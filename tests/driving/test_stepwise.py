@@ -445,3 +445,5 @@ def test_batches_that_a_thread_fetches_ahead_are_seen_and_found_as_the_cause():
     report = check(training(False), steps=10, save_at=6)
     assert (report.divergence.step, report.divergence.phase) == (7, "batch"), report
     assert [cause.name for cause in report.explanation.causes] == ["data/batches"], report
+    assert "drawn from `order`" in report.causes[0].advice[0]
+    assert "an earlier state of it, `epoch1.pt/order`" in report.causes[0].advice[0]

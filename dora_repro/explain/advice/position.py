@@ -120,6 +120,28 @@ def in_an_epoch(saved: Snapshot) -> bool:
     return any(what.startswith(LOADER_ITERATOR) and not what.endswith(" 0 batches") for what in held)
 
 
+def drawn_from(generators: Iterable[str], saved: Mapping[str, SavedLeaf], kinds: Kinds, stored: str = "") -> Advice:
+    """Advise on an order that is drawn from generators of a loader's own, which have other states and nothing else.
+
+    Args:
+        generators: their paths.
+        saved: the reference's state at the save.
+        kinds: kinds of its containers.
+        stored: the key of an earlier state that the checkpoint has of the one generator; empty where it has none.
+    """
+    paths = tuple(generators)
+    kept, put = generator_lines(paths[0], saved[paths[0]].value, expressions.code(paths[0], kinds), "epoch_rng")
+    also = "" if len(paths) == 1 else "; the others likewise"
+    when = "where it was saved once the loop was over"
+    has = f" The checkpoint has an earlier state of it, `{stored}`: that one, {when}."
+    return Advice(
+        sentence=f"The order is drawn from {_listed(paths, kinds)}. Keep its state as it is before the loop over the "
+        f"loader begins: `epoch_rng = {kept}`{also}. Save it with the rest; when resuming, set it before that loop: "
+        f"`{put}`. In the middle of an epoch, take the used batches from the new iterator."
+        + (has if stored and not also else "")
+    )
+
+
 def _with_living_workers(saved: Mapping[str, SavedLeaf]) -> Iterator[str]:
     """The paths of loaders whose workers live as long as they do."""
     for loader in loaders_of(saved):

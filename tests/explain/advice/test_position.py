@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
-from dora_repro.explain.advice.position import epoch_of_sampler, other_data, place_in_the_data
+from dora_repro.explain.advice.position import drawn_from, epoch_of_sampler, other_data, place_in_the_data
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -45,6 +45,15 @@ def test_a_loader_with_a_state_gets_lines_and_one_without_words():
     advice = advice_for(feed={"train": DataLoader([1, 2])})
     assert not advice.save and not advice.load
     assert "StatefulDataLoader" in advice.sentence and "sampler" in advice.sentence
+
+
+def test_the_generator_that_an_order_is_drawn_from_is_named_with_what_reads_and_sets_it():
+    saved = Snapshot.capture(run_roots(Holder(own=torch.Generator(), other=torch.Generator())))
+    told = drawn_from(["own"], saved, saved.kinds, "e1.pt/own")
+    assert "drawn from `self.own`" in told.sentence and "`self.own.set_state(epoch_rng)`" in told.sentence
+    assert told.sentence.endswith("`e1.pt/own`: that one, where it was saved once the loop was over.")
+    both = drawn_from(["own", "other"], saved, saved.kinds, "e1.pt/own").sentence
+    assert "the others likewise" in both and "e1.pt" not in both
 
 
 def test_a_generator_of_its_own_is_named_and_gets_no_lines_even_beside_a_loader():
