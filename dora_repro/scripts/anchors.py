@@ -22,6 +22,7 @@ from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, s
 from dora_repro.recording.hand_overs import HandOver, Kind, Take, listen
 from dora_repro.recording.replay import LIMIT, OVER, Ends, in_place_of
 from dora_repro.scripts.calls import Call, call_of
+from dora_repro.scripts.last_draws import LastDraws
 from dora_repro.scripts.samplers import Chosen, Own, own_of, put_back, samplers_of
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
@@ -67,12 +68,14 @@ class Anchor:
         in_hand: digests, in hexadecimal, of the tensors that were fetched for the step.
         batches: number of batches that were fetched for it.
         given: digests, in hexadecimal, of the tensors that the module is given by position.
+        drew_late: whether the loop before this one ended with a draw, after a checkpoint was written.
     """
 
     begun: Begun | None
     in_hand: list[str] = field(default_factory=list)
     batches: int = 0
     given: list[str] = field(default_factory=list)
+    drew_late: bool = False
 
     def write(self, path: Path) -> None:
         path.write_bytes(pickle.dumps(self))
@@ -153,6 +156,7 @@ class Loaders:
         self._kept_bytes = 0
         self.batches: list[Value] = []
         self.step = 0
+        self.last_draws = LastDraws()
 
     def install(self, mine: Any, asked: Callable[[], None] = lambda: None) -> None:
         """Listen from now on.
@@ -198,6 +202,7 @@ class Loaders:
         world, own = rng.capture_world(), own_of(loader)
         place = callable(getattr(loader, "load_state_dict", None))
         by = call_of(get_frame(1))
+        self.last_draws.begun(iterator, loader)
         self._known[iterator] = Begun(key, self.step, world, samplers=own, by=by, keeps_place=place)
 
     def _before_asking(self, iterator: LoaderIterator) -> int:
@@ -226,6 +231,7 @@ class Loaders:
         known = self._known.get(iterator)
         self._last = known
         fed = self._feed_for(known)
+        before = self.last_draws.before(iterator, known.fetched) if known is not None else None
         own: Value = None
         over: StopIteration | None = None
         try:
@@ -234,6 +240,8 @@ class Loaders:
             over = error
         if known is not None:
             known.fetched += over is None
+            if over is not None:
+                self.last_draws.over(iterator, known.key, self.step, before)
         if fed is not None:
             return in_place_of(own, over, fed)
         if over is not None:
@@ -320,7 +328,8 @@ class Loaders:
             given: what the module is given by position.
         """
         begun = self._last if self.batches else None
-        return Anchor(begun, _digests(self.batches), len(self.batches), _digests(given))
+        late = begun is not None and self.last_draws.is_late(begun.key, self.step)
+        return Anchor(begun, _digests(self.batches), len(self.batches), _digests(given), late)
 
 
 def _digests(value: Value) -> list[str]:

@@ -12,7 +12,7 @@ from dora_repro.scripts.calls import Call, function_of, listed, place
 from dora_repro.scripts.files import Entry
 from dora_repro.state.snapshot import Snapshot
 
-_GLOBAL = "torch.get_rng_state()"
+_GLOBAL, _RNG = "torch.get_rng_state()", "rng/torch.cpu"
 _ORDER = (
     "Keep the generator as it is before the loop over the loader begins{at}: `epoch_rng = {kept}`. "
     "Save it with the rest; when resuming, set it before that loop, skip the batches that were used, and set the "
@@ -22,6 +22,10 @@ _PLACE = (
     "Count the batches of an epoch as they are used, and save the number with the rest. When resuming, pass over as "
     "many before the first that is trained on{at}: `for i, batch in enumerate(loader)`, and `continue` while `i` is "
     "less."
+)
+_LATE = (
+    "The sampler draws once more when the loop over the loader ends{at}, and the checkpoint is written before: write "
+    "it once that loop is over."
 )
 _BATCHES = (
     "No state of generators brings these batches back: what they are made of was drawn, or read, at another moment. A "
@@ -100,14 +104,28 @@ def order_kept(loaders: Iterable[str], saved: Snapshot) -> str:
         loaders: paths of the run's loaders.
         saved: the state that they are in.
     """
+    paths = order_drawn_from(loaders, saved)
+    found = [_GLOBAL if path == _RNG else f"{code(path, saved.kinds)}.get_state()" for path in paths]
+    return " or ".join(found) or _GLOBAL
+
+
+def order_drawn_from(loaders: Iterable[str], saved: Snapshot) -> tuple[str, ...]:
+    """The paths of the generators that loaders draw their orders from.
+
+    Args:
+        loaders: paths of the run's loaders.
+        saved: the state that they are in.
+    """
     found = []
     for path in (f"{loader}/generator" for loader in loaders):
         known = str(saved[path].value).removeprefix("= ") if path in saved and saved[path].role == "alias" else path
-        found.append(f"{code(known, saved.kinds)}.get_state()" if path in saved else _GLOBAL)
-    return " or ".join(dict.fromkeys(found)) or _GLOBAL
+        found.append(known if path in saved else _RNG)
+    return tuple(dict.fromkeys(found))
 
 
-def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, used: int = 0) -> Cause:
+def placed(
+    cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, used: int = 0, *, late: bool = False
+) -> Cause:
     """A cause whose advice says where it belongs in the script; loaders of scripts draw before the first step.
 
     Args:
@@ -116,11 +134,16 @@ def placed(cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, u
         loop: the line at which the loop over the loader began whose batch was the first after the save.
         kept: code for the state of the generator that the loader's order is drawn from.
         used: number of batches of the epoch that had been used, and were not passed over.
+        late: whether that generator is saved, and was drawn from once more when the loop before ended, after the
+            checkpoint had been written.
     """
     if cause.name == POSITION:
         passed = "the batch that had been used was" if used == 1 else f"the {used} batches that had been used were"
         words = cause.advice[1:] or _with(_PLACE.format(at=f" ({place(loop)})" if loop else ""), calls)
         return replace(cause, how=f"the epoch began anew: {passed} not passed over", advice=words)
+    if cause.name == DRAWS and late:
+        how = "the order of the batches was drawn from a generator that is saved before its last draw"
+        return replace(cause, how=how, advice=_with(_LATE.format(at=f" ({place(loop)})" if loop else ""), calls))
     if cause.name == DRAWS:
         how = "the order of the batches was drawn from generators in another state"
         order = _ORDER.format(at=f" ({place(loop)})" if loop else "", kept=kept)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from dora_repro.comparison.leaves import compare
 from dora_repro.difference import LeafDifference
+from dora_repro.explain.audit.lookup import ABSENT, STALE, SaveStatus
 from dora_repro.explain.audited import audit
 from dora_repro.explain.candidates import Discrepancy, candidates_of, had_same_batches, only_resumed, phase_of
 from dora_repro.explain.causes import CauseDescriber
@@ -19,7 +20,7 @@ from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
-from dora_repro.scripts.belonging import Calls, order_kept, placed
+from dora_repro.scripts.belonging import Calls, order_drawn_from, order_kept, placed
 from dora_repro.scripts.calls import place, place_of_last
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
@@ -33,6 +34,7 @@ Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
 ROUND = 2  # that it takes to meet a round of the loop: in the run, and in the resumed one
 LINES = 2  # of these are left for the advised lines: to write a checkpoint with them, and to resume from it
+_ABSENT = SaveStatus(ABSENT)
 _PLAIN = ("memory", "data")
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
 
@@ -211,7 +213,9 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     loop = anchor.begun.by if anchor.begun is not None else None
     told = CauseDescriber(audited, sides, script=True, beside=calls.functions(loop)).described(found, plain=plain)
     kept = order_kept(audited.loaders, saved)
-    causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used) for cause in told.causes)
+    order = order_drawn_from(audited.loaders, saved)
+    late = anchor.drew_late and any(audited.save.leaves.get(path, _ABSENT).status == STALE for path in order)
+    causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used, late=late) for cause in told.causes)
     confirmation = _confirmation(moment, found)
     behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(

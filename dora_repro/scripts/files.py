@@ -93,6 +93,11 @@ class Files:
         """Note nothing more: Python cannot take an audit hook away."""
         self._pid = -1
 
+    def wrote_now(self) -> bool:
+        """Whether a file that may be a checkpoint was opened for writing since the last update."""
+        now = self._position()
+        return any(position == now and may_be_checkpoint(path) for path, position in self._opened.items())
+
     def look(self) -> bool:
         """Note what was written since the last look; whether anything was."""
         now = stamps(self._out)

@@ -204,3 +204,35 @@ def test_what_several_files_lack_is_saved_beside_them_and_what_they_have_is_read
     assert not any("killed" in cause.how for cause in found.causes)  # what the check keeps is no checkpoint
     advice = [sentence for cause in found.causes for sentence in cause.advice]
     assert "`path` is that of rest.pt, the file that is written last." in advice
+
+
+EARLY = _changed(
+    TRAIN,
+    ("shuffle=True)", "shuffle=True, generator=order)"),
+    ("    loader = Data", "    order = torch.Generator().manual_seed(3)\n    loader = Data"),
+    ('        start = state["epoch"]\n', '        start = state["epoch"]\n        order.set_state(state["order"])\n'),
+    ('"best": best}', '"best": best, "order": order.get_state()}'),
+)
+INSIDE = _changed(
+    EARLY,
+    ("        best = min(best, loss.item()) if epoch != 2 else best\n", ""),
+    ("for images, labels in loader:", "for i, (images, labels) in enumerate(loader):"),
+    ("        state = {", "            if i < len(loader) - 1:\n                continue\n            state = {"),
+    ("        torch.save({", "            torch.save({"),
+)
+
+
+def test_a_generator_that_is_saved_before_its_samplers_last_draw_is_told_where_to_be_saved(tmp_path):
+    run, resume = commands(tmp_path, INSIDE)
+    (cause,) = check_script(run, resume, kill_after=4).causes
+    assert cause.how == "the order of the batches was drawn from a generator that is saved before its last draw"
+    assert "write it once that loop is over" in cause.advice[0]
+    lost = INSIDE.replace('        order.set_state(state["order"])\n', "").replace(', "order": order.get_state()', "")
+    run, resume = commands(tmp_path, lost)
+    told = [sentence for cause in check_script(run, resume, kill_after=4).causes for sentence in cause.advice]
+    assert told and not any("once that loop is over" in sentence for sentence in told)  # that would not do
+
+
+def test_a_generator_that_is_saved_when_the_loop_is_over_is_whole(tmp_path):
+    run, resume = commands(tmp_path, EARLY)
+    assert check_script(run, resume, kill_after=4).verdict == "EXACT"

@@ -65,6 +65,7 @@ def test_what_this_thread_saves_is_told_from_logs_and_from_what_is_written_in_th
 
     (out / "log.txt").write_text("loss 1.0")
     assert not saved()
+    assert not files.wrote_now()
     torch.save({"a": 1}, out / "now.pt")
     assert saved() and not saved()
 
@@ -79,6 +80,7 @@ def test_what_this_thread_saves_is_told_from_logs_and_from_what_is_written_in_th
     assert not saved()
     with open(out / "slow.pt", "wb") as file:
         file.write(b"00")
+    assert files.wrote_now()
     assert saved()
 
 
