@@ -121,6 +121,7 @@ def ruled_out(
     beside: Mapping[str, Iterable[str]],
     *,
     elsewhere: bool = False,
+    drawing: str = "at the beginning of each step",
 ) -> list[str]:
     """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result.
 
@@ -129,12 +130,13 @@ def ruled_out(
         lost: what differs right after loading.
         beside: what may be among it that is no loss, in words -> paths.
         elsewhere: whether another thread read batches of the reference's, and was not seen to hand them over.
+        drawing: at which moments generators were put back, in words.
     """
     sentences = _state_ruled_out(found, lost, beside)
     different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
     if any({DATA, DRAWS} <= names for names in different):
         what = "the reference's generators" if elsewhere else "the reference's batches, and its generators"
-        sentences.append(f"ruled out: {what} at the beginning of each step")
+        sentences.append(f"ruled out: {what} {drawing}")
     if elsewhere:
         sentences.append(_ELSEWHERE)
     if any(CONTROL in names for names in different):

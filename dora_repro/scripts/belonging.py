@@ -23,6 +23,7 @@ _PLACE = (
     "many before the first that is trained on{at}: `for i, batch in enumerate(loader)`, and `continue` while `i` is "
     "less."
 )
+OWN_CODE = "open"  # as the name of a writer
 _LATE = (
     "The sampler draws once more when the loop over the loader ends{at}, and the checkpoint is written before: write "
     "it once that loop is over."
@@ -89,6 +90,18 @@ def calls_of(killed: Iterable[Entry], resumed: Iterable[Entry], alignment: Align
         return calls
     last_wrote, last_read = (each[-1][0] if each else "" for each in (wrote, read))
     return replace(calls, last_wrote=last_wrote, last_read=last_read)
+
+
+def wrote_by_own_code(killed: Iterable[Entry], alignment: Alignment, out: Path) -> bool:
+    """Whether the script's own code wrote a file of what a resumed run went on from, and not a library.
+
+    Args:
+        killed: what the killed run wrote.
+        alignment: which files those are.
+        out: the folder of both.
+    """
+    own = (entry["path"] for entry in killed if entry["kind"] == "wrote" and entry.get("own"))
+    return any(relative(path, out) in alignment.files for path in own)
 
 
 def _by_a_line(entries: Iterable[Entry], alignment: Alignment, out: Path) -> list[tuple[str, Call]]:

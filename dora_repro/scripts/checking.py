@@ -28,7 +28,7 @@ from dora_repro.scripts.aligning import (
     relative,
 )
 from dora_repro.scripts.assignment import FIRST, GivenLines
-from dora_repro.scripts.belonging import Calls, calls_of
+from dora_repro.scripts.belonging import OWN_CODE, Calls, calls_of, wrote_by_own_code
 from dora_repro.scripts.commands import OUT, Command
 from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.files import may_be_checkpoint
@@ -268,6 +268,8 @@ class _Check:
         self, reference: Evidence, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int
     ) -> Answer:
         step, steps = alignment.step, len(self._trace.steps)
+        if wrote_by_own_code(sides.ledger_of(killed), alignment, self._place.out):
+            reference.result["writers"] = [*reference.writers, OWN_CODE]
         run, resume = self._request.run, self._request.resume
         told_more = resume is not None and resume.tells_more_than(run)
         evidence = sides.resumed_evidence(resumed, alignment, told_more=told_more)

@@ -316,5 +316,5 @@ def _came_furthest(found: SearchResult, discrepancy: Discrepancy) -> Iterator[st
 
 def _tried(found: SearchResult, discrepancy: Discrepancy) -> Iterator[str]:
     yield from _came_furthest(found, discrepancy)
-    yield from ruled_out(found, discrepancy.lost, {})
+    yield from ruled_out(found, discrepancy.lost, {}, drawing="where the loader draws")
     yield "not put back: iterators of loaders, and what is reached by no variable of the script's functions (`record`)"

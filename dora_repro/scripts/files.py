@@ -27,6 +27,7 @@ Listener: TypeAlias = Callable[[str, str, types.FrameType], None]
 """Is told `read` or `wrote`, the path of a file, and the frame that opened it."""
 
 _WRITING = set("wax+")
+_WRITES_FOR_OTHERS = {"dora_repro", "torch", "safetensors", "numpy", "pathlib", "io", "codecs", "json", "pickle"}
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".tar", ".pkl")
 
 
@@ -40,6 +41,7 @@ class Entry(TypedDict):
         step: number of steps that were done, the one whose update was made last included.
         backwards: number of backward passes since the last update: not 0 inside an accumulation window.
         by: the line of the user's own code that opened it; None where that was not seen.
+        own: whether that line wrote it, and no library that it called.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Entry(TypedDict):
     step: int
     backwards: int
     by: Call | None
+    own: bool
 
 
 class Files:
@@ -70,6 +73,7 @@ class Files:
         self._stamps = stamps(self._out)
         self._opened: dict[str, tuple[int, int]] = {}
         self._openers: dict[str, Call | None] = {}
+        self._users = set[str]()  # opened by the user's own code
         self._thread, self._elsewhere = threading.get_ident(), set[str]()  # opened in the background
         self.listener: Listener | None = None
         self.saved = False
@@ -106,7 +110,8 @@ class Files:
         self.saved = any(may_be_checkpoint(str(path)) for path in changed if str(path) not in self._elsewhere)
         for path in changed:
             opened = self._opened.pop(str(path), self._position())
-            self._note(_entry("wrote", str(path), now[path], opened, self._openers.pop(str(path), None)))
+            by, own = self._openers.pop(str(path), None), str(path) in self._users
+            self._note(_entry("wrote", str(path), now[path], opened, by, own))
         return bool(changed)
 
     def read(self, path: Any) -> None:
@@ -163,6 +168,7 @@ class Files:
         """A file is opened for writing, by a frame."""
         self._opened[path] = self._position()
         self._openers[path] = call_of(frame)
+        (self._users.add if _is_own(frame) else self._users.discard)(path)
         (self._elsewhere.discard if threading.get_ident() == self._thread else self._elsewhere.add)(path)
         if self.listener is not None:
             self.listener("wrote", path, frame)
@@ -174,6 +180,7 @@ class Files:
                 renamed = new + path.removeprefix(old)
                 self._opened[renamed] = position
                 self._openers[renamed] = self._openers.get(path)
+                (self._users.add if path in self._users else self._users.discard)(renamed)
                 if path in self._elsewhere:
                     self._elsewhere.add(renamed)
 
@@ -230,9 +237,26 @@ class Files:
         return writing
 
 
-def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], by: Call | None) -> Entry:
+def _entry(kind: str, path: str, stamp: Stamp, position: tuple[int, int], by: Call | None, own: bool = False) -> Entry:
     step, backwards = position
-    return {"kind": kind, "path": path, "stamp": list(stamp), "step": step, "backwards": backwards, "by": by}
+    return {
+        "kind": kind,
+        "path": path,
+        "stamp": list(stamp),
+        "step": step,
+        "backwards": backwards,
+        "by": by,
+        "own": own,
+    }
+
+
+def _is_own(frame: types.FrameType | None) -> bool:
+    """Whether a frame that opens a file is the user's own code, or what that writes with at once."""
+    name = "" if frame is None else str(frame.f_globals.get("__name__"))
+    while frame is not None and name.partition(".")[0] in _WRITES_FOR_OTHERS:
+        frame = frame.f_back
+        name = "" if frame is None else str(frame.f_globals.get("__name__"))
+    return frame is not None and is_users_module(name)
 
 
 def path_of(file: Any) -> str | None:

@@ -15,7 +15,7 @@ class LoadedOptions:
 
     def after_loading(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer has loaded its state."""
-        self._loaded[id(optimizer)] = optimizer, {}
+        self._loaded[id(optimizer)] = optimizer, digests_of({"": optimizer})
 
     def loading_is_over(self) -> None:
         """A loader is asked for a batch: what had to be loaded has been, and a step sets its options from here on."""
@@ -23,7 +23,8 @@ class LoadedOptions:
             self._loaded[key] = optimizer, digests_of({"": optimizer})
 
     def taken(self, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, str]:
-        """The digests in hexadecimal by path, and nothing where no loader was asked; they are let go.
+        """The digests in hexadecimal by path, as they were when a loader was first asked; where none was, when each
+        optimizer had loaded its state. They are let go.
 
         Args:
             optimizers: of the run, by path.

@@ -34,6 +34,12 @@ def test_what_was_put_back_without_effect_is_ruled_out():
     )
 
 
+def test_of_a_script_the_moments_are_told_at_which_its_generators_were_put_back():
+    found = SearchResult(candidates=CANDIDATES, trials=[(Trial(ALL | {DATA, DRAWS}), DIFFERENT)])
+    told = ruled_out(found, LOST, {}, drawing="where the loader draws")
+    assert told[1] == "ruled out: the reference's batches, and its generators where the loader draws"
+
+
 def test_batches_that_another_thread_reads_are_not_ruled_out():
     found = SearchResult(candidates=CANDIDATES, trials=[(Trial(ALL | {DATA, DRAWS}), DIFFERENT)])
     told = ruled_out(found, LOST, {}, elsewhere=True)

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dora_repro.explain.explanation import Cause
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.belonging import Calls, calls_of, order_kept, placed
+from dora_repro.scripts.belonging import Calls, calls_of, order_kept, placed, wrote_by_own_code
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 SAVE = {"file": "/a/train.py", "line": 9, "function": "save"}
@@ -123,3 +123,11 @@ def test_the_functions_where_lines_go_are_known_where_both_places_are():
     assert Calls((SAVE,), (module,)).functions(LOOP) == ("save", "train.py")
     assert Calls((LOOP,), (LOAD,)).functions(LOOP) == Calls((SAVE,)).functions(LOOP) == ()
     assert Calls((LOOP,), (LOAD,)).in_loop(LOOP) and not Calls((SAVE,)).in_loop(LOOP) and not Calls().in_loop(None)
+
+
+def test_a_checkpoint_is_the_users_where_his_own_code_wrote_a_file_of_it(tmp_path):
+    out = tmp_path.resolve()
+    files = Alignment(3, "files", ("a.safetensors", "a.json"))
+    killed = [entry("wrote", f"{out}/a.safetensors", SAVE), {**entry("wrote", f"{out}/log.json", SAVE), "own": True}]
+    assert not wrote_by_own_code(killed, files, out)
+    assert wrote_by_own_code([*killed, {**entry("wrote", f"{out}/a.json", SAVE), "own": True}], files, out)

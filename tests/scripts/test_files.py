@@ -151,3 +151,23 @@ def test_a_line_that_was_cut_off_is_passed_over(watched):
     with open(out.parent / "files.jsonl", "ab") as file:
         file.write(b'{"kind": "wro')
     assert [entry["kind"] for entry in read(out)] == ["wrote"]
+
+
+def test_who_wrote_a_file_is_told_by_its_frame(watched, monkeypatch):
+    files, out, _ = watched
+    library = {"__name__": "accelerate.checkpointing"}
+    exec("def save(path):\n    with open(path, 'w') as file:\n        file.write('{}')\n", library)
+
+    def own(name):
+        files.look()
+        return next(entry["own"] for entry in files._waiting if entry["path"].endswith(name))
+
+    (out / "mine.json").write_text("{}")
+    with open(out / "made.pt", "wb") as file:
+        file.write(b"0")
+    library["save"](out / "theirs.json")
+    assert own("mine.json") and own("made.pt") and not own("theirs.json")
+    with open(out / "tmp.json", "w") as file:
+        file.write("{}")
+    os.rename(out / "tmp.json", out / "named.json")
+    assert own("named.json")

@@ -21,7 +21,10 @@ def test_options_are_those_of_the_moment_at_which_a_loader_is_asked():
     assert options.taken(made) == {}
 
 
-def test_without_a_loader_nothing_is_known():
+def test_without_a_loader_they_are_those_of_the_moment_of_loading():
     made, options = optimizers(0.5), LoadedOptions()
-    options.after_loading(made["main/optimizer"])
     assert options.taken(made) == {}
+    options.after_loading(made["main/optimizer"])
+    loaded = {f"main/optimizer{name}": value.hex() for name, value in digests_of({"": made["main/optimizer"]}).items()}
+    made["main/optimizer"].param_groups[0]["lr"] = 0.1
+    assert options.taken(made) == loaded and loaded

@@ -8,6 +8,7 @@ import torch
 
 from dora_repro import check
 from dora_repro.explain.advice.handed_over import handed_over
+from dora_repro.scripts.belonging import OWN_CODE
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,7 @@ from dora_repro.explain.advice.handed_over import handed_over
         (["fabric.save"], {"fabric": "fabric"}, ""),
         (["json.dump"], {"accelerate": "accelerator"}, ""),  # its save() may be what calls it
         (["json.dump"], {}, "train"),
+        (["json.dump", OWN_CODE], {"accelerate": "main/accelerator"}, "main"),  # seen to write what was read
     ],
 )
 def test_code_that_writes_what_it_has_built_has_a_dict_of_its_own(writers, libraries, function):
