@@ -15,7 +15,7 @@ from dora_repro.explain.audit.lookup import SAVED, STALE
 from dora_repro.explain.audit.taken import taken_from
 from dora_repro.explain.audited import Audited
 from dora_repro.explain.explanation import Cause
-from dora_repro.explain.given_later import is_argument, is_given_later, parted_by_line, sentence_on
+from dora_repro.explain.given_later import is_argument, is_given_later, parted_by_line, sentence_on, sources_of
 from dora_repro.explain.how_lost import how_beyond, how_lost, is_mark
 from dora_repro.explain.late import Late
 from dora_repro.explain.set_anew import how_set, made_of, sentence_on_options
@@ -33,6 +33,7 @@ _SEVERAL = "The checkpoint consists of several files: these go into one of their
 _BESIDE_FILE = 'f"{path}.more"'
 _READ = "Better: let no step depend on whether the run was resumed."
 _VARIABLES = "The variables that these lines name are those of {}."
+_MADE_OF = "What {0} is made of differs right after loading: {1}."
 _MADE = (
     "`{0}` is made in the first step after loading: its lines of load belong there, after it is made, and read the "
     "`state` that load() has put aside."
@@ -177,7 +178,7 @@ class CauseDescriber:
     def _made_later(self, part: Part, fit: Fit) -> Cause:
         made = any(is_argument(leaf, self._audited.saved) for leaf in part.leaves)
         how = "made for the next step" if made else how_lost(part, self._audited)
-        advice = sentence_on(part, fit, self._audited.saved)
+        advice = sentence_on(part, fit, self._audited)
         return replace(_bare(part), how=how, advice=(advice,), taken_from=self._audited.function)
 
     def _set_anew(self, part: Part, source: str) -> Cause:
@@ -205,7 +206,7 @@ class CauseDescriber:
             filled.why,
             self._whose_variables(part, advice),
             made,
-            *self._in_time(part.name),
+            *self._in_time(part.name, fit),
             *library_advice(self._libraries, part, self._audited.saved, script=self._script),
         )
         return replace(
@@ -257,9 +258,12 @@ class CauseDescriber:
             return words
         return f"{words} In methods of {name}, `{expressions.code(holder, self._audited.saved.kinds)}` is `self`."
 
-    def _in_time(self, name: str) -> Iterator[str]:
+    def _in_time(self, name: str, fit: Fit) -> Iterator[str]:
         if name == DATA and self._audited.data_sources:
-            sources = few(self._audited.data_sources)
+            root, sources = f"{self._audited.function}/", few(self._audited.data_sources)
+            own = [path.removeprefix(root).partition("/")[0] for path in self._audited.data_sources]
+            if made := sources_of(own, fit, self._audited):
+                yield _MADE_OF.format(", ".join(f"`{each}`" for each in dict.fromkeys(own)), made)
             yield f"Restore {sources} before an iterator of the loader is made: what was drawn by then does not change."
 
 

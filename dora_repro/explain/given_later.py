@@ -2,6 +2,7 @@
 no such line could set them.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dora_repro.explain.advice.fit import Fit
@@ -13,9 +14,9 @@ from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import ARGUMENTS, NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 
-_LATER = "{0}: given a value only after loading, so no line of load can set it: restore what it is made of."
-_ARGUMENT = "{0}: made after loading, for the next step, so no line of load can set it: restore what it is made of."
-_ANEW = "{0}: given another value after loading, and before the next step: restore what that is made of."
+_LATER = "{0}: given a value only after loading, so no line of load can set it: restore what it is made of{1}."
+_ARGUMENT = "{0}: made after loading, for the next step, so no line of load can set it: restore what it is made of{1}."
+_ANEW = "{0}: given another value after loading, and before the next step: restore what that is made of{1}."
 
 
 def parted_by_line(part: Part, audited: Audited, fit: Fit) -> list[Part]:
@@ -38,13 +39,31 @@ def is_argument(leaf: str, saved: Snapshot) -> bool:
     return any(saved.kinds.get(above, NO_KIND).name == ARGUMENTS for above in ancestors([leaf]))
 
 
-def sentence_on(part: Part, fit: Fit, saved: Snapshot) -> str:
+def sentence_on(part: Part, fit: Fit, audited: Audited) -> str:
     """The sentence in place of lines for such a part."""
-    if any(is_argument(leaf, saved) for leaf in _variables(part)):
-        return _ARGUMENT.format(f"`{part.name}`")
+    if any(is_argument(leaf, audited.saved) for leaf in _variables(part)):
+        return _ARGUMENT.format(f"`{part.name}`", "")
     names = [leaf.rpartition("/")[2] for leaf in _variables(part)]
     words = _ANEW if all(name in fit.again for name in names) else _LATER
-    return words.format(", ".join(f"`{name}`" for name in names))
+    sources = sources_of(names, fit, audited)
+    return words.format(", ".join(f"`{name}`" for name in names), f" ({sources})" if sources else "")
+
+
+def sources_of(names: Iterable[str], fit: Fit, audited: Audited) -> str:
+    """Which variables of a function that differ right after loading others of it are made of, as code; empty where it
+    is not known that any are."""
+    made, root = fit.made_of(names) - {*names, *fit.later}, f"{audited.function}/"
+    differ = {
+        path.removeprefix(root).partition("/")[0]
+        for path in audited.load
+        if path.startswith(root) and path not in audited.marks and _may_be_read(path, audited.saved)
+    }
+    return ", ".join(f"`{name}`" for name in sorted(made & differ))
+
+
+def _may_be_read(path: str, saved: Snapshot) -> bool:
+    """Whether the reference has a leaf there that other values can be made of: no gradient, and no second name."""
+    return path in saved and saved[path].role not in ("gradient", "alias")
 
 
 def _variables(part: Part) -> tuple[str, ...]:

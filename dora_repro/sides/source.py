@@ -135,6 +135,18 @@ class Source:
         return any(not isinstance(node.ctx, ast.Load) and begin < node.lineno <= end for node in names)
 
     @cached_property
+    def made_of(self) -> dict[str, set[str]]:
+        """Each variable of the function, with the others that its values are made of on all ways: by assignments, loops
+        and functions inside it."""
+        direct: dict[str, set[str]] = {}
+        for node in ast.walk(self.node):
+            for target, value in _givings(node):
+                names = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+                direct.setdefault(target, set()).update(names)
+        known = {*direct, *self.arguments}
+        return {name: _closed(name, direct) & known - {name} for name in direct}
+
+    @cached_property
     def _lines(self) -> list[str]:
         return linecache.getlines(self.function.__code__.co_filename, self.function.__globals__)
 
@@ -156,6 +168,35 @@ def _in_scope(scope: ast.AST, shared: set[str] | None) -> Iterator[ast.AST]:
             if shared is None or not isinstance(node, ast.Name) or node.id in shared:
                 yield node
             waiting += ast.iter_child_nodes(node)
+
+
+def _givings(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """(name, what it is made of) of a statement that gives names a value."""
+    if isinstance(node, ast.Assign):
+        pairs: list[tuple[ast.expr, ast.AST]] = [(target, node.value) for target in node.targets]
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+        pairs = [(node.target, node.value)]
+    elif isinstance(node, (ast.For, ast.comprehension)):
+        pairs = [(node.target, node.iter)]
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        pairs = [(item.optional_vars, item.context_expr) for item in node.items if item.optional_vars is not None]
+    else:
+        if isinstance(node, FUNCTIONS) and isinstance(node, ast.FunctionDef):
+            yield node.name, ast.Module(node.body, [])
+        return
+    for target, value in pairs:
+        yield from ((each.id, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+def _closed(name: str, direct: dict[str, set[str]]) -> set[str]:
+    """All that a name is made of, step by step."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = direct.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def _spans(outer: ast.AST, inner: ast.AST) -> bool:

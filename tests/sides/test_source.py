@@ -92,3 +92,22 @@ def test_variables_are_told_apart_by_when_they_are_assigned_and_attributes_of_cl
     assert source.assigned_after(block[-1]) == ["late", "level"]
     assert source.assigned_again(block[0], block[-1]) == ["both"]
     assert source.assigned_again(source.node.body[1], source.node.body[1]) == ["both", "early", "shared"]
+
+
+def test_what_a_variable_is_made_of_is_followed_through_loops_and_functions_inside():
+    def trains(data, share):
+        noise = make()  # noqa: F821  # it is read and not called
+
+        def mixed(rows):
+            return rows + noise
+
+        part = data[:share]
+        unused = share
+        for rows in part:
+            given = mixed(rows)
+            part += given
+        return given, unused
+
+    made = Source.of(trains).made_of
+    assert made["given"] == {"mixed", "rows", "noise", "part", "data", "share"}
+    assert made["unused"] == {"share"} and made["noise"] == set()

@@ -1,6 +1,7 @@
 """Which of the user's functions lines go into: where his dict is built and read, or where a file of their own can be
 written beside it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dora_repro.explain.advice.fitted import fitted, reached
@@ -81,6 +82,12 @@ class Fit:
         """Variables that are given a value where the file is read, and another one after that."""
         loading = self.places[1]
         return loading.again if loading is not None else []
+
+    def made_of(self, names: Iterable[str]) -> set[str]:
+        """The variables that others of the same function are made of; none where that is not known."""
+        loading = self.methods[1]
+        made = loading.made if loading is not None else {}
+        return {source for name in names for source in made.get(name, ())}
 
     @property
     def says_where(self) -> bool:
