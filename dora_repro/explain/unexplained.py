@@ -14,6 +14,7 @@ from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.recording.replay import Streams
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
+from dora_repro.sides.places import SAVE
 from dora_repro.sides.session import Session
 from dora_repro.state.holders import ADDRESSES, IN_USE, LARGE
 from dora_repro.state.members import NOT_HELD
@@ -68,7 +69,11 @@ def unexplained(
     reached = [result.divergence.step for _, result in found.trials if result.divergence]
     step = max(divergence.step, *reached) if reached else divergence.step
     elsewhere = setup.streams is not None and Streams.read(Path(setup.streams)).elsewhere
-    look_at = [*describe_load_calls(sides.resumed.loading), *ruled_out(found, lost, beside, elsewhere=elsewhere)]
+    read = read_before(found, sides)
+    look_at = [
+        *describe_load_calls(sides.resumed.loading),
+        *ruled_out(found, lost, beside, elsewhere=elsewhere, read=read),
+    ]
     saved = sides.reference.at_save(sides.save_at)
     look_at += [*used_before(found, saved), *caches(saved), *not_looked_into(saved)]
     if step > divergence.step:
@@ -76,12 +81,21 @@ def unexplained(
     everything, missing = tuple(sorted(_candidates(found))), _named(_not_put_back(found), found)
     draws = unmatched_draws(session, sides, step, ())
     operator = differing_operator(session, sides, step, Transplant(Path(setup.saved), everything))
+    why = f"lost, and could not be put back: {missing}" if missing else "no captured state explains it"
+    if read and not missing:
+        why = f"lost, and read before it was put back: {_listed(read)}"
     return Explanation(
-        unexplained=f"lost, and could not be put back: {missing}" if missing else "no captured state explains it",
+        unexplained=why,
         look_at=tuple(look_at) if operator or draws else (*look_at, OUTSIDE),
         draws=draws,
         operator=operator,
     )
+
+
+def read_before(found: SearchResult, sides: Sides) -> tuple[str, ...]:
+    """Variables among what was put back that the statement in which their function waits had read by then."""
+    places = {path: sides.reference.place(f"{SAVE} {path.rpartition('/')[0]}") for path in sorted(_candidates(found))}
+    return tuple(path for path, at in places.items() if at is not None and path.rpartition("/")[2] in at.read)
 
 
 def used_before(found: SearchResult, saved: Snapshot) -> Iterator[str]:
@@ -122,6 +136,7 @@ def ruled_out(
     *,
     elsewhere: bool = False,
     drawing: str = "at the beginning of each step",
+    read: Sequence[str] = (),
 ) -> list[str]:
     """What the trials ruled out, a sentence each: only what was really put back, in a trial that gave a result.
 
@@ -131,8 +146,9 @@ def ruled_out(
         beside: what may be among it that is no loss, in words -> paths.
         elsewhere: whether another thread read batches of the reference's, and was not seen to hand them over.
         drawing: at which moments generators were put back, in words.
+        read: what a statement had read before it was put back.
     """
-    sentences = _state_ruled_out(found, lost, beside)
+    sentences = _state_ruled_out(found, lost, beside, read)
     different = [trial.names for trial, result in found.trials if result.outcome is Outcome.DIFFERENT]
     if any({DATA, DRAWS} <= names for names in different):
         what = "the reference's generators" if elsewhere else "the reference's batches, and its generators"
@@ -150,7 +166,7 @@ def ruled_out(
 
 
 def _state_ruled_out(
-    found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]]
+    found: SearchResult, lost: Sequence[LeafDifference], beside: Mapping[str, Iterable[str]], read: Sequence[str]
 ) -> list[str]:
     """Which of the lost leaves were put back without effect, and which could not be put back."""
     everything = _candidates(found)
@@ -158,17 +174,22 @@ def _state_ruled_out(
     if not everything or not results:
         return []
     failed = _not_put_back(found)
-    whole = len(everything) == len(lost) and not failed
-    number = "all" if whole else f"{len(everything) - len(failed)} of"
+    without = {*failed, *read}
+    whole = len(everything) == len(lost) and not without
+    number = "all" if whole else f"{len(everything) - len(without)} of"
     leaves = f"{number} {counted(len(lost), 'leaf')} that differ after loading"
     put_back = "put back together"
-    if len(lost) == 1:
+    if len(lost) == 1 and not read:
         leaves, put_back = "the one leaf that differs after loading", "put back"
     if any(result.outcome is Outcome.DIFFERENT for result in results):
         others = _others((each.path for each in lost if each.path not in everything), beside)
-        sentences = [f"ruled out: {leaves}, {put_back}{others}"] if len(failed) < len(everything) else []
+        sentences = [f"ruled out: {leaves}, {put_back}{others}"] if len(without) < len(everything) else []
     else:
         sentences = [f"not ruled out: with {leaves} {put_back}, the trial did not finish: {results[0].error}"]
+    if read:
+        sentences.append(
+            f"not ruled out, since the statement that waits had read it before it was put back: {_listed(read)}"
+        )
     if failed:
         sentences.append(f"not ruled out, since it is lost and could not be put back: {_named(failed, found)}")
     return sentences
@@ -187,6 +208,11 @@ def _not_put_back(found: SearchResult) -> dict[str, str]:
     everything = _candidates(found)
     results = [result for trial, result in found.trials if everything <= trial.names]
     return {path: reason for result in results for path, reason in result.failed.items()}
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f", and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(f"`{path}`" for path in paths[:_SHOWN]) + more
 
 
 def _named(failed: Mapping[str, str], found: SearchResult) -> str:

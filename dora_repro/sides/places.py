@@ -54,6 +54,7 @@ class Place:
         later: variables of the function that it gives a value only after the place.
         again: variables that it gives a value where it reads the file, and another one after that.
         made: variable of a function that is half done -> the others that its values are made of.
+        read: variables that its statement had read before the call in which it waits.
         every_key: whether all keys of the dict are gone through there, so that a further one would do harm.
     """
 
@@ -73,6 +74,7 @@ class Place:
     later: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
     made: dict[str, list[str]] = field(default_factory=dict)
+    read: list[str] = field(default_factory=list)
     every_key: bool = False
 
     @classmethod
@@ -124,12 +126,15 @@ def places_of_functions(run: Value, names_alone: bool = False) -> dict[str, dict
             place = Place(function.__code__.co_qualname, str(function.__globals__.get("__name__")), names, taken)
             source = Source.of(function) if not names_alone else None
             if source is not None:
-                place = replace(place, made={name: sorted(of) for name, of in source.made_of.items()})
+                made_of = {name: sorted(of) for name, of in source.made_of.items()}
+                place = replace(place, made=made_of, read=source.read_before(held.frame.f_lasti))
             made = {name: item for name, item in held.frame.f_locals.items() if isinstance(item, types.FunctionType)}
             for name in (SAVE, LOAD):
                 inner = _inner(Here(source, made=made), name, place) if source is not None else None
                 inside = inner is not None and inner.function == place.function
-                found[f"{name} {path}"] = replace(inner, made=place.made) if inner is not None and inside else place
+                found[f"{name} {path}"] = (
+                    replace(inner, made=place.made, read=place.read) if inner is not None and inside else place
+                )
     return {name: asdict(place) for name, place in found.items()}
 
 

@@ -5,6 +5,7 @@ import linecache
 import types
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from dora_repro.state.function_source import FUNCTIONS, syntax_of
@@ -145,6 +146,31 @@ class Source:
                 direct.setdefault(target, set()).update(names)
         known = {*direct, *self.arguments}
         return {name: _closed(name, direct) & known - {name} for name in direct}
+
+    def read_before(self, instruction: int) -> list[str]:
+        """The variables that a statement had read before the call that it waits in: they are on the stack by then, and
+        no value that a variable is given later reaches them.
+
+        Args:
+            instruction: offset of the call in the function's code.
+        """
+        line, _, column, _ = next(islice(self.function.__code__.co_positions(), instruction // 2, None), (None,) * 4)
+        if line is None or column is None:
+            return []
+        around = [
+            node
+            for node in ast.walk(self.node)
+            if isinstance(node, ast.stmt) and node is not self.node and self._reaches(node, line)
+        ]
+        if not around:
+            return []
+        names = (node for node in ast.walk(around[-1]) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+        own = {*self.assigned, *self.arguments}
+        before = (node.id for node in names if (node.lineno + self._shift, node.col_offset) < (line, column))
+        return sorted(own.intersection(before))
+
+    def _reaches(self, node: ast.stmt, line: int) -> bool:
+        return node.lineno + self._shift <= line <= (node.end_lineno or node.lineno) + self._shift
 
     @cached_property
     def _lines(self) -> list[str]:

@@ -1,7 +1,9 @@
 """What is called ruled out: only what was put back, in a trial that gave a result."""
 
 import pytest
+import torch
 
+import dora_repro
 from dora_repro.difference import LeafDifference
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome, Trial, TrialResult
@@ -45,6 +47,40 @@ def test_batches_that_another_thread_reads_are_not_ruled_out():
     told = ruled_out(found, LOST, {}, elsewhere=True)
     assert told[1] == "ruled out: the reference's generators at the beginning of each step"
     assert told[2].startswith("not ruled out: the batches, which another thread reads ahead")
+
+
+def test_what_had_been_read_before_it_was_put_back_is_not_ruled_out():
+    found = SearchResult(candidates=CANDIDATES, trials=[(Trial(ALL), DIFFERENT)])
+    assert ruled_out(found, LOST, {}, read=("best",)) == [
+        "ruled out: 2 of 3 leaves that differ after loading, put back together",
+        "not ruled out, since the statement that waits had read it before it was put back: `best`",
+    ]
+
+
+def scaled(out, resume=None):
+    """The loss is multiplied by an average that no file has, in the very statement of the forward pass."""
+    torch.manual_seed(0)
+    model, average, first = torch.nn.Linear(2, 1), 1.0, 0
+    rows = torch.randn(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if resume:
+        read = torch.load(resume)
+        model.load_state_dict(read["model"])
+        first = read["first"]
+    for step in range(first, 6):
+        loss = average * model(rows).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average = 0.5 * average + 0.5 * loss.item()
+        torch.save({"model": model.state_dict(), "first": step + 1}, f"{out}/{step}.pt")
+
+
+def test_a_variable_that_the_waiting_statement_had_read_is_named_in_place_of_a_cause():
+    pytest.importorskip("greenlet", reason="functions are suspended in greenlets")
+    run = dora_repro.stepwise(scaled, "{out}", resumed={"resume": "{newest}"})
+    report = dora_repro.check(run, steps=4, save_at=2, in_process=True)
+    assert report.explanation.unexplained == "lost, and read before it was put back: `scaled/average`", report
 
 
 def test_one_leaf_is_the_one():

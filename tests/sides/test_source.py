@@ -1,6 +1,7 @@
 """The source of a function: its calls, the statements that they are in, its text and its lines."""
 
 import ast
+import sys
 
 from dora_repro.sides.source import Source, replaced
 
@@ -111,3 +112,21 @@ def test_what_a_variable_is_made_of_is_followed_through_loops_and_functions_insi
     made = Source.of(trains).made_of
     assert made["given"] == {"mixed", "rows", "noise", "part", "data", "share"}
     assert made["unused"] == {"share"} and made["noise"] == set()
+
+
+def test_what_a_statement_has_read_before_its_call_is_known():
+    met = []
+
+    def waits(value):
+        met.append(sys._getframe(1).f_lasti)
+        return value
+
+    def trains(scale, other, rows):
+        other = other + 1
+        loss = scale * waits(rows) + other
+        return loss
+
+    trains(2, 3, 4)
+    source = Source.of(trains)
+    assert source.read_before(met[0]) == ["scale"]
+    assert source.read_before(0) == []
