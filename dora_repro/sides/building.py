@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Factory, Run
+from dora_repro.recording import hand_overs
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.late_objects import inside as in_late_objects
 from dora_repro.state.objects import Objects
@@ -34,6 +35,7 @@ def build_and_load(
         on_load: called before loading begins.
         on_built: called with the run that is about to load; not where `resume` calls no `load` of the factory's class.
     """
+    hand_overs.install()  # threads of the run's own may read ahead as soon as it is built
     resume: Callable[[str], Run] | None = getattr(factory, "resume", None)
     if load is not None and callable(resume):
         on_load()
@@ -94,6 +96,7 @@ def build_and_step(
         load: the checkpoint for the second run.
         on_load: called before loading begins.
     """
+    hand_overs.install()
     run = factory()
     for _ in range(steps):
         run.step()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dora_repro.recording import hand_overs
 from dora_repro.sides.building import build_and_load, build_and_step, transplant
 from dora_repro.sides.job import Transplant
 from dora_repro.state.snapshot import Snapshot, run_roots
@@ -150,3 +151,13 @@ def test_all_state_but_what_is_half_done_can_be_put_around_it(given, tmp_path):
     for path in ("count", "model/0.weight"):
         assert now[path] == above[path].digest != below[path].digest
     assert now["model/0.bias"] == below["model/0.bias"].digest != above["model/0.bias"].digest
+
+
+@pytest.mark.parametrize("build", [lambda factory: build_and_load(factory, None), lambda f: build_and_step(f, 1, None)])
+def test_who_fills_queues_is_noted_before_a_run_is_built(build, said, monkeypatch):
+    monkeypatch.setattr(hand_overs, "install", lambda: said.append("noted"))
+    build(Logged)
+    assert said[:2] == ["noted", "built"]
+    said.clear()
+    build_and_load(Resuming, "there")
+    assert said[:2] == ["noted", "built"]
