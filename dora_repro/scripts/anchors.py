@@ -10,6 +10,7 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -158,25 +159,35 @@ class Loaders:
         self.step = 0
         self.last_draws = LastDraws()
 
-    def install(self, mine: Any, asked: Callable[[], None] = lambda: None) -> None:
+    def install(
+        self,
+        mine: Any,
+        asked: Callable[[], None] = lambda: None,
+        careful: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Listen from now on.
 
         Args:
             mine: tells whether a call is one of the thread and the process that are recorded.
             asked: called before a loader is asked for a batch.
+            careful: gives a context in which what is raised here does not reach the script.
         """
         real_init, real_next = LoaderIterator.__init__, LoaderIterator.__next__
 
         def __init__(iterator: LoaderIterator, loader: Any, *args: Any, **kwargs: Any) -> None:
             if mine():
-                self._before_making(iterator, loader)
+                with careful():
+                    self._before_making(iterator, loader)
             real_init(iterator, loader, *args, **kwargs)
 
         def __next__(iterator: LoaderIterator) -> Value:
             if not mine():
                 return real_next(iterator)
-            asked()
-            for _ in range(self._before_asking(iterator)):
+            passed_over = 0
+            with careful():
+                asked()
+                passed_over = self._before_asking(iterator)
+            for _ in range(passed_over):
                 real_next(iterator)
             batch = self._next(real_next, iterator)
             self._fetched(batch)

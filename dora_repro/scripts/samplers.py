@@ -36,7 +36,9 @@ def samplers_of(loader: Any) -> Iterator[Any]:
     """The samplers of a loader, the outermost first."""
     sampler = loader
     for _ in range(_DEEP):
-        sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
+        inner = getattr(sampler, "batch_sampler", None)
+        # By identity: one over an iterable data set has no length, and so no truth.
+        sampler = getattr(sampler, "sampler", None) if inner is None else inner
         if sampler is None:
             return
         yield sampler

@@ -116,7 +116,7 @@ class Watch:
         register_optimizer_step_pre_hook(self._before_update)
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)
-        self._loaders.install(self._mine, self._before_batch)
+        self._loaders.install(self._mine, self._before_batch, self._careful)
         self._loaders.last_draws.wrote = self.files.wrote_now
         listening.to_backward(self._before_backward, self._after_backward)
         listening.to_grad(self._before_backward, self._before_gradients)

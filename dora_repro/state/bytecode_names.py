@@ -1,9 +1,12 @@
-"""Which global names a function uses, and which of them it changes, read from its bytecode: where there is no source.
+"""What a function does with names, read from its bytecode, where there is no source: which global ones it uses, and
+which of them it changes; which variables are those of loops alone.
 
 Bytecode differs between versions of Python; what is read here is that of 3.11 to 3.14.
 """
 
 import dis
+import inspect
+from functools import lru_cache
 from types import CodeType
 
 from dora_repro.state.source_names import Names, changes_in_place
@@ -45,6 +48,31 @@ def names_in_bytecode(code: CodeType) -> Names:
             for name, changed in names_in_bytecode(inner).items():
                 used[name] = used.get(name, False) or changed
     return used
+
+
+@lru_cache(maxsize=256)
+def names_of_loops(code: CodeType) -> frozenset[str]:
+    """The variables of a function that its `for` loops set, and nothing else does."""
+    by_loops: set[str] = set()
+    by_others: set[str] = set()
+    setting = False  # what a loop goes on with is being set
+    for instruction in dis.get_instructions(code):
+        operation, name = instruction.opname, instruction.argval
+        if operation.startswith("STORE_") and operation.partition("_")[2].startswith(("FAST", "NAME", "DEREF")):
+            names = name if isinstance(name, tuple) else (name,)
+            # One that sets a variable and reads another is the last that a loop does.
+            (by_loops if setting else by_others).update(names[:1] if "LOAD" in operation else names)
+            setting = setting and "LOAD" not in operation
+        elif operation == "FOR_ITER":
+            setting = True
+        elif operation not in ("UNPACK_SEQUENCE", "UNPACK_EX", *_BETWEEN):
+            setting = False
+    return frozenset(by_loops - by_others - {*code.co_varnames[: _arguments(code)]})
+
+
+def _arguments(code: CodeType) -> int:
+    flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    return code.co_argcount + code.co_kwonlyargcount + flags
 
 
 def _copied(done: list[dis.Instruction], name: str) -> str | None:

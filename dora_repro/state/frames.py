@@ -4,25 +4,22 @@ A training loop's variables are state like any other. They can be set where the 
 where it stands in its code cannot, nor can the iterators that its `for` loops have on the frame's stack.
 """
 
-import contextlib
 import dis
 import gc
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-
 from dora_repro.contracts import Value
 from dora_repro.private_names.of_cpython import locals_to_fast
-from dora_repro.private_names.of_torch import buffers_of, modules_of, parameters_of
 from dora_repro.state.assign import Setter
-from dora_repro.state.attributes import attributes_of, is_users_module, module_of
+from dora_repro.state.attributes import is_users_module
 from dora_repro.state.cells import cells_of
 from dora_repro.state.keys import key_text
 from dora_repro.state.rebuild import NotRestorable
+from dora_repro.state.turns import turns
 from dora_repro.state.waiting_call import WaitingCall, call_of
 from dora_repro.state.walker import Reader, Walker
 
@@ -228,19 +225,13 @@ def _read_variables(
     """Visit the variables of a frame; `sharing`: what may share some with it (see `cells_of`)."""
     walker.result.objects[path] = holder = Variables(frame, begun, call)
     local = _variables_in_order(frame)
-    owned = _owned(local)
     cells = cells_of(frame, local, sharing)
-    # As with a run's attributes: a parameter has the name that its module gives it, a group that of its optimizer,
-    # whatever else refers to it.
-    for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
+    for name, put_off in turns(frame.f_code, local):
         meet = partial(walker.variable, cells[name]) if name in cells else walker.visit
-        visit = partial(meet, item, f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
-        if _is_group(item) or owned & {*_identity(item)}:
-            walker.later(partial(walker.later, visit))  # after optimizers, which wait for the names of parameters
-        elif _is_made_by_the_run(item) or _is_checkpoint(item):
-            walker.later(visit)
-        else:
-            visit()
+        visit = partial(meet, local[name], f"{path}/{key_text(name)}", walker.setter(holder.put, name), role)
+        for _ in range(put_off):
+            visit = partial(walker.later, visit)
+        visit()
     return local
 
 
@@ -256,82 +247,6 @@ def _variables_in_order(frame: types.FrameType) -> dict[str, Value]:
 def may_be_state(name: str, item: Value) -> bool:
     """Whether a module's variable may be state: not what it imports and defines."""
     return not (name.startswith("__") or isinstance(item, (types.ModuleType, types.FunctionType, type)))
-
-
-def _owned(local: Mapping[str, Any]) -> set[int]:
-    """The identities of what modules and optimizers among some variables give its name: tensors, and the state of a
-    parameter as a loop over `optimizer.state.values()` leaves it. A tensor of the function's own has the variable's
-    name, wherever else it is held, as in the checkpoint that it was read from."""
-    own: set[int] = set()
-    for item in _with_attributes(local.values()):
-        if issubclass(type(item), torch.nn.Module):
-            for inner in _modules_in(item):
-                held = (*parameters_of(inner).values(), *buffers_of(inner).values())
-                own.update(key for one in held if one is not None for key in _identity(one))
-        elif issubclass(type(item), torch.optim.Optimizer):
-            states = [state for state in item.state.values() if type(state) is dict]
-            own |= {id(item.state), id(item.param_groups), *map(id, states)}
-            moments = (one for state in states for one in state.values() if issubclass(type(one), torch.Tensor))
-            own.update(key for one in moments for key in _identity(one))
-    return own
-
-
-def _is_made_by_the_run(value: Any) -> bool:
-    """Whether it is a tensor that something else gives its name, if anything else holds it: a parameter, an output."""
-    return issubclass(type(value), torch.Tensor) and (value.requires_grad or not value.is_leaf)
-
-
-def _with_attributes(values: Iterable[Any]) -> Iterator[Any]:
-    """Some values, and what objects of the user's among them hold: a method's `self` may have the optimizer."""
-    for item in values:
-        yield item
-        if is_users_module(module_of(type(item))) and not issubclass(type(item), (torch.nn.Module, torch.Tensor)):
-            yield from (attributes_of(item) or {}).values()
-
-
-def _identity(value: Any) -> Iterator[int]:
-    """The id of a value, and where the elements of a tensor begin: `state_dict()` gives others over the same ones."""
-    yield id(value)
-    if issubclass(type(value), torch.Tensor):
-        with contextlib.suppress(RuntimeError):  # wrapper subclasses and meta tensors without storage
-            if address := value.data_ptr():
-                yield -address  # no id is negative
-
-
-def _modules_in(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    seen: dict[int, torch.nn.Module] = {}
-    waiting: list[torch.nn.Module] = [module]
-    while waiting:
-        one = waiting.pop()
-        if id(one) not in seen and "_modules" in one.__dict__:
-            seen[id(one)] = one
-            waiting += [inner for inner in modules_of(one).values() if inner is not None]
-    yield from seen.values()
-
-
-def _is_group(value: Any) -> bool:
-    """Whether it is a group of an optimizer, as a loop over them leaves it in a variable."""
-    if type(value) is not dict or "lr" not in value or type(value.get("params")) is not list:
-        return False
-    return all(issubclass(type(item), torch.Tensor) for item in value["params"])
-
-
-def _is_checkpoint(value: Any) -> bool:
-    """Whether it is what a checkpoint consists of, as it stays in a variable once it was read: what was taken out of it
-    has the name that the run gives it."""
-    if type(value) is not dict:
-        return False
-    parts = [part for part in value.values() if issubclass(type(part), dict)]
-    return any("param_groups" in part or _has_tensors(part) for part in parts)
-
-
-def _has_tensors(part: dict[Any, Any]) -> bool:
-    return any(issubclass(type(item), torch.Tensor) for item in part.values())
-
-
-def _rank(value: Value) -> int:
-    kind = type(value)
-    return 0 if issubclass(kind, torch.nn.Module) else 1 if issubclass(kind, torch.optim.Optimizer) else 2
 
 
 def _frame_of(value: Any) -> Any:

@@ -5,12 +5,12 @@ import random
 import types
 
 import torch
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from dora_repro.scripts.assignment import Given
 from dora_repro.scripts.checking import check_script
-from dora_repro.scripts.samplers import chosen_of, own_of, put_back
+from dora_repro.scripts.samplers import chosen_of, own_of, put_back, samplers_of
 from dora_repro.state.snapshot import Snapshot, run_roots
 from tests.scripts.trainings import TRAIN, commands
 
@@ -33,6 +33,18 @@ def test_what_is_chosen_comes_back_and_nothing_else():
     assert (mine.sampler.epoch, mine.sampler.seed) == (3, 0)
     assert order(mine) == order(loader(epoch=3))
     assert order(mine) != order(loader(epoch=3, seed=5))
+
+
+def test_a_sampler_that_has_no_length_is_one_all_the_same():
+    """Of an iterable data set the loader's own sampler is endless: asked whether it is true, it raises."""
+
+    class Rows(IterableDataset):
+        def __iter__(self):
+            return iter(torch.arange(6.0))
+
+    kinds = [type(one).__name__ for one in samplers_of(DataLoader(Rows(), batch_size=2))]
+    assert kinds == ["BatchSampler", "_InfiniteConstantSampler"]
+    assert [type(one).__name__ for one in samplers_of(DataLoader(Rows(), batch_size=None))] == kinds[1:]
 
 
 def test_a_generator_of_a_sampler_comes_back_where_the_order_is_drawn():

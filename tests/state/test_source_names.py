@@ -240,3 +240,28 @@ PASSED = {  # body of a function -> what it passes to functions
 def test_what_is_passed_to_a_function_may_be_changed_by_it(body, load):
     names = source_names.names_in_source(load(f"def step():\n    {body}\n").step)
     assert {name.removeprefix(">") for name in names if name.startswith(">")} == set(PASSED[body].split())
+
+
+LOOPS = """
+def looping(argument, pairs, *rest, **named):
+    total = 0
+    for first, (second, *others) in pairs:
+        total += second
+    for index, one in enumerate(rest):
+        def later():
+            return one
+    for argument in rest:
+        pass
+    for named in rest:
+        pass
+    for both in rest:
+        both = total
+    return later
+"""
+
+
+def test_the_variables_of_loops_alone_are_told():
+    (looping,) = [one for one in compile(LOOPS, "functions", "exec").co_consts if isinstance(one, types.CodeType)]
+    assert bytecode_names.names_of_loops(looping) == {"first", "second", "others", "index", "one"}
+    code = compile("for o in x.values(): print(o)\nz = 1\nfor z in x: pass\n", "a script", "exec")
+    assert bytecode_names.names_of_loops(code) == {"o"}
