@@ -52,7 +52,7 @@ class Advised:
         """Listen to `torch.save` and `torch.load`, and to what else opens files."""
         real_save, real_load = torch.save, torch.load
         self._execution.read_file = real_load
-        files.listener = self._on_file
+        files.listeners.append(self._on_file)
         if self._given.beside and self._given.save:
             keep_together()
 

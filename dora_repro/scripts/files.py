@@ -61,7 +61,7 @@ class Files:
         position: returns the numbers of steps done and of backward passes since the last update.
 
     Attributes:
-        listener: is told of each file that is opened for reading, or for writing, and by which frame; None for none.
+        listeners: are told of each file that is opened for reading, or for writing, and by which frame.
         saved: whether what was found at the last look may be a checkpoint, which the thread that made the ledger wrote.
         writers: functions by which the script's own code wrote what it had built.
     """
@@ -75,7 +75,7 @@ class Files:
         self._openers: dict[str, Call | None] = {}
         self._users = set[str]()  # opened by the user's own code
         self._thread, self._elsewhere = threading.get_ident(), set[str]()  # opened in the background
-        self.listener: Listener | None = None
+        self.listeners: list[Listener] = []
         self.saved = False
         self._quiet = False
         self._read: set[tuple[str, Stamp]] = set()
@@ -126,8 +126,8 @@ class Files:
             about = os.stat(real)
         except (TypeError, ValueError, OSError):  # no path: a descriptor, a buffer
             return
-        if self.listener is not None:
-            self.listener("read", real, get_frame(1))
+        for listener in self.listeners:
+            listener("read", real, get_frame(1))
         stamp = about.st_mtime_ns, about.st_size, about.st_ino
         known = (real, stamp)
         if known not in self._read:
@@ -170,8 +170,8 @@ class Files:
         self._openers[path] = call_of(frame)
         (self._users.add if _is_own(frame) else self._users.discard)(path)
         (self._elsewhere.discard if threading.get_ident() == self._thread else self._elsewhere.add)(path)
-        if self.listener is not None:
-            self.listener("wrote", path, frame)
+        for listener in self.listeners:
+            listener("wrote", path, frame)
 
     def _on_rename(self, source: Any, target: Any) -> None:
         old, new = (os.fsdecode(os.path.realpath(path)) for path in (source, target))

@@ -9,6 +9,7 @@ from typing import Any
 from dora_repro.contracts import Value
 from dora_repro.scripts import assignment
 from dora_repro.scripts.assignment import Assignment, Round
+from dora_repro.scripts.files import Files
 from dora_repro.scripts.place import Place
 from dora_repro.scripts.program import program_of
 from dora_repro.scripts.rounds import Rounds
@@ -41,17 +42,18 @@ class Meeting:
         self._files: dict[str, dict[str, Any]] = {}
         self._claimed = False
 
-    def install(self, position: Callable[[], int]) -> None:
-        """Listen to `torch.save` or `torch.load`.
+    def install(self, files: Files, position: Callable[[], int]) -> None:
+        """Listen to files that are opened.
 
         Args:
+            files: tells of them.
             position: tells the number of steps that are done.
         """
         meet, rounds = self._given.meet, Rounds(self._reached)
         if meet is not None and meet.round is not None:
-            rounds.after_load(meet.round, meet.files)
+            rounds.after_load(files, meet.round, meet.files)
         elif meet is not None:
-            rounds.after_save(self._given.out, lambda: position() == meet.after, lambda: self._passes)
+            rounds.after_save(files, self._given.out, lambda: position() == meet.after, lambda: self._passes)
 
     def passes(self, frame: types.FrameType | None) -> None:
         """A training forward pass begins."""

@@ -7,7 +7,6 @@ that saves. A script that resumes comes by there, too.
 """
 
 import ast
-import functools
 import os
 import sys
 import types
@@ -15,11 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_cpython import get_frame
 from dora_repro.scripts.assignment import Round
+from dora_repro.scripts.files import Files, may_be_checkpoint
 from dora_repro.state.frames import user_frames
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -36,42 +33,38 @@ class Rounds:
     def __init__(self, reached: Callable[[Round, types.FrameType], None]):
         self._reached = reached
         self._wanted: Round | None = None
+        self._met = False
 
-    def after_save(self, out: Path, wanted: Callable[[], bool], passes: Callable[[], Mapping[Any, int]]) -> None:
-        """Meet the round that follows a save.
+    def after_save(
+        self, files: Files, out: Path, wanted: Callable[[], bool], passes: Callable[[], Mapping[Any, int]]
+    ) -> None:
+        """Meet the round that follows a save, by whatever library it is written.
 
         Args:
+            files: tells of the files that are opened.
             out: the folder that checkpoints are written to.
             wanted: tells whether a checkpoint that is written now is the one.
             passes: tells the frames that led to the last training forward pass, each with its line then.
         """
-        real, prefix = torch.save, f"{os.path.realpath(out)}{os.sep}"
+        prefix = f"{os.path.realpath(out)}{os.sep}"
 
-        @functools.wraps(real)
-        def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
-            result = real(obj, f, *args, **kwargs)
-            if isinstance(f, (str, os.PathLike)) and os.path.realpath(f).startswith(prefix) and wanted():
+        def opened(kind: str, path: str, frame: types.FrameType) -> None:
+            if kind == "wrote" and path.startswith(prefix) and may_be_checkpoint(path) and wanted():
                 trained = passes()
-                both = [one for one in user_frames(get_frame(1)) if one in trained]
+                both = [one for one in user_frames(frame) if one in trained]
                 if both and (found := round_of(both[-1], both[-1].f_lineno, trained[both[-1]])) is not None:
-                    self._wait(found, get_frame(1))
-            return result
+                    self._wait(found, frame)
 
-        torch.save = save
+        files.listeners.append(opened)
 
-    def after_load(self, wanted: Round, files: tuple[str, ...]) -> None:
+    def after_load(self, files: Files, wanted: Round, paths: tuple[str, ...]) -> None:
         """Meet a round that is known, once one of these files has been read."""
-        real = torch.load
 
-        @functools.wraps(real)
-        def load(f: Any, *args: Any, **kwargs: Any) -> Any:
-            value = real(f, *args, **kwargs)
-            if isinstance(f, (str, os.PathLike)) and os.path.realpath(f) in files and torch.load is load:
-                torch.load = real
-                self._wait(wanted, get_frame(1))
-            return value
+        def opened(kind: str, path: str, frame: types.FrameType) -> None:
+            if kind == "read" and path in paths and not self._met:
+                self._wait(wanted, frame)
 
-        torch.load = load
+        files.listeners.append(opened)
 
     def _wait(self, wanted: Round, frame: types.FrameType | None) -> None:
         self._wanted = wanted
@@ -87,7 +80,7 @@ class Rounds:
         wanted = self._wanted
         if wanted is None or event != "line" or frame.f_lineno != wanted.line:
             return self._trace
-        self._wanted = None
+        self._wanted, self._met = None, True
         sys.settrace(None)
         self._reached(wanted, frame)
         return None

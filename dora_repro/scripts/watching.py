@@ -112,7 +112,7 @@ class Watch:
         if self._advised is not None:
             self._advised.install(self.files)
         if self._meeting is not None:
-            self._meeting.install(lambda: self._position()[0])
+            self._meeting.install(self.files, lambda: self._position()[0])
         register_optimizer_step_pre_hook(self._before_update)
         register_optimizer_step_post_hook(self._after_update)
         self._first = register_module_forward_pre_hook(self._before_module)

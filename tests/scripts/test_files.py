@@ -127,7 +127,7 @@ def test_the_line_that_writes_a_file_is_noted_by_whatever_function(watched, monk
 
     files, out, _ = watched
     heard = []
-    files.listener = lambda kind, path, frame: heard.append((kind, os.path.relpath(path, out)))
+    files.listeners.append(lambda kind, path, frame: heard.append((kind, os.path.relpath(path, out))))
     monkeypatch.setattr(torch, "save", torch.save)
     monkeypatch.setattr(safetensors.torch, "save_file", safetensors.torch.save_file)
     files.watch_torch()

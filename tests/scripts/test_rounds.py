@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dora_repro.scripts.assignment import Round
+from dora_repro.scripts.files import Files
 from dora_repro.scripts.rounds import Rounds, round_of
 
 AFTER = """
@@ -87,16 +88,18 @@ def ran(tmp_path, monkeypatch):
         tracing = sys.gettrace()
         with monkeypatch.context() as patched:
             patched.setattr(torch, "save", torch.save)
-            patched.setattr(torch, "load", torch.load)
+            files = Files(out, lambda: (0, 0))
+            files.watch_torch()
             rounds = Rounds(lambda found, frame: met.append((found, _plain(frame.f_locals))))
             if wanted is None:
-                rounds.after_save(out, lambda: True, lambda: passes)
+                rounds.after_save(files, out, lambda: True, lambda: passes)
             else:
-                rounds.after_load(wanted, (str((out / "a.pt").resolve()),))
+                rounds.after_load(files, wanted, (str((out / "a.pt").resolve()),))
             try:
                 exec(compile(text, str(path), "exec"), names)
             finally:
                 sys.settrace(tracing)
+                files.close()
         return met, seen
 
     return run
@@ -119,6 +122,37 @@ def test_it_begins_after_the_statement_that_saves_where_that_comes_first(ran):
     assert (found.line, variables["number"]) == (line_of(BEFORE, "    passed()"), 1)
     [(again, there)], seen = ran(BEFORE, found)
     assert (again, there["number"], seen) == (found, 1, [1, 2])
+
+
+def pickled(text):
+    """The same script with a checkpoint that torch knows nothing of, written beside and renamed."""
+    text = text.replace("import torch", "import os, pickle; from pathlib import Path")
+    text = text.replace('torch.load(f"{out}/a.pt")', 'pickle.loads(Path(f"{out}/a.pt").read_bytes())')
+    line = next(line for line in text.splitlines() if "torch.save" in line)
+    indent, value = line[: len(line) - len(line.lstrip())], line.partition("torch.save(")[2].rpartition(", f")[0]
+    write = f'Path(f"{{out}}/a.new").write_bytes(pickle.dumps({value})); os.replace(f"{{out}}/a.new", f"{{out}}/a.pt")'
+    return text.replace(line, f"{indent}{write}")
+
+
+@pytest.mark.parametrize("text", [AFTER, BEFORE])
+def test_it_is_met_whatever_library_writes_and_reads_the_checkpoint(ran, text):
+    [(by_torch, _)], _ = ran(text)
+    [(found, variables)], _ = ran(pickled(text))
+    assert found == by_torch
+    [(again, there)], _ = ran(pickled(text), found)
+    assert (again, there["number"]) == (found, variables["number"])
+
+
+def test_a_round_is_met_once(ran):
+    [(found, _)], _ = ran(AFTER)
+    twice = AFTER.replace("        last = number", '        last = torch.load(f"{out}/a.pt")')
+    met, _ = ran(twice, found)
+    assert len(met) == 1
+
+
+def test_a_table_that_is_written_is_no_save(ran):
+    text = AFTER.replace('torch.save({"next": 2}, f"{out}/a.pt")', 'open(f"{out}/a.csv", "w").close()')
+    assert ran(text)[0] == []
 
 
 def test_a_save_outside_the_loop_has_no_round(ran):

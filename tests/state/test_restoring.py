@@ -715,3 +715,26 @@ def test_a_tuple_that_is_too_much_goes_with_all_that_it_holds():
     assert Snapshot.capture({"r": {"a": 1}}).restore(live) == {} and live == {"r": {"a": 1}}
     live = {"r": {"read": {"drawn": ("MT", torch.ones(2), 3), "k": 1}}}
     assert Snapshot.capture({"r": {"read": {"k": 1}}}).restore(live) == {} and live == {"r": {"read": {"k": 1}}}
+
+
+class Buffer:
+    """Each entry shares an array with the one before it, as (observation, action, next observation) do."""
+
+    def __init__(self, entries):
+        self.entries, self.last = [], np.zeros(2)
+        for number in range(entries):
+            following = self.last + 1
+            self.entries.append((self.last, number, {"next": following}))
+            self.last = following
+
+
+@pytest.mark.parametrize("held", [0, 3])
+def test_entries_that_share_what_they_hold_are_all_made(held):
+    full, resumed = Buffer(60), Buffer(held)
+    expected = Snapshot.capture(run_roots(full))
+    assert expected.restore(run_roots(resumed), ["*"]) == {}
+    found = Snapshot.capture(run_roots(resumed))
+    assert {path: leaf.digest for path, leaf in found.items()} == {path: leaf.digest for path, leaf in expected.items()}
+    pairs = zip(resumed.entries, resumed.entries[1:], strict=False)
+    assert all(one[2]["next"] is other[0] for one, other in pairs)
+    assert resumed.entries[-1][2]["next"] is resumed.last
