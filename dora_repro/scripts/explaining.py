@@ -1,63 +1,30 @@
 """Why a resumed script differs: the search that explains any run, with launches for trials."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from dora_repro.comparison.leaves import compare
-from dora_repro.difference import LeafDifference
 from dora_repro.explain.audit.lookup import ABSENT, STALE, SaveStatus
 from dora_repro.explain.audited import audit
-from dora_repro.explain.candidates import Discrepancy, candidates_of, had_same_batches, only_resumed, phase_of
+from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed
 from dora_repro.explain.causes import CauseDescriber
 from dora_repro.explain.confirmation import Confirmation
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.proof import describe_trial, proof
-from dora_repro.explain.trials.beyond import Beyond
-from dora_repro.explain.trials.components import by_object, by_optimizer
-from dora_repro.explain.trials.losses import Losses
-from dora_repro.explain.trials.search import Search
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
 from dora_repro.scripts.belonging import Calls, order_drawn_from, order_kept, placed
-from dora_repro.scripts.calls import place, place_of_last
+from dora_repro.scripts.calls import place_of_last
+from dora_repro.scripts.looking import FEW, Looked, Moment, is_made_before_the_pass
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
-from dora_repro.state.parameter_order import reordered
-from dora_repro.state.snapshot import Snapshot
-from dora_repro.state.suspended import objects_lost
-from dora_repro.trace import Divergence
 
 Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
-ROUND = 2  # that it takes to meet a round of the loop: in the run, and in the resumed one
-LINES = 2  # of these are left for the advised lines: to write a checkpoint with them, and to resume from it
 _ABSENT = SaveStatus(ABSENT)
-_PLAIN = ("memory", "data")
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """A moment of the resumed script at which state is put in.
-
-    Attributes:
-        run_trial: launches a trial.
-        saved: the uninterrupted run's state at it.
-        loaded: the resumed one's.
-        discrepancy: what is to be explained, with what differs at it.
-        words: which moment it is, where it is not the first training forward pass; else empty.
-        objects: paths of objects that the resumed run lacks, and that can be put in whole.
-    """
-
-    run_trial: ScriptTrials
-    saved: Snapshot
-    loaded: Snapshot
-    discrepancy: Discrepancy
-    words: str = ""
-    objects: tuple[str, ...] = ()
 
 
 def explain_script(
@@ -87,21 +54,13 @@ def explain_script(
         cause = Cause("run/exception", ("run/exception",), "", error)
         words = "The resume command ended before its first training step."
         return Explanation((cause,), words, proved=True, seconds=time.perf_counter() - begun)
-    moment = _Moment(run_trial, sides.reference.at_save(sides.save_at), sides.resumed.loaded, discrepancy)
-    search = _search_of(moment, sides, max(1, budget - LINES))
-    found = search.run()
-    trials = [describe_trial(trial, result, found) for trial, result in found.trials]
-    used = len(trials)
-    if not found.parts and not found.stopped and budget - used >= ROUND + LINES:
-        at = meet_round(_with_their_like(objects_lost(moment.saved, moment.loaded)))
-        used += ROUND
-        if at is not None:
-            moment = _at_round(moment, at)
-            search = _search_of(moment, sides, budget - used - LINES)
-            further = search.run()
-            trials += [describe_trial(trial, result, further) for trial, result in further.trials]
-            used += len(further.trials)
-            found = further if further.parts else found
+    moment = Moment(run_trial, sides.reference.at_save(sides.save_at), sides.resumed.loaded, discrepancy)
+    looked = Looked(sides, budget, moment, meet_round)
+    if is_made_before_the_pass(moment):
+        looked.at_the_round(FEW) or looked.before_the_pass()
+    else:
+        looked.before_the_pass() or looked.at_the_round(0)
+    search, found, moment, trials, used = looked.search, looked.found, looked.moment, looked.trials, looked.used
     if not found.parts:
         known = len(search.result.trials)
         search.try_nothing()
@@ -130,82 +89,7 @@ def explain_script(
     )
 
 
-def _with_their_like(objects: Iterable[str]) -> tuple[str, ...]:
-    """Objects, where one is the entry of a list all of its entries: more may be lost at another moment."""
-    lists = (path.rpartition("/") for path in objects)
-    return tuple(dict.fromkeys(f"{holder}/*" if name.isdigit() else f"{holder}/{name}" for holder, _, name in lists))
-
-
-def _at_round(moment: _Moment, at: AtRound) -> _Moment:
-    """The same at the beginning of a round: what the resumed run alone has there marks its resume."""
-    saved, loaded = Snapshot.read(at.reference), Snapshot.read(at.resumed)
-    lost = compare(saved, loaded).differences
-    missing = [each.path for each in lost if each.kind == "missing"]
-    alone = (
-        each.path
-        for each in lost
-        if each.kind == "unexpected" and not any(path.startswith(f"{each.path}/") for path in missing)
-    )  # an empty list is no mark where its entries are lost
-    discrepancy = replace(moment.discrepancy, lost=lost, set_by_load=tuple({*moment.discrepancy.set_by_load, *alone}))
-    where = place({"file": at.round.file, "line": at.round.line, "function": at.round.function})
-    words = f"It was put in where the round of the loop begins that follows the save, at {where}."
-    objects = () if at.objects is None else objects_lost(saved, loaded)
-    return _Moment(moment.run_trial.at(at), saved, loaded, discrepancy, words, objects)
-
-
-def _search_of(moment: _Moment, sides: Sides, budget: int) -> Search:
-    saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
-    candidates = tuple(candidates_of(discrepancy, saved, ()))
-    anchor = moment.run_trial.anchor
-
-    def among(digests: Sequence[str]) -> tuple[str, ...]:
-        paths = (each.path for each in candidates if each.path in saved and each.role in _PLAIN)
-        return tuple(path for path in paths if saved[path].digest.hex() in digests)
-
-    return Search(
-        moment.run_trial,
-        Losses(
-            candidates,
-            {path: leaf.role for path, leaf in saved.items()},
-            phase_of(sides, discrepancy),
-            objects=moment.objects,
-            given=among(anchor.given) if anchor.begun is None else (),
-            marks={
-                *discrepancy.set_by_load,
-                *(setting.path for setting in discrepancy.settings),
-                *(each.path for each in candidates if _has_no_value_yet(each, loaded)),
-            },
-            holder=by_optimizer,
-            divided=by_object,
-            frugal=True,
-        ),
-        Beyond(
-            streams=moment.run_trial.feeds,
-            in_hand=among(anchor.in_hand),
-            draws_first=True,
-            began_anew=moment.run_trial.used > 0 and _begins_with_other_batches(sides),
-        ),
-        surplus=tuple(only_resumed(discrepancy)),
-        orders=reordered(saved, loaded),
-        budget=max(1, budget),
-    )
-
-
-def _begins_with_other_batches(sides: Sides) -> bool:
-    """Whether the batches of the first resumed step are others, or none are known."""
-    step = sides.save_at + 1
-    return not had_same_batches(sides, Divergence(step, "batch", ""))
-
-
-def _has_no_value_yet(difference: LeafDifference, loaded: Snapshot) -> bool:
-    """Whether it is of a variable that the resumed run's functions have not set when training begins: as a rule they
-    do before they use it."""
-    variable = "/".join(difference.path.split("/")[:2])
-    there = any(path == variable or path.startswith(f"{variable}/") for path in (*loaded, *loaded.kinds))
-    return difference.kind == "missing" and difference.role not in ("moment", "generator") and not there
-
-
-def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls, *, plain: bool = False) -> Explanation:
+def _explained(moment: Moment, sides: Sides, found: SearchResult, calls: Calls, *, plain: bool = False) -> Explanation:
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
     audited = audit(saved, loaded, sides, differences, discrepancy.settings)
@@ -231,12 +115,12 @@ def _explained(moment: _Moment, sides: Sides, found: SearchResult, calls: Calls,
     )
 
 
-def _proof(moment: _Moment, found: SearchResult, sides: Sides) -> str:
+def _proof(moment: Moment, found: SearchResult, sides: Sides) -> str:
     words = proof(found, sides.resumed_job.steps - sides.save_at, _confirmation(moment, found))
     return " ".join(filter(None, (words, moment.words)))
 
 
-def _confirmation(moment: _Moment, found: SearchResult) -> Confirmation:
+def _confirmation(moment: Moment, found: SearchResult) -> Confirmation:
     """What became of the set by itself: each trial of a script is a process of its own. That a value was not tied to a
     variable which has none yet is no lack of it."""
     ran = next((result for trial, result in found.trials if trial.names == found.trial_names), None)
@@ -246,7 +130,7 @@ def _confirmation(moment: _Moment, found: SearchResult) -> Confirmation:
     return Confirmation(ran.restores, {path: why for path, why in ran.failed.items() if path not in tied})
 
 
-def _examined(explanation: Explanation, moment: _Moment, found: SearchResult, sides: Sides) -> Explanation:
+def _examined(explanation: Explanation, moment: Moment, found: SearchResult, sides: Sides) -> Explanation:
     """The same, with how much each part matters by itself."""
     causes = (
         replace(cause, necessary=part.necessary, without=part.without, alone=part.alone)
