@@ -8,8 +8,7 @@ from typing import Any
 from dora_repro.contracts import Value
 from dora_repro.state.frames import Running, user_frames
 from dora_repro.state.keys import key_text
-
-_MODULE = "<module>"
+from dora_repro.state.liveness import MODULE, overwritten_at
 
 
 class Program:
@@ -32,6 +31,7 @@ class Program:
         running = [self._running(one, frames) for one in frames]
         for one in running:
             one.among = tuple(frames)
+            one.place = one.frame.f_lasti, one.frame.f_lineno
         for name, known in [*vars(self).items()]:
             if isinstance(known, Running) and known not in running:
                 del vars(self)[name]
@@ -55,12 +55,22 @@ class Program:
 
 def program_of(named: dict[str, Value], frame: types.FrameType | None) -> Program:
     """A program whose class has the functions, so that variables of modules which their code uses are found by it."""
-    frames = [one for one in user_frames(frame) if one.f_code.co_name != _MODULE]
+    frames = [one for one in user_frames(frame) if one.f_code.co_name != MODULE]
     functions = {f"function_{index}": staticmethod(_function(one)) for index, one in enumerate(frames)}
     made: Any = type("Program", (Program,), {**functions, "__module__": "__main__"})
     program: Program = made(named)
     program.look(frame)
     return program
+
+
+def overwritten_in(program: Program) -> list[str]:
+    """The variables that the functions give another value before they read them, as from the last step's beginning."""
+    running = ((name, one) for name, one in vars(program).items() if isinstance(one, Running))
+    return [
+        f"{name}/{key_text(variable)}"
+        for name, one in running
+        for variable in sorted(overwritten_at(one.frame.f_code, *one.place))
+    ]
 
 
 def _function(frame: types.FrameType) -> types.FunctionType:
@@ -73,7 +83,7 @@ def _function(frame: types.FrameType) -> types.FunctionType:
 def name_of(frame: types.FrameType) -> str:
     """The name of the function that a frame runs; of a module, that of its file."""
     name = frame.f_code.co_name
-    if name == _MODULE:
+    if name == MODULE:
         file = frame.f_globals.get("__file__") or sys.argv[0]
         name = f"{Path(file).stem or 'script'}.py"
     return key_text(name)

@@ -133,6 +133,7 @@ def _result(launch: Launch) -> Result:
         result["facts"] = about["facts"]
     result["libraries"], result["writers"] = about.get("libraries", {}), about.get("writers", [])
     result["places"] = about.get("places", {})
+    result["overwritten"] = about.get("overwritten", [])
     result["seconds"] = {"all": launch.seconds}
     result["environment"] = about.get("environment", {})
     return result

@@ -32,7 +32,7 @@ from dora_repro.scripts.libraries import libraries_in, parts_around
 from dora_repro.scripts.loaded_options import LoadedOptions
 from dora_repro.scripts.meeting import Meeting
 from dora_repro.scripts.place import Place, about_process
-from dora_repro.scripts.program import program_of
+from dora_repro.scripts.program import overwritten_in, program_of
 from dora_repro.scripts.samplers import chosen_of
 from dora_repro.scripts.states import States
 from dora_repro.scripts.step_record import StepRecord
@@ -272,12 +272,13 @@ class Watch:
     def _made_with(self) -> dict[str, Any]:
         """The training libraries in use, and the functions that write what the script has built itself."""
         if self._training is None:
-            return {"libraries": {}, "writers": [], "places": {}}
+            return {"libraries": {}, "writers": [], "places": {}, "overwritten": []}
         program = self._training.program
         libraries = {**libraries_in(self._libraries), **libraries_of(program)}
         writers = sorted({*writers_of(program, libraries), *self.files.writers})
         places = places_of_functions(program, names_alone=True)
-        return {"libraries": libraries, "writers": writers, "places": places}
+        overwritten = overwritten_in(program)
+        return {"libraries": libraries, "writers": writers, "places": places, "overwritten": overwritten}
 
     def _stop(self) -> None:
         self._over = True

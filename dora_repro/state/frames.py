@@ -91,11 +91,13 @@ class Running:
     Attributes:
         frame: of the function.
         among: the frames that its variables may be shared with, its own included.
+        place: the instruction that it was at, and its line, when it was looked at last.
     """
 
     def __init__(self, frame: types.FrameType):
         self.frame = frame
         self.among: tuple[types.FrameType, ...] = (frame,)
+        self.place = frame.f_lasti, frame.f_lineno
 
 
 def running_module(value: Value) -> Mapping[str, Value] | None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from dora_repro.private_names.of_cpython import get_frame
-from dora_repro.scripts.program import program_of
+from dora_repro.scripts.program import overwritten_in, program_of
 from dora_repro.state.frames import set_variable
 from dora_repro.state.snapshot import Snapshot, run_roots
 
@@ -104,3 +104,22 @@ def test_a_recursive_function_has_a_name_for_each_call():
 def test_what_the_script_names_is_beside_its_functions():
     program = outer_alone(lambda frame: program_of({"ema": model}, frame))
     assert "ema/weight" in Snapshot.capture(run_roots(program))
+
+
+def rounds(look, times):
+    for number in range(times):
+        batch = number
+        look(get_frame(0))
+        loss = batch + 1
+        print(loss)
+
+
+def test_what_its_functions_give_another_value_first_is_told_as_of_the_last_step():
+    seen = []
+
+    def look(frame):
+        seen.append(program_of({}, frame) if not seen else seen[0].look(frame))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(rounds, look, 2).result()
+    assert overwritten_in(seen[0]) == ["rounds/loss", "rounds/number", "rounds/times"]

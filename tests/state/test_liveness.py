@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
-from dora_repro.state.liveness import overwritten
+from dora_repro.state.liveness import overwritten, overwritten_at
 
 
 def at(generator, times=1):
@@ -147,3 +147,71 @@ def test_without_source_nothing_is_said():
 @pytest.mark.parametrize("frame", [sys._getframe()])
 def test_of_a_module_nothing_is_said(frame):
     assert overwritten(frame) == frozenset()
+
+
+SCRIPT = """
+import sys
+lose, rate, told = "", 0.5, 1
+for argument in sys.argv[1:]:
+    try:
+        argument = eval(argument)
+    except NameError:
+        pass
+    globals()[argument] = argument
+config = {name: globals()[name] for name in ("lose", "rate")}
+
+def read():
+    return told
+
+number = count = 0
+while number < 3:
+    if number % 2 == 0:
+        losses = [number]
+        best = min(losses)
+        told = best
+    passed()
+    loss = number + rate
+    count += loss
+    for index in range(2):
+        last = index
+    number += 1
+    MORE
+print(best, count)
+"""
+
+
+def of_script(folder, more="pass"):
+    """The variables of a script that are overwritten where it has called `passed` for the last time."""
+    path, found = folder / "script.py", []
+    text = SCRIPT.replace("MORE", more)
+    path.write_text(text, encoding="utf-8")
+
+    def passed():
+        frame = sys._getframe(1)
+        found.append(overwritten_at(frame.f_code, frame.f_lasti, frame.f_lineno))
+        assert overwritten(frame) == found[-1]
+
+    exec(compile(text, str(path), "exec"), {"__name__": "__main__", "passed": passed})
+    return found[-1]
+
+
+def test_of_a_script_what_it_gives_a_new_value_is_overwritten_and_what_it_or_its_functions_read_is_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    found = of_script(tmp_path)
+    assert {"losses", "loss", "last", "index"} <= found
+    assert not {"best", "told", "number", "count", "rate"} & found
+
+
+@pytest.mark.parametrize("more", ["print(globals())", "exec('pass')", "[vars() for _ in range(2)]"])
+def test_a_script_that_looks_its_variables_up_in_its_loop_keeps_them_all(tmp_path, monkeypatch, more):
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    assert of_script(tmp_path, more) == frozenset()
+
+
+def test_a_script_whose_functions_look_variables_up_keeps_them_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    text = SCRIPT.replace("    return told", "    return globals()['losses']")
+    monkeypatch.setitem(globals(), "SCRIPT", text)
+    assert of_script(tmp_path) == frozenset()
