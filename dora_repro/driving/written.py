@@ -19,6 +19,7 @@ _TO_RESUME = re.compile(r"\d|epoch|step|last|latest|current|resume|checkpoint|ck
 _LESS = 0.9  # two files of the same content differ a little in size: the name of a file is in it
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)")  # as transformers names them
+_NUMBER = re.compile(r"\d+")
 _BESIDE = ".more"  # a file that is written beside a checkpoint, as advised lines do
 
 
@@ -136,7 +137,7 @@ def _by_age(folder: Path) -> list[tuple[Path, int]]:
     for path in sorted(files, key=lambda path: (files[path][0], str(path)), reverse=True):
         parent = path.parent
         together = beside[parent] > 1 and parent.name[-1:].isdigit()
-        whole = parent != folder and (together or _is_saved_model(parent))
+        whole = parent != folder and (together or _is_saved_model(parent) or _is_one_of_a_series(path))
         checkpoint = parent if whole else path
         sizes[checkpoint] = sizes.get(checkpoint, 0) + files[path][1]
     return list(sizes.items())
@@ -146,6 +147,16 @@ def _is_saved_model(folder: Path) -> bool:
     """Whether a folder is what `save_pretrained` writes: a model or an adapter, read again by the folder's name."""
     there = {path.name for path in folder.iterdir()}
     return _ADAPTER_CONFIG in there or (_CONFIG in there and any(map(_WEIGHTS.fullmatch, there)))
+
+
+def _is_one_of_a_series(file: Path) -> bool:
+    """Whether a file is in a folder of its own for each step, with JSON beside it: `step_10/model.safetensors`."""
+    own = file.parent
+    form = _NUMBER.sub("", own.name)
+    if form == own.name or not any(own.glob("*.json")):
+        return False
+    others = (one for one in own.parent.iterdir() if one != own and _NUMBER.sub("", one.name) == form)
+    return any((one / file.name).is_file() for one in others)
 
 
 def _names(words: re.Pattern[str], path: Path, folder: Path) -> bool:

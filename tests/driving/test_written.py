@@ -59,6 +59,18 @@ def test_a_saved_adapter_or_model_is_its_folder(tmp_path):
     assert newest(tmp_path) == tmp_path / "run" / "model_3.pt"
 
 
+def test_a_folder_for_each_step_is_the_checkpoint_where_its_file_has_the_same_name_in_all(tmp_path):
+    for step in (5, 10):
+        save(tmp_path / f"step_{step}" / "model.pt", step)
+        assert newest(tmp_path) == tmp_path / f"step_{step}" / "model.pt"
+    (tmp_path / "step_10" / "state.json").write_text("{}")
+    assert newest(tmp_path) == tmp_path / "step_10"
+    save(tmp_path / "run_2" / "epoch7.pt", 20)  # a folder of a run, whose files are named by their epochs
+    save(tmp_path / "run_1" / "epoch6.pt", 19)
+    (tmp_path / "run_2" / "metrics.json").write_text("{}")
+    assert newest(tmp_path) == tmp_path / "run_2" / "epoch7.pt"
+
+
 def test_a_file_that_advised_lines_write_beside_a_checkpoint_is_none(tmp_path):
     save(tmp_path / "last.pt", 10)
     save(tmp_path / "last.pt.more", 20)
