@@ -22,6 +22,7 @@ from dora_repro.recording.learning import Learning
 from dora_repro.recording.leftovers import Leftovers
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.preparing import Preparing
+from dora_repro.recording.untouched import Untouched
 from dora_repro.state.digest import digest
 from dora_repro.state.tree import flatten
 from dora_repro.trace import STEP_END, Recorded, Step
@@ -103,6 +104,7 @@ class StepEffects(AbstractContextManager["StepEffects"]):
         self._leftovers = Leftovers()
         self._by_hand, self._factor = HandScaling(), 1.0
         self._reached: list[int] = []  # ids of the parameters that a gradient reached in this step
+        self._untouched = Untouched()
         self._mark: _Mark | None = None
         self._under_way = ""  # the phase of what was begun and has not ended: nothing is noted of it yet
         self._seen: set[str] = set()
@@ -156,6 +158,7 @@ class StepEffects(AbstractContextManager["StepEffects"]):
             self._look_anew()
         self.number = number
         self.made_of.begin_step()
+        self._untouched.begin(self.made_of)
         self._options.begin(self.made_of.optimizers)
         self._after_update.begin()
         self._events = Events()
@@ -233,6 +236,7 @@ class StepEffects(AbstractContextManager["StepEffects"]):
         trained = self._trained()
         self._note_unseen_updates(trained)
         self._note_step_end(last)
+        self._untouched.step_is_over(self._events, self.made_of.parameters)
         number_of_loss = _as_float(loss)
         if number_of_loss is not None and not any("loss" in event.digests for event in self._events):
             self._note(self._event("forward"), "loss", number_of_loss)
@@ -379,15 +383,30 @@ class StepEffects(AbstractContextManager["StepEffects"]):
         return trained
 
     def _note_unseen_updates(self, trained: set[int]) -> None:
-        """Digest the trained parameters that no optimizer's step was seen for, after the last backward or update."""
+        """Digest the trained parameters that no optimizer's step was seen for, after the last backward or update.
+
+        Those of another optimizer than that of this step count if anything happened to them: the step has no part in
+        what lies there until it is set anew, as a client's copy of a model does until its turn.
+        """
         seen = {leaf for event in self._events if event.phase == "update" for leaf in event.digests}
         parameters = self.made_of.parameters.items()
-        rest = {path: parameter for path, parameter in parameters if path not in seen and id(parameter) in trained}
+        rest = {
+            path: parameter
+            for path, parameter in parameters
+            if path not in seen and id(parameter) in trained and not self._lies_still(parameter)
+        }
         if not rest:
             return
         event = self._events.after_last("update", "backward")
         for path, parameter in rest.items():
             self._note(event, path, parameter)
+
+    def _lies_still(self, parameter: torch.Tensor) -> bool:
+        """Whether a parameter of an optimizer got no gradient in this step, and has not changed."""
+        key = id(parameter)
+        if key not in self.made_of.held or key in self._reached:
+            return False
+        return self._untouched.lies_still(key, self.made_of)
 
     def _note_step_end(self, last: bool) -> None:
         """Digest the parameters that changed after their update: an effect before the end of the epoch, or after it."""
