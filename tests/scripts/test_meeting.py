@@ -10,6 +10,7 @@ import torch
 
 from dora_repro.scripts import assignment
 from dora_repro.scripts.assignment import Assignment, Given, Meet, Round
+from dora_repro.scripts.files import Files
 from dora_repro.scripts.meeting import Meeting
 from dora_repro.scripts.place import Place
 from dora_repro.state.snapshot import Snapshot
@@ -56,12 +57,14 @@ def ran(tmp_path, monkeypatch):
         names |= {"out": str(tmp_path / "out"), "seen": seen, "passed": passed}
 
         def execute():
-            meeting.install(lambda: len(seen))
+            files = Files(tmp_path / "out", lambda: (len(seen), 0))
+            files.watch_torch()
+            meeting.install(files, lambda: len(seen))
             exec(compile(TEXT, str(path), "exec"), names)
+            files.close()
 
         with monkeypatch.context() as patched, ThreadPoolExecutor(1) as alone:  # no frame of pytest leads to the script
             patched.setattr(torch, "save", torch.save)
-            patched.setattr(torch, "load", torch.load)
             alone.submit(execute).result()
         return place.path, seen
 
