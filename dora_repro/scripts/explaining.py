@@ -57,9 +57,10 @@ def explain_script(
     moment = Moment(run_trial, sides.reference.at_save(sides.save_at), sides.resumed.loaded, discrepancy)
     looked = Looked(sides, budget, moment, meet_round)
     if is_made_before_the_pass(moment):
-        looked.at_the_round(FEW) or looked.before_the_pass()
-    else:
-        looked.before_the_pass() or looked.at_the_round(0)
+        if not looked.at_the_round(FEW):
+            looked.before_the_pass()
+    elif not looked.before_the_pass():
+        looked.at_the_round(0)
     search, found, moment, trials, used = looked.search, looked.found, looked.moment, looked.trials, looked.used
     if not found.parts:
         known = len(search.result.trials)

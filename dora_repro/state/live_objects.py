@@ -8,9 +8,6 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.state import rng
-from dora_repro.state.attributes import attributes_of
-from dora_repro.state.digest import PLAIN_SCALARS
-from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.making import NotRestorable
 from dora_repro.state.rebuild import Kind
@@ -22,15 +19,10 @@ class LiveObjects:
     Args:
         live: a walk over them.
         now: its leaves by path, and the global generators and flags.
-
-    Attributes:
-        made: path -> what was put there since the walk: entries of a buffer are made one after the other, and each may
-            share an array with the one before it.
     """
 
     def __init__(self, live: Leaves, now: Mapping[str, Leaf]):
         self._live, self._now = live, now
-        self.made: dict[str, Value] = {}
 
     def holder(self, path: str) -> Value:
         """The live object, tensor, array or generator of a path; None where there is none."""
@@ -55,32 +47,13 @@ class LiveObjects:
         for known in (self._live.objects, self._live.others):
             if path in known:
                 return known[path]
-        value = self._live.leaves[path].value if path in self._live.leaves else self._made(path)
-        if path not in self._live.leaves and type(value) not in PLAIN_SCALARS and not isinstance(value, torch.Tensor):
-            return value
+        value = self._live.leaves[path].value if path in self._live.leaves else None
         if not isinstance(value, (torch.Tensor, np.ndarray)):
             raise NotRestorable(f"there is no object {path!r} to tie it to")
         if isinstance(value, torch.Tensor) and value.requires_grad and slot is not None:
             # The names of a state_dict() stand for the parameters' data, not for the parameters.
             there = self._now.get(self._first_name(slot.path), slot).value
             return value.detach() if isinstance(there, torch.Tensor) and not there.requires_grad else value
-        return value
-
-    def _made(self, path: str) -> Any:
-        """What was made at a path, or in what was made around it, since the walk; None where nothing was."""
-        around, inside = path, list[str]()
-        while around and around not in self.made:
-            around, _, name = around.rpartition("/")
-            inside.insert(0, name)
-        value = self.made.get(around)
-        for name in inside:
-            if isinstance(value, (list, tuple)):
-                items: Mapping[str, Value] = {str(index): item for index, item in enumerate(value)}
-            elif isinstance(value, dict):
-                items = {key_text(key): item for key, item in value.items()}
-            else:
-                items = attributes_of(value) or {}
-            value = items.get(name)
         return value
 
     def _first_name(self, path: str) -> str:

@@ -127,7 +127,6 @@ class Maker:
         self.wanted, self.kinds, self.chosen = wanted, kinds, chosen
         self._object_at, self._object_made = object_at, object_made
         self._above_chosen, self._above_wanted = ancestors(chosen), ancestors(wanted)
-        self._ahead: dict[str, Any] = {}  # made where it is shared, before its own place
 
     def __call__(self, path: str) -> Any:
         """What the snapshot has at a path, made anew.
@@ -141,8 +140,6 @@ class Maker:
                 return self._object_made(path)
             if saved.role == "alias":
                 return self._shared(str(saved.value)[2:])
-            if path in self._ahead:
-                return self._ahead.pop(path)
             if not saved.kept:
                 raise NotRestorable("stored by digest alone")
             return _rebuilt(kind, copied(saved.value))
@@ -151,15 +148,14 @@ class Maker:
         return self._mapping(path, kind) if kind.name in _MAPPINGS else self._sequence(path, kind)
 
     def _shared(self, path: str) -> Any:
-        """What is live at a path, for another place; what has its own place in what is yet to be made is made here."""
+        """What is live at a path, for another place; a leaf of its own where nothing is yet: entries of a buffer share
+        arrays, and each can only be made whole. Once both places are there, the next round ties them."""
         try:
             return self._object_at(path)
         except NotRestorable:
-            if path not in self._ahead:
-                if path not in self.chosen or path not in self.wanted:
-                    raise
-                self._ahead[path] = self(path)
-            return self._ahead[path]
+            if path not in self.chosen or path not in self.wanted:
+                raise
+            return self(path)
 
     def _mapping(self, path: str, kind: Kind) -> Any:
         if kind.keys is None:

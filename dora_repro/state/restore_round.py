@@ -183,7 +183,6 @@ class Round:
             raise NotRestorable("its holder takes no other object")
         else:
             self._items.put(path, value)
-        self._there.made[path] = value
         self._replaced += [f"{path}/", f"{path}."] if isinstance(value, torch.nn.Module) else [f"{path}/"]
 
     # --- what is missing -------------------------------------------------------------------------------------------
@@ -207,9 +206,7 @@ class Round:
             # The highest container that is missing, with all that was in it.
             while parent and self._there.holder(parent) is None:
                 path, (parent, _, _) = parent, parent.rpartition("/")
-            value = self._make_anew(path)
-            self._items.put(path, value)
-            self._there.made[path] = value
+            self._items.put(path, self._make_anew(path))
             self._replaced.append(f"{path}/")
 
     def _made_around(self, path: str) -> bool:

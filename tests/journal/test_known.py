@@ -117,14 +117,14 @@ def test_a_copy_that_was_written_later_is_that_of_the_state_which_was_kept_when_
 def test_what_its_name_alone_tells_may_have_been_written_once_more(tmp_path):
     """A thread had written the next copy when the process was killed, and nobody had looked."""
     kept = [state(2, parameter_w="b"), state(6, parameter_w="f")]
-    make(tmp_path / "journal", 1, wrote(tmp_path / "last.pt", 4), states=kept, updates="abcdefg")
+    make(tmp_path / "journal", 1, wrote(tmp_path / "last.pt", 4), states=kept, updates="abcdffgh")
     (tmp_path / "last.pt").write_text("of update 6")
     (source,) = Known(tmp_path / "journal").sources(reads(tmp_path / "last.pt"))
     assert source.by_name
     found, difference = chosen([source], state(0, parameter_w="f"))
     assert (found.update, difference.same) == (6, True)
     assert chosen([source], state(0, parameter_w="b"))[0].update == 2
-    assert chosen([source], state(0, parameter_w="g"))[0].update == 7
+    assert chosen([source], state(0, parameter_w="g"))[0].update == 7, "no state was kept then: the updates tell"
 
 
 def test_what_a_file_holds_is_no_later_than_the_file(tmp_path):

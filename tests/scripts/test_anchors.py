@@ -1,12 +1,13 @@
 """What a loader drew, put back at the moments at which it draws; and another run's batches in place of its own."""
 
+import contextlib
 import itertools
 import queue
 import threading
 
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
 
 from dora_repro.private_names.of_torch import LoaderIterator, set_loader_init, set_loader_next
 from dora_repro.recording import hand_overs
@@ -20,12 +21,12 @@ def watched():
     real = LoaderIterator.__init__, LoaderIterator.__next__
     listeners, this = [*hand_overs._listeners], threading.get_ident()
 
-    def watch(put=None, keeps=False):
+    def watch(put=None, keeps=False, careful=contextlib.nullcontext):
         set_loader_init(real[0])
         set_loader_next(real[1])
         hand_overs._listeners[:] = listeners
         loaders = Loaders(put, keeps)
-        loaders.install(lambda: threading.get_ident() == this)
+        loaders.install(lambda: threading.get_ident() == this, careful=careful)
         return loaders
 
     yield watch
@@ -193,3 +194,27 @@ def test_batches_that_a_thread_hands_over_are_kept_and_given_to_another_process(
     fed = watched(Put(anchor, batches=batches))
     mine = [batch[0].tolist() for batch in read_ahead(loader())]
     assert mine[1:] == theirs and len(fed.batches) == 4
+
+
+def test_what_fails_in_watching_a_loader_does_not_reach_the_script(watched):
+    """A data set may raise whatever it likes when it is asked for its length; its loader need not ask."""
+
+    class Unasked(IterableDataset):
+        def __iter__(self):
+            return iter(torch.arange(4.0))
+
+        def __len__(self):
+            raise RuntimeError("nobody may ask")
+
+    failed = []
+
+    @contextlib.contextmanager
+    def careful():
+        try:
+            yield
+        except Exception as error:
+            failed.append(str(error))
+
+    watched(careful=careful)
+    assert [batch.tolist() for batch in DataLoader(Unasked(), batch_size=2)] == [[0.0, 1.0], [2.0, 3.0]]
+    assert failed == ["nobody may ask"]

@@ -112,6 +112,8 @@ def rounds(look, times):
         look(get_frame(0))
         loss = batch + 1
         print(loss)
+        if number:
+            look(get_frame(0))
 
 
 def test_what_its_functions_give_another_value_first_is_told_as_of_the_last_step():
@@ -122,4 +124,4 @@ def test_what_its_functions_give_another_value_first_is_told_as_of_the_last_step
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(rounds, look, 2).result()
-    assert overwritten_in(seen[0]) == ["rounds/loss", "rounds/number", "rounds/times"]
+    assert overwritten_in(seen[0]) == ["rounds/batch", "rounds/loss", "rounds/number", "rounds/times"]

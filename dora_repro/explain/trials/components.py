@@ -17,7 +17,7 @@ MARKS = "what marks a resume"
 GIVEN = "what the next step is given"
 _DEEP = 3  # names: function, object, and an object of that, as the schedule of a trainer
 _BELOW = {"moment": 2, "option": 2}  # names below the optimizer: of a parameter or a group, and of the leaf
-_ASKS = "/requires_grad"  # of a parameter, too
+ASKS = "/requires_grad"  # what the leaf of a parameter ends with that says whether it trains
 _ALONE = ("rng", "flags")
 
 # Roles that are likely behind a first difference in a phase come first, so that the cause is found soon.
@@ -47,7 +47,7 @@ def by_object(path: str, role: str) -> str:
     first, *names = path.split("/")
     if first in _ALONE:
         return path
-    below = _BELOW.get(role, 2 if path.endswith(_ASKS) else 1)
+    below = _BELOW.get(role, 2 if path.endswith(ASKS) else 1)
     above = names[: max(0, len(names) - below)]
     return "/".join((first, *takewhile(lambda name: not name.isdigit(), above[: _DEEP - 1])))
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from dora_repro.difference import LeafDifference
-from dora_repro.explain.trials.components import Holder, by_first_name, components_of, likely_of
+from dora_repro.explain.trials.components import ASKS, Holder, by_first_name, components_of, likely_of
 from dora_repro.explain.trials.search_result import OBJECT, Part, Unit, all_of, name_of
 from dora_repro.explain.trials.trial import BEYOND, DATA
 from dora_repro.state.objects import around
@@ -15,7 +15,6 @@ from dora_repro.trace import unnumbered
 MANY = 3  # objects of a list are one loss
 # Roles of leaves that come one per parameter or group: where all of a kind are lost, they are one loss.
 _BY_PARAMETER = frozenset({"parameter", "buffer", "moment", "gradient", "option"})
-_ASKS = "/requires_grad"  # the one leaf of a parameter that is none of these
 
 
 class Losses:
@@ -132,7 +131,7 @@ class Losses:
     def by_leaf(self, unit: Unit) -> list[Unit]:
         """Its leaves, each by itself."""
         role = self.role(unit[0])
-        by_parameter = role in _BY_PARAMETER or unit[0].endswith(_ASKS)
+        by_parameter = role in _BY_PARAMETER or unit[0].endswith(ASKS)
         whole = by_parameter and len(unit) == self._wholes[role, *ends(unit[0])]
         if whole or self._is_one(unit) or self._lost_together(unit):
             return [unit]
