@@ -138,6 +138,20 @@ class LoaderForgetful(Loader):
         return {name: part for name, part in super().state().items() if name not in self.forgotten}
 
 
+class ThrowingAway(LoaderForgetful):
+    """Takes a batch of the loader, and trains on one of its own, which the number of the step tells."""
+
+    def next_batch(self):
+        super().next_batch()
+        own = torch.Generator().manual_seed(self.count)
+        return torch.randn(8, 8, generator=own), torch.randn(8, 3, generator=own)
+
+    def load(self, path: str) -> None:
+        super().load(path)
+        if "data" in self.forgotten:
+            self.generator.manual_seed(9)
+
+
 class Ema(Plain):
     """Keeps an exponential moving average of the model, used for evaluation alone."""
 

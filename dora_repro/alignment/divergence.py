@@ -16,6 +16,9 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
     (a resumed run) are passed over. A run that says it is over while the other goes on differs at phase `epoch_end`,
     leaf `run/finished`; one that was merely not recorded as far does not.
 
+    Other batches are a difference where anything else in their step or a later one differs. Where nothing does, the
+    steps worked with something else (`unused_batches`).
+
     Args:
         expected: the first run.
         actual: the second run.
@@ -24,21 +27,50 @@ def first_divergence(expected: Trace, actual: Trace, after: int = 0) -> Divergen
     Returns:
         the first difference; None where all effects are equal.
     """
+    found, _ = _first(expected, actual, after)
+    return found
+
+
+def unused_batches(expected: Trace, actual: Trace, after: int = 0) -> int | None:
+    """The first step in which loaders handed out other batches though no step of the runs worked with what differs.
+
+    Args:
+        expected: the first run.
+        actual: the second run.
+        after: number of the last step to pass over.
+
+    Returns:
+        the step's number; None where the batches are equal, or something else differs, too.
+    """
+    found, unused = _first(expected, actual, after)
+    return unused.step if found is None and unused is not None else None
+
+
+def _first(expected: Trace, actual: Trace, after: int) -> tuple[Divergence | None, Divergence | None]:
+    """The first differing effect, and the first batches that differ though their step did not work with them."""
     if actual.steps:
         after = max(after, actual.steps[0].number - 1)
     both = _Both(expected, actual)
-    for step in expected.steps:
-        if step.number <= after:
-            continue
-        if actual.step(step.number) is None:
-            return Divergence(step.number, "epoch_end", FINISHED, "missing") if actual.finished else None
-        found = _first_of_step(both, step.number, unfinished=False)
-        if found is not None:
-            return found
+    unused: Divergence | None = None
     last = max(after, expected.steps[-1].number if expected.steps else 0)
+    for step in expected.steps:
+        number = step.number
+        if number <= after:
+            continue
+        if actual.step(number) is None:
+            end = Divergence(number, "epoch_end", FINISHED, "missing") if actual.finished else None
+            return end and (unused or end), unused
+        found = _first_of_step(both, number, unfinished=False)
+        if found is None:
+            continue
+        # What a loader hands out in one step may be worked with in the next one: the last step cannot tell.
+        goes_on = number < last and actual.step(number + 1) is not None
+        if not (unused or goes_on) or _first_of_step(both, number, unfinished=True) is not None:
+            return unused or found, unused
+        unused = unused or found
     if expected.finished and actual.step(last + 1) is not None:
-        return Divergence(last + 1, "epoch_end", FINISHED, "unexpected")
-    return None
+        return unused or Divergence(last + 1, "epoch_end", FINISHED, "unexpected"), unused
+    return None, unused
 
 
 def first_of_step(expected: Trace, actual: Trace, number: int, *, unfinished: bool = False) -> Divergence | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from dora_repro.alignment.divergence import first_divergence
+from dora_repro.alignment.divergence import first_divergence, unused_batches
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
@@ -281,6 +281,9 @@ def report_of(
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)
     empty = judge.vacuous(reference, findings, save_at)
     verdict, reason = judge.decide(findings, empty, control, latent, request.tolerance, save_at, request.steps)
+    unused = unused_batches(reference.trace, resumed.trace, save_at)
+    if unused is not None and findings.divergence is None:
+        notes += (f"from step {unused} on the loader handed out other batches; no step worked with what differs",)
     return Report(
         verdict=verdict,
         reason=reason,

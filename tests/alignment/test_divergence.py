@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_repro.alignment.divergence import first_divergence, first_memory_divergence, first_of_step
+from dora_repro.alignment.divergence import first_divergence, first_memory_divergence, first_of_step, unused_batches
 from dora_repro.trace import Divergence, Recorded, Trace
 from tests.traces import ONE, trace
 
@@ -93,6 +93,48 @@ def test_other_batches_count_unless_the_other_run_may_still_get_these():
         each.steps[0] = replace(each.steps[0], inputs=b"i")
     assert first_of_step(one, other, 1) == first_divergence(one, other) == Divergence(1, "batch", "batch/0")
     assert first_of_step(one, other, 1, unfinished=True) is None
+
+
+def worked_with(made: Trace, *inputs: bytes) -> Trace:
+    """The trace, its modules given these in one step each."""
+    made.steps[:] = [replace(step, inputs=given) for step, given in zip(made.steps, inputs, strict=True)]
+    return made
+
+
+THROWN_AWAY = {
+    "all of them": ("a b c", "x y z", "l m n", b"ijk", None, 1),
+    "from the second step on": ("a b c", "a y z", "l m n", b"ijk", None, 2),
+    "the last one: it may be for later": ("a b c", "a b z", "l m n", b"ijk", Divergence(3, "batch", "batch/0"), None),
+    "but a loss differs later": ("a b c", "x y z", "l m o", b"ijk", Divergence(1, "batch", "batch/0"), None),
+    "but a model was given others later": ("a b c", "x y z", "l m n", b"ijj", Divergence(1, "batch", "batch/0"), None),
+    "none, of equal batches": ("a b c", "a b c", "l m n", b"ijk", None, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "losses", "inputs", "found", "unused"), THROWN_AWAY.values(), ids=THROWN_AWAY
+)
+def test_other_batches_are_no_difference_where_no_step_works_with_them(theirs, ours, losses, inputs, found, unused):
+    def of(batches: str, values: str, given: bytes) -> Trace:
+        steps = (
+            [f"batch batch/0 {b}", f"forward loss {v}"] for b, v in zip(batches.split(), values.split(), strict=True)
+        )
+        return worked_with(trace(*steps), *(bytes([byte]) for byte in given))
+
+    one, other = of(theirs, "l m n", b"ijk"), of(ours, losses, inputs)
+    assert first_divergence(one, other) == found
+    assert unused_batches(one, other) == unused
+
+
+def test_thrown_away_batches_are_named_where_one_run_goes_on_and_the_other_does_not():
+    def of(*batches: str, finished: bool = False) -> Trace:
+        steps = trace(*[[f"batch batch/0 {batch}", "forward loss l"] for batch in batches], finished=finished)
+        return worked_with(steps, *[b"i"] * len(batches))
+
+    differs = Divergence(1, "batch", "batch/0")
+    assert first_divergence(of(*"abc"), of(*"xy", finished=True)) == differs
+    assert first_divergence(of(*"ab", finished=True), of(*"xyz")) == differs
+    assert first_divergence(of(*"abc"), of(*"xy")) is None  # not recorded as far
 
 
 def test_what_is_no_batch_is_named_as_it_was_recorded():

@@ -108,6 +108,15 @@ def test_an_ignore_that_matches_nothing_names_the_nearest_leaf():
         ask(runs.Plain, ignore=["cuont"])
 
 
+def test_batches_that_are_thrown_away_are_no_difference_and_told():
+    report = ask(runs.ThrowingAway, "data")
+    assert report.verdict is Verdict.LATENT, report.reason
+    assert set(report.latent) >= {"generator", "position"}
+    assert report.notes == ("from step 6 on the loader handed out other batches; no step worked with what differs",)
+    kept = ask(runs.ThrowingAway)
+    assert kept.verdict is Verdict.EXACT and kept.notes == ()
+
+
 def test_what_two_uninterrupted_runs_differ_in_accuses_nobody():
     report = ask(runs.Timed)
     assert set(report.set_aside.noise) >= {"started"}
