@@ -307,7 +307,7 @@ ROWS = (
         "from its beginning.",
         {
             12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR,)),
-            15: Expected(DIFFERENT, 16, "batch", "batch/0", (DATA, GENERATOR)),
+            15: Expected(DIFFERENT, 16, "batch", "batch/0", (POSITION, DRAWS)),
         },
         "At the end of epochs: let order and dropout depend on the epoch's number (row *Lightning, seeded by epoch*); "
         "within one: torchdata's `StatefulDataLoader` and a callback that keeps the generators (row *Lightning, "
@@ -338,9 +338,9 @@ ROWS = (
         LIGHTNING,
         "the same with torchdata's `StatefulDataLoader`",
         "Within an epoch the loader restores its own order and position, so that dropout is what differs: no generator "
-        "is kept.",
+        "is kept. At the end of one it restores its sampler's generator as it was when that epoch's order was drawn.",
         {
-            12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR,)),
+            12: Expected(DIFFERENT, 13, "batch", "batch/0", (GENERATOR, "main/train/sampler/generator")),
             15: Expected(DIFFERENT, 16, "forward", "outputs/*", (GENERATOR,)),
         },
         "Keep the generators, too (next row).",

@@ -1,7 +1,8 @@
 """In which order the variables of a function are met, and so which of several names an object has.
 
-As with a run's attributes, a parameter has the name that its module gives it, a group that of its optimizer, whatever
-else refers to it; and nothing has a name that it has in some processes alone, as the variable of a loop that is over.
+As with a run's attributes, a parameter has the name that its module gives it, a group that of its optimizer, a schedule
+that of the one which holds it, whatever else refers to it; and nothing has a name that it has in some processes alone,
+as the variable of a loop that is over.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of, modules_of, parameters_of
 from dora_repro.state.attributes import attributes_of, is_users_module, module_of
 from dora_repro.state.bytecode_names import names_of_loops
+from dora_repro.state.schedules import held_by_others
 
 _MANY = 10_000  # items of a container that is not looked into
 
@@ -26,12 +28,13 @@ def turns(code: types.CodeType, local: Mapping[str, Any]) -> Iterator[tuple[str,
         code: of the function.
         local: its variables.
     """
-    owned, looped = _owned(local), _only_by_loops(code, local)
+    owned, looped, inner = _owned(local), _only_by_loops(code, local), held_by_others(local.values())
     for name, item in sorted(local.items(), key=lambda named: _rank(named[1])):
         if _is_group(item) or owned & {*_identity(item)}:
             yield name, 2  # after optimizers, which wait for the names of parameters
         else:
-            yield name, int(name in looped or _is_made_by_the_run(item) or _is_checkpoint(item))
+            late = name in looped or id(item) in inner or _is_made_by_the_run(item) or _is_checkpoint(item)
+            yield name, int(late)
 
 
 def _rank(value: Value) -> int:

@@ -30,6 +30,7 @@ from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.module_variables import PREFIX
 from dora_repro.state.parts import Parts
 from dora_repro.state.places import with_names
+from dora_repro.state.schedules import held_by_others
 from dora_repro.state.type_dispatch import Table, Way
 
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
@@ -76,9 +77,14 @@ class Walker:
         if owner is not None:
             self._names[id(owner)] = OWNER
             self.result.others[OWNER] = owner
+        inner = held_by_others(roots.values())
         for name in sorted(roots, key=lambda name: (*_rank(str(name), roots[name]), str(name))):
             value, self._depth = roots[name], 0
-            self.visit(value, key_text(name), self.setter(_set_root, roots, name))
+            visit = partial(self.visit, value, key_text(name), self.setter(_set_root, roots, name))
+            if id(value) in inner:  # the one that saves its state gives it its name
+                self.later(visit)
+                continue
+            visit()
             if issubclass(type(value), (torch.nn.Module, torch.optim.Optimizer)):
                 self._drain()
         self._drain()

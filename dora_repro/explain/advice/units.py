@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterable
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
 from dora_repro.explain.advice.lost_state import LostState
 from dora_repro.state.making import NotRestorable, named
@@ -37,12 +38,27 @@ def has_state_dict(lost: LostState, path: str) -> bool:
 
 
 def owner_with_state_dict(lost: LostState) -> str:
-    """The path of the innermost such object that all leaves lie in; empty where there is none."""
+    """The path of the innermost such object that all leaves lie in, but of a schedule that others hold the outermost;
+    empty where there is none."""
     at = lost.first
     while at := at.rpartition("/")[0]:
         if has_state_dict(lost, at):
-            return at if all(path.startswith(f"{at}/") for path in lost.paths) else ""
+            return schedule_around(lost) or (at if _all_inside(lost, at) else "")
     return ""
+
+
+def schedule_around(lost: LostState) -> str:
+    """The path of the outermost schedule that all leaves lie in: its state_dict has the state of those that it holds,
+    as SequentialLR's has. Empty where there is none."""
+    parts = lost.first.split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts)))
+    kinds = ((at, class_at(lost, at)) for at in above)
+    at = next((at for at, kind in kinds if kind is not None and issubclass(kind, LRScheduler)), "")
+    return at if at and _all_inside(lost, at) else ""
+
+
+def _all_inside(lost: LostState, at: str) -> bool:
+    return all(path.startswith(f"{at}/") for path in lost.paths)
 
 
 def lost_entries(lost: LostState, holder: str) -> list[str]:

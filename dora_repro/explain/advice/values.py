@@ -18,13 +18,20 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
-from dora_repro.explain.advice.units import class_at, lost_entries, not_assignable, owner_with_state_dict
+from dora_repro.explain.advice.units import (
+    class_at,
+    lost_entries,
+    not_assignable,
+    owner_with_state_dict,
+    schedule_around,
+)
 from dora_repro.state.snapshot import Snapshot
 
 _OF_SCHEDULER = frozenset(
     {"last_epoch", "base_lrs", "_last_lr", "_step_count", "T_max", "T_cur", "num_bad_epochs", "cooldown_counter"}
     | {"total_steps", "lr_lambdas", "milestones", "step_size"}
 )
+_WHEN_SCHEDULES = "Save it after scheduler.step(), load it after the optimizer."
 _OF_SCALER = frozenset({"growth_tracker", "growth_interval", "growth_factor", "backoff_factor"})
 
 
@@ -52,11 +59,13 @@ def value_lines(lost: LostState) -> Advice:
     if iterator := _iterator_around(lost):
         return _of_iterator(lost, iterator)
     names = {path.rpartition("/")[2] for path in lost.paths}
+    if not lost.plain and (schedule := schedule_around(lost)):
+        return state_dict_lines(lost, schedule, _WHEN_SCHEDULES)
     above = lost.first.rpartition("/")[0]
     if above and above not in lost.kinds and lost.root not in lost.kinds:
         if names & _OF_SCHEDULER or "sched" in lost.root.lower():
             scheduler = lost.root if "sched" in lost.root.lower() else above
-            return state_dict_lines(lost, scheduler, "Save it after scheduler.step(), load it after the optimizer.")
+            return state_dict_lines(lost, scheduler, _WHEN_SCHEDULES)
         if names & _OF_SCALER or "scaler" in lost.root.lower():
             return state_dict_lines(lost, lost.root if "scaler" in lost.root.lower() else above)
     if names == {"spawned"}:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
@@ -136,6 +137,28 @@ class Scaled(Training):
         return loss.item()
 
 
+class Scheduled(Training):
+    """Two schedules in turn, each under a name of its own, too; the schedule of all is what has both."""
+
+    def set_up(self):
+        self.cosine = CosineAnnealingLR(self.optimizer, 9)
+        self.warmup = LinearLR(self.optimizer, 0.5, total_iters=2)
+        self.over_all = SequentialLR(self.optimizer, [self.warmup, self.cosine], [2])
+
+    def factor(self):
+        return 1
+
+    def after(self):
+        self.over_all.step()
+
+    def save(self, path):
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, path)
+
+    def load(self, path):
+        super().load(path)
+        self.optimizer.load_state_dict(torch.load(path)["optimizer"])
+
+
 @pytest.mark.parametrize(
     ("factory", "save", "load"),
     [
@@ -155,6 +178,11 @@ class Scaled(Training):
             Pooled,
             ["import copy", 'state["pool"] = copy.deepcopy(self.pool)'],
             ["import copy", 'self.pool[:] = copy.deepcopy(state["pool"])'],
+        ),
+        (
+            Scheduled,
+            ['state["over_all"] = self.over_all.state_dict()'],
+            ['self.over_all.load_state_dict(state["over_all"])'],
         ),
         (Scaled, ['state["amp"] = self.amp.state_dict()'], ['self.amp.load_state_dict(state["amp"])']),
     ],
