@@ -1,6 +1,6 @@
 """Where advised lines belong in a script: beside the calls that wrote and read its checkpoint, and at its loop."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def order_drawn_from(loaders: Iterable[str], saved: Snapshot) -> tuple[str, ...]
 
 
 def placed(
-    cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, used: int = 0, *, late: bool = False
+    cause: Cause, calls: Calls, loop: Call | None, kept: str = _GLOBAL, used: int = 0, *, late: Collection[str] = ()
 ) -> Cause:
     """A cause whose advice says where it belongs in the script; loaders of scripts draw before the first step.
 
@@ -147,16 +147,17 @@ def placed(
         loop: the line at which the loop over the loader began whose batch was the first after the save.
         kept: code for the state of the generator that the loader's order is drawn from.
         used: number of batches of the epoch that had been used, and were not passed over.
-        late: whether that generator is saved, and was drawn from once more when the loop before ended, after the
-            checkpoint had been written.
+        late: paths of the generators that orders are drawn from, where they are saved, and were drawn from once more
+            when the loop before ended, after the checkpoint had been written.
     """
     if cause.name == POSITION:
         passed = "the batch that had been used was" if used == 1 else f"the {used} batches that had been used were"
         words = cause.advice[1:] or _with(_PLACE.format(at=f" ({place(loop)})" if loop else ""), calls)
         return replace(cause, how=f"the epoch began anew: {passed} not passed over", advice=words)
-    if cause.name == DRAWS and late:
+    if late and (cause.name == DRAWS or {*cause.leaves} <= {*late}):
         how = "the order of the batches was drawn from a generator that is saved before its last draw"
-        return replace(cause, how=how, advice=_with(_LATE.format(at=f" ({place(loop)})" if loop else ""), calls))
+        words = _with(_LATE.format(at=f" ({place(loop)})" if loop else ""), calls)
+        return replace(cause, how=how, advice=words, save=(), load=())
     if cause.name == DRAWS:
         how = "the order of the batches was drawn from generators in another state"
         order = _ORDER.format(at=f" ({place(loop)})" if loop else "", kept=kept)

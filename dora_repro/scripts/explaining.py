@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from dora_repro.explain.advice.position import loaders_of
 from dora_repro.explain.audit.lookup import ABSENT, STALE, SaveStatus
 from dora_repro.explain.audited import audit
 from dora_repro.explain.candidates import Discrepancy, candidates_of, only_resumed
@@ -14,9 +15,11 @@ from dora_repro.explain.proof import describe_trial, proof
 from dora_repro.explain.trials.search_result import SearchResult
 from dora_repro.explain.trials.trial import DATA, Outcome
 from dora_repro.explain.unexplained import ruled_out
+from dora_repro.scripts.as_begun import as_begun
 from dora_repro.scripts.belonging import Calls, order_drawn_from, order_kept, placed
 from dora_repro.scripts.calls import place_of_last
 from dora_repro.scripts.looking import FEW, Looked, Moment, is_made_before_the_pass
+from dora_repro.scripts.own_names import in_own_names
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
@@ -83,6 +86,7 @@ def explain_script(
         explanation = _unexplained(found, discrepancy)
     return replace(
         explanation,
+        causes=in_own_names(explanation.causes, calls.wrote, calls.read),
         trials=tuple(trials),
         steps=sum(trial.result.steps for trial in trials),
         stopped=found.stopped,
@@ -93,13 +97,15 @@ def explain_script(
 def _explained(moment: Moment, sides: Sides, found: SearchResult, calls: Calls, *, plain: bool = False) -> Explanation:
     saved, loaded, discrepancy = moment.saved, moment.loaded, moment.discrepancy
     differences = (*candidates_of(discrepancy, saved, ()), *only_resumed(discrepancy))
-    audited = audit(saved, loaded, sides, differences, discrepancy.settings)
     anchor = moment.run_trial.anchor
+    written = as_begun(saved, moment.run_trial.begun_since, loaders_of(saved))
+    audited = audit(saved, loaded, sides, differences, discrepancy.settings, written=written)
     loop = anchor.begun.by if anchor.begun is not None else None
     told = CauseDescriber(audited, sides, script=True, beside=calls.functions(loop)).described(found, plain=plain)
     kept = order_kept(audited.loaders, saved)
     order = order_drawn_from(audited.loaders, saved)
-    late = anchor.drew_late and any(audited.save.leaves.get(path, _ABSENT).status == STALE for path in order)
+    stale = [path for path in order if audited.save.leaves.get(path, _ABSENT).status == STALE]
+    late = stale if anchor.drew_late else ()
     causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used, late=late) for cause in told.causes)
     confirmation = _confirmation(moment, found)
     behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it

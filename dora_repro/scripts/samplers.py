@@ -95,11 +95,15 @@ def chosen_of(given: Given, program: Value) -> Chosen:
         given: what the trial puts in.
         program: the script where the iterator is about to be made.
     """
-    paths = {id(value): path for path, value in walk(run_roots(program)).objects.items()}
+    live = walk(run_roots(program))
+    paths = {id(value): path for path, value in live.objects.items()}
+    # A generator that is a variable of its own, too, has that one's name.
+    names = {path: leaf.value.removeprefix("= ") for path, leaf in live.items() if leaf.role == "alias"}
     saved = Snapshot.read(given.state) if given.leaves and not given.since else None
 
     def chosen(sampler: Value, name: str, generator: bool, value: Value) -> bool:
         path = f"{paths.get(id(sampler), '')}/{name}"
+        path = names.get(path, path)
         if given.draws and generator:
             return True
         if path not in given.leaves:

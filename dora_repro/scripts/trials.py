@@ -15,7 +15,7 @@ from dora_repro.comparison.leaves import compare
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, POSITION, Outcome, Trial, TrialResult
 from dora_repro.explain.trials.worker import same_leaves
 from dora_repro.scripts import assignment
-from dora_repro.scripts.anchors import Anchor
+from dora_repro.scripts.anchors import Anchor, Begun
 from dora_repro.scripts.assignment import Given, Meet, Round
 from dora_repro.scripts.launching import Launch
 from dora_repro.scripts.sides import trace_of
@@ -104,6 +104,11 @@ class ScriptTrials:
     def feeds(self) -> bool:
         """Whether the batches come from a loader, so that others can be given, and its order put back."""
         return self.anchor.begun is not None and self._at is None
+
+    @property
+    def begun_since(self) -> Begun | None:
+        """The loader's iterator that the first batch is from, where it was begun after the save; else None."""
+        return self.anchor.begun if self.feeds and self._drawn_since else None
 
     @property
     def used(self) -> int:

@@ -112,7 +112,7 @@ def test_an_order_that_a_library_draws_and_saves_after_is_told_as_it_has_it():
 
 def test_an_order_whose_generator_is_saved_before_its_last_draw_is_not_to_be_kept_twice():
     draws = Cause("rng/draws", (), advice=("Restore generators last.",))
-    told = placed(draws, Calls((SAVE,), (LOAD,)), LOOP, late=True)
+    told = placed(draws, Calls((SAVE,), (LOAD,)), LOOP, late=("order",))
     assert told.how == "the order of the batches was drawn from a generator that is saved before its last draw"
     assert "ends (train.py:6, in main()), and the checkpoint is written before: write it once" in told.advice[0]
     assert len(told.advice) == 2 and not any("epoch_rng" in each for each in told.advice)

@@ -222,11 +222,32 @@ INSIDE = _changed(
 )
 
 
+SAVED_AND_LOST = {
+    "the global one": (TRAIN, "--lose rng", "rng/torch.cpu", 'torch.set_rng_state(state["rng"])'),
+    "the loader's own": (
+        EARLY.replace('        order.set_state(state["order"])\n', ""),
+        "",
+        "main/order",
+        'order.set_state(state["order"])',
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "more", "name", "line"), SAVED_AND_LOST.values(), ids=SAVED_AND_LOST)
+def test_a_generator_is_in_the_checkpoint_as_it_was_when_that_was_written(tmp_path, text, more, name, line):
+    found = check_script(*commands(tmp_path, text, more), kill_after=4).explanation
+    (cause,) = found.causes
+    assert cause.name == name and "earlier state" not in cause.how
+    assert f"; in the checkpoint as `{line.rpartition('[')[2][1:-3]}`" in cause.how
+    assert found.lines.save == () and [each for _, each in found.lines.load] == [line]
+    assert found.lines_tried.restores
+
+
 def test_a_generator_that_is_saved_before_its_samplers_last_draw_is_told_where_to_be_saved(tmp_path):
     run, resume = commands(tmp_path, INSIDE)
     (cause,) = check_script(run, resume, kill_after=4).causes
     assert cause.how == "the order of the batches was drawn from a generator that is saved before its last draw"
-    assert "write it once that loop is over" in cause.advice[0]
+    assert "write it once that loop is over" in cause.advice[0] and not cause.save
     lost = INSIDE.replace('        order.set_state(state["order"])\n', "").replace(', "order": order.get_state()', "")
     run, resume = commands(tmp_path, lost)
     told = [sentence for cause in check_script(run, resume, kill_after=4).causes for sentence in cause.advice]

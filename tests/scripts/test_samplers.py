@@ -85,6 +85,19 @@ def test_a_leaf_that_moved_since_an_order_was_begun_is_not_what_was_saved(tmp_pa
     assert not chosen_of(Given(tmp_path / "before.pt", ("sampler/seed",)), program)(program.sampler, "epoch", False, 3)
 
 
+def test_a_generator_that_is_a_variable_too_is_chosen_by_that_name(tmp_path):
+    order = torch.Generator()
+    data = TensorDataset(torch.arange(12.0))
+    program = types.SimpleNamespace(order=order, loader=DataLoader(data, batch_size=4, shuffle=True, generator=order))
+    Snapshot.capture(run_roots(program)).write(tmp_path / "before.pt")
+
+    def chosen(path):
+        given = Given(tmp_path / "before.pt", (path,), since=True)
+        return chosen_of(given, program)(program.loader.sampler, "generator", True, order.get_state())
+
+    assert chosen("order") and not chosen("loader/sampler/generator")
+
+
 def _told_after(text):
     """The script, with a sampler that is told the next epoch when one is over: not so in the resumed process."""
     data = "    loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True)\n"

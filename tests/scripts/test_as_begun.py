@@ -1,0 +1,60 @@
+"""Generators as they were when a loop began, in the state of the forward pass that follows."""
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dora_repro.scripts.anchors import Begun, key_of
+from dora_repro.scripts.as_begun import as_begun
+from dora_repro.scripts.samplers import own_of
+from dora_repro.state import rng
+from dora_repro.state.snapshot import Snapshot, run_roots
+
+
+class Program:
+    def __init__(self):
+        torch.manual_seed(1)
+        self.order, self.noise = torch.Generator().manual_seed(2), torch.Generator().manual_seed(3)
+        self.loader = DataLoader(TensorDataset(torch.arange(12.0)), 4, shuffle=True, generator=self.order)
+
+
+def captured(program):
+    return Snapshot.capture(run_roots(program))
+
+
+def begun(program):
+    """A loop that has begun, all generators having been drawn from, and what was known of it just before."""
+    found = Begun(key_of(program.loader), 0, rng.capture_world(), samplers=own_of(program.loader))
+    next(iter(program.loader))
+    torch.rand(5)
+    torch.rand(5, generator=program.noise)
+    return found
+
+
+def test_what_the_order_was_drawn_from_is_as_it_was_and_nothing_else():
+    program = Program()
+    before, found = captured(program), begun(program)
+    after = captured(program)
+    told = as_begun(after, found, ["loader"])
+    assert {path for path in after if after[path].digest != before[path].digest} >= {"order", "noise", "rng/torch.cpu"}
+    assert {path for path in told if told[path].digest != after[path].digest} == {"order", "rng/torch.cpu"}
+    assert all(told[path].digest == before[path].digest for path in ("order", "rng/torch.cpu"))
+    assert torch.equal(told["order"].value, before["order"].value)
+
+
+def test_a_loop_that_began_before_the_save_says_nothing_of_it():
+    program = Program()
+    begun(program)
+    saved = captured(program)
+    assert as_begun(saved, None, ["loader"]) is saved
+
+
+def test_a_generator_of_another_stream_or_of_a_later_moment_is_not_that_of_the_sampler():
+    program = Program()
+    before = captured(program)
+    found = begun(program)
+    assert as_begun(before, found, ["loader"])["order"].digest == before["order"].digest
+    later = Begun(found.key, 0, {}, samplers=own_of(program.loader))
+    assert as_begun(before, later, ["loader"])["order"].digest == before["order"].digest
+    program.order.manual_seed(9)
+    other = captured(program)
+    assert as_begun(other, found, ["loader"])["order"].digest == other["order"].digest
