@@ -18,6 +18,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -135,6 +136,7 @@ def run_check(row: Row, saved: int) -> None:
 def run_plainly(row: Row, saved: int) -> None:
     """Run a row three times without the kit, and keep how the final weights compare."""
     folder = _file(row, saved, ".plain")
+    shutil.rmtree(folder, ignore_errors=True)  # of a comparison that was stopped
     found = compare_launches(row.run(saved), row.resumed(saved), row.killed(saved), folder, ROOT)
     weights_file(row, saved).write_text(json.dumps(found.as_json()), encoding="utf-8")
 

@@ -10,7 +10,7 @@ from dora_repro.explain.advice.expressions import of_function
 from dora_repro.state.frames import user_frames
 
 _RECORDER = ("dora_repro.scripts.", "dora_repro.recording.")  # its wrappers lie between
-_MODULE = "<module>"
+MODULE = "<module>"
 _LONG = 60  # characters of a line of code
 
 
@@ -49,14 +49,14 @@ def _is_recorder(frame: types.FrameType) -> bool:
 
 def function_of(call: Call) -> str:
     """The name of the function that a line is in, as `program.py` names it: of a module, that of its file."""
-    return f"{Path(call['file']).stem}.py" if call["function"] == _MODULE else call["function"]
+    return f"{Path(call['file']).stem}.py" if call["function"] == MODULE else call["function"]
 
 
 def place(call: Call) -> str:
     """File, line and function: `train.py:66, in save()`."""
     file = Path(call["file"])
     shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else Path(file.name)
-    inside = "" if call["function"] == _MODULE else f", in {of_function(call['function'])}"
+    inside = "" if call["function"] == MODULE else f", in {of_function(call['function'])}"
     return f"{shown}:{call['line']}{inside}"
 
 

@@ -5,26 +5,46 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dora_repro.explain.advice.expressions import of_function
 from dora_repro.explain.advice.lost_state import STATE
 from dora_repro.explain.explanation import Cause
-from dora_repro.scripts.calls import Call
+from dora_repro.scripts.calls import MODULE, Call
+from dora_repro.scripts.trying import function_of_cause
 from dora_repro.sides.reading import name_given
 
 _READ, _WRITE = frozenset({"load", "load_file"}), frozenset({"save", "save_file", "dump"})
+_SCRIPT = ".py"  # how the variables of a module are called
 _READS_FROM = "  # state: "  # a line of several files says which one it reads
 
 
-def in_own_names(causes: Iterable[Cause], wrote: Sequence[Call], read: Sequence[Call]) -> tuple[Cause, ...]:
+def in_own_names(
+    causes: Iterable[Cause], wrote: Sequence[Call], read: Sequence[Call], ran: Sequence[str] = ()
+) -> tuple[Cause, ...]:
     """Causes whose lines read and fill what the script calls its checkpoint; `state` where it has no name there.
 
     Args:
         causes: of a script, with lines that were tried.
         wrote: the lines that wrote the checkpoint.
         read: the lines that read it.
+        ran: before which places of the script the lines of load ran.
     """
     filled = _name_written(wrote[-1]) if wrote else ""
     loaded = _name_read(read[-1]) if len({(call["file"], call["line"]) for call in read}) == 1 else ""
-    return tuple(_renamed(cause, filled or "state", loaded or "state") for cause in causes)
+    found = []
+    for cause in causes:
+        known = loaded if loaded and _is_known(read[-1], cause, ran) else ""
+        found.append(_renamed(cause, filled or "state", known or "state"))
+    return tuple(found)
+
+
+def _is_known(read: Call, cause: Cause, ran: Sequence[str]) -> bool:
+    """Whether a variable of the function that reads the checkpoint is known where the lines of a cause go."""
+    if read["function"] == MODULE:
+        return True
+    if ran:
+        return all(place.endswith(f" {of_function(read['function'])}") for place in ran)
+    function = function_of_cause(cause)
+    return not function or function.endswith(_SCRIPT) or function == read["function"]
 
 
 def _renamed(cause: Cause, filled: str, loaded: str) -> Cause:

@@ -31,11 +31,13 @@ class Tried:
         result: as of any trial; None where they could not be tried.
         words: where they ran, or why they were not tried.
         launches: number of launches that it took.
+        loaded: before which places of the script the lines of load ran.
     """
 
     result: TrialResult | None
     words: str
     launches: int = 0
+    loaded: tuple[str, ...] = ()
 
 
 def try_lines(
@@ -87,7 +89,7 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
         return f"a library fills `{lines.state}`"
     if not calls.read or (lines.save and not calls.wrote):
         return f"the line that {'reads' if not calls.read else 'writes'} the checkpoint was not seen"
-    functions = {line: _function_of(cause) for cause in causes for line in (*cause.save, *cause.load)}
+    functions = {line: function_of_cause(cause) for cause in causes for line in (*cause.save, *cause.load)}
     leaves: dict[str, tuple[str, ...]] = {}
     for cause in causes:
         leaves |= {line: (*leaves.get(line, ()), *cause.leaves) for line in cause.load}
@@ -125,7 +127,7 @@ def _beside(alignment: Alignment, calls: Calls, out: Path) -> str:
     return str(out / (calls.last_wrote or alignment.files[0]))
 
 
-def _function_of(cause: Cause) -> str:
+def function_of_cause(cause: Cause) -> str:
     """The name of the function whose variables a cause's lines name; empty where they name none."""
     function, inside, _ = next(iter(cause.restored or cause.leaves), "").partition("/")
     return function if inside and function not in _NO_FUNCTION and not function.startswith(PREFIX) else ""
@@ -148,7 +150,7 @@ def _judged(launches: Sequence[Launch], given: GivenLines, run_trial: ScriptTria
         return Tried(replace(result, error=shown[-1] if shown else result.error), _where(told))
     if "loaded" not in told:
         return Tried(None, _NOT_TRIED.format(why="their place was not reached"))
-    return Tried(result, _where(told))
+    return Tried(result, _where(told), loaded=tuple(told["loaded"]))
 
 
 def _where(told: dict[str, Any]) -> str:

@@ -56,3 +56,23 @@ def test_nothing_is_renamed_where_lines_mean_another_dict_or_nothing_is_known(tm
     quoted = Cause("g", ("g",), load=('x.state["state["] = state["g"]',))
     (cause,) = in_own_names([quoted], [], [read])
     assert cause.load == ('x.state["state["] = ckpt["g"]',)
+
+
+@pytest.mark.parametrize(
+    ("function", "leaf", "ran", "known"),
+    [
+        ("at", "at/g", (), True),
+        ("at", "rng/torch.cpu", (), True),
+        ("at", "train.py/g", (), True),
+        ("at", "fold/g", (), False),
+        ("<module>", "fold/g", (), True),
+        ("at", "fold/g", ("train.py:9, in at()",), True),
+        ("at", "at/g", ("train.py:9, in fold()",), False),
+        ("at", "at/g", ("train.py:9",), False),
+        ("<module>", "at/g", ("train.py:9, in fold()",), True),
+    ],
+)
+def test_a_name_is_used_only_where_it_is_known(tmp_path, function, leaf, ran, known):
+    read = {**call(tmp_path, READING["at once"][0]), "function": function}
+    (cause,) = in_own_names([Cause(leaf, (leaf,), load=CAUSE.load)], [], [read], ran)
+    assert cause.load == (OWN_LOAD if known else CAUSE.load)
