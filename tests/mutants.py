@@ -54,7 +54,10 @@ TESTS = {
     "explain/trials/sufficient.py": ["tests/explain/trials/test_sufficient.py"],
     "explain/trials/worker.py": ["tests/explain/trials/test_worker.py"],
     "state/attached.py": ["tests/state/test_attached.py"],
-    "state/digest.py": ["tests/state/test_digest.py"],
+    "state/digest.py": [
+        "tests/state/test_digest.py",
+        "--deselect=tests/state/test_digest.py::test_digests_are_the_same_under_another_hash_seed",
+    ],
 }
 
 Change = tuple[ast.AST, str, Callable[[ast.AST], ast.AST]]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dora_repro.difference import BY_DIGEST, LeafDifference, generator_distance, sizes
+from dora_repro.difference import BY_DIGEST, LeafDifference, Setting, generator_distance, sizes
 
 MEASURED = {"expected": "f32[64]", "total": 64, "differing": 3, "at": (17,)}
 # difference -> all that is said of it, and the few words for the middle of a sentence
@@ -80,3 +80,41 @@ def test_only_numbers_are_within_a_tolerance_and_nan_never_is():
     assert not LeafDifference("a/m", **MEASURED, max_abs=0.0, nan=1).within(1.0)
     assert not LeafDifference("a/m", **MEASURED).within(math.inf)
     assert not LeafDifference("a/m", "shape", max_abs=0.0).within(1.0)
+
+
+def test_a_difference_is_of_a_value_and_has_measured_nothing_until_it_is_told_otherwise():
+    bare = LeafDifference("a/m")
+    assert (bare.kind, bare.expected, bare.actual, bare.at, bare.role) == ("value", "", "", (), "")
+    assert (bare.total, bare.differing, bare.nan, bare.max_abs, bare.max_ulp, bare.draws) == (0, 0, 0, None, None, None)
+    assert not bare.by_digest and LeafDifference("a/m", expected=BY_DIGEST).by_digest
+
+
+def test_an_order_a_structure_and_a_file_that_cannot_be_read_have_words_of_their_own():
+    order = LeafDifference("a", "order", "x, y", "y, x")
+    assert (order.how, order.brief) == ("keys in another order: expected x, y, got y, x", "keys in another order")
+    structure = LeafDifference("a", "structure", "dict", "list", role="generator")
+    assert (structure.how, structure.brief) == ("structure changed: expected dict, got list", "structure changed")
+    for sides, how in {
+        ("torn", ""): "of the first, torn",
+        ("", "torn"): "of the second, torn",
+        ("torn", "empty"): "of the first, torn; of the second, empty",
+    }.items():
+        unreadable = LeafDifference("a", "unreadable", *sides)
+        assert (unreadable.how, unreadable.brief) == (f"not compared: {how}", "unreadable")
+
+
+def test_the_share_of_elements_is_in_per_cent():
+    assert LeafDifference("a", total=8, differing=1).share == "12.5 %"
+    assert LeafDifference("a", total=1, differing=1).elements == "1/1"
+
+
+def test_a_setting_says_what_it_was_and_who_changed_it():
+    def words(*values, by="built"):
+        setting = Setting("lr", *values, by)
+        return setting.change, setting.words
+
+    changed = "changed configuration: was 0.1, the resumed run was given 0.01"
+    assert words("0.1", "0.01") == words("0.1", "0.01", by="resume") == ("0.1 → 0.01", changed)
+    assert words("0.1", "0.01", by="load") == ("0.1 → 0.01", "changed by load(): 0.1 → 0.01")
+    assert words("", "2") == ("none → 2", "changed configuration: was not there, the resumed run was given 2")
+    assert words("2", "") == ("2 → none", "changed configuration: was 2, the resumed run was given none")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from dora_repro.state.digest import (
+    MAX_DEPTH,
     bytes_of,
     digest,
     digest_array,
@@ -473,3 +474,102 @@ def test_a_reader_tells_what_a_digest_tells_of_odd_tensors_and_after_a_change_of
     assert read() == read() == digest(tensor)
     tensor.data = tensor.data.view(torch.int32)  # the same bytes at the same address
     assert read() == digest(tensor) != digest(torch.ones(4))
+
+
+# --- digests that were written down ----------------------------------------------------------------------------------
+
+KEPT = {
+    "none": lambda: None,
+    "numbers": lambda: [1, 2.5, -0.0, True, 1j],
+    "text in a tuple": lambda: ("a", b"b", "é"),
+    "sets": lambda: {"a": {3, 1}, "b": frozenset({"x"})},
+    "nested lists": lambda: [[1, [2]], (3, {4: [5]})],
+    "short tensor": lambda: torch.arange(6.0).reshape(2, 3),
+    "tensor of 4096 bytes": lambda: torch.arange(1024.0),
+    "long tensor": lambda: torch.arange(2000),
+    "bfloat16": lambda: torch.arange(4.0).bfloat16(),
+    "meta": lambda: torch.empty(2, 3, device="meta"),
+    "coo": lambda: torch.tensor([[0.0, 2.0], [3.0, 0.0]]).to_sparse_coo(),
+    "csr": lambda: torch.tensor([[0.0, 2.0], [3.0, 0.0]]).to_sparse_csr(),
+    "csc": lambda: torch.tensor([[0.0, 2.0], [3.0, 0.0]]).to_sparse_csc(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.arange(3.0), 0.5, 1, torch.qint8),
+    "per channel": lambda: torch.quantize_per_channel(
+        torch.ones(2, 2), torch.tensor([0.5, 0.25]), torch.tensor([0, 1]), 1, torch.qint8
+    ),
+    "strided rows": lambda: torch.nested.nested_tensor([torch.ones(1), torch.zeros(2)]),
+    "jagged rows": lambda: torch.nested.nested_tensor([torch.ones(1), torch.zeros(2)], layout=torch.jagged),
+    "array": lambda: np.arange(4, dtype="<i4").reshape(2, 2),
+    "empty array": lambda: np.zeros((0, 2), "<f8"),
+    "fields": lambda: np.zeros(2, [("a", "<i4"), ("b", "<f4")]),
+    "masked": lambda: np.ma.MaskedArray([1.0, 2.0], [True, False], fill_value=5.0),
+}
+DIGESTS = {
+    "none": "9a636589c7ec96b0502f93ce42be185f",
+    "numbers": "399e987d9da386b07fcac3c8bc4fc773",
+    "text in a tuple": "21733d47fcfffe23c3f9b3b1715660a0",
+    "sets": "9d38cb9ac9837b2ec0f86c4c3eb25def",
+    "nested lists": "77fa57af9f676ca71c32ab786f8ae6ab",
+    "short tensor": "eaa684fa1ccbbbc42d26877c0423cd51",
+    "tensor of 4096 bytes": "75f11a3857f41f85c92ac41e9ee55c72",
+    "long tensor": "cc34529227a3d95f6669e01ea303f01d",
+    "bfloat16": "76cacabf099abc5b5651a7388ba500f0",
+    "meta": "3c97553c354378bcff0eabb697c4d9ee",
+    "coo": "9b9630db32faa93b0df143638d62babb",
+    "csr": "b53fdecb66f1a6ad4249c09be3486501",
+    "csc": "33d7e799e7443bfe34f9d48367fca3ce",
+    "quantized": "ef4079b26c5a783a6cf4c430a1e0dcfb",
+    "per channel": "c062d7a79be6552e5450495b945f763d",
+    "strided rows": "f7e87816f0e171f09151a44e2163e593",
+    "jagged rows": "df03425577c176a1740cf3f027275c68",
+    "array": "3ce931e1ba3abe10f73d02e7a41fadf4",
+    "empty array": "0ea4bf8e45d1f686b58097a8afc40d5f",
+    "fields": "6304dfa511f74b7ffe98fa74dc67fd2a",
+    "masked": "9d2a78f39b7854455ed6fa6bdf099361",
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_digest_that_was_kept_is_the_digest_of_today(name):
+    """Journals and kept evidence hold digests of earlier days, which are compared with those of a run of today."""
+    value = KEPT[name]()
+    assert digest(value).hex() == DIGESTS[name]
+    if isinstance(value, torch.Tensor):
+        read = reader(value)
+        assert [read().hex() for _ in range(3)] == [DIGESTS[name]] * 3
+        assert digest_tensor(value).hex() == DIGESTS[name]
+    elif not isinstance(value, np.ndarray):
+        assert digest_plain(value).hex() == DIGESTS[name]
+
+
+def test_plain_data_is_so_deep_and_no_deeper():
+    def nested(depth):
+        value = [object]  # looked into one by one, as no list of scalars is
+        value[:] = [1]
+        for _ in range(depth - 1):
+            value = [value]
+        return value
+
+    assert is_plain(nested(MAX_DEPTH)) and MAX_DEPTH == 100
+    assert not is_plain(nested(MAX_DEPTH + 1))
+
+
+def test_a_list_that_several_lists_hold_counts_in_each(monkeypatch):
+    shared = [1, 2, 3]
+    several = [shared, shared, {"a": shared}]  # 3, then three times 3, and a dict of 1
+    for most, plain in ((13, True), (12, False)):
+        monkeypatch.setattr("dora_repro.state.digest.MAX_ITEMS", most)
+        assert is_plain(several) is plain
+
+
+def test_what_is_not_plain_may_be_a_key_or_lie_in_the_values_of_a_dict():
+    for value in ({(1, object()): 1}, {1: (2, object())}, [{"a": [object()]}], (1, [2, (3, object())])):
+        assert not is_plain(value)
+    assert is_plain({(1, (2,)): [3, {4}]}) and not is_plain(object()) and not is_plain(range(3))
+
+
+def test_a_reader_does_not_keep_the_bytes_of_what_is_transposed():
+    matrix = torch.arange(4.0).reshape(2, 2)
+    read = reader(matrix)
+    assert read() == read() == digest(matrix)
+    matrix.data = matrix.data.t()  # of one shape and address
+    assert read() == read() == digest(matrix) != digest(torch.arange(4.0).reshape(2, 2))

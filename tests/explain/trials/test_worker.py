@@ -9,8 +9,23 @@ import torch
 
 import dora_repro
 from dora_repro.checks.keeping import Kept
-from dora_repro.explain.trials.trial import DATA, DRAWS, Lines, Outcome, Trial
+from dora_repro.explain.trials.trial import (
+    CONTROL,
+    DATA,
+    DRAWS,
+    ITERATORS,
+    LATE,
+    LOOP,
+    PASSED,
+    Lines,
+    Outcome,
+    Trial,
+)
 from dora_repro.explain.trials.worker import TrialRunner, TrialSetup, answer_trials, same_leaves
+from dora_repro.faults.clean.files import MadeInFirstStep
+from dora_repro.faults.functions import PlateauInAFunction
+from dora_repro.faults.plain import Training
+from dora_repro.sides.late_objects import NEVER_MADE
 from dora_repro.trace import Divergence
 from tests import runs
 from tests.evidence import snapshot
@@ -35,9 +50,9 @@ GENERATOR = frozenset({"rng/torch.cpu"})
 class Checked:
     """A check's evidence, and what runs trials on it."""
 
-    def __init__(self, folder, factory, **asked):
+    def __init__(self, folder, factory, steps=4, save_at=2, **asked):
         self.factory = factory
-        self.report = dora_repro.check(factory, steps=4, save_at=2, folder=folder, in_process=True, **asked)
+        self.report = dora_repro.check(factory, steps=steps, save_at=save_at, folder=folder, in_process=True, **asked)
         self.setup = TrialSetup.below(folder, Kept.read(folder).answers[0].trial)
         self.lost = frozenset(each.path for each in self.report.lost)
 
@@ -174,6 +189,14 @@ def test_lines_are_tried_on_a_checkpoint_that_is_a_folder_too(tmp_path):
     save = ("import torch", 'state["optimizer"] = self.optimizer.state_dict()', 'state["rng"] = torch.get_rng_state()')
     load = ("import torch", 'self.optimizer.load_state_dict(state["optimizer"])', 'torch.set_rng_state(state["rng"])')
     assert kept.tried(kept.lost, lines=Lines(save, tuple(("", line) for line in load))).outcome is Outcome.SAME
+    save, load = (*save, 'torch.save(7, path / "own.pt")'), (*load, 'assert torch.load(path / "own.pt") == 7')
+    assert kept.tried(kept.lost, lines=Lines(save, tuple(("", line) for line in load))).outcome is Outcome.SAME
+
+
+def test_lines_that_write_a_file_find_no_folder_where_the_checkpoint_is_none(lost):
+    lines = Lines(("import torch", "torch.save(7, path)"), (("", "import torch"), ("", "assert torch.load(path) == 7")))
+    found = lost.tried(lost.lost, lines=lines, beside=lost.lost)
+    assert (found.outcome, found.error) == (Outcome.SAME, None)
 
 
 # --- the ends --------------------------------------------------------------------------------------------------------
@@ -191,3 +214,250 @@ def test_leaves_are_alike_where_bytes_and_forms_are():
 
 def test_the_divergence_of_a_trial_is_the_first(lost):
     assert lost.tried(GENERATOR).divergence == Divergence(3, "update", "model/0.weight")
+
+
+# --- what lines and transplants alone do not reach -------------------------------------------------------------------
+
+
+class BegunAnew(Training):
+    """Begins an epoch anew where it goes on."""
+
+    def load_data(self, state):
+        pass
+
+
+@pytest.fixture(scope="module")
+def begun_anew(tmp_path_factory):
+    return Checked(tmp_path_factory.mktemp("anew") / "kept", BegunAnew)
+
+
+def test_an_iterator_is_there_in_a_run_that_did_the_steps_before(begun_anew):
+    assert begun_anew.tried({ITERATORS, *begun_anew.lost}).outcome is Outcome.SAME
+    assert begun_anew.tried({ITERATORS}).outcome is Outcome.SAME  # the place in the data is all that was missing
+    without = begun_anew.tried(begun_anew.lost)
+    assert without.outcome is Outcome.UNRESOLVED and "batches" in without.error
+
+
+def test_the_control_of_iterators_does_what_the_resumed_run_did(begun_anew):
+    found = begun_anew.tried({CONTROL}, to_the_end=True)
+    assert (found.outcome, found.divergence, found.steps) == (Outcome.SAME, None, 2)
+    assert found.parameter_distance > 0  # measured from the reference all the same
+
+
+def test_batches_that_are_passed_over_are_the_runs_own(begun_anew):
+    assert begun_anew.tried({DATA}).outcome is Outcome.SAME
+    assert begun_anew.tried({DATA}, {"passed_over": 1}).outcome is Outcome.SAME
+    found = begun_anew.tried({DATA, PASSED}, {"passed_over": 1})
+    assert (found.outcome, found.divergence.phase) == (Outcome.DIFFERENT, "batch")
+    assert begun_anew.tried({DATA, PASSED}).outcome is Outcome.SAME
+
+
+def test_variables_of_a_function_are_put_back_once_its_loop_has_begun(tmp_path):
+    kept = Checked(tmp_path / "kept", PlateauInAFunction, steps=12, save_at=8)
+    names = {"train_model/best", "train_model/waited"}
+    assert kept.tried({*names, LOOP, DATA}).outcome is Outcome.SAME
+    found = kept.tried({LOOP, DATA})
+    assert (found.outcome, found.divergence.step, found.divergence.phase) == (Outcome.DIFFERENT, 12, "schedule")
+
+
+class Late(MadeInFirstStep):
+    """Makes its optimizer in the first step, and does not give it what it had."""
+
+    def give(self, state):
+        pass
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    return Checked(tmp_path_factory.mktemp("late") / "kept", Late)
+
+
+MADE = {"late": ("optimizer", "scheduler")}
+
+
+def _of_late_objects(late):
+    saved = late.runner()._saved
+    return {path for path in saved if path.startswith(MADE["late"]) and not path.endswith("/params")}
+
+
+def test_objects_that_are_made_in_the_first_step_are_given_what_they_had_there(late):
+    leaves = _of_late_objects(late)
+    found = late.tried({*leaves, LATE}, MADE)
+    assert (found.outcome, found.failed, found.steps) == (Outcome.SAME, {}, 2)
+    assert late.tried({LATE}, MADE).outcome is Outcome.DIFFERENT
+    assert late.tried({*leaves, LATE, "steps"}, MADE).outcome is Outcome.SAME
+    nowhere = late.tried({"absent/n", LATE}, {"late": ("absent",)})
+    assert nowhere.failed == {"absent/n": NEVER_MADE}
+
+
+def test_an_object_that_is_missing_is_put_in_whole(late):
+    assert late.tried(late.lost).outcome is Outcome.SAME
+    found = late.tried(late.lost, {"objects": None})
+    assert found.outcome is Outcome.UNRESOLVED and any(path.startswith("optimizer") for path in found.failed)
+    assert {*found.failed} <= late.lost  # of what was asked for alone it is told
+
+
+def test_lines_for_objects_that_are_made_late_wait_for_them(late):
+    save = tuple(f'state["{name}"] = self.{name}.state_dict()' for name in MADE["late"])
+    load = tuple(f'self.{name}.load_state_dict(state["{name}"])' for name in reversed(MADE["late"]))
+    early = ('state["n"] = 1', 'assert state["n"] == 1 and self.optimizer is None')
+    lines = Lines((early[0], *save), tuple(("", line) for line in (early[1], *load)), late=(*save, *load))
+    names = {*_of_late_objects(late), LATE}
+    assert late.tried(names, MADE, lines=lines).outcome is Outcome.SAME
+    at_once = late.tried(names, MADE, lines=replace(lines, late=save))
+    assert at_once.outcome is Outcome.UNRESOLVED and at_once.steps == 0
+    moments = ('state["m"] = len(self.optimizer.state)', 'assert state["m"] == 4')  # what it had, is there by then
+    told = Lines((moments[0],), (("", moments[1]),), late=moments)
+    assert late.tried(names, MADE, lines=told).outcome is Outcome.DIFFERENT
+    # What is put back beside lines is put into these objects as well, before the lines are run.
+    beside = frozenset(_of_late_objects(late))
+    assert late.tried(names, MADE, lines=Lines((), ()), beside=beside).outcome is Outcome.SAME
+
+
+class Ordered(runs.Plain):
+    """Square weights, which can be given each other's moments."""
+
+    backwards = False
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Sequential(*(torch.nn.Linear(4, 4, bias=False) for _ in range(3)))
+        parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.AdamW(parameters[::-1] if self.backwards else parameters, lr=0.1)
+
+    def step(self):
+        self.optimizer.zero_grad()
+        loss = self.model(torch.ones(2, 4)).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        self.count += 1
+        return loss.item()
+
+
+class Backwards(Ordered):
+    backwards = True
+
+
+class OtherOrder:
+    """Resumes with its parameters in another order, and their moments loaded by position."""
+
+    def __call__(self):
+        return Ordered()
+
+    def resume(self, path):
+        run = Backwards()
+        run.load(path)
+        return run
+
+
+def test_an_order_of_parameters_is_put_back_with_what_was_loaded_by_it(tmp_path):
+    kept = Checked(tmp_path / "kept", OtherOrder())
+    order = "optimizer/group.0/params"
+    assert kept.tried().outcome is Outcome.DIFFERENT
+    found = kept.tried({order})
+    assert (found.outcome, found.failed) == (Outcome.SAME, {})
+    moments = {path for path in kept.lost if "exp_avg" in path}
+    assert moments and kept.tried({order, *moments}).outcome is Outcome.SAME
+    assert kept.tried(moments).outcome is Outcome.SAME  # in their own order, each has its own
+
+
+# --- measured to the end ---------------------------------------------------------------------------------------------
+
+
+def _after_last(change):
+    """A run that counts, with something done to it after its last step."""
+
+    class Changed(Counting):
+        def step(self):
+            loss = super().step()
+            return (change(self) or loss) if self.count == 4 else loss
+
+    return functools.partial(Changed, "rng", "optimizer")
+
+
+def _cut(run):
+    run.model[0].weight.data = run.model[0].weight.data[:1]
+
+
+def _more(run):
+    run.model.more = torch.nn.Linear(2, 2)
+    run.optimizer.add_param_group({"params": run.model.more.parameters()})
+
+
+MEASURED = {
+    "nothing": (lambda run: None, 0.0),
+    "another dtype": (lambda run: run.model.double() and None, None),
+    "another shape": (_cut, None),
+    "one besides": (_more, 0.0),
+    "moved": (lambda run: run.model[0].weight.data[0, 0].copy_(run.model[0].weight.data[0, 0] + 1) and None, 1.0),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), MEASURED.values(), ids=MEASURED)
+def test_parameters_have_a_distance_where_they_can_be_compared(lost, change, expected):
+    found = TrialRunner(_after_last(change), lost.setup).result(Trial(lost.lost, to_the_end=True))
+    assert found.parameter_distance == (expected if expected is None else pytest.approx(expected, rel=1e-5))
+
+
+def test_the_distance_of_losses_is_that_of_the_last_step(lost):
+    class Louder(Counting):
+        def step(self):
+            return super().step() + self.count
+
+    def result(**changed):
+        runner = TrialRunner(functools.partial(Louder, "rng", "optimizer"), replace(lost.setup, **changed))
+        return runner.result(Trial(lost.lost, to_the_end=True))
+
+    assert result().loss_distance == pytest.approx(4) and result(steps=3).loss_distance == pytest.approx(3)
+
+
+def test_options_are_told_that_were_the_references_in_the_last_of_several_steps(lost):
+    def faster(run):
+        run.optimizer.param_groups[0]["lr"] = 0.5
+
+    class Faster(Counting):
+        def step(self):
+            if self.count == 3:
+                faster(self)
+            return super().step()
+
+    options = lost.tried(lost.lost, to_the_end=True).options
+    assert "optimizer/group.0/lr" in options and not any("exp_avg" in path for path in options)
+    other = TrialRunner(functools.partial(Faster, "rng", "optimizer"), lost.setup)
+    assert {*options} - {*other.result(Trial(lost.lost, to_the_end=True)).options} == {"optimizer/group.0/lr"}
+    assert lost.tried(lost.lost, {"steps": 3}, to_the_end=True).options == ()
+    assert lost.tried(lost.lost).options == ()
+
+
+@pytest.mark.parametrize("last", [2, 3])
+def test_a_run_that_ends_early_is_another_one(lost, last):
+    class Ending(Counting):
+        def step(self):
+            if self.count == last:
+                raise StopIteration
+            return super().step()
+
+    runner = TrialRunner(functools.partial(Ending, "rng", "optimizer"), lost.setup)
+    found = runner.result(Trial(lost.lost, to_the_end=True))
+    assert (found.outcome, found.steps, found.divergence.step) == (Outcome.DIFFERENT, last - 2, last + 1)
+    assert (found.loss_distance is None) is (last == 2) and found.error is None
+
+
+def test_switches_of_torch_are_what_they_were_for_each_trial(lost):
+    runner = lost.runner()
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert runner.result(Trial(lost.lost)).outcome is Outcome.SAME
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_paths_of_a_setup_are_told_relative_to_its_folder(lost):
+    fields = lost.setup.within(Path(lost.setup.reference).parent)
+    assert fields["reference"] == "reference" and fields["objects"] is None and fields["start"] == 2
+
+
+def test_nothing_is_passed_over_or_late_unless_that_is_said():
+    setup = TrialSetup("load", 1, 2, "reference", "resumed", "saved")
+    assert (setup.passed_over, setup.late, setup.at_end, setup.raised) == (0, (), (), False)
