@@ -183,7 +183,7 @@ def _is_history(path: str, moments: Moments) -> bool:
         and new.keys() == other_new.keys()
         and all(_same(value, other_new[key]) for key, value in new.items())
     )
-    return bool(new) and kept and other_kept and alike and not before.keys() & new.keys()
+    return bool(new) and kept and other_kept and alike
 
 
 def _small_values(path: str, snapshot: Snapshot) -> dict[str, Value] | None:

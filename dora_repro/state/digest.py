@@ -181,6 +181,7 @@ class _Reader:
             and self._shape == tensor.shape
             and self._dtype is tensor.dtype
             and tensor.is_contiguous()
+            and not (tensor.is_conj() or tensor.is_neg())
         ):
             if self._bytes.nbytes < _COPIED:
                 return xxh3_128_digest(self._header + self._bytes.tobytes())
