@@ -12,6 +12,7 @@ from dora_repro.explain.audit.loaded import audit_load
 from dora_repro.explain.audit.lookup import SaveStatus
 from dora_repro.explain.audit.saved import SaveAudit, audit_save
 from dora_repro.sides.evidence import Sides
+from dora_repro.state.leaves import SavedLeaf
 from dora_repro.state.overlay import through_aliases
 from dora_repro.state.snapshot import Snapshot
 
@@ -66,7 +67,7 @@ def audit(
     differences: tuple[LeafDifference, ...],
     settings: Iterable[Setting] = (),
     set_by_load: Iterable[str] = (),
-    written: Snapshot | None = None,
+    written: Iterable[SavedLeaf] = (),
 ) -> Audited:
     """Hold two states against each other and against the checkpoint.
 
@@ -77,7 +78,7 @@ def audit(
         differences: differences of the two states.
         settings: as of `Audited`.
         set_by_load: leaves that mark a resume.
-        written: the reference's state when the checkpoint was written, where that is not known to be `saved`.
+        written: leaves as they may have been when the checkpoint was written, if that was before `saved`.
 
     Raises:
         ValueError: the resumed side has no checkpoint.
@@ -85,17 +86,16 @@ def audit(
     load = sides.resumed_job.load
     if load is None:
         raise ValueError("the resumed side has no checkpoint")
-    by_other_names = [difference.path for difference in differences if difference.path not in saved]
-    saved, written = (through_aliases(state, by_other_names) for state in (saved, written or saved))
+    saved = through_aliases(saved, [difference.path for difference in differences if difference.path not in saved])
     alone = load.is_file() and len(list(load.parent.iterdir())) == 1
-    save_audit = audit_save(written, load if alone else load.parent)
+    save_audit = audit_save(saved, load if alone else load.parent, written)
     function = function_of_run(saved)
     return Audited(
         saved=saved,
         loaded=loaded,
         save=save_audit,
         load=audit_load(saved, loaded, differences),
-        keys=CheckpointKeys(save_audit, written, load, alone, bool(function)),
+        keys=CheckpointKeys(save_audit, saved, load, alone, bool(function)),
         ahead=frozenset(each.path for each in differences if each.draws is not None and each.draws > 0),
         settings={setting.path: setting for setting in settings},
         marks=frozenset(set_by_load),

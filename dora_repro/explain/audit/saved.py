@@ -7,6 +7,7 @@ from pathlib import Path
 from dora_repro.errors import BadInput
 from dora_repro.explain.audit.checkpoint_index import CheckpointIndex
 from dora_repro.explain.audit.lookup import ABSENT, CAST, MISPLACED, SAVED, SKIPPED, STALE, Lookup, SaveStatus
+from dora_repro.state.leaves import SavedLeaf
 from dora_repro.state.paths import ends, pattern
 from dora_repro.state.snapshot import Snapshot
 
@@ -61,12 +62,13 @@ class SaveAudit:
         return tuple(lines)
 
 
-def audit_save(live: Snapshot, files: Path) -> SaveAudit:
+def audit_save(live: Snapshot, files: Path, also: Iterable[SavedLeaf] = ()) -> SaveAudit:
     """Look for every leaf of a live state in what `save()` wrote.
 
     Args:
         live: the state when `save()` was called.
         files: the file or folder as it was when `save()` returned.
+        also: leaves of the state with what they may have been instead: they are in the file where that is.
     """
     try:
         index = CheckpointIndex(files)
@@ -74,6 +76,10 @@ def audit_save(live: Snapshot, files: Path) -> SaveAudit:
         return SaveAudit(problem=str(error))
     lookup = Lookup(live, index)
     found = {leaf.path: lookup.find(leaf) for leaf in live.values() if leaf.role not in SKIPPED}
+    for leaf in also:
+        if leaf.path in found and found[leaf.path].status != SAVED:
+            instead = lookup.find(leaf)
+            found[leaf.path] = instead if instead.status == SAVED else found[leaf.path]
     if index.problems:
         found = {path: status for path, status in found.items() if status.status != ABSENT}
     return SaveAudit(found, problem="; ".join(index.problems))

@@ -370,3 +370,19 @@ def test_a_variable_that_holds_what_was_written_does_not_hide_that_the_moments_a
     again = audited(lambda state: run.written)
     assert "written/optimizer/state/1/exp_avg" in again.leaves
     assert again.leaves["optimizer/0.bias/exp_avg"].status == STALE
+
+
+def test_what_a_leaf_may_have_been_instead_is_looked_for_where_it_is_not_as_it_was(tmp_path):
+    order = torch.Generator().manual_seed(1)
+    torch.save({"order": order.get_state()}, tmp_path / "a.pt")
+    before = Snapshot.capture({"order": order})
+    torch.rand(3, generator=order)
+    live = Snapshot.capture({"order": order})
+    assert audit_save(live, tmp_path / "a.pt").leaves["order"].status == STALE
+    assert str(audit_save(live, tmp_path / "a.pt", before.values()).leaves["order"]) == "in the checkpoint as `order`"
+    torch.rand(3, generator=order)
+    other = Snapshot.capture({"order": order})
+    found = audit_save(live, tmp_path / "a.pt", other.values()).leaves["order"]
+    assert (found.status, found.draws) == (STALE, -3)  # told of the state as it was
+    torch.save({"order": live["order"].value, "epoch": before["order"].value}, tmp_path / "b.pt")
+    assert audit_save(live, tmp_path / "b.pt", before.values()).leaves["order"].keys == ("order",)
