@@ -281,8 +281,8 @@ def report_of(
         latent = tuple(difference.path for difference in findings.end if difference.path not in not_counted)
     empty = judge.vacuous(reference, findings, save_at)
     verdict, reason = judge.decide(findings, empty, control, latent, request.tolerance, save_at, request.steps)
-    unused = unused_batches(reference.trace, resumed.trace, save_at)
-    if unused is not None and findings.divergence is None:
+    unused = None if findings.divergence else unused_batches(reference.trace, resumed.trace, save_at)
+    if unused is not None:
         notes += (f"from step {unused} on the loader handed out other batches; no step worked with what differs",)
     return Report(
         verdict=verdict,

@@ -111,6 +111,7 @@ class Explanation:
         places: where the lines of save and those of load go; None where that is not known.
         script: of a script, the lines that save and load its checkpoint (`train.py:9, in save()`), empty where one is
             not known; None for a run with save() and load(), or a function.
+        ran_before: of a script, before which lines of it those of load ran; none where they did not run.
         function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
@@ -134,6 +135,7 @@ class Explanation:
     lines_tried: TrialResult | None = None
     places: tuple[Place | None, Place | None] = (None, None)
     script: tuple[str, str] | None = None
+    ran_before: tuple[str, ...] = ()
     function: str = ""
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 from dora_repro.scripts.anchors import Begun
 from dora_repro.scripts.belonging import order_drawn_from
+from dora_repro.scripts.trials import RNG
 from dora_repro.state import rng
 from dora_repro.state.digest import digest
 from dora_repro.state.draws import draws_between
 from dora_repro.state.leaves import SavedLeaf
 from dora_repro.state.snapshot import Snapshot
-
-_RNG = "rng/"
 
 
 def as_begun(saved: Snapshot, begun: Begun | None, loaders: Iterable[str]) -> tuple[SavedLeaf, ...]:
@@ -31,7 +30,7 @@ def as_begun(saved: Snapshot, begun: Begun | None, loaders: Iterable[str]) -> tu
     """
     if begun is None:
         return ()
-    states = {f"{_RNG}{name}": state for name, state in begun.made.items()} | dict(_own(saved, begun, loaders))
+    states = {f"{RNG}{name}": state for name, state in begun.made.items()} | dict(_own(saved, begun, loaders))
     kept = {path: saved[path] for path in states if path in saved and saved[path].kept}
     return tuple(replace(leaf, value=states[path], digest=digest(states[path])) for path, leaf in kept.items())
 

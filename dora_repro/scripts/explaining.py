@@ -26,7 +26,6 @@ from dora_repro.sides.evidence import Sides
 
 Tries = Callable[[Sequence[Cause], int], Tried | None]
 BUDGET = 12  # launches
-_BEFORE = "just before "
 _ABSENT = SaveStatus(ABSENT)
 _ELSEWHERE = "resumed once more, the run does not differ: what differs lies outside its state"
 
@@ -87,7 +86,7 @@ def explain_script(
         explanation = _unexplained(found, discrepancy)
     return replace(
         explanation,
-        causes=in_own_names(explanation.causes, calls.wrote, calls.read, _ran_before(explanation)),
+        causes=in_own_names(explanation.causes, calls.wrote, calls.read, explanation.ran_before),
         trials=tuple(trials),
         steps=sum(trial.result.steps for trial in trials),
         stopped=found.stopped,
@@ -157,17 +156,8 @@ def _tried_in_script(explanation: Explanation, tries: Tries, left: int) -> tuple
     causes[with_lines[-1]] = replace(
         causes[with_lines[-1]], advice=(*causes[with_lines[-1]].advice, *filter(None, (tried.words,)))
     )
-    script = explanation.script
-    if script is not None and len(tried.loaded) == 1:
-        script = script[0], "; ".join(filter(None, (script[1], f"{_BEFORE}{tried.loaded[0]}")))
-    done = replace(explanation, causes=tuple(causes), lines_tried=tried.result, script=script)
-    return done, tried.launches
-
-
-def _ran_before(explanation: Explanation) -> tuple[str, ...]:
-    """The place before which the lines of load ran; none where they did not, or at several."""
-    where = explanation.script[1] if explanation.script is not None else ""
-    return (where.rpartition(_BEFORE)[2],) if _BEFORE in where else ()
+    found = replace(explanation, causes=tuple(causes), lines_tried=tried.result, ran_before=tried.ran_before)
+    return found, tried.launches
 
 
 def _better(explanation: Explanation, other: Explanation, tries: Tries, left: int) -> tuple[Explanation, int]:

@@ -13,6 +13,7 @@ from dora_repro.scripts.trying import function_of_cause
 from dora_repro.sides.reading import name_given
 
 _READ, _WRITE = frozenset({"load", "load_file"}), frozenset({"save", "save_file", "dump"})
+_SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _SCRIPT = ".py"  # how the variables of a module are called
 _READS_FROM = "  # state: "  # a line of several files says which one it reads
 
@@ -57,18 +58,22 @@ def _renamed(cause: Cause, filled: str, loaded: str) -> Cause:
 
 def _name_read(call: Call) -> str:
     """The variable that is given what a line reads of a file; empty where it takes a part of that, or gives it none."""
-    found = ((statement, part) for statement in _around(call)[-1:] for part in _calls(statement, _READ))
-    return next((name for statement, part in found if (name := name_given(statement, part))), "")
+    around = _around(call)
+    statement = around[-1] if around else None
+    if not isinstance(statement, ast.stmt):
+        return ""
+    names = (name_given(statement, part) for part in _calls([statement], _READ))
+    return next(filter(None, names), "")
 
 
 def _name_written(call: Call) -> str:
-    """The variable that a line writes to a file, where the script makes it a dict; else empty."""
+    """The variable that a line writes to a file, where its function makes it a dict; else empty."""
     around = _around(call)
-    parts = (part for statement in around[-1:] for part in _calls(statement, _WRITE))
-    first = next((part.args[0] for part in parts if part.args), None)
+    first = next((part.args[0] for part in _calls(around[-1:], _WRITE) if part.args), None)
     if not isinstance(first, ast.Name):
         return ""
-    return first.id if any(_makes_dict(node, first.id) for node in ast.walk(around[0])) else ""
+    function = next(node for node in reversed(around) if isinstance(node, _SCOPES))
+    return first.id if any(_makes_dict(node, first.id) for node in ast.walk(function)) else ""
 
 
 def _makes_dict(node: ast.AST, name: str) -> bool:
@@ -80,24 +85,20 @@ def _makes_dict(node: ast.AST, name: str) -> bool:
     return isinstance(value, ast.Dict) or (isinstance(value, ast.Call) and _name_of(value.func) == "dict")
 
 
-def _around(call: Call) -> list[ast.stmt]:
-    """The statements around a line, the innermost last; none where the file cannot be read."""
+def _around(call: Call) -> list[ast.Module | ast.stmt]:
+    """The module, and the statements that a line is of, the innermost last; none where the file cannot be read."""
     try:
         tree = ast.parse(Path(call["file"]).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return []
-    line = call["line"]
-    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno <= line <= _end(node)]
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.stmt))
+    return [tree, *(node for node in statements if node.lineno <= call["line"] <= (node.end_lineno or node.lineno))]
 
 
-def _end(node: ast.stmt) -> int:
-    return node.lineno if node.end_lineno is None else node.end_lineno
-
-
-def _calls(statement: ast.stmt, names: frozenset[str]) -> list[ast.Call]:
-    """The calls of functions of some names in a statement."""
-    calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return [node for node in calls if _name_of(node.func) in names]
+def _calls(nodes: Iterable[ast.AST], names: frozenset[str]) -> list[ast.Call]:
+    """The calls of functions of some names."""
+    calls = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Call)]
+    return [call for call in calls if _name_of(call.func) in names]
 
 
 def _name_of(function: ast.expr) -> str:

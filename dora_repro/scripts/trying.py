@@ -31,13 +31,13 @@ class Tried:
         result: as of any trial; None where they could not be tried.
         words: where they ran, or why they were not tried.
         launches: number of launches that it took.
-        loaded: before which places of the script the lines of load ran.
+        ran_before: before which lines of the script those of load ran.
     """
 
     result: TrialResult | None
     words: str
     launches: int = 0
-    loaded: tuple[str, ...] = ()
+    ran_before: tuple[str, ...] = ()
 
 
 def try_lines(
@@ -150,7 +150,7 @@ def _judged(launches: Sequence[Launch], given: GivenLines, run_trial: ScriptTria
         return Tried(replace(result, error=shown[-1] if shown else result.error), _where(told))
     if "loaded" not in told:
         return Tried(None, _NOT_TRIED.format(why="their place was not reached"))
-    return Tried(result, _where(told), loaded=tuple(told["loaded"]))
+    return Tried(result, _where(told), ran_before=tuple(told["loaded"]))
 
 
 def _where(told: dict[str, Any]) -> str:

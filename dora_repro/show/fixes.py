@@ -34,7 +34,7 @@ def fix_block(found: Explanation) -> list[str]:
     lines = []
     for method, place in zip(("save", "load", LATE), (*found.lines.places, None), strict=True):
         own = [line for one, line in code if one == method]
-        lines += _pasted(method, place, own) if found.script is None else _in_script(method, found.script, own)
+        lines += _pasted(method, place, own) if found.script is None else _in_script(method, found, own)
     lines += [f"  {line}" for line in sentences(found)]
     if tried := lines_verdict(found):
         where = f"where {found.function}() waits for its next forward pass" if found.function else ""
@@ -42,12 +42,15 @@ def fix_block(found: Explanation) -> list[str]:
     return ["Fix:", *lines] if lines else []
 
 
-def _in_script(method: str, calls: tuple[str, str], code: list[str]) -> list[str]:
+def _in_script(method: str, found: Explanation, code: list[str]) -> list[str]:
     """Lines of code under the line of the script by which they go."""
-    if not code:
+    if not code or found.script is None:
         return []
-    words, call = ("saved", calls[0]) if method == "save" else ("loaded", calls[1])
-    return [f"  where the checkpoint is {words}{f' ({call})' if call else ''}:", *_indented(code)]
+    saves, loads = found.script
+    before = [f"just before {' and '.join(found.ran_before)}"] if found.ran_before else []
+    words, where = ("saved", [saves]) if method == "save" else ("loaded", [loads, *before])
+    shown = "; ".join(filter(None, where))
+    return [f"  where the checkpoint is {words}{f' ({shown})' if shown else ''}:", *_indented(code)]
 
 
 def _pasted(method: str, place: Place | None, code: list[str]) -> list[str]:

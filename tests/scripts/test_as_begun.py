@@ -30,7 +30,7 @@ def begun(program):
     return found
 
 
-def states(program, found, saved):
+def states(found, saved):
     return {leaf.path: leaf.digest for leaf in as_begun(saved, found, ["loader"])}
 
 
@@ -38,7 +38,7 @@ def test_what_the_order_was_drawn_from_is_as_it_was_and_nothing_else():
     program = Program()
     before, found = captured(program), begun(program)
     after = captured(program)
-    told = states(program, found, after)
+    told = states(found, after)
     assert {path for path in after if after[path].digest != before[path].digest} >= {"order", "noise", "rng/torch.cpu"}
     assert {path for path in told if told[path] != after[path].digest} == {"order", "rng/torch.cpu"}
     assert all(told[path] == before[path].digest for path in told)
@@ -56,8 +56,8 @@ def test_a_generator_of_another_stream_or_of_a_later_moment_is_not_that_of_the_s
     program = Program()
     before = captured(program)
     found = begun(program)
-    assert states(program, found, before)["order"] == before["order"].digest
+    assert states(found, before)["order"] == before["order"].digest
     later = Begun(found.key, 0, {}, samplers=own_of(program.loader))
-    assert "order" not in states(program, later, before)
+    assert "order" not in states(later, before)
     program.order.manual_seed(9)
-    assert "order" not in states(program, found, captured(program))
+    assert "order" not in states(found, captured(program))

@@ -14,6 +14,7 @@ WRITING = {
     "by pickle": ("    blob = {}\n    pickle.dump(blob, open(path))", OWN_SAVE),
     "a dict without a name": ('    \n    torch.save({"a": 1}, path)', CAUSE.save),
     "no dict, as far as is known": ("    blob = made()\n    torch.save(blob, path)", CAUSE.save),
+    "a dict in another function": ("    \n    torch.save(blob, path)\ndef other():\n    blob = {}", CAUSE.save),
     "an argument": ("    \n    torch.save(path, path)", CAUSE.save),
 }
 READING = {
@@ -37,6 +38,12 @@ def call(folder, lines, line=3):
 def test_what_is_written_has_the_name_of_the_dict(tmp_path, lines, save):
     (cause,) = in_own_names([CAUSE], [call(tmp_path, lines)], [])
     assert (cause.save, cause.load) == (save, CAUSE.load)
+
+
+def test_a_dict_of_the_module_is_what_it_writes(tmp_path):
+    (tmp_path / "train.py").write_text("blob = {}\nfor _ in data:\n    torch.save(blob, path)\n", encoding="utf-8")
+    (cause,) = in_own_names([CAUSE], [{"file": str(tmp_path / "train.py"), "line": 3, "function": "<module>"}], [])
+    assert cause.save == OWN_SAVE
 
 
 @pytest.mark.parametrize(("lines", "load"), READING.values(), ids=READING)

@@ -87,6 +87,13 @@ def test_lines_for_a_script_go_by_the_lines_that_save_and_load_its_checkpoint():
         "  where the checkpoint is loaded (train.py:4):",
     ]
     assert fix_block(unknown)[1] == "  where the checkpoint is saved:"
+    ran = fix_block(replace(known, ran_before=("train.py:6, in main()",)))
+    assert [line for line in ran if line.endswith(":")] == [
+        *heads[:2],
+        "  where the checkpoint is loaded (train.py:4; just before train.py:6, in main()):",
+    ]
+    ran = fix_block(replace(unknown, ran_before=("a.py:1",)))
+    assert "  where the checkpoint is loaded (just before a.py:1):" in ran
     assert [label(method, known) for method in ("save", "load", LATE)] == ["save", "load", LATE]
     assert [label(method, FOUND) for method in ("save", "load", LATE)] == ["save()", "load()", LATE]
     load = tuple(replace(cause, save=()) for cause in FOUND.causes)

@@ -38,12 +38,11 @@ def has_state_dict(lost: LostState, path: str) -> bool:
 
 
 def owner_with_state_dict(lost: LostState) -> str:
-    """The path of the innermost such object that all leaves lie in, but of a schedule that others hold the outermost;
-    empty where there is none."""
+    """The path of the innermost such object that all leaves lie in; empty where there is none."""
     at = lost.first
     while at := at.rpartition("/")[0]:
         if has_state_dict(lost, at):
-            return schedule_around(lost) or (at if _all_inside(lost, at) else "")
+            return at if _all_inside(lost, at) else ""
     return ""
 
 
