@@ -1,11 +1,14 @@
 """The coarsest thing that was lost is what is saved, and no more than was lost; the lines are run."""
 
+import sys
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from dora_repro.checks.checks import check
 from dora_repro.explain.advice.advice import advise
+from dora_repro.state.frames import Running
 from dora_repro.state.snapshot import Snapshot, run_roots
 
 
@@ -193,6 +196,19 @@ def test_what_is_saved_is_the_coarsest_thing_that_was_lost(factory, save, load):
     assert sorted(found.lines.save) == save
     assert [line for _, line in found.lines.load] == load or sorted(line for _, line in found.lines.load) == load
     assert found.lines_tried.restores
+
+
+def test_a_schedule_that_another_holds_is_saved_with_that_one():
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), 0.1)
+    outer = SequentialLR(optimizer, [LinearLR(optimizer), CosineAnnealingLR(optimizer, 9)], [2])
+    saved = Snapshot.capture({"main": Running(sys._getframe())})
+    inner = "main/outer/_schedulers/1/last_epoch"
+    advice = advise(inner, (inner,), "memory", saved)
+    assert advice.save == ('state["outer"] = outer.state_dict()',)
+    assert advice.load == ('outer.load_state_dict(state["outer"])',)
+    plain = advise(inner, (inner,), "memory", saved, plain=True)  # where that did not do
+    assert plain.load == (f'outer._schedulers[1].last_epoch = state["{inner.removeprefix("main/")}"]',)
+    assert saved[inner].value == outer._schedulers[1].last_epoch
 
 
 class Fixed:
