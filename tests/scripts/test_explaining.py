@@ -225,10 +225,15 @@ INSIDE = _changed(
 SAVED_AND_LOST = {
     "the global one": (TRAIN, "--lose rng", "rng/torch.cpu", 'torch.set_rng_state(state["rng"])'),
     "the loader's own": (
-        EARLY.replace('        order.set_state(state["order"])\n', ""),
+        _changed(
+            EARLY,
+            ('        order.set_state(state["order"])\n', ""),
+            ("state = torch.load", "ckpt = torch.load"),
+            ('state["', 'ckpt["'),
+        ),
         "",
         "main/order",
-        'order.set_state(state["order"])',
+        'order.set_state(ckpt["order"])',
     ),
 }
 
@@ -241,6 +246,8 @@ def test_a_generator_is_in_the_checkpoint_as_it_was_when_that_was_written(tmp_pa
     assert f"; in the checkpoint as `{line.rpartition('[')[2][1:-3]}`" in cause.how
     assert found.lines.save == () and [each for _, each in found.lines.load] == [line]
     assert found.lines_tried.restores
+    (before,) = found.ran_before
+    assert before.startswith("train.py:") and before.endswith(", in main()")
 
 
 def test_a_generator_that_is_saved_before_its_samplers_last_draw_is_told_where_to_be_saved(tmp_path):
