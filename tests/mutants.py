@@ -44,6 +44,7 @@ TESTS = {
     "alignment/divergence.py": ["tests/alignment", "tests/test_trace.py"],
     "alignment/in_step.py": ["tests/alignment"],
     "alignment/late_loading.py": ["tests/alignment"],
+    "checks/findings.py": ["tests/checks/test_findings.py"],
     "checks/judge.py": ["tests/checks/test_judge.py"],
     "checks/control.py": ["tests/checks/test_control.py"],
     "checks/histories.py": ["tests/checks/test_histories.py"],

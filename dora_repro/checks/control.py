@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from dora_repro.alignment.late_loading import recorded_as
 from dora_repro.checks import judge
+from dora_repro.checks.findings import Findings
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
@@ -30,7 +31,7 @@ class Controlled:
         nondeterministic: the side whose repeat differs from its first run: `reference`, `resumed`, or empty.
     """
 
-    findings: judge.Findings
+    findings: Findings
     control: Control = NOT_RUN
     notes: tuple[str, ...] = ()
     repeat: Evidence | None = None
@@ -38,9 +39,7 @@ class Controlled:
     nondeterministic: str = ""
 
 
-def controlled(
-    session: Session, sides: Sides, findings: judge.Findings, how: str, for_trials: bool = False
-) -> Controlled:
+def controlled(session: Session, sides: Sides, findings: Findings, how: str, for_trials: bool = False) -> Controlled:
     """Repeat the reference where any byte differs, and the resumed side before a difference counts against it.
 
     Args:
@@ -121,7 +120,7 @@ def _orders_of_sides(sides: Sides) -> tuple[str, ...]:
     return () if loaded is None else reordered(sides.reference.at_save(sides.save_at), loaded)
 
 
-def _measured(findings: judge.Findings, reference: Evidence, resumed: Evidence) -> judge.Findings:
+def _measured(findings: Findings, reference: Evidence, resumed: Evidence) -> Findings:
     """The findings with the size of the divergence, where both repeats kept its value."""
     divergence = findings.divergence
     if divergence is None or not _value_wanted(divergence) or reference.kept is None or resumed.kept is None:
@@ -137,18 +136,14 @@ def _value_wanted(divergence: Divergence | None) -> tuple[int, str, str] | None:
     return divergence.step, divergence.phase, divergence.leaf
 
 
-def _of_resumed(
-    keep: tuple[int, str, str] | None, findings: judge.Findings, sides: Sides
-) -> tuple[int, str, str] | None:
+def _of_resumed(keep: tuple[int, str, str] | None, findings: Findings, sides: Sides) -> tuple[int, str, str] | None:
     """The same, by the names that the resumed side recorded it under."""
     if keep is None or findings.divergence is None:
         return None
     return keep[0], *recorded_as(sides.reference.trace, sides.resumed.trace, findings.divergence)
 
 
-def _compare_without_saving(
-    session: Session, sides: Sides, findings: judge.Findings, notes: list[str]
-) -> judge.Findings:
+def _compare_without_saving(session: Session, sides: Sides, findings: Findings, notes: list[str]) -> Findings:
     """Repeat the reference without saving, to see whether the plain values that `save()` changed matter."""
     session.expect(1)
     unsaved = session.repeat("reference, not saving", replace(sides.reference_job, saves=()))

@@ -12,6 +12,7 @@ from typing import Protocol
 from dora_repro.alignment.divergence import first_divergence, unused_batches
 from dora_repro.checks import judge
 from dora_repro.checks.control import Controlled, controlled
+from dora_repro.checks.findings import Findings, compare_sides
 from dora_repro.checks.report import Control, Report, Reports, SetAside, Verdict
 from dora_repro.checks.request import Request
 from dora_repro.checks.resumed import Resumed, keep
@@ -161,7 +162,7 @@ def _resume(
         return Resumed(report, parent, finished=False)
     if resumed.result["refused"] and resumed.result["where"] == "save":  # what a load() refuses is evidence
         raise BadInput(resumed.result["refused"])
-    findings = judge.compare_sides(reference, resumed, save_at, request.steps)
+    findings = compare_sides(reference, resumed, save_at, request.steps)
     sides = Sides(reference, reference_job, resumed, job)
     try:
         known = controlled(session, sides, findings, request.control, for_trials)
@@ -191,7 +192,7 @@ def _resume(
     return Resumed(report, resumed, setup=setup)
 
 
-def discrepancy_of(report: Report, sides: Sides, findings: judge.Findings) -> Discrepancy:
+def discrepancy_of(report: Report, sides: Sides, findings: Findings) -> Discrepancy:
     """What an explanation has to explain."""
     found, aside = report.divergence, report.set_aside
     effects = first_divergence(sides.reference.trace, sides.resumed.trace, sides.save_at)
@@ -242,7 +243,7 @@ def report_of(
     request: Asked,
     reference: Evidence,
     resumed: Evidence,
-    findings: judge.Findings,
+    findings: Findings,
     control: Control,
     notes: tuple[str, ...],
     save_at: int,
@@ -315,7 +316,7 @@ def report_of(
     )
 
 
-def _configuration(findings: judge.Findings, control: Control) -> tuple[Setting, ...]:
+def _configuration(findings: Findings, control: Control) -> tuple[Setting, ...]:
     """What the resumed run was told otherwise. What a factory builds otherwise without being told may be noise (the
     time, a random name): it counts once the control has told what is."""
     told = ("resume", "built") if control.runs else ("resume",)

@@ -3,7 +3,7 @@
 from itertools import groupby
 
 from dora_repro.alignment.divergence import first_divergence, thrown_away
-from dora_repro.checks.judge import wrong_from_the_start
+from dora_repro.checks.findings import wrong_from_the_start
 from dora_repro.comparison.drift import Drift
 from dora_repro.comparison.leaves import compare
 from dora_repro.errors import BadInput

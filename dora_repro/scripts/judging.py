@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dora_repro.alignment.divergence import first_divergence
-from dora_repro.checks import judge
+from dora_repro.checks.findings import Findings, compare_sides
 from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare
 from dora_repro.scripts.assignment import END, FIRST
@@ -23,7 +23,7 @@ def findings_of(
     step: int,
     named: Container[str],
     options_loaded: Mapping[str, str] = MappingProxyType({}),
-) -> judge.Findings:
+) -> Findings:
     """The differences of a resumed script.
 
     Args:
@@ -34,7 +34,7 @@ def findings_of(
         options_loaded: digests of the options of its optimizers by path, when its loading was over.
     """
     later = _set_later(reference, step, options_loaded)
-    findings = judge.compare_sides(reference, resumed, step, len(reference.trace.steps), later)
+    findings = compare_sides(reference, resumed, step, len(reference.trace.steps), later)
     aside = _made_after_training(reference, resumed, findings)
     alone = tuple(_only_one(reference, resumed, findings, step, named))
     return replace(
@@ -74,7 +74,7 @@ def control_of(uninterrupted: Trace, killed: Trace, folders: tuple[Path, Path]) 
     return Control(("reference",), found is None, found, tuple(noise))
 
 
-def _made_after_training(reference: Evidence, resumed: Evidence, findings: judge.Findings) -> frozenset[str]:
+def _made_after_training(reference: Evidence, resumed: Evidence, findings: Findings) -> frozenset[str]:
     """Paths that differ at the end, and did not before the last step: what a script makes of its training when it is
     over, as the time that it took. A loss would have been there before."""
     before = len(reference.trace.steps) - 1
@@ -90,7 +90,7 @@ def _made_after_training(reference: Evidence, resumed: Evidence, findings: judge
 
 
 def _only_one(
-    reference: Evidence, resumed: Evidence, findings: judge.Findings, step: int, named: Container[str]
+    reference: Evidence, resumed: Evidence, findings: Findings, step: int, named: Container[str]
 ) -> Iterator[str]:
     """Paths in variables that only one of both has: the checkpoint that was read, what was built from without one."""
     loaded = resumed.loaded_or_none

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dora_repro.checks.control import controlled
-from dora_repro.checks.judge import compare_sides
+from dora_repro.checks.findings import compare_sides
 from dora_repro.difference import LeafDifference
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Job
