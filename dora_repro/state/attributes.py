@@ -44,7 +44,7 @@ LIBRARIES = {
 
 
 _OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
-_ROOMS = ("driving", "scripts", "integrations", "journal", "recording", "state")  # these drive and watch runs
+_ROOMS = ("driving", "scripts", "integrations", "journal", "recording", "sides", "state")  # these drive and watch runs
 _AROUND = tuple(f"{_OWN}.{room}." for room in _ROOMS)
 
 

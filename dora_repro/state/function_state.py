@@ -62,10 +62,12 @@ def _constant_text(constant: Any) -> str:
 
 def keeps_something(function: types.FunctionType) -> bool:
     """Whether a function closes over something that it or another may change, or fills a default argument."""
-    assigned = _assigned_outside(function.__code__)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        if name in assigned or issubclass(type(_content(cell)), MUTABLE):
-            return True
+    code, closure = function.__code__, function.__closure__
+    if closure:  # of most functions nothing needs to be read
+        assigned = _assigned_outside(code)
+        for name, cell in zip(code.co_freevars, closure, strict=True):
+            if name in assigned or issubclass(type(_content(cell)), MUTABLE):
+                return True
     return fills_a_default(function)
 
 
