@@ -69,7 +69,7 @@ class SideProcess:
 
     def __init__(self, started: Started, folder: Path, interpreter: int):
         self.log, self.interpreter = folder / LOG, interpreter
-        self._factory = folder / "factory.pkl"
+        self._factory, self._names = folder / "factory.pkl", folder.parent / NAMES
         self._started = started
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -108,7 +108,8 @@ class SideProcess:
             about: what the function needs to know, as JSON can hold it.
         """
         self._factory.write_bytes(factory)
-        send(self._started.stdin, {**paths(), "factory": str(self._factory), "work": work, "about": about})
+        files = {"factory": str(self._factory), "names": str(self._names)}
+        send(self._started.stdin, {**paths(), **files, "work": work, "about": about})
 
     def ask(self, question: Question, timeout: float) -> Mapping[str, Any]:
         """Ask a side that answers a question, and return what it answers.
@@ -179,6 +180,7 @@ class SideProcess:
 
 
 LOG = "log.txt"  # its name in the folder of a process
+NAMES = "names.json"  # beside the folders of all processes: what was read of functions (`state/function_names.py`)
 
 
 def paths() -> dict[str, object]:

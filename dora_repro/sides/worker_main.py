@@ -17,7 +17,8 @@ from dora_repro.sides.forking import serve_forks
 from dora_repro.sides.protocol import Answer, Emit, Event, Question, Request
 
 OUT_OF_SIGHT = "dora_repro.sides.out_of_sight"
-KIT = ("dora_repro.sides.side", "dora_repro.sides.late_imports", OUT_OF_SIGHT)  # what every side needs
+NAMES = "dora_repro.state.function_names"
+KIT = ("dora_repro.sides.side", "dora_repro.sides.late_imports", OUT_OF_SIGHT, NAMES)  # what every side needs
 
 
 def main(boot: Mapping[str, Any]) -> None:
@@ -54,10 +55,12 @@ def _do_work(channel: int) -> None:
     line: Mapping[str, Any] = request()
     sys.path[:] = line["path"]
     imports = resolve(f"{OUT_OF_SIGHT}:Imports")()
+    resolve(f"{NAMES}:take")(Path(line["names"]))
     # The parent's own pickle, in a folder that it made: not a checkpoint of unknown origin.
     factory = pickle.loads(Path(line["factory"]).read_bytes())
     sys.stdin = open(os.devnull, encoding="utf-8")  # stays open: it is the run's standard input
     resolve(line["work"])(factory, line["about"], request, emit)
+    resolve(f"{NAMES}:leave")(Path(line["names"]))
     emit({"event": "imported", "libraries": imports.libraries()})
     emit({"event": "done"})
 

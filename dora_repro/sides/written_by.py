@@ -11,9 +11,11 @@ from typing import Any
 from dora_repro.contracts import Value
 from dora_repro.state.attributes import attributes_of, is_users_module
 from dora_repro.state.frames import Variables
+from dora_repro.state.function_names import names_of
 from dora_repro.state.held_code import held_code
-from dora_repro.state.module_variables import IMPORTED, functions_of, names_of
+from dora_repro.state.module_variables import functions_of
 from dora_repro.state.snapshot import run_roots
+from dora_repro.state.source_names import IMPORTED
 from dora_repro.state.walk import walk
 
 # Functions that write what they are given, whatever it is, by the first part of their module's name.

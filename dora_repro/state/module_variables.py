@@ -26,12 +26,12 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.state.attributes import HOLDERS, LIBRARIES, MUTABLE, is_around_runs, is_users_module, module_of
-from dora_repro.state.bytecode_names import names_in_bytecode
 from dora_repro.state.codecs import codec_of
+from dora_repro.state.function_names import names_of
 from dora_repro.state.function_state import keeps_something, may_be_changed_by_others
 from dora_repro.state.held_code import Code
 from dora_repro.state.rng import PRIVATE_GENERATORS, global_name
-from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED, Names, names_in_source
+from dora_repro.state.source_names import IMPORTED, OF_CLASS, PASSED
 
 PREFIX = "globals."  # of their names among a run's objects
 
@@ -378,15 +378,3 @@ def _content(cell: types.CellType) -> Value:
         return cell.cell_contents
     except ValueError:  # not set yet
         return None
-
-
-_used: dict[types.CodeType, Names] = {}
-
-
-def names_of(function: types.FunctionType) -> Names:
-    """The global names of a function and of those inside it, from its source or else from its bytecode."""
-    code = function.__code__
-    if code not in _used:
-        names = names_in_source(function)
-        _used[code] = names_in_bytecode(code) if names is None else names
-    return _used[code]

@@ -22,6 +22,14 @@ def ask(interpreters, work, **which):
         return {**process.wait_for("said", 240.0), "interpreter": process.interpreter}
 
 
+def ask_to_the_end(interpreters, work):
+    with interpreters.acquire() as process:
+        process.begin(pickled(runs.Plain), f"{HERE}:{work}", {})
+        said = process.wait_for("said", 240.0)
+        process.wait_for("done", 240.0)
+        return said
+
+
 def who_it_is(factory, about, request, emit):
     import random
 
@@ -64,6 +72,13 @@ def digests(threads: int = 2) -> list[str]:
     return [digest(value).hex() for value in (*values, *(p.detach() for p in run.model.parameters()))]
 
 
+def reads_names(factory, about, request, emit):
+    from dora_repro.state import function_names
+
+    emit({"event": "said", "told": sorted(names for names in function_names._told if "digests" in names)})
+    function_names.names_of(digests)
+
+
 @pytest.fixture(scope="module")
 def interpreters():
     with Interpreters() as open_ones:
@@ -81,6 +96,12 @@ def test_a_fork_has_seeds_and_a_session_of_its_own_and_sees_nothing_of_another(i
     assert len({side["random"] for side in (one, same, other)}) == 3
     assert len({side["numpy"] for side in (one, same, other)}) == 3
     assert all(side["session"] == side["pid"] for side in (one, same, other))
+
+
+def test_what_one_side_has_read_of_functions_the_next_one_is_told(interpreters):
+    assert ask_to_the_end(interpreters, "reads_names")["told"] == []
+    [name] = ask_to_the_end(interpreters, "reads_names")["told"]
+    assert name.startswith(f"{__file__}:") and " digests " in name
 
 
 @linux

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from dora_repro.state import bytecode_names, module_variables, source_names
+from dora_repro.state import bytecode_names, function_names, source_names
 from dora_repro.state.source_names import changes_in_place
 
 numbers = itertools.count()
@@ -26,7 +26,7 @@ def names_in_bytecode(code):
 
 
 def names_of(function):
-    return without_attributes(module_variables.names_of(function))
+    return without_attributes(function_names.names_of(function))
 
 
 @pytest.fixture
