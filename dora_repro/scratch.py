@@ -6,10 +6,11 @@ ends, and it counts in every container that shares the folder). One that nobody 
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import weakref
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":  # nothing is locked there, and nothing swept
@@ -20,8 +21,8 @@ LOCK = ".dora-repro-lock"
 _swept: set[tuple[int, str]] = set()  # by which process, and where
 
 
-class ScratchFolder(tempfile.TemporaryDirectory[str]):
-    """A temporary folder of this process.
+class ScratchFolder(AbstractContextManager[str]):
+    """A temporary folder of this process, removed with its block, when nobody refers to it, or when the process ends.
 
     Args:
         purpose: a word for its name.
@@ -35,20 +36,38 @@ class ScratchFolder(tempfile.TemporaryDirectory[str]):
         if here not in _swept:
             _swept.add(here)
             sweep()
-        super().__init__(prefix=f"{PREFIX}{purpose}{'-' if purpose else ''}", ignore_cleanup_errors=True)
-        lock = _hold(self.name)
-        self._unlock = weakref.finalize(self, os.close, lock) if lock is not None else None
+        self.name = tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}{'-' if purpose else ''}")
+        self._end = weakref.finalize(self, _remove, self.name, _hold(self.name))
 
     @property
     def path(self) -> Path:
         """Its path."""
         return Path(self.name)
 
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.cleanup()
+
     def cleanup(self) -> None:
-        """Remove it."""
-        super().cleanup()
-        if self._unlock is not None:
-            self._unlock()
+        """Remove it; nothing happens where it is gone."""
+        self._end()
+
+    def disown(self) -> None:
+        """In a fork of its process: leave it to that one."""
+        self._end.detach()
+
+
+def _remove(folder: str, lock: int | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for inside, folders, _ in os.walk(folder):  # what is left is in folders that a run has made read-only
+        for path in (inside, *(os.path.join(inside, name) for name in folders)):
+            with suppress(OSError):
+                os.chmod(path, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        os.close(lock)
 
 
 def sweep() -> None:

@@ -70,3 +70,30 @@ def test_a_folder_goes_with_its_block_and_can_be_removed_twice():
     made.cleanup()
     made.cleanup()
     assert not made.path.exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="nothing is read-only to root")
+def test_what_a_run_made_read_only_goes_too():
+    with ScratchFolder() as name:
+        os.makedirs(f"{name}/one/two")
+        open(f"{name}/one/two/file", "w").close()
+        os.chmod(f"{name}/one/two", 0o500)
+        os.chmod(f"{name}/one", 0o500)
+    assert not os.path.exists(name)
+
+
+def test_one_that_nobody_refers_to_any_more_goes():
+    made = ScratchFolder()
+    name = made.name
+    del made
+    assert not os.path.exists(name)
+
+
+def test_a_fork_may_leave_it_to_its_parent(temporary):
+    left = (
+        "import os, sys; from dora_repro.scratch import ScratchFolder; m = ScratchFolder('x'); pid = os.fork()\n"
+        "if pid == 0: m.disown(); sys.exit()\n"
+        "os.waitpid(pid, 0); print(os.path.exists(m.name))"
+    )
+    done = subprocess.run([sys.executable, "-c", left], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n" and os.listdir(temporary) == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from dora_repro.cli.group import Interrupted
+from dora_repro.cli.group import Interrupted, is_own_process
 from dora_repro.cli.options import Output, taken_options
 from dora_repro.printable import json_text
 
@@ -104,8 +104,10 @@ def _asked(ask: "Ask", options: "Options", subject: Subject, threads: int | None
     try:
         with progress, contextlib.ExitStack() as stack:
             interpreters = None
-            if not options["in_process"]:  # they import what the run needs while this process imports torch
+            if not options["in_process"]:  # one imports what the run needs while this process does
                 interpreters = stack.enter_context(Interpreters(subject.needs))
+                if is_own_process():
+                    interpreters.start_with_own_fork()
                 interpreters.expect(2)
             if threads is not None:
                 import torch

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.sides.own_fork import Become
 
 # 0 exact or within the given tolerance, 1 different or latent, 3 inconclusive: `Verdict.exit_code`.
 BAD_INPUT = 2
@@ -69,9 +70,13 @@ class Kit(click.Group):
     def _exit_code(
         self, args: Sequence[str] | None, prog_name: str | None, complete_var: str | None, extra: dict[str, Any]
     ) -> int:
+        global _is_own_process
+        _is_own_process = args is None
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             return code if isinstance(code, int) else 0
+        except Become as interpreter:
+            become = interpreter
         except click.ClickException as error:
             error.show()
             return error.exit_code
@@ -90,6 +95,16 @@ class Kit(click.Group):
         except Exception:
             traceback.print_exc()
             return DEFECT
+        become.run()  # where nothing of the command is on the stack any more
+        return 0
+
+
+_is_own_process = False
+
+
+def is_own_process() -> bool:
+    """Whether this process is the command, called as it was typed, and no program that calls it with arguments."""
+    return _is_own_process
 
 
 def _indented(message: str) -> str:

@@ -66,6 +66,7 @@ class Progress(AbstractContextManager):
             return
         from tqdm import tqdm
 
+        tqdm.monitor_interval = 0  # no thread that redraws: this process is forked
         self._bar = tqdm(
             desc=title, total=self._steps, initial=done, unit="step", file=self._stream, leave=False, dynamic_ncols=True
         )

@@ -50,7 +50,7 @@ def obstacle_to_forks() -> str:
     if any(os.readlink(name).startswith(_ACCELERATORS) for name in descriptors if os.path.lexists(name)):
         return "an accelerator was asked for devices"
     # Libraries that fork well (OpenBLAS) end their threads before any fork: what is left after one does not.
-    child = _fork()
+    child = fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
@@ -58,7 +58,8 @@ def obstacle_to_forks() -> str:
     return f"{threads} threads" if threads > 1 else ""
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Fork this process, with nothing printed that is not written: the fork's number, and 0 in the fork."""
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
@@ -82,7 +83,7 @@ def _forked(connection: socket.socket) -> Mapping[str, Any]:
             successors.discard(pid)
             answer = {"code": _end(pid, wait=request["wait"])}
         else:
-            pid = _fork()
+            pid = fork()
             if pid == 0:
                 return _begin_anew(connection, descriptors, request["fork"])
             for descriptor in descriptors:

@@ -74,10 +74,12 @@ ELSEWHERE = {
     "explain/explanation.py": "tests/explain/test_explaining.py",
     "sides/forking.py": "tests/sides/test_interpreters.py",
     "sides/forks.py": "tests/sides/test_interpreters.py",
+    "sides/interpreter.py": "tests/sides/test_interpreters.py",
     "sides/late_imports.py": "tests/sides/test_interpreters.py",
     "explain/trials/beyond.py": "tests/explain/trials/test_sufficient.py",
     "explain/trials/search_result.py": "tests/explain/trials/test_search.py",
     "sides/late_libraries.py": "tests/sides/test_out_of_sight.py",
+    "sides/successors.py": "tests/sides/test_out_of_sight.py",
     # Faults are data; each is run and held against what it declares. What runs them is tested with them.
     "faults/*.py": "tests/faults/test_gallery.py",
     "guardian/guardian_main.py": "tests/guardian/test_guarding.py",  # a process of its own, which these start

@@ -154,15 +154,15 @@ def test_what_a_side_started_ends_with_it(interpreters):
 
 
 @linux
-def test_an_interpreter_that_was_killed_is_followed_by_another(interpreters):
-    for _ in range(2):
-        os.kill(ask(interpreters, "who_it_is")["parent"], signal.SIGKILL)
-    for _ in range(2):
-        try:
-            ask(interpreters, "who_it_is")
-        except SideStopped:
-            continue
-    assert ask(interpreters, "who_it_is")["pid"]
+def test_an_interpreter_that_was_killed_is_followed_by_another():
+    with Interpreters() as interpreters:
+        interpreters.expect(2)
+        for _ in range(2):
+            os.kill(ask(interpreters, "who_it_is")["parent"], signal.SIGKILL)
+        for _ in range(2):
+            with pytest.raises(SideStopped, match="was killed"):
+                ask(interpreters, "who_it_is")
+        assert ask(interpreters, "who_it_is")["pid"]
 
 
 def alive(pid: int) -> bool:

@@ -1,0 +1,148 @@
+"""A command's own process is forked once, before anything of the user's; the fork serves sides, the command goes on."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.sides.test_interpreters import alive
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
+
+COMMAND = """\
+import atexit, json, os, sys, threading
+from dora_repro.sides.interpreters import Interpreters
+from dora_repro.sides.own_fork import Become
+from dora_repro.sides.pickling import pickled
+from tests import runs
+
+class Stopped(Exception):
+    pass
+
+def asked(interpreters, **which):
+    with interpreters.acquire(**which) as process:
+        process.begin(pickled(runs.Plain), "tests.sides.test_own_fork:who_it_is", {})
+        said = process.wait_for("said", 240.0)
+        process.wait_for("done", 240.0)
+        return {**said, "interpreter": process.interpreter, "log": process.log.read_text()}
+
+def command():
+    BEFORE
+    with Interpreters() as interpreters:
+        interpreters.start_with_own_fork()
+        interpreters.expect(2)
+        print("begun", os.getpid(), flush=True)
+        sides = [asked(interpreters) for _ in range(4)]
+        scratch = interpreters._scratch.path.exists()
+        AFTER
+    return {"command": os.getpid(), "sides": sides, "scratch": [scratch, interpreters._scratch.path.exists()]}
+
+become = None
+try:
+    print(json.dumps(command()))
+except Become as interpreter:
+    become = interpreter
+if become is not None:
+    become.run()
+    sys.exit(0)
+atexit.register(print, "the command has ended")
+"""
+
+
+def who_it_is(factory, about, request, emit):
+    import atexit
+    import inspect
+    import multiprocessing
+    import random
+
+    atexit.register(print, "the side has ended as an interpreter does")
+    main = sys.modules["__main__"]
+    emit(
+        {
+            "event": "said",
+            "parents": [os.getppid(), parent_of(os.getppid())],
+            "hash": hash("a text"),
+            "random": random.random(),
+            "main": sorted(name for name in vars(main) if not name.startswith("__")),
+            "process": multiprocessing.current_process().name,
+            "command": [frame.function for frame in inspect.stack() if frame.function in ("command", "asked")],
+            "stdin": sys.stdin.read(),
+            "waits": os.environ["OMP_WAIT_POLICY"],
+        }
+    )
+    sys.modules["left behind"] = sys
+
+
+def parent_of(number):
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def command(before="pass", after="pass", **options):
+    text = COMMAND.replace("BEFORE", before).replace("AFTER", after)
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, **options},
+    )  # fmt: skip
+
+
+def told(process):
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0 and errors == "", errors
+    begun, answer, ended = output.splitlines()
+    assert begun.startswith("begun") and ended == "the command has ended"  # once: the fork is no command any more
+    return json.loads(answer)
+
+
+@pytest.fixture(scope="module")
+def answer():
+    return told(command())
+
+
+def test_one_of_two_interpreters_is_a_fork_of_the_command(answer):
+    sides = answer["sides"]
+    assert [side["interpreter"] for side in sides] == [0, 1, 0, 1]
+    assert [side["parents"][1] for side in sides] == [answer["command"]] * 4
+    assert sides[0]["hash"] == sides[2]["hash"] != sides[1]["hash"] == sides[3]["hash"]
+    assert len({side["random"] for side in sides}) == 4
+
+
+def test_a_side_of_it_is_as_one_of_a_new_interpreter(answer):
+    theirs, own = answer["sides"][:2]
+    for what in ("process", "command", "stdin", "waits", "log"):
+        assert own[what] == theirs[what], what
+    assert (own["process"], own["command"], own["stdin"], own["waits"]) == ("MainProcess", [], "", "passive")
+    assert own["main"] == []
+    assert own["log"] == "the side has ended as an interpreter does\n"
+
+
+def test_the_folder_is_the_commands_until_its_end(answer):
+    assert answer["scratch"] == [True, False]
+
+
+def test_where_threads_are_at_work_both_are_started():
+    before = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    sides = told(command(before))["sides"]
+    assert [side["interpreter"] for side in sides] == [0, 2, 0, 2]
+    assert sides[0]["hash"] != sides[1]["hash"]
+
+
+def test_what_the_user_has_set_for_waiting_threads_stays():
+    assert [side["waits"] for side in told(command(OMP_WAIT_POLICY="active"))["sides"]] == ["active"] * 4
+
+
+@pytest.mark.parametrize("how", ["kill", "terminate"])
+def test_it_ends_with_the_command(how):
+    process = command(after="import time; time.sleep(600)")
+    begun = process.stdout.readline().split()
+    children = Path(f"/proc/{begun[1]}/task/{begun[1]}/children").read_text().split()
+    assert len(children) == 3  # a guardian, an interpreter and a fork of the command
+    getattr(process, how)()
+    process.communicate()
+    limit = time.monotonic() + 20
+    while any(alive(int(child)) for child in children):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
