@@ -24,18 +24,18 @@ MAX_ITEMS = 20_000_000  # a list inside several lists counts in each, so that a 
 
 # The formats of `marshal` below 3 are free of references and interning: the same value gives the same bytes.
 _MARSHAL_VERSION = 2
-_COPIED = 4096  # bytes up to which one hash of a copy with the header is faster than a hash of two parts
 _ORDINARY = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 
 
 def is_plain(value: Any) -> bool:
     """Whether `value` is a number, string, bytes or None, or a list, tuple, dict or set of nothing else."""
+    return _is_flat(value) or _size(value, MAX_DEPTH, {}) <= MAX_ITEMS
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether `value` is a scalar, or a list or tuple of scalars, of any length: nothing in it has to be ordered."""
     kind = type(value)
-    if kind in PLAIN_SCALARS:
-        return True
-    if kind in (list, tuple, set, frozenset) and PLAIN_SCALARS.issuperset(map(type, value)):
-        return True
-    return kind in (list, tuple, set, frozenset, dict) and _size(value, MAX_DEPTH, {}) <= MAX_ITEMS
+    return kind in PLAIN_SCALARS or (kind in (list, tuple) and PLAIN_SCALARS.issuperset(map(type, value)))
 
 
 def _size(value: Any, depth: int, known: dict[int, float]) -> float:
@@ -60,22 +60,22 @@ def _size(value: Any, depth: int, known: dict[int, float]) -> float:
 
 def digest_plain(value: Any) -> bytes:
     """Digest of plain data (see `is_plain`): type, order and every bit of a float count; a set has no order."""
-    if type(value) not in PLAIN_SCALARS:
-        value = _ordered(value)
+    return _digest_flat(_ordered(value))
+
+
+def _digest_flat(value: Any) -> bytes:
     return xxh3_128_digest(b"plain" + marshal.dumps(value, _MARSHAL_VERSION))
 
 
 def _ordered(value: Any) -> Any:
     """The same plain data with sets as sorted tuples, marked by an Ellipsis, which plain data cannot hold."""
-    kind = type(value)
-    if kind in PLAIN_SCALARS:
+    if _is_flat(value):
         return value
+    kind = type(value)
     if kind in (set, frozenset):
         return ..., kind.__name__, tuple(sorted(marshal.dumps(_ordered(item), _MARSHAL_VERSION) for item in value))
     if kind is dict:
         return {_ordered(key): _ordered(item) for key, item in value.items()}
-    if PLAIN_SCALARS.issuperset(map(type, value)):
-        return value
     return kind([_ordered(item) for item in value])
 
 
@@ -118,11 +118,12 @@ def _digest_any(tensor: torch.Tensor) -> bytes:
     header = _header(tensor.dtype, tensor.shape)
     if tensor.is_meta:
         return xxh3_128_digest(b"meta" + header)
-    elements = bytes_of(tensor)
-    if elements.nbytes < _COPIED:
-        return xxh3_128_digest(header + elements.tobytes())
+    return _hash(header, bytes_of(tensor))
+
+
+def _hash(header: bytes, elements: Any) -> bytes:  # of an array: its buffer has no type before Python 3.12
     hasher = xxh3_128(header)
-    hasher.update(elements.data)
+    hasher.update(elements)
     return hasher.digest()
 
 
@@ -141,16 +142,14 @@ def bytes_of(tensor: torch.Tensor) -> np.ndarray:
     """
     if tensor.requires_grad:
         tensor = tensor.detach()
-    if not tensor.is_cpu:
-        tensor = tensor.cpu()
+    tensor = tensor.cpu()
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
-    if not tensor.is_contiguous():
-        tensor = tensor.contiguous()
+    tensor = tensor.ravel()
     try:
-        return tensor.numpy().reshape(-1)
+        return tensor.numpy()
     except TypeError:  # bfloat16, float8 and other dtypes that numpy lacks
-        return tensor.reshape(-1).view(torch.uint8).numpy()
+        return tensor.view(torch.uint8).numpy()
 
 
 def reader(tensor: torch.Tensor) -> Callable[[], bytes]:
@@ -159,7 +158,7 @@ def reader(tensor: torch.Tensor) -> Callable[[], bytes]:
     It keeps a view of the bytes of an ordinary tensor on the host, which saves most of the time for small ones. The
     view is made anew when the tensor gets other storage, shape or dtype.
     """
-    return _Reader(tensor) if type(tensor) in _ORDINARY and tensor.is_cpu else partial(digest_tensor, tensor)
+    return _Reader(tensor) if type(tensor) in _ORDINARY else partial(digest_tensor, tensor)
 
 
 class _Reader:
@@ -167,7 +166,7 @@ class _Reader:
 
     def __init__(self, tensor: torch.Tensor):
         self._tensor = tensor
-        self._address = 0  # of the bytes that were seen last; 0 where there is no view of them
+        self._address: int | None = None  # of the bytes that were seen last; None where there is no view of them
         self._bytes: np.ndarray
         self._header: bytes
         self._shape: torch.Size
@@ -177,18 +176,14 @@ class _Reader:
         tensor = self._tensor
         if (
             tensor.layout is torch.strided
-            and self._address == tensor.data_ptr() != 0
+            and self._address == tensor.data_ptr()
             and self._shape == tensor.shape
             and self._dtype is tensor.dtype
             and tensor.is_contiguous()
             and not (tensor.is_conj() or tensor.is_neg())
         ):
-            if self._bytes.nbytes < _COPIED:
-                return xxh3_128_digest(self._header + self._bytes.tobytes())
-            hasher = xxh3_128(self._header)
-            hasher.update(self._bytes.data)
-            return hasher.digest()
-        self._address = 0
+            return _hash(self._header, self._bytes)
+        self._address = None
         if _is_bytes_alone(tensor):
             self._bytes = bytes_of(tensor)
             self._header = _header(tensor.dtype, tensor.shape)
@@ -197,9 +192,9 @@ class _Reader:
 
 
 def _is_bytes_alone(tensor: torch.Tensor) -> bool:
-    """Whether dtype, shape and the bytes at its address are all that a tensor is."""
-    odd = tensor.is_meta or tensor.is_conj() or tensor.is_neg()
-    return is_dense(tensor) and tensor.is_contiguous() and not odd
+    """Whether dtype, shape and the bytes at its address in the host's memory are all that a tensor is."""
+    lazy = tensor.is_conj() or tensor.is_neg()
+    return is_dense(tensor) and tensor.is_cpu and tensor.is_contiguous() and not lazy
 
 
 def _digest_sparse(tensor: torch.Tensor) -> bytes:
@@ -241,10 +236,7 @@ def digest_array(array: np.ndarray) -> bytes:
         )
     # The short name of a structured dtype leaves out its fields.
     name = array.dtype.str if array.dtype.names is None else repr(array.dtype)
-    hasher = xxh3_128(b"numpy" + _header(name, array.shape))
-    if array.nbytes:
-        hasher.update(np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8).data)
-    return hasher.digest()
+    return _hash(b"numpy" + _header(name, array.shape), np.asarray(array).ravel().view(np.uint8))
 
 
 def digest(value: Any) -> bytes:
@@ -253,9 +245,8 @@ def digest(value: Any) -> bytes:
     Raises:
         TypeError: for anything else.
     """
-    kind = type(value)
-    if kind in PLAIN_SCALARS or (kind in (list, tuple) and PLAIN_SCALARS.issuperset(map(type, value))):
-        return xxh3_128_digest(b"plain" + marshal.dumps(value, _MARSHAL_VERSION))
+    if _is_flat(value):
+        return _digest_flat(value)
     if isinstance(value, torch.Tensor):
         return digest_tensor(value)
     if isinstance(value, np.ndarray):

@@ -202,7 +202,6 @@ def test_a_masked_array_counts_what_it_fills_holes_with_and_is_left_as_it_is():
 
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 5000])
 def test_short_and_long_tensors_are_digested_alike(length):
-    """Below 4 KiB the bytes are joined to the header, above they are streamed: the same function of both."""
     tensor = torch.arange(length, dtype=torch.float32)
     changed = tensor.clone()
     changed[-1] += 1
@@ -236,6 +235,47 @@ def test_bytes_of_shares_memory_where_it_can():
     tensor = torch.arange(6.0)
     assert bytes_of(tensor).ctypes.data == tensor.data_ptr()
     assert bytes_of(tensor.bfloat16()).nbytes == 12
+
+
+class Named(torch.Tensor):
+    """A subclass that adds nothing to the numbers, as those of many libraries."""
+
+
+class Pair(torch.Tensor):
+    """A subclass whose numbers lie in two tensors that it wraps."""
+
+    @staticmethod
+    def __new__(cls, low, high):
+        pair = torch.Tensor._make_wrapper_subclass(cls, low.shape, dtype=low.dtype)
+        pair.low, pair.high = low, high
+        return pair
+
+    def __tensor_flatten__(self):
+        return ["low", "high"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise AssertionError(f"{func}: a digest computes nothing")
+
+
+def test_a_subclass_is_its_numbers_or_the_tensors_that_it_wraps():
+    assert digest(torch.arange(3.0).as_subclass(Named)) == digest(torch.arange(3.0))
+    low, high = torch.zeros(2), torch.ones(2)
+    pair = Pair(low, high)
+    assert digest(pair) == digest(Pair(low.clone(), high.clone()))
+    assert all_differ([pair, Pair(high, low), low, high])
+    read = reader(pair)
+    assert read() == read() == digest(pair)
+    high.add_(1)
+    assert read() == digest(Pair(low, torch.full((2,), 2.0)))
+
+
+def test_a_tensor_in_a_layout_of_a_library_is_its_numbers():
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this build of torch has no mkldnn")
+    opaque = torch.arange(4.0).to_mkldnn()
+    assert digest(opaque) == digest(torch.arange(4.0).to_mkldnn())
+    assert all_differ([opaque, torch.ones(4).to_mkldnn(), torch.arange(4.0)])
 
 
 # --- arrays ------------------------------------------------------------------------------------------------------
@@ -476,6 +516,52 @@ def test_a_reader_tells_what_a_digest_tells_of_odd_tensors_and_after_a_change_of
     assert read() == digest(tensor) != digest(torch.ones(4))
 
 
+@pytest.mark.parametrize("lazy_first", [False, True])
+def test_a_reader_sees_that_the_same_bytes_stand_for_other_numbers(lazy_first):
+    numbers = torch.tensor([1 + 2j])
+    square = torch.arange(4.0).reshape(2, 2)
+    changes = [
+        (numbers, numbers.conj()),
+        (numbers.imag, numbers.conj().imag),  # of one element, which is contiguous and yet negated as it is read
+        (square, square.t()),
+    ]
+    for plain, lazy in changes:
+        assert plain.data_ptr() == lazy.data_ptr() and plain.shape == lazy.shape
+        first, second = (lazy, plain) if lazy_first else (plain, lazy)
+        live = torch.empty(0, dtype=first.dtype)
+        live.data = first
+        read = reader(live)
+        assert read() == read() == digest(first.clone())
+        live.data = second
+        assert read() == read() == digest(second.clone()) != digest(first.clone())
+
+
+def test_a_reader_of_an_ordinary_tensor_looks_only_at_its_bytes_once_it_knows_it(monkeypatch):
+    """A step of a small model is short beside all that a digest has to ask a tensor."""
+    live = torch.arange(6.0)
+    read = reader(live)
+    before, changed = read(), digest(torch.tensor([7.0, 1, 2, 3, 4, 5]))
+
+    def asked(tensor):
+        raise AssertionError("asked anew")
+
+    monkeypatch.setattr("dora_repro.state.digest.bytes_of", asked)
+    assert read() == before
+    live[0] = 7
+    assert read() == changed
+
+
+@pytest.mark.gpu
+def test_a_reader_follows_its_tensor_to_another_device():
+    live = torch.arange(4.0)
+    read = reader(live)
+    assert read() == read() == digest(torch.arange(4.0))
+    live.data = live.data.cuda()
+    assert read() == read() == digest(torch.arange(4.0))
+    live.add_(1)
+    assert read() == digest(torch.arange(1.0, 5.0))
+
+
 # --- digests that were written down ----------------------------------------------------------------------------------
 
 KEPT = {
@@ -484,6 +570,7 @@ KEPT = {
     "text in a tuple": lambda: ("a", b"b", "é"),
     "sets": lambda: {"a": {3, 1}, "b": frozenset({"x"})},
     "nested lists": lambda: [[1, [2]], (3, {4: [5]})],
+    "sets in lists": lambda: [{3, 1}, [frozenset({"y", "x"}), (1,)]],
     "short tensor": lambda: torch.arange(6.0).reshape(2, 3),
     "tensor of 4096 bytes": lambda: torch.arange(1024.0),
     "long tensor": lambda: torch.arange(2000),
@@ -509,6 +596,7 @@ DIGESTS = {
     "text in a tuple": "21733d47fcfffe23c3f9b3b1715660a0",
     "sets": "9d38cb9ac9837b2ec0f86c4c3eb25def",
     "nested lists": "77fa57af9f676ca71c32ab786f8ae6ab",
+    "sets in lists": "9c3ef0ce18f7ec5649cef35e1abd56b3",
     "short tensor": "eaa684fa1ccbbbc42d26877c0423cd51",
     "tensor of 4096 bytes": "75f11a3857f41f85c92ac41e9ee55c72",
     "long tensor": "cc34529227a3d95f6669e01ea303f01d",
@@ -551,6 +639,17 @@ def test_plain_data_is_so_deep_and_no_deeper():
 
     assert is_plain(nested(MAX_DEPTH)) and MAX_DEPTH == 100
     assert not is_plain(nested(MAX_DEPTH + 1))
+
+
+def test_a_small_list_stands_for_20_million_values_and_no_more():
+    shared = [0] * 19_999
+    assert is_plain([shared] * 1000)  # 1000 lists, and the 19,999 values of each
+    assert not is_plain([shared] * 1000 + [[]])
+
+
+def test_a_list_of_nothing_but_numbers_may_be_of_any_length(monkeypatch):
+    monkeypatch.setattr("dora_repro.state.digest.MAX_ITEMS", 2)
+    assert is_plain([1, 2, 3]) and is_plain((1, 2, 3)) and not is_plain([1, [2]])
 
 
 def test_a_list_that_several_lists_hold_counts_in_each(monkeypatch):
