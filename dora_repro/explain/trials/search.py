@@ -74,7 +74,7 @@ class Search:
         except KeyboardInterrupt:
             self.result.stopped = "interrupted"
         self.result.base = self._trials.base
-        if self.result.stopped and self.result.parts and not self.result.proved:
+        if not self.result.proved:
             self._take_smallest()
         if (nothing := self._trials.known(self._nothing)) is not None and nothing.restores:
             self.result.reproduced, self.result.parts = False, ()
@@ -93,7 +93,7 @@ class Search:
             budget: largest number of trials, those of the search included.
         """
         self._trials.budget = budget
-        if self.result.proved and self.result.parts:
+        if self.result.proved:
             with contextlib.suppress(OutOfBudget, KeyboardInterrupt):
                 self._try_parts()
 
@@ -106,9 +106,7 @@ class Search:
         self.result.candidates = found.candidates
         self._set_parts(found.units)  # the best so far
         units = self._without_unlikely(self._without_rest(self._without_misplaced(found.units)))
-        coarse = minimal(units, self._restores)
-        self._set_parts(coarse)
-        self._set_parts(self._refined(coarse))
+        self._set_parts(self._refined(minimal(units, self._restores)))
         self.result.proved, self._sufficient = True, all_of(found.units)
         if not self._losses.frugal:
             self._try_parts()
@@ -120,13 +118,16 @@ class Search:
         self.result.parts = tuple(map(self._losses.part, units))
 
     def _take_smallest(self) -> None:
-        """Let the answer be the smallest set that a trial has restored exact resume with."""
+        """Let the answer be the smallest part of the set found that a trial has restored exact resume with.
+
+        Sets besides are none: the control is a trial that may do as it was expected to, and what it refuted is another.
+        """
+        found = self.result.names
         restored = (trial.names.difference(self._trials.base) for trial, result in self._trials.done if result.restores)
-        best = min(restored, key=len, default=self.result.names)
-        if len(best) < len(self.result.names):
-            every = (*self._beyond.every, *self.result.candidates.values())
-            kept = (tuple(leaf for leaf in unit if leaf in best) for unit in every)
-            self._set_parts(unit for unit in kept if unit)
+        best = min((names for names in restored if names <= found), key=len, default=found)
+        every = (*self._beyond.every, *self.result.candidates.values())
+        kept = (tuple(leaf for leaf in unit if leaf in best) for unit in every)
+        self._set_parts(unit for unit in kept if unit)
 
     # --- fewer units, where these do ------------------------------------------------------------------------------
 
@@ -143,7 +144,7 @@ class Search:
         return self._if_enough(self._losses.likely(units), units) if self._losses.frugal else units
 
     def _if_enough(self, fewer: Units, units: Units) -> Units:
-        return fewer if 0 < len(fewer) < len(units) and self._restores(fewer) else units
+        return fewer if fewer and self._restores(fewer) else units
 
     # --- from the coarse to the fine ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dora_repro.explain.trials.trial import DATA, DRAWS, Outcome, TrialResult
+from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, LOOP, Outcome, TrialResult
 from dora_repro.trace import Divergence
 from tests.explain.trials.searches import OTHERS, Rule, exp_avgs, frugal, lost, moments, searched
 
@@ -249,3 +249,21 @@ def test_other_sets_may_hold_batches_and_draws():
     assert found.names == {DATA, "a/x"} and set(found.other) == {DATA, "b/x"}
     found = searched(Rule({DRAWS, "a/x"}, {DRAWS, "b/x"}), differences, "forward", streams=True)
     assert found.names == {DRAWS, "a/x"} and set(found.other) == {DRAWS, "b/x"}
+
+
+# --- where a search is stopped ----------------------------------------------------------------------------------------
+
+
+def test_a_search_that_is_stopped_never_names_the_control_or_what_that_refuted():
+    differences = [lost(f"part{index}/x") for index in range(6)]
+    needed = {ITERATORS, "part1/x", "part2/x"}
+    whole = searched(Rule(needed, {CONTROL}), differences, iterators=True)
+    assert whole.proved and whole.names == needed
+    for budget in range(4, len(whole.trials)):
+        stopped = searched(Rule(needed, {CONTROL}), differences, iterators=True, budget=budget)
+        assert stopped.stopped and needed <= stopped.names and CONTROL not in stopped.names
+    # A loop that has begun does by itself: its variables are no cause, and neither is its having begun.
+    begun = {"variables": [lost("train/best")], "iterators": True}
+    for budget in range(4, 9):
+        stopped = searched(Rule({LOOP}, {ITERATORS, "part1/x"}, {CONTROL}), differences, budget=budget, **begun)
+        assert stopped.stopped and LOOP not in stopped.names and (not stopped.parts or ITERATORS in stopped.names)
