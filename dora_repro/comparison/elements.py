@@ -44,7 +44,7 @@ def differing(expected: Tensor, actual: Tensor) -> np.ndarray:
 def numbers(tensor: Tensor) -> np.ndarray:
     """Elements as numbers, row-major: float64, or complex128.  # (n,)"""
     wide = torch.complex128 if tensor.is_complex() else torch.float64
-    return tensor.detach().cpu().reshape(-1).to(wide).resolve_conj().numpy()
+    return tensor.detach().cpu().reshape(-1).to(wide).resolve_conj().resolve_neg().numpy()
 
 
 def absolute_differences(expected: Tensor, actual: Tensor) -> np.ndarray:
@@ -84,10 +84,11 @@ def worst_elements(expected: Tensor, actual: Tensor, count: int = 10) -> list[El
     one, other = (side.detach().cpu().reshape(-1)[torch.from_numpy(where)] for side in (expected, actual))
     sizes = absolute_differences(one, other)
     places = ulps(one, other) if one.is_floating_point() or one.is_complex() else None
-    keys = (np.zeros(len(where)) if places is None else -places.astype(np.float64), -np.nan_to_num(sizes, nan=np.inf))
+    largest = -np.nan_to_num(sizes, nan=np.inf)
+    keys = (largest,) if places is None else (-places.astype(np.float64), largest)
     worst = []
     for at in np.lexsort(keys)[:count]:
-        index = tuple(int(i) for i in np.unravel_index(where[at], tuple(expected.shape))) if expected.dim() else ()
+        index = tuple(int(i) for i in np.unravel_index(where[at], tuple(expected.shape)))
         size = None if np.isnan(sizes[at]) else float(sizes[at])
         ulp = None if places is None or size is None else int(places[at])
         worst.append(Element(index, number_text(one[at]), number_text(other[at]), size, ulp))
@@ -96,7 +97,7 @@ def worst_elements(expected: Tensor, actual: Tensor, count: int = 10) -> list[El
 
 def number_text(element: Tensor) -> str:
     """One element, with as few digits as distinguish it from its neighbours; a NaN with its bits."""
-    value = element.detach().cpu().reshape(()).resolve_conj()
+    value = element.detach().cpu().reshape(()).resolve_conj().resolve_neg()
     if value.is_floating_point() and bool(value.isnan()):
         return f"nan (0x{bytes_of(value).view(np.uint8)[::-1].tobytes().hex()})"
     if value.dtype in (torch.float32, torch.float16):

@@ -121,7 +121,7 @@ def _parts(sides: Sides, step: int | None, layer: str, index: int, base: Leaves)
             value = base.get(f"{layer}.D")
             value = value.value if isinstance(value, SavedLeaf) else value
         if isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided:
-            parts[name] = value.detach().cpu().to(torch.float64)
+            parts[name] = value.detach().cpu().to(torch.float64).resolve_neg()
     if not {"m", "delta_D_A", "delta_D_B"} <= parts.keys():
         return None
     (out,), down, up = parts["m"].shape if parts["m"].dim() == 1 else (-1,), parts["delta_D_A"], parts["delta_D_B"]

@@ -349,7 +349,7 @@ def matrix_difference(expected: Tensor, actual: Tensor, title: str = "") -> Figu
     if expected.shape != actual.shape or expected.dim() > 2:
         raise ValueError(f"shapes {tuple(expected.shape)} and {tuple(actual.shape)}: give two matrices of one shape")
     one, other = (
-        side.detach().to(torch.float64).reshape(-1, side.shape[-1] if side.dim() else 1).numpy()
+        side.detach().to(torch.float64).resolve_neg().reshape(-1, side.shape[-1] if side.dim() else 1).numpy()
         for side in (expected, actual)
     )
     tall = one.shape[0] > one.shape[1]

@@ -61,3 +61,12 @@ def test_an_equal_layer_and_one_that_is_not_there_are_told():
     assert dora_layer(sides, 0, "rng/torch") == "rng/torch is no parameter of a DoRA layer (m, delta_D_A, delta_D_B)."
     part = Sides({f"{LAYER}.m": torch.ones(3)}, {f"{LAYER}.m": torch.ones(3)})
     assert "are not all there on both sides" in dora_layer(part, None, f"{LAYER}.m")
+
+
+def test_lengths_that_torch_negates_only_when_they_are_read_are_numbers_too():
+    one = {name: value.double() for name, value in two_runs()[0][0].items()}
+    m = f"{LAYER}.m"
+    other = {**one, m: torch.complex(torch.zeros_like(one[m]), -one[m]).conj().imag}
+    assert other[m].is_neg()
+    measured = dora_layer(Sides(one, other), None, m)
+    assert np.array_equal(*measured.magnitudes)

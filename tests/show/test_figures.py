@@ -111,6 +111,9 @@ DRAWN = {
     "matrix": lambda: figures.matrix_difference(torch.randn(64, 4), torch.randn(64, 4), "delta_D_B"),
     "equal matrix": lambda: figures.matrix_difference(torch.ones(3, 5), torch.ones(3, 5)),
     "vector": lambda: figures.matrix_difference(torch.zeros(6), torch.ones(6)),
+    "negated when read": lambda: figures.matrix_difference(
+        torch.ones(6, dtype=torch.complex128).conj().imag, torch.ones(6, dtype=torch.float64)
+    ),
 }  # fmt: skip
 
 
