@@ -102,4 +102,4 @@ def _measure(expected: torch.Tensor | None, actual: torch.Tensor | None) -> tupl
     if found is None:
         return 0.0, 0, 0.0
     max_abs = math.nan if found.nan or found.max_abs is None else found.max_abs
-    return max_abs, found.max_ulp or 0, found.differing / max(expected.numel(), 1)
+    return max_abs, found.max_ulp or 0, found.differing / expected.numel()

@@ -15,7 +15,7 @@ from dora_repro.comparison.leaves import compare, compare_leaf, describe
 from dora_repro.contracts import Value
 from dora_repro.difference import LeafDifference
 from dora_repro.errors import BadInput
-from dora_repro.state.snapshot import SavedLeaf, Snapshot
+from dora_repro.state.snapshot import SavedLeaf
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
@@ -53,7 +53,7 @@ class Sides:
             raise BadInput("one side has steps and the other has none: give both by step (step -> leaves), or neither")
         self.steps = tuple(step for step in one if step in other)
         if not self.steps:
-            steps = " and ".join(", ".join(map(str, list(side)[:5])) or "none" for side in (one, other))
+            steps = " and ".join(", ".join(map(str, list(side)[:5])) for side in (one, other))
             raise BadInput(f"the two sides have no step in common (steps {steps}): there is nothing to compare")
         if not any(path in other[step] for step in self.steps for path in one[step]):
             first = " and ".join(repr(next(iter(side[self.steps[0]]), "none")) for side in (one, other))
@@ -134,12 +134,7 @@ class Sides:
 
 def _by_step(side: Value) -> dict[int | None, Leaves]:
     """A side as leaves by step; the one step is None where it has no steps."""
-    if (
-        isinstance(side, Mapping)
-        and not isinstance(side, Snapshot)
-        and side
-        and all(type(step) is int for step in side)
-    ):
+    if isinstance(side, Mapping) and side and all(type(step) is int for step in side):
         return {step: leaves_of(leaves) for step, leaves in side.items()}
     return {None: leaves_of(side)}
 

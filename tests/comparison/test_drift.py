@@ -47,6 +47,26 @@ def test_a_parameter_that_changed_its_shape_or_dtype_or_is_gone_differs_everywhe
         assert drift.share.tolist() == [[0.0, 1.0]] and math.isnan(drift.max_abs[0, 1])
 
 
+def test_of_parameters_that_differ_at_once_the_first_is_named_and_a_later_step_never():
+    later = course({"b": [1.0], "a": [1.0], "c": [1.0]}, {"b": [2.0], "a": [1.0], "c": [1.0]})
+    other = course({"b": [1.0], "a": [3.0], "c": [4.0]}, {"b": [3.0], "a": [3.0], "c": [4.0]})
+    assert Drift.between(later, other).first == (2, "a")
+
+
+def test_whole_numbers_have_no_distance_in_ulp_and_a_nan_hides_how_far_the_others_are():
+    one = {2: {"n": torch.tensor([1, 2]), "w": torch.tensor([1.0, 2.0]), "d": torch.ones(2)}}
+    other = {2: {"n": torch.tensor([1, 5]), "w": torch.tensor([math.nan, 3.0]), "d": torch.ones(2).double()}}
+    drift = Drift.between(one, other)
+    assert drift.max_abs[0, 0] == 3.0 and np.isnan(drift.max_abs[1:, 0]).all()
+    assert drift.max_ulp[:, 0].tolist() == [0, 1 << 22, 0] and drift.share[:, 0].tolist() == [0.5, 1.0, 1.0]
+
+
+def test_a_dtype_whose_elements_are_no_numbers_has_a_share_and_no_distance():
+    one, other = (torch.tensor(data, dtype=torch.uint8).view(torch.float4_e2m1fn_x2) for data in ([1, 2], [1, 3]))
+    drift = Drift.between({1: {"w": one}}, {1: {"w": other}})
+    assert np.isnan(drift.max_abs[0, 0]) and (drift.max_ulp[0, 0], drift.share[0, 0]) == (0, 0.5)
+
+
 def test_how_far_apart_after_so_many_steps():
     drift = Drift.between(course(A, A), course(A, {"a": [1.0, 2.5], "b": [2.0]}))
     assert [drift.after(0), drift.after(1)] == [0.0, 1.0]

@@ -49,3 +49,67 @@ def test_files_and_snapshots_are_sides(tmp_path):
     Snapshot.capture({"model": whole_layers()[0]}).write(tmp_path / "snapshot.pt")
     same = Sides(tmp_path / "snapshot.pt", tmp_path / "snapshot.pt")
     assert same.first is None and any(leaf.endswith("D") for leaf in same.leaves(None))
+
+
+def test_sides_without_anything_in_common_are_refused():
+    w, b = {"w": torch.ones(1)}, {"b": torch.ones(1)}
+    with pytest.raises(BadInput, match=r"no step in common \(steps 1, 2, 3, 4, 5 and 9\)"):
+        Sides(dict.fromkeys(range(1, 8), w), {9: w})
+    for one, other in (({1: w}, w), (w, {1: w})):
+        with pytest.raises(BadInput, match="one side has steps and the other has none"):
+            Sides(one, other)
+    with pytest.raises(BadInput, match=r"no leaf in common \(they begin with 'w' and 'b'\)"):
+        Sides({1: w}, {1: b})
+    with pytest.raises(BadInput, match=r"no leaf in common \(they begin with 'none' and 'w'\)"):
+        Sides({}, w)
+    with pytest.raises(BadInput, match="cannot compare a list: give a snapshot"):
+        Sides([1], [1])
+    assert Sides({1: w, 2: w}, {1: b, 2: {**w, **b}}).steps == (1, 2)  # in one step there is something
+
+
+def test_only_whole_numbers_alone_are_steps():
+    mixed = {1: torch.ones(1), "w": torch.ones(1)}
+    assert Sides(mixed, mixed).steps == (None,) and Sides({True: 1, "w": 2}, {True: 1, "w": 2}).steps == (None,)
+    assert Sides({1: {"w": 1}, 3: {"w": 1}}, {3: {"w": 1}}).steps == (3,)
+
+
+def test_a_snapshot_gives_values_where_it_stores_them():
+    one, other = (Snapshot.capture({"model": torch.nn.Linear(1, 1)}) for _ in range(2))
+    sides = Sides(one, other)
+    assert sides.values(None, "model/weight") == (one["model/weight"].value, other["model/weight"].value)
+    assert Sides({"a": 1}, {"a": 2, "b": 3}).values(None, "b") == (None, 3)
+
+
+def test_each_leaf_is_read_once_and_what_one_side_lacks_is_named_after_that_side():
+    class Counting(dict):
+        read = 0
+
+        def __getitem__(self, key):
+            Counting.read += 1
+            return super().__getitem__(key)
+
+    sides = Sides(Counting(w=torch.ones(2), lost="a"), {"w": torch.zeros(2), "more": "b"})
+    kinds = [(sides.difference(None, leaf).kind, sides.kind(None, leaf)) for leaf in sides.leaves(None)]
+    assert kinds == [("value", "f32[2]"), ("missing", "'a'"), ("unexpected", "'b'")] and Counting.read == 2
+    assert Sides({"a": "x"}, {"a": "y"}).kind(None, "a") == "'x'"  # without having been compared before
+
+
+def test_the_first_place_of_a_leaf_is_looked_for_where_a_side_has_it():
+    one = {0: {"w": 1}, 1: {"w": 1, "a": 1}, 2: {"w": 1}}
+    sides = Sides(one, {0: {"w": 1}, 1: {"w": 1}, 2: {"w": 1, "b": 1}})
+    assert [sides.first_place(leaf) for leaf in "wab"] == [math.inf, 1.0, 2.0]
+    assert sides.first == (1, "a") and repr(sides) == "Sides(1 leaf, 3 steps)"
+
+
+def test_what_has_no_size_of_its_own_stands_between_what_has_one_and_what_is_equal():
+    nan = torch.tensor([math.nan])
+    one = {"equal": 1, "text": "a", "number": torch.zeros(1), "nan": torch.zeros(1), "dtype": torch.zeros(1)}
+    other = {"equal": 1, "text": "b", "number": torch.ones(1), "nan": nan, "dtype": torch.zeros(1).double()}
+    assert Sides(one, other).ordered(None, "max_abs") == ["nan", "dtype", "number", "text", "equal"]
+
+
+def test_leaves_are_found_by_the_names_that_they_are_shown_with_too():
+    sides = Sides({"w": 1, "b": 1}, {"w": 1, "b": 1})
+    shown = {"w": "Weight", "b": "bias"}.__getitem__
+    assert sides.ordered(None, search="WEI", names=shown) == ["w"] == sides.ordered(None, search="w ")
+    assert sides.ordered(None, search="b", names=shown) == ["b"] and sides.ordered(None, search="x") == []
