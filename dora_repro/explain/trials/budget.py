@@ -43,14 +43,15 @@ class BudgetedTrials:
 
         Args:
             names: as of `Trial`.
-            to_the_end: as of `Trial`; a trial that was done to its end is as good as one that was not.
+            to_the_end: as of `Trial`; a trial that was done to its end is as good as one that was not to be.
 
         Raises:
             OutOfBudget: it is not known, and no trial is left to find it out.
         """
         trial = Trial(frozenset((*names, *self.base)), to_the_end)
-        for same in (trial, Trial(trial.names, True)):
-            if (known := self._results.get(same)) is not None:
+        for same in (trial, Trial(trial.names, not to_the_end)):
+            known = self._results.get(same)
+            if known is not None and (same == trial or same.to_the_end or known.ended):
                 return known
         if len(self.done) >= self.budget:
             raise OutOfBudget

@@ -117,6 +117,8 @@ class TrialResult:
         error: what the trial raised; None where it did not.
         options: paths of group options that were the reference's in the last step; empty unless the trial went to the
             end, and did more than one step.
+        ended: whether the trial went to the end and measured there, asked to or not: one that differs in the last step
+            alone is as good as one that goes on after a difference.
     """
 
     outcome: Outcome
@@ -127,6 +129,7 @@ class TrialResult:
     failed: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     options: tuple[str, ...] = ()
+    ended: bool = False
 
     @property
     def restores(self) -> bool:

@@ -234,11 +234,12 @@ class TrialRunner:
             same = first is None and self._ends_alike(run, self._setup.at_end)
             parameters = loss = None
             options: tuple[str, ...] = ()
-            if trial.to_the_end:
+            ended = trial.to_the_end or (not same and progress.steps == self._setup.steps - self._setup.start)
+            if ended:
                 parameters, loss = self._parameter_distance(run), self._loss_distance(recorder.trace)
                 options = self._same_options(recorder.trace) if progress.steps > 1 else ()
         outcome = Outcome.SAME if same else Outcome.DIFFERENT
-        return TrialResult(outcome, first, progress.steps, parameters, loss, progress.failed, options=options)
+        return TrialResult(outcome, first, progress.steps, parameters, loss, progress.failed, None, options, ended)
 
     def _reset_globals(self) -> None:
         rng.restore_world(self._generators)

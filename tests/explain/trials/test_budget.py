@@ -3,6 +3,7 @@
 import pytest
 
 from dora_repro.explain.trials.budget import BudgetedTrials, OutOfBudget
+from dora_repro.explain.trials.trial import Outcome, TrialResult
 from tests.explain.trials.searches import Rule, lost, searched
 
 
@@ -24,3 +25,16 @@ def test_a_trial_that_was_done_to_its_end_is_as_good_as_one_that_was_not_and_no_
     with pytest.raises(OutOfBudget):
         trials.restores("d")
     assert len(trials.done) == len(rule.asked) == 2
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_trial_that_came_to_its_end_unasked_is_not_done_again(ended):
+    asked = []
+
+    def rule(trial):
+        asked.append(trial.to_the_end)
+        return TrialResult(Outcome.DIFFERENT, steps=1, parameter_distance=0.5, ended=ended)
+
+    trials = BudgetedTrials(rule, 2)
+    assert trials.result("a").parameter_distance == trials.result("a", to_the_end=True).parameter_distance == 0.5
+    assert asked == ([False] if ended else [False, True])
