@@ -43,6 +43,7 @@ from dora_repro.state.snapshot import Snapshot
 from dora_repro.state.suspended import objects_lost, stand_alike, suspended
 
 WORKER = "dora_repro.explain.trials.worker:answer_trials"
+PREPARE = "dora_repro.explain.trials.worker:prepare"
 OVERDUE = 2  # trials that may reach their time limit before no more are run
 LATE_BUDGET = 20  # trials for what late objects lack
 REFUTED = 3  # sets that a fresh process does not confirm before the search is given up
@@ -128,7 +129,7 @@ def _searched(
     tried: list[TrialRecord] = []
     refuted: list[Refuted] = []
     steps = 0
-    with session.answering(WORKER, asdict(setup), like=sides.resumed.folder) as answer:
+    with session.answering(WORKER, asdict(setup), like=sides.resumed.folder, prepare=PREPARE) as answer:
         run_trial = _Trials(answer)
         while True:
             no_cause = frozenset(name for one in refuted for name in one.names)

@@ -7,11 +7,12 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from dora_repro.sides.processes import LOG, SideStopped, paths
 
 GET_READY = 600.0  # seconds that an interpreter may take to import what a run needs
+Preparation: TypeAlias = tuple[str, Mapping[str, object]]
 MAY_FORK = sys.platform.startswith("linux")
 
 
@@ -55,13 +56,16 @@ class Forks:
             self.sound, self.refused = not answer["obstacle"], answer.get("package", "")
         return self.sound
 
-    def fork(self, folder: Path, control: int | None = None, late: Path | None = None) -> "Fork":
+    def fork(
+        self, folder: Path, control: int | None = None, late: Path | None = None, prepare: Preparation | None = None
+    ) -> "Fork":
         """A new fork.
 
         Args:
             folder: where it writes its log.
             control: its end of the socket over which it is asked for forks; None for one that does a side's work.
             late: a file of modules that it imports out of sight.
+            prepare: a function that it calls before it is forked, as `module:name`, and what that is called with.
 
         Raises:
             SideStopped: the interpreter is gone.
@@ -69,7 +73,8 @@ class Forks:
         its_stdin, stdin = os.pipe()
         stdout, its_stdout = os.pipe()
         try:
-            boot = {**paths(), "log": str(folder / LOG), "preload": (), "late": str(late) if late is not None else None}
+            begun = {"preload": (), "late": str(late) if late is not None else None, "prepare": prepare}
+            boot = {**paths(), "log": str(folder / LOG), **begun}
             passed = [its_stdin, its_stdout, *([control] if control is not None else [])]
             answer = self._request({"fork": boot}, passed)
         except BaseException:

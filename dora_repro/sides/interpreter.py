@@ -88,8 +88,8 @@ class StartedInterpreter:
         assert stdin is not None and stdout is not None  # both are pipes
         guard(self._process.pid)
         self.stdin, self.stdout = stdin, stdout
-        asked = {"preload": preload, "late": None, "control": theirs.fileno() if theirs is not None else None}
-        send(self.stdin, {**paths(), "log": str(folder / LOG), **asked})
+        asked = {"log": str(folder / LOG), "preload": preload, "late": None, "prepare": None}
+        send(self.stdin, {**paths(), **asked, "control": theirs.fileno() if theirs is not None else None})
         if theirs is not None:
             theirs.close()
         self._successors = Successors(Forks(ours), folder) if ours is not None else None

@@ -8,13 +8,29 @@ of the process that asks. All have its paths, folder and environment, and end wh
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dora_repro.scratch import ScratchFolder
+from dora_repro.sides.forks import Forks, Preparation
 from dora_repro.sides.interpreter import Interpreter, OwnFork, StartedInterpreter
 from dora_repro.sides.late_libraries import LateLibraries
 from dora_repro.sides.own_fork import Become, fork_of_this_process
 from dora_repro.sides.processes import LOG, SideProcess
+from dora_repro.sides.successors import Successor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A fork of an interpreter that has prepared something.
+
+    Attributes:
+        number: of the interpreter.
+        forks: what forks it.
+    """
+
+    number: int
+    forks: Forks
 
 
 class Interpreters(AbstractContextManager["Interpreters"]):
@@ -91,18 +107,47 @@ class Interpreters(AbstractContextManager["Interpreters"]):
         return folder
 
     @contextmanager
-    def acquire(self, *, like: int | None = None, unlike: int | None = None) -> Iterator[SideProcess]:
-        """A process for a side; it ends with the block.
+    def prepared(self, preparation: Preparation, like: int | None = None) -> Iterator[Prepared | None]:
+        """A fork that has prepared what several processes need, to be forked for each; it ends with the block.
 
         Args:
-            like: number of the interpreter to fork, if there are forks of it; else that which has waited longest.
-            unlike: number of one that must not be forked.
+            preparation: what it does; nothing of the user's.
+            like: number of the interpreter that it is a fork of, if there are forks of it.
+
+        Yields:
+            it; None where there are no forks, or where it must not be forked any more.
 
         Raises:
             SideStopped: an interpreter did not get ready.
         """
         self.expect(max(self._expected, 1))
-        process = self._begun(self._choose(like, unlike))
+        interpreter = self._choose(like, None)
+        forks = interpreter.forks(self.late)
+        if forks is None:
+            yield None
+            return
+        successor = Successor(forks, self._new_folder(), prepare=preparation)
+        try:
+            yield Prepared(interpreter.number, successor.forks) if successor.forks.are_sound() else None
+        finally:
+            successor.end()
+
+    @contextmanager
+    def acquire(
+        self, *, like: int | None = None, unlike: int | None = None, prepared: Prepared | None = None
+    ) -> Iterator[SideProcess]:
+        """A process for a side; it ends with the block.
+
+        Args:
+            like: number of the interpreter to fork, if there are forks of it; else that which has waited longest.
+            unlike: number of one that must not be forked.
+            prepared: what is forked in place of the interpreter that it is a fork of.
+
+        Raises:
+            SideStopped: an interpreter did not get ready.
+        """
+        self.expect(max(self._expected, 1))
+        process = self._begun(self._choose(like, unlike), prepared)
         spent = all(interpreter.number != process.interpreter for interpreter in self._waiting)
         self._working += 1
         self._spent += spent
@@ -116,11 +161,12 @@ class Interpreters(AbstractContextManager["Interpreters"]):
             process.close()
             self.expect(self._expected)
 
-    def _begun(self, interpreter: Interpreter) -> SideProcess:
+    def _begun(self, interpreter: Interpreter, prepared: Prepared | None) -> SideProcess:
         """A fork of an interpreter, which then waits for its next turn; where it may not be forked, itself."""
         self._waiting.remove(interpreter)
         try:
-            forks = interpreter.forks(self.late)
+            of_it = prepared is not None and prepared.number == interpreter.number
+            forks = prepared.forks if prepared is not None and of_it else interpreter.forks(self.late)
             if forks is None:
                 self.libraries = ()  # one of them may have started a thread: the next interpreter is better forked
                 return interpreter.as_side()

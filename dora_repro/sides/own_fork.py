@@ -33,7 +33,8 @@ class Become(BaseException):
         """Be the interpreter: serve forks until the command's process is gone; in each fork, do a side's work."""
         # Empty, as it is for an interpreter that was started with `-c`: processes that a run spawns look there.
         sys.modules["__main__"] = ModuleType("__main__")
-        main({"log": str(self._log), "preload": (), "late": None, "control": self._connection.detach()})
+        nothing_more = {"preload": (), "late": None, "prepare": None}
+        main({"log": str(self._log), **nothing_more, "control": self._connection.detach()})
 
 
 def fork_of_this_process(log: Path, modules: tuple[str, ...]) -> tuple[int, socket.socket] | None:

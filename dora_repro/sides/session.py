@@ -134,13 +134,17 @@ class Session(AbstractContextManager):
         return Evidence(job.folder)
 
     @contextmanager
-    def answering(self, maker: str, about: Mapping[str, object], like: Path | None = None) -> Iterator[Answer]:
+    def answering(
+        self, maker: str, about: Mapping[str, object], like: Path | None = None, prepare: str | None = None
+    ) -> Iterator[Answer]:
         """What answers questions, each in a process of its own; with `in_process`, all in this interpreter.
 
         Args:
             maker: a function, as `module:name`, that returns what answers; called with the factory and `about`.
             about: what the function needs to know, as JSON can hold it.
             like: folder of a side whose interpreter to share, where there are forks of it.
+            prepare: a function, as `module:name`, that reads what all processes need; called with `about`, once for all
+                of them where there are forks. It must run nothing of the user's.
 
         Yields:
             what to call with a question. It raises SideStopped where the answer took longer than a side may, or the
@@ -156,11 +160,15 @@ class Session(AbstractContextManager):
 
         def ask(question: Question) -> Mapping[str, Any]:
             interpreters.expect(2)  # where none can be forked, that of the next question gets ready meanwhile
-            with interpreters.acquire(like=same) as process:
+            with interpreters.acquire(like=same, prepared=prepared) as process:
                 process.begin(self._pickled, "dora_repro.sides.worker_main:answer_one", told)
                 return process.ask(question, self._timeout)
 
-        yield ask
+        with ExitStack() as stack:
+            prepared = None
+            if prepare is not None:
+                prepared = stack.enter_context(interpreters.prepared((prepare, about), same))
+            yield ask
 
     def repeat(self, side: str, job: Job) -> Evidence:
         """Do a job once more, in a folder of its own and from another interpreter; the same repeat is done once only.

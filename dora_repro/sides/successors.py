@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dora_repro.sides.forks import Forks, control
+from dora_repro.sides.forks import Forks, Preparation, control
 from dora_repro.sides.late_libraries import LateLibraries
 from dora_repro.sides.processes import close_quietly
 
@@ -20,7 +20,7 @@ class Successors:
 
     def __init__(self, forks: Forks, folder: Path):
         self._forks, self._folder = forks, folder
-        self._successors: list[_Successor] = []
+        self._successors: list[Successor] = []
         self._learned = 0
 
     def latest(self, late: LateLibraries) -> Forks | None:
@@ -48,7 +48,7 @@ class Successors:
         for _ in range(_TRIES):
             listed = self._folder / f"late-{self._learned}.json"
             listed.write_text(json.dumps(late.modules(self._learned)), encoding="utf-8")
-            successor = _Successor(forks, self._folder, listed)
+            successor = Successor(forks, self._folder, late=listed)
             if successor.forks.are_sound():
                 self._successors.append(successor)
                 return
@@ -69,24 +69,25 @@ class Successors:
         self._forks.close()
 
 
-class _Successor:
-    """A fork of an interpreter that is forked in its place, since it has imported more.
+class Successor:
+    """A fork of an interpreter that is forked in its place, since it has imported more, or prepared something.
 
     Args:
         forks: what forks that interpreter.
         folder: where it writes its log.
         late: file of the modules that it imports.
+        prepare: what it does before it is forked.
 
     Attributes:
         forks: what forks it.
     """
 
-    def __init__(self, forks: Forks, folder: Path, late: Path):
+    def __init__(self, forks: Forks, folder: Path, late: Path | None = None, prepare: Preparation | None = None):
         ours, theirs = control()
         assert ours is not None and theirs is not None  # there are forks
         self.forks = Forks(ours)
         with theirs:
-            self._process = forks.fork(folder, theirs.fileno(), late)
+            self._process = forks.fork(folder, theirs.fileno(), late, prepare)
 
     def end(self) -> None:
         """End it, when its forks have ended."""

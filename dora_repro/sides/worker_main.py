@@ -26,15 +26,19 @@ def main(boot: Mapping[str, Any]) -> None:
 
     Args:
         boot: the first line of the parent: `log` (the file for what is printed), `preload` (modules to import),
-            `late` (a file of modules to import out of sight; None where there are none) and `control` (the file
-            descriptor over which forks are asked for; None where there are none).
+            `late` (a file of modules to import out of sight; None where there are none), `prepare` (a function, as
+            `module:name`, and what to call it with before the first fork; None where there is none) and `control` (the
+            file descriptor over which forks are asked for; None where there are none).
     """
     channel = _redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
     refused = resolve(f"{OUT_OF_SIGHT}:import_out_of_sight")(Path(boot["late"])) if boot["late"] is not None else None
+    if boot["prepare"] is not None:
+        name, about = boot["prepare"]
+        resolve(name)(about)
     if boot["control"] is not None:
         gc.collect()
-        gc.freeze()  # what was imported stays as it is in every fork: looking through it would copy its pages
+        gc.freeze()  # what is there stays as it is in every fork: looking through it would copy its pages
         told = serve_forks(boot["control"], vars(refused) if refused is not None else None)
         if told is not None:
             os.close(channel)

@@ -122,6 +122,46 @@ class _Progress:
     when_made: Callable[[], None] | None = None
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What all trials of an explanation read, and none of them changes.
+
+    Attributes:
+        reference: evidence of the reference.
+        resumed: evidence of the resumed side.
+        loaded: its state after loading; None where it did not come so far.
+        saved: as of `TrialSetup`, read.
+    """
+
+    reference: Evidence
+    resumed: Evidence
+    loaded: Snapshot | None
+    saved: Snapshot
+
+
+_read: dict[TrialSetup, _Read] = {}
+
+
+def prepare(about: Mapping[str, Any]) -> None:
+    """Read what all trials need: they may then be forks of this process.
+
+    Args:
+        about: a `TrialSetup` as a dict.
+    """
+    setup = _setup_of(about)
+    read = _read[setup] = _read_of(setup)
+    _ = read.reference.trace
+
+
+def _read_of(setup: TrialSetup) -> _Read:
+    resumed = Evidence(Path(setup.resumed))
+    return _Read(Evidence(Path(setup.reference)), resumed, resumed.loaded_or_none, Snapshot.read(setup.saved))
+
+
+def _setup_of(about: Mapping[str, Any]) -> TrialSetup:
+    return TrialSetup(**{**about, **{name: tuple(about[name]) for name in ("at_end", "late")}})
+
+
 def _nothing() -> None:
     pass
 
@@ -137,8 +177,7 @@ def answer_trials(factory: Factory, about: Mapping[str, Any]) -> Answer:
         factory: builds a run.
         about: a `TrialSetup` as a dict.
     """
-    tuples = {name: tuple(about[name]) for name in ("at_end", "late")}
-    runner = TrialRunner(factory, TrialSetup(**{**about, **tuples}))
+    runner = TrialRunner(factory, _setup_of(about))
     return lambda trial: runner.result(Trial.from_dict(trial)).to_dict()
 
 
@@ -152,9 +191,9 @@ class TrialRunner:
         if setup.threads is not None:
             torch.set_num_threads(setup.threads)
         self._generators, self._flags = rng.capture_world(), flags.capture_flags()
-        self._reference, self._resumed = Evidence(Path(setup.reference)), Evidence(Path(setup.resumed))
-        self._loaded = self._resumed.loaded_or_none
-        self._saved = Snapshot.read(setup.saved)
+        read = _read.get(setup) or _read_of(setup)
+        self._reference, self._resumed = read.reference, read.resumed
+        self._loaded, self._saved = read.loaded, read.saved
         self._objects = Objects.read(Path(setup.objects)) if setup.objects else None
         self._streams = Streams.read(Path(setup.streams)) if setup.streams else None
 
