@@ -1,5 +1,6 @@
 """The command `dora-repro` itself: its commands, found when they are asked for, and its exit codes."""
 
+import gc
 import importlib
 import sys
 import traceback
@@ -65,7 +66,16 @@ class Kit(click.Group):
         """As click's, but with this kit's exit codes. Without `standalone_mode` everything is raised, as in click's."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        sys.exit(self._exit_code(args, prog_name, complete_var, extra))
+        try:
+            code = self._exit_code(args, prog_name, complete_var, extra)
+        except Become as interpreter:
+            become = interpreter
+        else:
+            if _is_own_process:  # on its way out, Python would look through all that torch is: half a second
+                gc.freeze()
+            sys.exit(code)
+        become.run()  # where nothing of the command is on the stack any more
+        sys.exit(0)
 
     def _exit_code(
         self, args: Sequence[str] | None, prog_name: str | None, complete_var: str | None, extra: dict[str, Any]
@@ -75,8 +85,6 @@ class Kit(click.Group):
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             return code if isinstance(code, int) else 0
-        except Become as interpreter:
-            become = interpreter
         except click.ClickException as error:
             error.show()
             return error.exit_code
@@ -95,8 +103,6 @@ class Kit(click.Group):
         except Exception:
             traceback.print_exc()
             return DEFECT
-        become.run()  # where nothing of the command is on the stack any more
-        return 0
 
 
 _is_own_process = False
