@@ -4,11 +4,11 @@ A draw is one output of the generator itself: 32 bits of the Mersenne Twister (t
 Python's `random`), so that an int64 of torch's `random_` is two; 64 bits of PCG64 (`numpy.random.default_rng`); a unit
 of Philox's offset (CUDA). Between states of different seeds or streams there is no number of draws.
 
-The Mersenne Twister (Matsumoto and Nishimura 1998) is stepped from one state until it meets the other, in both
-directions, for some millions of draws; PCG's distance is computed, after O'Neill 2014 (https://www.pcg-random.org/).
+The Mersenne Twister (Matsumoto and Nishimura 1998) is run from one state until it meets the other, in both directions,
+for some millions of draws; PCG's distance is computed, after O'Neill 2014 (https://www.pcg-random.org/).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from dora_repro.state.rng import State
 from dora_repro.wording import counted
 
 WORDS = 624  # of a Mersenne Twister's block
-BLOCKS = 8_000  # searched in each direction: five million draws, some hundredths of a second
+PART, PARTS = 1 << 17, 38  # draws that are searched at once; searched in each direction: five million draws
 
 _TORCH_BYTES = 5056  # of the CPU generator: seed, left, next, words as 64 bits each, and a spare normal number
 _PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
@@ -82,24 +82,37 @@ def _torch_twister(state: torch.Tensor) -> Twister | None:
 
 
 def _twister_distance(expected: Twister, actual: Twister) -> int | None:
-    """Both are stepped, block by block in turn, until one meets the other as it was."""
-    forwards, backwards = _blocks_from(expected), _blocks_from(actual)
-    for blocks in range(BLOCKS):
-        if np.array_equal(next(forwards), actual[0]):
-            return blocks * WORDS + actual[1] - expected[1]
-        if np.array_equal(next(backwards), expected[0]):
-            return actual[1] - expected[1] - blocks * WORDS
+    """Each is run until it gives what the other gives next: 624 outputs in a row determine a state."""
+    ahead, behind = _Outputs(expected), _Outputs(actual)
+    for _ in range(PARTS):
+        if (draws := ahead.until(behind.first)) is not None:
+            return draws
+        if (draws := behind.until(ahead.first)) is not None:
+            return -draws
     return None
 
 
-def _blocks_from(start: Twister) -> Iterator[np.ndarray]:
-    """The block of words of a state, and those that follow it."""
-    yield start[0]
-    generator: Any = np.random.MT19937()  # numpy types its state for reading alone
-    generator.state = {"bit_generator": "MT19937", "state": {"key": start[0], "pos": WORDS}}
-    while True:
-        generator.random_raw(WORDS, output=False)
-        yield generator.state["state"]["key"]
+class _Outputs:
+    """The outputs of a state, part by part.
+
+    Attributes:
+        first: the first outputs, as many as determine the state.
+    """
+
+    def __init__(self, start: Twister):
+        self._generator: Any = np.random.MT19937()  # numpy types its state for reading alone
+        self._generator.state = {"bit_generator": "MT19937", "state": {"key": start[0], "pos": start[1]}}
+        self.first = self._outputs = self._generator.random_raw(WORDS)
+        self._before = 0  # number of draws before these outputs
+
+    def until(self, wanted: np.ndarray) -> int | None:
+        """The number of draws after which the wanted outputs come, where they begin in the next part."""
+        outputs = np.concatenate((self._outputs, self._generator.random_raw(PART)))
+        before, self._before, self._outputs = self._before, self._before + PART, outputs[PART:]
+        for place in np.flatnonzero(outputs[:PART] == wanted[0]):
+            if np.array_equal(outputs[place : place + WORDS], wanted):
+                return before + int(place)
+        return None
 
 
 # --- PCG64: (state, increment), a linear congruential generator of 128 bits ------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dora_repro.state import rng
-from dora_repro.state.draws import BLOCKS, WORDS, draws_between
+from dora_repro.state.draws import PART, PARTS, WORDS, draws_between
 
 COUNTS = (0, 1, 2, 623, 624, 625, 1248, 5000)
 
@@ -45,6 +45,15 @@ def test_the_distance_is_the_number_of_draws_in_both_directions(kind, before):
         assert draws_between(rng.state_of(generator), first) == -count
 
 
+@pytest.mark.parametrize("count", [PART - WORDS, PART - 1, PART, PART + 1, 3 * PART, 3 * PART + 7])
+def test_it_is_found_where_one_part_of_the_search_ends_and_the_next_begins(count):
+    generator, _ = made("numpy legacy")
+    first = rng.state_of(generator)
+    generator.bytes(4 * count)
+    assert draws_between(first, rng.state_of(generator)) == count
+    assert draws_between(rng.state_of(generator), first) == -count
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_seed_is_no_number_of_draws_apart(kind):
     generator, _ = made(kind)
@@ -75,7 +84,7 @@ def test_pcg_is_far_ahead_or_behind_without_being_stepped():
 def test_a_twister_too_far_away_is_not_found():
     generator = np.random.RandomState(0)
     first = rng.state_of(generator)
-    generator.bytes(4 * WORDS * (BLOCKS + 2))
+    generator.bytes(4 * (PART * PARTS + 2 * WORDS))
     assert draws_between(first, rng.state_of(generator)) is None
 
 
