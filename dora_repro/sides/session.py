@@ -160,12 +160,13 @@ class Session(AbstractContextManager):
 
         def ask(question: Question) -> Mapping[str, Any]:
             interpreters.expect(2)  # where none can be forked, that of the next question gets ready meanwhile
-            with interpreters.acquire(like=same, prepared=prepared) as process:
+            like = same if prepared is None else prepared.number
+            with interpreters.acquire(like=like, prepared=prepared) as process:
                 process.begin(self._pickled, "dora_repro.sides.worker_main:answer_one", told)
                 return process.ask(question, self._timeout)
 
+        prepared = None
         with ExitStack() as stack:
-            prepared = None
             if prepare is not None:
                 prepared = stack.enter_context(interpreters.prepared((prepare, about), same))
             yield ask

@@ -5,6 +5,7 @@ import functools
 import pytest
 
 from dora_repro.alignment.divergence import first_divergence
+from dora_repro.sides.forks import MAY_FORK
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
 from dora_repro.sides.session import Session, threads
@@ -120,6 +121,43 @@ def counter(factory, about):
         return {"count": COUNT}
 
     return answer
+
+
+PREPARED: list[int] = []
+
+
+def prepare(about):
+    import os
+    import threading
+
+    PREPARED.append(os.getpid())
+    if about["thread"]:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def what_was_prepared(factory, about):
+    import os
+
+    def answer(question):
+        PREPARED.append(0)
+        return {"prepared": PREPARED, "parent": os.getppid()}
+
+    return answer
+
+
+@pytest.mark.skipif(not MAY_FORK, reason="forks are used on Linux only")
+@pytest.mark.parametrize("thread", [False, True])
+def test_what_all_questions_need_is_prepared_once_where_that_may_be_forked(separate, thread):
+    prepare, maker = f"{__name__}:prepare", f"{__name__}:what_was_prepared"
+    with separate.answering(maker, {"thread": thread}, prepare=prepare) as answer:
+        answers = [answer({}) for _ in range(3)]
+    if thread:  # its forks would lack it
+        assert [each["prepared"] for each in answers] == [[0]] * 3
+    else:
+        assert [each["prepared"] for each in answers] == [[each["parent"], 0] for each in answers]
+        assert len({each["parent"] for each in answers}) == 1
+    with separate.answering(maker, {}) as answer:
+        assert answer({})["prepared"] == [0]
 
 
 def test_a_process_that_dies_before_it_can_answer_is_told_with_what_it_printed(separate):

@@ -7,6 +7,8 @@ import time
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from dora_repro.sides import worker_main
+from dora_repro.state import settling
 from dora_repro.state.settling import LIMIT, settle
 from dora_repro.state.snapshot import Snapshot
 
@@ -19,6 +21,25 @@ def seconds():
 
 def test_without_other_threads_nothing_is_waited_for():
     assert seconds() < 0.01
+
+
+def test_the_thread_by_which_a_side_hears_of_its_parent_is_not_waited_for(monkeypatch):
+    reading, over = threading.Event(), threading.Event()
+
+    def read(descriptor, count):
+        reading.set()
+        over.wait()
+        return b'"heard"\n'
+
+    monkeypatch.setattr(worker_main.os, "read", read)
+    monkeypatch.setattr(worker_main.os, "_exit", lambda code: None)
+    before = settling._places()
+    asked = worker_main._listen()
+    reading.wait()
+    assert settling._places() == before
+    monkeypatch.setattr(worker_main.os, "read", lambda descriptor, count: b"")
+    over.set()
+    assert asked() == "heard"
 
 
 def test_a_thread_that_fills_its_queue_comes_to_rest():

@@ -1,7 +1,7 @@
 """Trials in one process, on evidence that a check has left: what is put in, and what came of it."""
 
 import functools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import torch
 
 import dora_repro
 from dora_repro.checks.keeping import Kept
+from dora_repro.explain.trials import worker
 from dora_repro.explain.trials.trial import (
     CONTROL,
     DATA,
@@ -20,6 +21,7 @@ from dora_repro.explain.trials.trial import (
     Lines,
     Outcome,
     Trial,
+    TrialResult,
 )
 from dora_repro.explain.trials.worker import TrialRunner, TrialSetup, answer_trials, same_leaves
 from dora_repro.faults.clean.files import MadeInFirstStep
@@ -96,6 +98,25 @@ def test_all_steps_are_done_and_measured_where_that_is_asked_for(lost):
     assert nothing.steps == 2 and nothing.divergence.step == 3
     assert nothing.parameter_distance > 0 and nothing.loss_distance > 0
     assert (whole.parameter_distance, whole.loss_distance) == (0.0, 0.0)
+
+
+def test_a_trial_that_differs_in_the_last_step_alone_is_measured_unasked(lost):
+    at_once = lost.runner().result(Trial(frozenset()))
+    late = lost.runner(steps=lost.setup.start + 1).result(Trial(frozenset()))
+    asked = lost.runner(steps=lost.setup.start + 1).result(Trial(frozenset(), to_the_end=True))
+    assert not at_once.ended and at_once.parameter_distance is None
+    assert late.ended and late == asked and late.parameter_distance > 0
+
+
+def test_what_was_read_beforehand_is_not_read_again(lost, monkeypatch):
+    read = {}
+    monkeypatch.setattr(worker, "_read", read)
+    about = asdict(lost.setup)
+    worker.prepare(about)
+    expected = lost.runner().result(Trial(lost.lost))
+    monkeypatch.setattr(worker, "_read_of", lambda setup: pytest.fail("read again"))
+    assert TrialResult.from_dict(answer_trials(lost.factory, about)(Trial(lost.lost).to_dict())) == expected
+    assert expected.outcome is Outcome.SAME and list(read) == [lost.setup]
 
 
 def test_losses_have_a_distance_where_both_runs_tell_them(lost):
