@@ -1,5 +1,6 @@
 """State is read when threads that read ahead have come to rest, and nobody is waited for without end."""
 
+import os
 import queue
 import threading
 import time
@@ -24,22 +25,23 @@ def test_without_other_threads_nothing_is_waited_for():
 
 
 def test_the_thread_by_which_a_side_hears_of_its_parent_is_not_waited_for(monkeypatch):
-    reading, over = threading.Event(), threading.Event()
-
-    def read(descriptor, count):
-        reading.set()
-        over.wait()
-        return b'"heard"\n'
-
-    monkeypatch.setattr(worker_main.os, "read", read)
     monkeypatch.setattr(worker_main.os, "_exit", lambda code: None)
     before = settling._places()
-    asked = worker_main._listen()
-    reading.wait()
-    assert settling._places() == before
-    monkeypatch.setattr(worker_main.os, "read", lambda descriptor, count: b"")
-    over.set()
-    assert asked() == "heard"
+    own, (there, here) = os.dup(0), os.pipe()
+    os.dup2(there, 0)
+    try:
+        asked = worker_main._listen()
+        os.write(here, b'"begun"\n')
+        assert asked() == "begun"  # and it waits for the next line
+        assert settling._places() == before
+    finally:
+        os.close(here)
+        os.close(there)
+        for thread in threading.enumerate():
+            if "listen" in thread.name:
+                thread.join()
+        os.dup2(own, 0)
+        os.close(own)
 
 
 def test_a_thread_that_fills_its_queue_comes_to_rest():
