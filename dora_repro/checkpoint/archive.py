@@ -12,7 +12,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from io import BufferedIOBase, RawIOBase
+from io import BufferedIOBase, BytesIO, RawIOBase
 
 import torch
 
@@ -27,6 +27,7 @@ MAX_SMALL = 1 << 20
 MAX_LINE = 1 << 16
 OF_A_RECORD = 10  # work
 _CHUNK = 1 << 22
+_AT_ONCE = 1 << 24  # bytes of a window that is read whole: a pickle of so many asks a million times
 _AHEAD = 1 << 16  # bytes that a window reads at once, since a pickle asks for few at a time
 
 
@@ -80,6 +81,32 @@ class Window(RawIOBase):
         line = self.file.readline(min(MAX_LINE, max(self.length - self.position, 0)))
         self.position += len(line)
         return line
+
+
+class Whole(BytesIO):
+    """A window that was read whole: reads of a few bytes, of which a pickle consists, cost nothing then.
+
+    Args:
+        file: open for reading.
+        start: where in it the part begins, in bytes.
+        length: bytes of the part.
+    """
+
+    def __init__(self, file: BufferedIOBase, start: int, length: int) -> None:
+        file.seek(start)
+        super().__init__(file.read(length))
+        self.start, self.length = start, length
+
+
+def window_of(file: BufferedIOBase, start: int, length: int) -> Window | Whole:
+    """A part of a file that pickles are read from: whole where it is small.
+
+    Args:
+        file: open for reading.
+        start: where in it the part begins, in bytes.
+        length: bytes of the part.
+    """
+    return Whole(file, start, length) if length <= _AT_ONCE else Window(file, start, length)
 
 
 class ZipArchive:
@@ -243,7 +270,7 @@ class LegacyFile:
         self.places: dict[str, tuple[int, int]] | None = None
         self.swapped = little_endian != (sys.byteorder == "little")
 
-    def place(self, keys: list[str], dtypes: dict[str, torch.dtype], window: Window) -> None:
+    def place(self, keys: list[str], dtypes: dict[str, torch.dtype], window: Window | Whole) -> None:
         """Find the storages, from where the window stands: for each 8 bytes of count, then the elements.
 
         Args:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 from dora_repro.checkpoint.guard import Malformed
 
-# A unit of work is about a microsecond. Small files are read within seconds; large ones may take longer for each byte.
-FREE_WORK = 2_000_000
+# A unit of work is about a microsecond. Of files below 10 MB, two are read and compared within five seconds; large ones
+# may take longer for each byte.
+FREE_WORK = 1_500_000
 SMALL = 10_000_000  # bytes
-BYTES_PER_WORK, BYTES_PER_WORK_ABOVE = 7, 0.5
+BYTES_PER_WORK, BYTES_PER_WORK_ABOVE = 12, 0.5
 FREE_MEMORY = 256 << 20
 MEMORY_PER_BYTE = 24
 

@@ -18,7 +18,7 @@ import torch
 
 from dora_repro.checkpoint.components import COMPONENTS, Entry, Lack, Role, judge, lacks, role_in_layout
 from dora_repro.checkpoint.forms import GENERATORS, Form, form_of
-from dora_repro.checkpoint.guard import FileValue, guarded
+from dora_repro.checkpoint.guard import FileValue, guarded, uncollected
 from dora_repro.checkpoint.layouts import KIT_FORMAT, RANDOM_STATE_KEYS, is_study_name
 from dora_repro.checkpoint.opening import Kind, Tree, kind_of, open_tree
 from dora_repro.checkpoint.reading import files_of_checkpoint
@@ -187,7 +187,7 @@ def _of_files(path: Path, files: Mapping[str, Path], layout: str) -> Contents:
     stubs: list[str] = []
     layouts, file_format = [], "folder"
     for name, file in files.items():
-        with guarded(file):
+        with guarded(file), uncollected():
             tree = open_tree(file)
             own = _file_layout(tree.root, tree.kind)
             above = f"{name}/" if name else ""

@@ -60,15 +60,13 @@ _LOADERS = ("torch.utils.data.", "torchdata.", "accelerate.data_loader.")
 
 def form_of(value: FileValue) -> Form:
     """What a value is by its form; `Form.NONE` where it says nothing."""
-    if isinstance(value, Mapping):
-        return _of_mapping(value)
-    if isinstance(value, Stub):
-        return _of_stub(value)
     if isinstance(value, (TensorEntry, torch.Tensor, numpy.ndarray)):
         return _of_array(value)
     if isinstance(value, (list, tuple)):
         return _of_sequence(value)
-    return Form.NONE
+    if isinstance(value, Stub):
+        return _of_stub(value)
+    return _of_mapping(value) if isinstance(value, (dict, Mapping)) else Form.NONE  # asking for a dict alone is quick
 
 
 def is_number(value: FileValue) -> bool:

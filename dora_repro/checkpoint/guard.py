@@ -4,6 +4,7 @@ At the bottom of the room: knows no format. Parsers raise `Malformed`, or one of
 into a BadInput that names the file and what to do next. Limits lie beside what they limit.
 """
 
+import gc
 import os
 import pickle
 import struct
@@ -77,6 +78,20 @@ def guarded(path: str | os.PathLike[str]) -> Iterator[None]:
     except PARSER_ERRORS as error:
         what = f"{type(error).__name__}: {_printable(error)}" if str(error) else type(error).__name__
         raise BadInput(f"cannot read {named(path)}: it is damaged or no checkpoint ({what}){_NEXT}") from error
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause Python's search for cycles while the values of a file are made: all of them stay, and going through them
+    again and again, as ever more are there, is up to a third of the time. What a file may take bounds the memory."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def reread(read: Callable[[], T]) -> T:

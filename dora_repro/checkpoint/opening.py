@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from dora_repro.checkpoint.budget import Budget
-from dora_repro.checkpoint.guard import FileValue, Malformed, file_opener, guarded, reread
+from dora_repro.checkpoint.guard import FileValue, Malformed, file_opener, guarded, reread, uncollected
 from dora_repro.checkpoint.json_files import json_value
 from dora_repro.checkpoint.safetensors_files import looks_like_safetensors, safetensors_root
 from dora_repro.checkpoint.sharded import is_sharded, sharded_root
@@ -90,7 +90,7 @@ def open_tree(path: str | os.PathLike[str], finish: Finish = as_entry, keep: int
 
 
 def _open_tree(path: Path, finish: Finish, keep: int | None) -> Tree:
-    with guarded(path):
+    with guarded(path), uncollected():
         kind = kind_of(path)
         if kind is Kind.FOLDER:
             raise Malformed("it is a folder; name a file in it")

@@ -17,10 +17,11 @@ from dora_repro.checkpoint.stub import Constructor, Stub
 
 MAX_KEY_PARTS = 1000
 
-# Work, in about microseconds: of a call, of a value that is copied or hashed.
+# Work, in about microseconds: of a call, of a name, of a value that is copied, of a part of a key that is hashed.
 _OF_A_CALL = 5
-_OF_A_VALUE = 0.02
-_OF_A_PART = 0.3
+_OF_A_NAME = 1.5
+_OF_A_VALUE = 0.05
+_OF_A_PART = 0.5
 # Memory, in bytes: of a stub, a place in a list, an entry of a dict or set.
 STUB_BYTES = 260
 PLACE_BYTES = 8
@@ -206,7 +207,7 @@ class Machine:
         module = _RENAMED.get(module, module)
         if module.startswith("numpy.core."):  # numpy before 2.0
             module = module.replace("numpy.core.", "numpy._core.", 1)
-        self.budget.take(memory=STUB_BYTES + 4 * (len(module) + len(qualname)))
+        self.budget.take(_OF_A_NAME, STUB_BYTES + 4 * (len(module) + len(qualname)))
         full = f"{module}.{qualname}"
         full = _RENAMED_WHOLE.get(full, full)
         constants = self.know.constants

@@ -16,7 +16,7 @@ import numpy
 from dora_repro.checkpoint.budget import OF_A_BYTE, Budget
 from dora_repro.checkpoint.components import Role, judge
 from dora_repro.checkpoint.forms import GENERATORS, Form
-from dora_repro.checkpoint.guard import FileValue, guarded
+from dora_repro.checkpoint.guard import FileValue, guarded, uncollected
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
 from dora_repro.checkpoint.runs import RunFolder, members, run_of
 from dora_repro.checkpoint.sharded import is_sharded
@@ -25,7 +25,7 @@ from dora_repro.checkpoint.tensors import TensorEntry, loaded
 from dora_repro.checkpoint.walking import PLAIN, cost_of_looking, leaf_value, walk
 from dora_repro.errors import BadInput
 
-OF_A_TENSOR = 30  # work: of loading and comparing one, beside its bytes
+OF_A_TENSOR, OF_AN_ARRAY = 20, 10  # work: of loading and comparing one, beside its bytes
 _SCALARS = frozenset((int, float, bool, type(None)))
 
 
@@ -83,7 +83,7 @@ class Leaves(Mapping[str, FileValue]):
         file = self._file_of(path)
         loading, nbytes = 0, 0
         if isinstance(value, (TensorEntry, numpy.ndarray)):
-            loading, nbytes = OF_A_TENSOR if isinstance(value, TensorEntry) else 0, value.nbytes
+            loading, nbytes = OF_A_TENSOR if isinstance(value, TensorEntry) else OF_AN_ARRAY, value.nbytes
         work = loading + nbytes * OF_A_BYTE + cost_of_looking(value)
         with guarded(file), self._budgets[file].once(path, work):
             return value.load() if isinstance(value, TensorEntry) else value
@@ -161,7 +161,7 @@ class _Collected:
 
     def add(self, file: Path, above: str) -> None:
         """All leaves of one file, below a name; none of them where that raises."""
-        with guarded(file):
+        with guarded(file), uncollected():
             tree = open_tree(file)
             nodes = list(walk(tree.root, Role(), judge, tree.budget))
             self.budgets[file] = tree.budget

@@ -63,7 +63,7 @@ class Chunk(NamedTuple):
     item: Item
 
 
-_OF_A_SHARD = 300  # work
+_OF_A_SHARD = 150  # work
 _OF_A_CHUNK = 5
 _OF_A_PAIR = 1
 

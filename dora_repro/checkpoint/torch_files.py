@@ -9,7 +9,15 @@ from collections.abc import Callable
 
 import torch
 
-from dora_repro.checkpoint.archive import LEGACY_MAGIC, LEGACY_PROTOCOL, LegacyFile, Window, ZipArchive
+from dora_repro.checkpoint.archive import (
+    LEGACY_MAGIC,
+    LEGACY_PROTOCOL,
+    LegacyFile,
+    Whole,
+    Window,
+    ZipArchive,
+    window_of,
+)
 from dora_repro.checkpoint.budget import Budget
 from dora_repro.checkpoint.constructors import vocabulary
 from dora_repro.checkpoint.guard import FileValue, Malformed, Opener
@@ -48,7 +56,7 @@ def torch_root(
     if not head.startswith(b"\x80"):
         raise Malformed(f"it is no file of torch, pickle or safetensors (it begins with {head[:8]!r})")
     with opener() as file:
-        window = Window(file, start, size)
+        window = window_of(file, start, size)
         words = vocabulary(budget, _no_storages, _nested(finish, keep, budget), finish)
         root = unpickle(window, words, budget)
         if root == LEGACY_MAGIC and type(root) is int:
@@ -113,7 +121,7 @@ def _no_storages(_: FileValue) -> FileValue:
     raise Malformed("it refers to storages that are not in it")
 
 
-def _legacy_root(opener: Opener, window: Window, finish: Finish, keep: int | None, budget: Budget) -> FileValue:
+def _legacy_root(opener: Opener, window: Window | Whole, finish: Finish, keep: int | None, budget: Budget) -> FileValue:
     """The values of a file in torch's older format: `window` stands behind the magic number.
 
     Its storages lie behind the pickle that uses them, so that the pickle is read twice: once for the
@@ -144,7 +152,7 @@ def _nested(finish: Finish, keep: int | None, budget: Budget) -> Callable[[bytes
             raise Malformed("it nests files in files in files")
 
         budget.take(_OF_A_NESTED_FILE)
-        window = Window(io.BytesIO(data), 0, len(data))
+        window = window_of(io.BytesIO(data), 0, len(data))
         plain = vocabulary(budget, _no_storages, no_deeper)
         if unpickle(window, plain, budget) != LEGACY_MAGIC:
             raise Malformed("a storage in it is of an unknown format")

@@ -21,7 +21,8 @@ from dora_repro.checkpoint.tensors import Storage, TensorEntry, stored_tensor
 from dora_repro.printable import one_line
 
 # Of a value, each time that it is met: what is walked, put into a list, described and compared.
-OF_A_VALUE, MEMORY_OF_A_VALUE, MEMORY_OF_A_CHILD = 5, 500, 250
+OF_A_VALUE, MEMORY_OF_A_VALUE, MEMORY_OF_A_CHILD = 4, 500, 250
+OF_A_DICT = 6  # work, beside that: its keys are looked for whatever they may say
 OF_AN_ITEM = 0.1  # work, of what a container, text or array holds: it is looked through whenever it is met
 MAX_DEPTH = 200
 MAX_KEY = 300  # characters of a key in a path; a longer one is cut, and told apart by a digest
@@ -83,7 +84,7 @@ def walk(root: FileValue, start: Tag, judge: Judge[Tag], budget: Budget) -> Iter
             raise Malformed(f"it holds values nested deeper than {MAX_DEPTH}")
         budget.take(OF_A_VALUE + cost_of_looking(value), MEMORY_OF_A_VALUE + 2 * len(where))
         tag = judge(around, key, value)
-        if isinstance(value, _CHILDLESS):
+        if type(value) in _SCALARS or isinstance(value, _CHILDLESS):
             yield Node(_unused(where, used), value, False, True, tag)
             continue
         again = id(value) in on_way
@@ -93,7 +94,6 @@ def walk(root: FileValue, start: Tag, judge: Judge[Tag], budget: Budget) -> Iter
             where = _unused(where, used)
         yield Node(where, "<a value that contains itself>" if again else value, bool(children), leaf, tag)
         if children:
-            budget.take(0, MEMORY_OF_A_CHILD * len(children))
             on_way.add(id(value))
             waiting.append((where, key, value, _DONE, around))
             above, depth = f"{where}/" if where else "", depth + 1
@@ -106,6 +106,8 @@ def cost_of_looking(value: FileValue) -> float:
         return 0.0
     if isinstance(value, (str, bytes, bytearray)):
         return len(value) * OF_A_BYTE
+    if isinstance(value, dict):
+        return OF_A_DICT + len(value) * OF_AN_ITEM
     return len(value) * OF_AN_ITEM if isinstance(value, _CONTAINERS) else 0.0
 
 
@@ -175,9 +177,10 @@ def _children(value: FileValue, budget: Budget) -> list[tuple[str, FileValue, Fi
     if isinstance(value, (list, tuple, deque)):
         if all(isinstance(item, PLAIN) for item in value):
             return []
+        budget.take(0, MEMORY_OF_A_CHILD * len(value))
         return [(str(place), place, item) for place, item in enumerate(value)]
     if isinstance(value, (set, frozenset)) and any(_is_more_than_its_text(item) for item in value):
-        budget.take_bytes(sum(map(_length, value)))
+        budget.take(OF_A_BYTE * sum(map(_length, value)), MEMORY_OF_A_CHILD * len(value))
         ordered = sorted(value, key=lambda item: f"{type(item).__name__} {key_text(item)}")
         return [(str(place), place, item) for place, item in enumerate(ordered)]
     if isinstance(value, TensorEntry):
@@ -189,9 +192,14 @@ def _children_by_key(
     pairs: Collection[tuple[FileValue, FileValue]], above: str, budget: Budget
 ) -> list[tuple[str, FileValue, FileValue]]:
     """The values of (key, value) pairs, and those keys of which the path does not say all: tensors, objects."""
-    budget.take_bytes(sum(len(key) if isinstance(key, str) else _length(key) for key, _ in pairs))
+    keys = [key for key, _ in pairs]
+    names = [key for key in keys if type(key) is str]
+    length = sum(map(len, names)) + (sum(map(_length, keys)) if len(names) < len(keys) else 0)
+    budget.take(OF_A_BYTE * length, MEMORY_OF_A_CHILD * len(pairs))
+    if len(names) == len(keys):  # nearly every dict
+        return [(above + part, key, item) for part, (key, item) in zip(key_parts(keys), pairs, strict=True)]
     found: list[tuple[str, FileValue, FileValue]] = []
-    for part, (key, item) in zip(key_parts([key for key, _ in pairs]), pairs, strict=True):
+    for part, (key, item) in zip(key_parts(keys), pairs, strict=True):
         if type(key) is not str and _is_more_than_its_text(key):
             found.append((f"{above}{part}/{KEY}", None, key))
         found.append((f"{above}{part}", key, item))

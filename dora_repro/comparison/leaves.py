@@ -6,7 +6,7 @@ of elements only describe a difference.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -263,30 +263,36 @@ def _same_digest(saved: SavedLeaf, value: Value) -> bool:
 def _compare_values(path: str, expected: Value, actual: Value) -> LeafDifference | None:
     if type(expected) in _EXACT and type(expected) is type(actual) and expected == actual:
         return None
+    if type(expected) is float and type(actual) is float and expected == actual != 0.0:  # zeros have signs
+        return None
     if isinstance(expected, (list, tuple)) and type(expected) is type(actual) and _same(expected, actual):
         return None
-    words = describe(expected), describe(actual)
+
+    def words() -> tuple[str, str]:
+        return describe(expected), describe(actual)
+
     if _is_array(expected) and _is_array(actual):
         return _compare_arrays(path, expected, actual, words)
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
         return _compare_tensors(path, expected, actual, words)
     if type(expected) is not type(actual):
-        return LeafDifference(path, "type", *words)
+        return LeafDifference(path, "type", *words())
     if isinstance(expected, np.generic):
         return _compare_arrays(path, np.asarray(expected), np.asarray(actual), words)
     if _same(expected, actual):
         return None
     if type(expected) is int and type(actual) is int:
-        return LeafDifference(path, "value", *words, max_abs=_absolute_difference(expected, actual))
+        return LeafDifference(path, "value", *words(), max_abs=_absolute_difference(expected, actual))
     if type(expected) is float and type(actual) is float:
         measured = distance(*(torch.tensor(number, dtype=torch.float64) for number in (expected, actual)))
         if measured is not None:
             return LeafDifference(
-                path, "value", *words, max_abs=measured.max_abs, max_ulp=measured.max_ulp, nan=measured.nan
+                path, "value", *words(), max_abs=measured.max_abs, max_ulp=measured.max_ulp, nan=measured.nan
             )
-    return LeafDifference(path, "value", *words)
+    return LeafDifference(path, "value", *words())
 
 
+Words: TypeAlias = Callable[[], tuple[str, str]]  # what both sides are: asked for where they differ
 _EXACT = frozenset((int, bool, str, bytes, type(None)))  # equal values have equal bytes
 
 
@@ -294,17 +300,15 @@ def _is_array(value: Value) -> TypeGuard[np.ndarray]:
     return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
 
 
-def _compare_arrays(
-    path: str, expected: np.ndarray, actual: np.ndarray, words: tuple[str, str]
-) -> LeafDifference | None:
+def _compare_arrays(path: str, expected: np.ndarray, actual: np.ndarray, words: Words) -> LeafDifference | None:
     if expected.dtype != actual.dtype:
-        return LeafDifference(path, "dtype", *words)
+        return LeafDifference(path, "dtype", *words())
     if expected.shape != actual.shape:
-        return LeafDifference(path, "shape", *words)
+        return LeafDifference(path, "shape", *words())
     try:
         tensors = _as_tensor(expected), _as_tensor(actual)
     except TypeError:  # dtypes that torch lacks
-        return None if _same(expected, actual) else LeafDifference(path, "value", *words)
+        return None if _same(expected, actual) else LeafDifference(path, "value", *words())
     return _compare_tensors(path, *tensors, words)
 
 
@@ -326,21 +330,19 @@ def _same(expected: Value, actual: Value) -> bool:
         return bool(repr(expected) == repr(actual))  # stubs and other things that a file may hold
 
 
-def _compare_tensors(
-    path: str, expected: torch.Tensor, actual: torch.Tensor, words: tuple[str, str]
-) -> LeafDifference | None:
+def _compare_tensors(path: str, expected: torch.Tensor, actual: torch.Tensor, words: Words) -> LeafDifference | None:
     if expected.dtype != actual.dtype:
-        return LeafDifference(path, "dtype", *words)
+        return LeafDifference(path, "dtype", *words())
     shapeless = expected.is_nested or actual.is_nested
     if not shapeless and expected.shape != actual.shape:
-        return LeafDifference(path, "shape", *words)
+        return LeafDifference(path, "shape", *words())
     if not all(is_dense(side) and not side.is_meta for side in (expected, actual)):
-        return None if digest(expected) == digest(actual) else LeafDifference(path, "value", *words)
+        return None if digest(expected) == digest(actual) else LeafDifference(path, "value", *words())
     measured = distance(expected, actual)
     if measured is None:
         return None
     return LeafDifference(
-        path, "value", *words, total=expected.numel(), differing=measured.differing, nan=measured.nan, at=measured.at,
+        path, "value", *words(), total=expected.numel(), differing=measured.differing, nan=measured.nan, at=measured.at,
         max_abs=measured.max_abs, max_ulp=measured.max_ulp,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 
 import numpy
 import pytest
@@ -141,6 +142,23 @@ def test_ordinary_files_take_less_than_what_they_may(tmp_path):
         whole = Budget(os.stat(file).st_size)
         assert tree.budget.work > 0.4 * whole.work, name
         assert tree.budget.memory > 0.5 * whole.memory, name
+
+
+def test_what_lies_inside_is_taken_for_before_it_is_listed(tmp_path, monkeypatch):
+    """Small dicts in a dict, lists in a list: what lists them is several times their size."""
+    monkeypatch.setattr(budget, "FREE_MEMORY", 0)
+    for name, root in {"dict": {number: {} for number in range(200_000)}, "list": [{} for _ in range(200_000)]}.items():
+        tracemalloc.start()
+        with pytest.raises(Malformed, match="too much memory"):
+            list(walk(root, Role(), judge, Budget(300_000)))
+        assert tracemalloc.get_traced_memory()[1] < 15_000_000, name
+        tracemalloc.stop()
+
+
+def test_two_small_files_are_read_and_compared_within_five_seconds():
+    """A unit of work is a microsecond or less; files of 10 MB and of nothing, as they are outside of these tests."""
+    free = 10 * budget.FREE_WORK
+    assert 2 * (free + budget.SMALL / budget.BYTES_PER_WORK) < 5_000_000 and free >= 1_500_000
 
 
 def test_what_is_left_is_counted_from_the_size_alone():

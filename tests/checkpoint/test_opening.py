@@ -1,5 +1,6 @@
 """What kind of file this is, told in one place; and JSON, which is read like any other part of a checkpoint."""
 
+import gc
 import json
 import pickle
 import warnings
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed import checkpoint as dcp
 
+from dora_repro.checkpoint import opening
 from dora_repro.checkpoint.contents import inspect
 from dora_repro.checkpoint.opening import Kind, kind_of, open_tree
 from dora_repro.checkpoint.reading import leaves_of_file, read
@@ -79,3 +81,34 @@ def test_json_that_is_damaged_or_too_large_is_refused(tmp_path, monkeypatch):
     file.write_text(json.dumps([[]] * 1000))
     with pytest.raises(BadInput, match="reading it takes too much memory for its 4000 bytes"):
         read(file)
+
+
+@pytest.mark.parametrize("name", ["stream.pt", "plain.pkl"])
+def test_a_large_file_that_is_read_piece_by_piece_has_the_same_values(name, tmp_path, monkeypatch):
+    values = {"w": torch.arange(5), "names": [f"layer {number}" for number in range(20_000)]}
+    if name == "plain.pkl":
+        (tmp_path / name).write_bytes(pickle.dumps(values["names"]))
+    else:
+        torch.save(values, tmp_path / name, _use_new_zipfile_serialization=False)
+    at_once = read(tmp_path / name)
+    monkeypatch.setattr("dora_repro.checkpoint.archive._AT_ONCE", 0)
+    piece_by_piece = read(tmp_path / name)
+    assert str(piece_by_piece) == str(at_once) and "layer 19999" in str(at_once)
+
+
+def test_the_search_for_cycles_is_paused_while_a_file_is_read_and_goes_on_as_it_was(tmp_path, monkeypatch):
+    seen = []
+    real = opening.json_value
+    monkeypatch.setattr(opening, "json_value", lambda *given: seen.append(gc.isenabled()) or real(*given))
+    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "b.json").write_text("[1")
+    open_tree(tmp_path / "a.json")
+    with pytest.raises(BadInput):
+        open_tree(tmp_path / "b.json")
+    assert gc.isenabled() and seen == [False, False]
+    gc.disable()  # by whoever reads
+    try:
+        leaves_of_file(tmp_path / "a.json")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
