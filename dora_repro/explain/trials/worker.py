@@ -129,13 +129,13 @@ class _Read:
     Attributes:
         reference: evidence of the reference.
         resumed: evidence of the resumed side.
-        loaded: its state after loading; None where it did not come so far.
+        loaded: its state after loading.
         saved: as of `TrialSetup`, read.
     """
 
     reference: Evidence
     resumed: Evidence
-    loaded: Snapshot | None
+    loaded: Snapshot
     saved: Snapshot
 
 
@@ -155,7 +155,7 @@ def prepare(about: Mapping[str, Any]) -> None:
 
 def _read_of(setup: TrialSetup) -> _Read:
     resumed = Evidence(Path(setup.resumed))
-    return _Read(Evidence(Path(setup.reference)), resumed, resumed.loaded_or_none, Snapshot.read(setup.saved))
+    return _Read(Evidence(Path(setup.reference)), resumed, resumed.loaded, Snapshot.read(setup.saved))
 
 
 def _setup_of(about: Mapping[str, Any]) -> TrialSetup:
@@ -289,10 +289,9 @@ class TrialRunner:
         self._reset_globals()
         setup, leaves = self._setup, names - BEYOND
         progress.when_made = None
-        if LATE in names:
-            late = in_late_objects(leaves, setup.late)
-            leaves -= late
-        state = overlaid(self._loaded, self._saved, leaves) if self._loaded is not None else self._saved
+        late = in_late_objects(leaves, setup.late) if LATE in names else frozenset()
+        leaves -= late
+        state = overlaid(self._loaded, self._saved, leaves)
         if names & {ITERATORS, CONTROL, LOOP}:
             run = build_and_step(self._factory, 1 if LOOP in names else setup.start, setup.load)
         else:
@@ -300,13 +299,11 @@ class TrialRunner:
         if names & {ITERATORS, LOOP}:
             variables = inside(leaves, self._saved) if LOOP in names else ()
             wrong = restore_around(state, run_roots(run), self._objects, variables)
-        elif self._loaded is None:
-            wrong = state.restore(run_roots(run), sorted(leaves), self._objects)
         else:
             paths = self._in_saved_order(run, state, leaves) or ("*",)
             wrong = state.restore(run_roots(run), paths, self._objects)
         progress.failed = {path: reason for path, reason in wrong.items() if path in leaves}
-        if LATE in names and late:
+        if late:
             progress.failed |= dict.fromkeys(late, NEVER_MADE)
             progress.when_made = partial(self._put_in, run, late, progress)
         return run
@@ -323,7 +320,7 @@ class TrialRunner:
             what is left to be put back: all but the moments, which are as loading in that order gives them; nothing
             where no order is under trial.
         """
-        orders = leaves.intersection(reordered(self._saved, self._loaded)) if self._loaded is not None else ()
+        orders = leaves.intersection(reordered(self._saved, self._loaded))
         if not orders:
             return []
         self._saved.restore(run_roots(run), sorted(orders))

@@ -24,9 +24,11 @@ from dora_repro.explain.trials.trial import (
     TrialResult,
 )
 from dora_repro.explain.trials.worker import TrialRunner, TrialSetup, answer_trials, same_leaves
+from dora_repro.faults.clean.data import FetchedAhead
 from dora_repro.faults.clean.files import MadeInFirstStep
 from dora_repro.faults.functions import PlateauInAFunction
 from dora_repro.faults.plain import Training
+from dora_repro.private_names.of_torch import loader_utils
 from dora_repro.sides.late_objects import NEVER_MADE
 from dora_repro.trace import Divergence
 from tests import runs
@@ -162,6 +164,20 @@ def test_draws_of_the_reference_stand_in_for_a_generator(lost):
 
 def test_the_number_of_threads_is_torchs_own_where_none_is_given(lost):
     assert lost.tried((), {"threads": None}).outcome is Outcome.DIFFERENT
+    before = torch.get_num_threads()
+    try:
+        lost.runner(threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_workers_of_loaders_are_waited_for_briefly_as_long_as_trials_are_done(lost, monkeypatch):
+    monkeypatch.setattr(loader_utils, "MP_STATUS_CHECK_INTERVAL", 5.0)
+    runner = lost.runner()
+    assert loader_utils.MP_STATUS_CHECK_INTERVAL == 0.5
+    del runner
+    assert loader_utils.MP_STATUS_CHECK_INTERVAL == 5.0
 
 
 def test_an_answer_is_plain_data(lost):
@@ -309,6 +325,8 @@ def test_objects_that_are_made_in_the_first_step_are_given_what_they_had_there(l
     assert late.tried({*leaves, LATE, "steps"}, MADE).outcome is Outcome.SAME
     nowhere = late.tried({"absent/n", LATE}, {"late": ("absent",)})
     assert nowhere.failed == {"absent/n": NEVER_MADE}
+    at_once = late.tried(leaves, {**MADE, "objects": None})  # nobody said that they may wait
+    assert at_once.outcome is not Outcome.SAME and {*at_once.failed} <= leaves and at_once.failed
 
 
 def test_an_object_that_is_missing_is_put_in_whole(late):
@@ -380,6 +398,85 @@ def test_an_order_of_parameters_is_put_back_with_what_was_loaded_by_it(tmp_path)
     moments = {path for path in kept.lost if "exp_avg" in path}
     assert moments and kept.tried({order, *moments}).outcome is Outcome.SAME
     assert kept.tried(moments).outcome is Outcome.SAME  # in their own order, each has its own
+
+
+class TwoOptimizers(Ordered):
+    """Saves nothing of the second one."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(4, 1, bias=False)
+        self.other = torch.optim.SGD(self.head.parameters(), lr=0.1, momentum=0.9)
+
+    def step(self):
+        self.other.zero_grad()
+        self.head(torch.ones(1, 4)).square().mean().backward()
+        self.other.step()
+        return super().step()
+
+
+class TwoBackwards(TwoOptimizers):
+    backwards = True
+
+
+class MoreLost:
+    """Resumes in another order, and with a rate and moments that are others each time and in each place."""
+
+    resumed = 0
+
+    def __call__(self):
+        return TwoOptimizers()
+
+    def resume(self, path):
+        run = TwoBackwards()
+        run.load(path)
+        type(self).resumed += 1
+        run.optimizer.param_groups[0]["lr"] = 0.1 + self.resumed
+        run.optimizer.state[run.model[1].weight]["exp_avg"].zero_()
+        run.other.state[run.head.weight]["momentum_buffer"] = torch.full((1, 4), float(self.resumed))
+        return run
+
+
+def test_beside_an_order_all_else_is_as_it_was_resumed_or_as_it_is_put_back(tmp_path):
+    kept = Checked(tmp_path / "kept", MoreLost())
+    order = "optimizer/group.0/params"
+    others = {"optimizer/group.0/lr", "optimizer/1.weight/exp_avg", "other/weight/momentum_buffer", "head/weight"}
+    assert others < kept.lost
+    assert kept.tried({order, *others}).outcome is Outcome.SAME
+    assert all(kept.tried({order, *others} - {path}).outcome is Outcome.DIFFERENT for path in others)
+    one, again = (kept.tried({order}, to_the_end=True) for _ in range(2))
+    assert one.parameter_distance == again.parameter_distance > 0
+
+
+class AtTimes(Counting):
+    """Has an object that some are made without."""
+
+    whole = True
+
+    def __init__(self, *forgotten):
+        super().__init__(*forgotten)
+        if self.whole:
+            self.part = torch.nn.Linear(1, 1)
+
+
+def test_only_of_what_was_to_be_put_in_it_is_told_that_it_could_not_be(tmp_path, monkeypatch):
+    kept = Checked(tmp_path / "kept", functools.partial(AtTimes, "rng", "optimizer"))
+    monkeypatch.setattr(AtTimes, "whole", False)
+    assert kept.tried(GENERATOR).failed == {}
+    assert {*kept.tried({"part/weight"}).failed} == {"part/weight"}
+
+
+class Fetched(FetchedAhead):
+    """Fetches its batches in other steps where it goes on, and loses a generator."""
+
+    def load_rng(self, state):
+        pass
+
+
+def test_batches_that_come_in_another_step_are_no_difference_as_long_as_the_run_goes_on(tmp_path):
+    kept = Checked(tmp_path / "kept", Fetched, steps=9, save_at=2)
+    assert kept.tried().divergence.phase == "forward"
+    assert kept.tried(kept.lost & {"rng/torch.cpu"}).outcome is Outcome.SAME
 
 
 # --- measured to the end ---------------------------------------------------------------------------------------------
