@@ -16,6 +16,13 @@ def test_a_trial_is_not_done_twice():
                 and (names, True) in done[: done.index((names, False))]]  # fmt: skip
 
 
+def test_a_trial_is_done_to_its_end_only_where_that_is_asked_for():
+    rule = Rule({"a"})
+    trials = BudgetedTrials(rule, 5)
+    assert trials.result("a").restores and trials.result("a", to_the_end=True).restores
+    assert [trial.to_the_end for trial in rule.asked] == [False, True]
+
+
 def test_a_trial_that_was_done_to_its_end_is_as_good_as_one_that_was_not_and_no_more_are_done_than_allowed():
     rule = Rule({"a"})
     trials = BudgetedTrials(rule, 2, base=("b",))

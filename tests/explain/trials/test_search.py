@@ -145,6 +145,20 @@ def test_forty_trials_are_done_where_no_number_is_given():
     assert found.stopped == "budget" and len(found.trials) == 40 and wanted <= found.names
 
 
+def test_what_is_one_piece_is_not_tried_without_itself_again():
+    rule = Rule({"c0/a", "c1/a"})
+    frugal(rule, [lost(path) for path in ("c0/a", "c0/b", "c0/c", "c1/a")]).run()
+    assert [trial.names for trial in rule.asked][1:] == [{"c0/a", "c0/b", "c0/c"}, {"c1/a"}, {"c0/a", "c1/a"}]
+
+
+def test_what_did_harm_is_not_put_back_again_when_another_set_is_looked_for():
+    one, other = (each.path for each in exp_avgs(2))
+    rule = Rule({one}, {other}, harmful=("epoch",))
+    found = searched(rule, [lost("epoch"), *exp_avgs(2)], others=OTHERS)
+    assert found.names == {one} and found.other == (other,)
+    assert [trial.names for trial in rule.asked if "epoch" in trial.names] == [{"epoch", one, other}]
+
+
 # --- leaf by leaf -----------------------------------------------------------------------------------------------------
 
 
