@@ -5,7 +5,7 @@ Bytes decide what is equal (`comparison/leaves.py`); this measures how a differe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -35,11 +35,11 @@ class Drift:
 
     steps: tuple[int, ...]
     leaves: tuple[str, ...]
-    max_abs: np.ndarray = field(repr=False)
-    max_ulp: np.ndarray = field(repr=False)
-    share: np.ndarray = field(repr=False)
-    expected: Values = field(repr=False)
-    actual: Values = field(repr=False)
+    max_abs: np.ndarray
+    max_ulp: np.ndarray
+    share: np.ndarray
+    expected: Values
+    actual: Values
 
     @classmethod
     def between(cls, expected: Values, actual: Values) -> "Drift":

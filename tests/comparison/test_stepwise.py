@@ -7,6 +7,7 @@ import torch
 
 from dora_repro import BadInput, Snapshot
 from dora_repro.comparison.stepwise import Sides
+from dora_repro.trace import Step, Trace
 from tests.dora.layers import LAYER, two_runs, whole_layers
 
 
@@ -51,7 +52,7 @@ def test_files_and_snapshots_are_sides(tmp_path):
     assert same.first is None and any(leaf.endswith("D") for leaf in same.leaves(None))
 
 
-def test_sides_without_anything_in_common_are_refused():
+def test_sides_that_cannot_be_compared_or_have_nothing_in_common_are_refused(tmp_path):
     w, b = {"w": torch.ones(1)}, {"b": torch.ones(1)}
     with pytest.raises(BadInput, match=r"no step in common \(steps 1, 2, 3, 4, 5 and 9\)"):
         Sides(dict.fromkeys(range(1, 8), w), {9: w})
@@ -64,6 +65,9 @@ def test_sides_without_anything_in_common_are_refused():
         Sides({}, w)
     with pytest.raises(BadInput, match="cannot compare a list: give a snapshot"):
         Sides([1], [1])
+    Trace([Step(1, 0.5, (), (), {})]).write(tmp_path / "trace.jsonl")
+    with pytest.raises(BadInput, match="is a trace, which holds digests: give a snapshot or a checkpoint file"):
+        Sides(tmp_path / "trace.jsonl", w)
     assert Sides({1: w, 2: w}, {1: b, 2: {**w, **b}}).steps == (1, 2)  # in one step there is something
 
 
@@ -109,7 +113,8 @@ def test_what_has_no_size_of_its_own_stands_between_what_has_one_and_what_is_equ
 
 
 def test_leaves_are_found_by_the_names_that_they_are_shown_with_too():
-    sides = Sides({"w": 1, "b": 1}, {"w": 1, "b": 1})
-    shown = {"w": "Weight", "b": "bias"}.__getitem__
-    assert sides.ordered(None, search="WEI", names=shown) == ["w"] == sides.ordered(None, search="w ")
-    assert sides.ordered(None, search="b", names=shown) == ["b"] and sides.ordered(None, search="x") == []
+    leaves = {"model/w": 1, "model/b": 1}
+    sides = Sides(leaves, leaves)
+    shown = {"model/w": "Weight", "model/b": "bias"}.__getitem__
+    assert sides.ordered(None, search="WEI", names=shown) == ["model/w"] == sides.ordered(None, search="w ")
+    assert sides.ordered(None, search="model", names=shown) == [*leaves] and sides.ordered(None, search="x") == []

@@ -5,6 +5,7 @@ import torch
 
 from dora_repro import compare
 from dora_repro.checkpoint.reading import leaves_of_file
+from dora_repro.comparison.unreadable import unread, value_in
 from dora_repro.errors import BadInput
 
 
@@ -26,7 +27,6 @@ def flip_a_byte_of_the_last_tensor(file):
     place = content.index(torch.tensor([3.0, 4.0, 5.0]).numpy().tobytes())  # within `w` of epoch 2
     content[place] ^= 1
     file.write_bytes(content)
-
 
 
 @pytest.mark.parametrize("spoil", [cut, flip_a_byte_of_the_last_tensor, lambda file: file.write_bytes(b"")])
@@ -96,3 +96,14 @@ def test_a_torn_file_that_is_ignored_is_no_difference(tmp_path):
     cut(one / "epoch2.pt")
     assert compare(one, other, ignore=["epoch2/*"]).equal
     assert not compare(one, other, only=["*/b"]).equal  # there may be one in it
+
+
+def test_what_is_in_no_folder_is_read_or_refused():
+    class Torn(dict):
+        def get(self, key, default=None):
+            raise BadInput("cannot read it")
+
+    with pytest.raises(BadInput, match="cannot read it"):
+        value_in(Torn(a=1), "a", None)
+    assert value_in({"a": 1}, "a", None) == 1 and value_in({}, "a", "nothing") == "nothing"
+    assert unread({"a": 1}, {"a": 2}, ()) == []
