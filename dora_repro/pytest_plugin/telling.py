@@ -10,7 +10,7 @@ from traceback import FrameSummary
 from dora_repro.checkpoint.replacing import atomic
 from dora_repro.checks.report import Report, Reports
 from dora_repro.errors import BadInput
-from dora_repro.printable import printable
+from dora_repro.printable import named, one_line, printable
 from dora_repro.show.answer import COLUMNS, answer
 from dora_repro.show.console import as_text
 from dora_repro.show.html import page
@@ -29,7 +29,7 @@ def failure(result: Report | Reports, at: str, kept: str | None, *, whole: bool)
     """
     lines = printable(as_text(result) if whole else "\n".join(answer(result))).split("\n")
     if kept is not None:
-        lines.append(f"  Page: {kept}")
+        lines.append(f"  Page: {one_line(kept)}")
     elif not whole:
         lines.append("  The evidence: -vv shows it, --resume-exact-html DIR keeps it.")
     return "\n".join([*lines, f"{at}: {result.verdict}"])
@@ -42,7 +42,7 @@ def cannot(error: Exception, at: str) -> str:
         error: what is the user's to change.
         at: file and line of the test that asked.
     """
-    first, *more = str(error).splitlines()
+    first, *more = printable(str(error)).splitlines()
     lines = textwrap.wrap(
         f"✗ resume_exact: {first}", COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
@@ -62,9 +62,9 @@ def place(call: FrameSummary, folder: Path) -> str:
 def seen_from(folder: Path, path: Path) -> str:
     """A path, relative to a folder where that can be."""
     try:
-        return os.path.relpath(path, folder)
+        return named(os.path.relpath(path, folder))
     except ValueError:  # on another drive
-        return str(path)
+        return named(path)
 
 
 def keep(result: Report | Reports, folder: Path, test: str, call: int) -> Path:

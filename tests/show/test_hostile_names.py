@@ -6,6 +6,8 @@ import logging
 import re
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
+from traceback import FrameSummary
 from xml.etree import ElementTree
 
 import pytest
@@ -14,22 +16,28 @@ from click.testing import CliRunner
 from matplotlib import rc_context
 from torch import nn
 
-from dora_repro import check
+from dora_repro import check, evidence
 from dora_repro.cli import main
 from dora_repro.comparison.leaves import compare
+from dora_repro.errors import BadInput
+from dora_repro.journal.reading import read_journal
 from dora_repro.lab import Lab
-from dora_repro.printable import one_line
+from dora_repro.printable import json_text, one_line
+from dora_repro.pytest_plugin.telling import cannot, failure, place
 from dora_repro.show import figures
 from dora_repro.show.console import report_text
 from dora_repro.show.html import page
+from dora_repro.show.journal_page import journal_page
 from dora_repro.show.junit import junit_text
 from dora_repro.show.screen import fitted
 from dora_repro.state.snapshot import Snapshot
 from dora_repro.widgets.checkpoints.explorer import CheckpointExplorer
 from dora_repro.widgets.differences.explorer import DifferenceExplorer
+from dora_repro.widgets.evidence.panel import EvidencePanel
 from dora_repro.widgets.lab.panel import LabPanel
 from dora_repro.widgets.panel import Panel
 from dora_repro.widgets.trace_browser import TraceBrowser
+from tests.journal.journals import make, resumed, state, wrote
 
 # Fonts lack some of these; the pages of a terminal and of a browser do not.
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")
@@ -278,3 +286,77 @@ def test_names_of_files_do_not_lie(arguments, tmp_path):
     for name in (str(named), f"{named}none"):
         done = CliRunner().invoke(main, [*given, name])
         assert done.exit_code in (0, 1, 2) and lies(done.output) == []
+
+
+# --- the rest: pytest, journals, series, kept evidence
+
+
+def test_what_pytest_says_does_not_lie(report, tmp_path):
+    unnamed = BAD.replace("\0", "")
+    at = place(FrameSummary(str(tmp_path / f"t{unnamed}.py"), 3, "test", lookup_line=False), tmp_path)
+    said = [
+        failure(report, at, f"page{unnamed}", whole=False),
+        failure(report, at, None, whole=True),
+        cannot(BadInput(f"x{one_line(BAD)}"), at),
+        cannot(ValueError("x" + BAD.replace("\n", " ")), at),
+    ]
+    for text in said:
+        assert lies(text) == [] and "\\u202e" in text and text.encode() is not None
+
+
+def told_of_a_journal(folder):
+    about = {f"t{BAD}": f"v{BAD}", "flags": {f"f{BAD}": BAD}}
+    differs = {"kind": "differs", "update": 4, "phase": f"batch{BAD}", "leaf": f"l{BAD}", "how": f"value{BAD}"}
+    lost = {f"part{BAD}": [f"m{BAD}"]}
+    lines = [
+        resumed(1, 2, lost, [f"rng{BAD}"]), {"kind": "began", "reads": [f"x{BAD}"]}, differs,
+        {"kind": "repeated", "last": 3}, {"kind": "end", "time": 1.9e9, "status": f"s{BAD}"},
+        {"kind": "failed", "problem": f"full{BAD}"},
+    ]  # fmt: skip
+    names = {f"parameter_w{char}": "a" for char in CHARS}
+    make(folder, 1, wrote(Path(f"a{SAYABLE}.pt"), 2), updates="abcd", states=[state(2, **names)], environment=about)
+    make(folder, 2, *lines, updates="cx", base=2, environment={**about, f"o{BAD}": BAD})
+    journal = read_journal(folder)
+    return [str(journal), repr(journal), journal_page(journal), json_text(journal.to_dict())]
+
+
+def told_of_a_series(folder):
+    named_so = folder / named("run").replace("/", "").replace("\0", "")[:60]
+    named_so.mkdir()
+    for epoch in (1, 2, 3):
+        layers = {f"m{text}.weight": torch.full((2, 2), float(epoch)) for text in (*CHARS, *MARKUP)}
+        torch.save(layers, named_so / f"epoch{epoch}.pt")
+    (named_so / f"epoch4{SAYABLE.replace('/', '')}.pt").write_bytes(b"no checkpoint")
+    panel = CheckpointExplorer(named_so)
+    texts = list(told_by(panel).values())
+    panel.close()
+    for option in ((), ("--all",), ("--json",)):
+        done = CliRunner().invoke(main, ["inspect", *option, str(named_so)])
+        assert done.exit_code == 0
+        texts.append(done.output)
+    return texts
+
+
+def told_of_kept_evidence(folder):
+    check(Hostile, steps=3, save_at=1, in_process=True, folder=folder / "kept")
+    opened = evidence(folder / "kept")
+    panel = EvidencePanel(opened)
+    texts = [str(opened.result), repr(opened), *told_by(panel).values()]
+    panel.close()
+    return texts
+
+
+OTHERS = {
+    "journal": told_of_a_journal,
+    "series": told_of_a_series,
+    "kept evidence": told_of_kept_evidence,
+}
+
+
+@pytest.mark.parametrize("told", OTHERS.values(), ids=OTHERS)
+def test_nothing_else_lies(told, tmp_path):
+    texts = told(tmp_path)
+    assert any("\\u202e" in text for text in texts)
+    for text in texts:
+        assert lies(text) == [] and text.encode() is not None
+        assert not re.match(r"\s*<", text) or not re.search(r"<(script>alert|img src=x)|--><b>", text)
