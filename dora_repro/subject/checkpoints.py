@@ -105,6 +105,10 @@ def read(path: str | Path, parts: Mapping[str, Part]) -> dict[str, StateDict | N
         raise BadInput(
             f"{named(path)} is no whole checkpoint of a training run ({type(error).__name__}: {error}); save again"
         ) from error
+    try:
+        writing.refuse_unplain(held)
+    except BadInput as error:
+        raise BadInput(f"{named(path)} holds what a run that goes on from it could not save: {error}") from error
     return held
 
 

@@ -80,22 +80,28 @@ def rehearse(optimizer: Optimizer, state: StateDict) -> None:
     """
     copied = copy.deepcopy(optimizer)
     copied.load_state_dict(copy.deepcopy(state))
-    for group in copied.param_groups:
+    _step_once(copied)
+
+
+def _step_once(optimizer: Optimizer) -> None:
+    """Let an optimizer that is nobody's step, with gradients of zero."""
+    for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     # The bare function: neither what a schedule has put in its place, which steps the optimizer itself, nor the hooks
     # of whoever records the updates.
     with torch.no_grad():
-        inspect.unwrap(type(copied).step)(copied)
+        inspect.unwrap(type(optimizer).step)(optimizer)
 
 
 def rehearse_schedule(scheduler: LRScheduler, state: StateDict, steps: int) -> None:
-    """Let a copy of a schedule take a state and step, over a copy of its optimizer.
+    """Let a copy of a schedule take a state and step, over a copy of its optimizer, which then takes a step with the
+    largest rate that was set.
 
     Args:
         scheduler: whose state it is.
         state: from the file.
-        steps: how often to step.
+        steps: how often the schedule steps.
 
     Raises:
         Exception: what torch raises, where it cannot.
@@ -105,8 +111,15 @@ def rehearse_schedule(scheduler: LRScheduler, state: StateDict, steps: int) -> N
     rehearsed.load_state_dict(copy.deepcopy(state))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no optimizer has stepped
+        largest = [group["lr"] for group in optimizer.param_groups]
         for _ in range(steps):
             rehearsed.step()
+            largest = [
+                max(rate, group["lr"], key=abs) for rate, group in zip(largest, optimizer.param_groups, strict=True)
+            ]
+    for rate, group in zip(largest, optimizer.param_groups, strict=True):
+        group["lr"] = rate
+    _step_once(optimizer)
 
 
 def _words(value: Value) -> str:

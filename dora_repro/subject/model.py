@@ -154,9 +154,7 @@ def low_rank_update(delta_D_A: Tensor, delta_D_B: Tensor, scaling: float = 1.0) 
     return scaling * (delta_D_A.T @ delta_D_B.T)
 
 
-def apply_dora(
-    clip: "CLIPModel", vision: int, text: int, *, rank: int, **options: Unpack[LayerOptions]
-) -> None:
+def apply_dora(clip: "CLIPModel", vision: int, text: int, *, rank: int, **options: Unpack[LayerOptions]) -> None:
     """Freeze a CLIP and put DoRA layers in place of the attention output projection of its last blocks.
 
     Args:

@@ -144,7 +144,7 @@ class Schedule:
         name: of the schedule, as the run's configuration calls it.
     """
 
-    REHEARSED = 3  # steps: their formula is another at the first ones
+    REHEARSED = 1000  # steps: their formula is another at the first ones, and may divide by zero at a later one
 
     def __init__(self, scheduler: LRScheduler | None, name: str) -> None:
         self.scheduler, self.name = scheduler, name
