@@ -95,6 +95,23 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Named:
+    """How a dict is given a name where a script writes it without one.
+
+    Attributes:
+        name: the name.
+        instead: what the lines stand in place of, in words.
+        head: lines that give it the name.
+        tail: lines that then write it.
+    """
+
+    name: str
+    instead: str
+    head: tuple[str, ...]
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a resumed run differs.
 
@@ -111,7 +128,10 @@ class Explanation:
         places: where the lines of save and those of load go; None where that is not known.
         script: of a script, the lines that save and load its checkpoint (`train.py:9, in save()`), empty where one is
             not known; None for a run with save() and load(), or a function.
+        named: of a script, how what it saves is given the name that the lines of save fill; None where it has one, or
+            none can be given.
         ran_before: of a script, before which lines of it those of load ran; none where they did not run.
+        in_block: of a script, whether that is right after the `if` in which it loads, at whose end they belong.
         function: the training function that the lines are of, and were run in; empty for a run with save() and load().
         other: patterns of another set that restores exact resume as well, where a part is not necessary.
         harmless: leaves that also differed after loading, and whose loss has no effect on the remaining steps once
@@ -135,7 +155,9 @@ class Explanation:
     lines_tried: TrialResult | None = None
     places: tuple[Place | None, Place | None] = (None, None)
     script: tuple[str, str] | None = None
+    named: Named | None = None
     ran_before: tuple[str, ...] = ()
+    in_block: bool = False
     function: str = ""
     other: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from dora_repro.scripts.as_begun import as_begun
 from dora_repro.scripts.belonging import Calls, order_drawn_from, order_kept, placed
 from dora_repro.scripts.calls import place_of_last
 from dora_repro.scripts.looking import FEW, Looked, Moment, is_made_before_the_pass
-from dora_repro.scripts.own_names import in_own_names
+from dora_repro.scripts.own_names import ends_its_block, in_own_names, named_where_written
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
@@ -87,6 +87,8 @@ def explain_script(
     return replace(
         explanation,
         causes=in_own_names(explanation.causes, calls.wrote, calls.read, explanation.ran_before),
+        named=named_where_written(calls.wrote),
+        in_block=ends_its_block(calls.read, explanation.ran_before),
         trials=tuple(trials),
         steps=sum(trial.result.steps for trial in trials),
         stopped=found.stopped,

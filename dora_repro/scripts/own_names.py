@@ -1,14 +1,18 @@
-"""Advised lines in the script's own name for the checkpoint, where the line that reads or writes it gives it one."""
+"""Advised lines in the script's own name for the checkpoint: what the line that reads or writes it calls it.
+
+A line that writes a dict without giving it a name is written in two, with a name, around the lines that fill it.
+"""
 
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from dora_repro.explain.advice.expressions import of_function
 from dora_repro.explain.advice.lost_state import STATE
-from dora_repro.explain.explanation import Cause
-from dora_repro.scripts.calls import MODULE, Call
+from dora_repro.explain.explanation import Cause, Named
+from dora_repro.scripts.calls import MODULE, Call, place
 from dora_repro.scripts.trying import function_of_cause
 from dora_repro.sides.reading import name_given
 
@@ -16,6 +20,8 @@ _READ, _WRITE = frozenset({"load", "load_file"}), frozenset({"save", "save_file"
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _SCRIPT = ".py"  # how the variables of a module are called
 _READS_FROM = "  # state: "  # a line of several files says which one it reads
+_FREE = ("state", "checkpoint", "saved_state", "whole_state")  # names for a dict that has none
+_LONG = 60  # characters of a statement that is quoted
 
 
 def in_own_names(
@@ -29,13 +35,99 @@ def in_own_names(
         read: the lines that read it.
         ran: before which places of the script the lines of load ran.
     """
-    filled = _name_written(wrote[-1]) if wrote else ""
+    named = named_where_written(wrote)
+    filled = named.name if named is not None else _name_written(wrote[-1]) if wrote else ""
     loaded = _name_read(read[-1]) if len({(call["file"], call["line"]) for call in read}) == 1 else ""
     found = []
     for cause in causes:
         known = loaded if loaded and _is_known(read[-1], cause, ran) else ""
         found.append(_renamed(cause, filled or "state", known or "state"))
     return tuple(found)
+
+
+def named_where_written(wrote: Sequence[Call]) -> Named | None:
+    """How a dict is given a name where it is written without one: `torch.save({"model": …}, path)`.
+
+    Args:
+        wrote: the lines that wrote the checkpoint.
+
+    Returns:
+        the lines; None where the dict has a name, or none that is known to be free, or where what is written is no dict
+        as far as can be seen.
+    """
+    around = _around(wrote[-1]) if wrote else []
+    written = ((node, given) for node in around if isinstance(node, ast.Expr) and (given := _given(node)) is not None)
+    statement, given = next(written, (None, None))
+    if statement is None or given is None or not _is_made(given) or any(map(_is_long_text, ast.walk(statement))):
+        return None
+    known = {node.id for node in ast.walk(around[0]) if isinstance(node, ast.Name)}
+    name = next((free for free in _FREE if free not in known), "")
+    text = _Text(Path(wrote[-1]["file"]))
+    quoted = " ".join(text.of(statement).split())
+    quoted = quoted if len(quoted) <= _LONG else f"{quoted[: _LONG - 1]}…"
+    head, tail = f"{name} = {text.of(given, statement)}", text.with_name(statement, given, name)
+    instead = f"`{quoted}` ({place(wrote[-1])})"
+    return Named(name, instead, tuple(head.split("\n")), tuple(tail.split("\n"))) if name else None
+
+
+def ends_its_block(read: Sequence[Call], ran: Sequence[str]) -> bool:
+    """Whether lines that ran before a place of the script can stand at the end of the `if` that reads the checkpoint,
+    and should: a run that is not resumed has nothing to read from.
+
+    Args:
+        read: the lines that read the checkpoint.
+        ran: before which places lines of load ran.
+    """
+    if len(ran) != 1 or not read:
+        return False
+    around = _around(read[-1])
+    for outer, inner in pairwise(sorted(around, key=_lines, reverse=True)):
+        body = getattr(outer, "body", [])
+        if isinstance(inner, ast.If) and inner in body and inner is not body[-1]:
+            following = body[body.index(inner) + 1].lineno
+            if place({**read[-1], "line": following}) == ran[0]:
+                return _reads(inner.body, read[-1]["line"])
+    return False
+
+
+def _lines(node: ast.Module | ast.stmt) -> float:
+    """How many lines a node has; of those of one, each is within the next larger one."""
+    return float("inf") if isinstance(node, ast.Module) else (node.end_lineno or node.lineno) - node.lineno
+
+
+def _reads(block: Sequence[ast.stmt], line: int) -> bool:
+    """Whether a line is of a statement of a block itself, so that what it reads is known at the block's end."""
+    return any(node.lineno <= line <= (node.end_lineno or 0) and not hasattr(node, "body") for node in block)
+
+
+def _is_long_text(node: ast.AST) -> bool:
+    """Whether a node is a text of several lines, which says something else once it is set in otherwise."""
+    return isinstance(node, (ast.Constant, ast.JoinedStr)) and node.lineno != node.end_lineno
+
+
+class _Text:
+    """The text of nodes of a file, in the indentation of a statement."""
+
+    def __init__(self, file: Path):
+        self._lines = file.read_bytes().splitlines()  # columns count bytes
+
+    def of(self, node: ast.expr | ast.stmt, statement: ast.stmt | None = None) -> str:
+        """The text of a node, its later lines set in as they are within its statement."""
+        end = node.end_lineno or node.lineno, node.end_col_offset or 0
+        return self._between((node.lineno, node.col_offset), end, (statement or node).col_offset)
+
+    def with_name(self, statement: ast.stmt, part: ast.expr, name: str) -> str:
+        """The text of a statement with a name in place of one of its parts."""
+        indent, end = statement.col_offset, (statement.end_lineno or 0, statement.end_col_offset or 0)
+        before = self._between((statement.lineno, indent), (part.lineno, part.col_offset), indent)
+        return before + name + self._between((part.end_lineno or 0, part.end_col_offset or 0), end, indent)
+
+    def _between(self, start: tuple[int, int], end: tuple[int, int], indent: int) -> str:
+        lines = self._lines[start[0] - 1 : end[0]]
+        lines[-1] = lines[-1][: end[1]]
+        lines[0] = lines[0][start[1] :]
+        rest = (line[indent:] if line[:indent].isspace() else line for line in lines[1:])
+        return b"\n".join((lines[0], *rest)).decode()
 
 
 def _is_known(read: Call, cause: Cause, ran: Sequence[str]) -> bool:
@@ -58,22 +150,23 @@ def _renamed(cause: Cause, filled: str, loaded: str) -> Cause:
 
 def _name_read(call: Call) -> str:
     """The variable that is given what a line reads of a file; empty where it takes a part of that, or gives it none."""
-    around = _around(call)
-    statement = around[-1] if around else None
-    if not isinstance(statement, ast.stmt):
-        return ""
-    names = (name_given(statement, part) for part in _calls([statement], _READ))
-    return next(filter(None, names), "")
+    statements = (node for node in reversed(_around(call)) if isinstance(node, ast.stmt))
+    return next(filter(None, (name_given(node, part) for node in statements for part in _calls([node], _READ))), "")
 
 
 def _name_written(call: Call) -> str:
     """The variable that a line writes to a file, where its function makes it a dict; else empty."""
     around = _around(call)
-    first = next((part.args[0] for part in _calls(around[-1:], _WRITE) if part.args), None)
+    first = next(filter(None, map(_given, reversed(around))), None)
     if not isinstance(first, ast.Name):
         return ""
     function = next(node for node in reversed(around) if isinstance(node, _SCOPES))
     return first.id if any(_makes_dict(node, first.id) for node in ast.walk(function)) else ""
+
+
+def _given(statement: ast.AST) -> ast.expr | None:
+    """What a statement writes to a file."""
+    return next((part.args[0] for part in _calls([statement], _WRITE) if part.args), None)
 
 
 def _makes_dict(node: ast.AST, name: str) -> bool:
@@ -81,7 +174,11 @@ def _makes_dict(node: ast.AST, name: str) -> bool:
         return False
     if name not in [target.id for target in node.targets if isinstance(target, ast.Name)]:
         return False
-    value = node.value
+    return _is_made(node.value)
+
+
+def _is_made(value: ast.expr) -> bool:
+    """Whether an expression makes a dict."""
     return isinstance(value, ast.Dict) or (isinstance(value, ast.Call) and _name_of(value.func) == "dict")
 
 

@@ -1,6 +1,7 @@
 """What fixes a resume, in words: the lines of code to add, what came of running them, and the sentences beside them."""
 
 import re
+from collections.abc import Iterable
 
 from dora_repro.explain.advice.fitted import is_import
 from dora_repro.explain.explanation import Explanation
@@ -47,7 +48,12 @@ def _in_script(method: str, found: Explanation, code: list[str]) -> list[str]:
     if not code or found.script is None:
         return []
     saves, loads = found.script
-    before = [f"just before {' and '.join(found.ran_before)}"] if found.ran_before else []
+    named = found.named
+    if method == "save" and named is not None and any(re.search(rf"\b{named.name}\b", line) for line in code):
+        head = f"  where the checkpoint is saved, in place of {named.instead}:"
+        return [head, *_indented(_with_imports_first(named.head, code, named.tail))]
+    block = "at the end of the `if` there, " if found.in_block else ""
+    before = [f"{block}just before {' and '.join(found.ran_before)}"] if found.ran_before else []
     words, where = ("saved", [saves]) if method == "save" else ("loaded", [loads, *before])
     shown = "; ".join(filter(None, where))
     return [f"  where the checkpoint is {words}{f' ({shown})' if shown else ''}:", *_indented(code)]
@@ -66,10 +72,14 @@ def _pasted(method: str, place: Place | None, code: list[str]) -> list[str]:
         return [f"  in {place.name}, {place.where}:", *_indented(code)]
     head = f"  in {place.name}, in place of {place.instead}:"
     if place.tail:
-        imports = [line for line in code if is_import(line)]
-        rest = code[len(imports) :]
-        return [head, *_indented([*imports, *place.head, *rest, *place.tail])]
+        return [head, *_indented(_with_imports_first(place.head, code, place.tail))]
     return [head, *_indented(place.head), f"  and {place.where}:", *_indented(code)]
+
+
+def _with_imports_first(head: Iterable[str], code: list[str], tail: Iterable[str]) -> list[str]:
+    """Lines between those that give the dict a name and those that write it; what they import before all."""
+    imports = [line for line in code if is_import(line)]
+    return [*imports, *head, *code[len(imports) :], *tail]
 
 
 def _indented(code: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro.explain.explanation import Cause
-from dora_repro.scripts.own_names import in_own_names
+from dora_repro.scripts.own_names import ends_its_block, in_own_names, named_where_written
 
 CAUSE = Cause("g", ("g",), save=('state["g"] = g.get_state()',), load=('g.set_state(state["g"])',))
 OWN_SAVE, OWN_LOAD = ('blob["g"] = g.get_state()',), ('g.set_state(ckpt["g"])',)
@@ -12,6 +12,7 @@ WRITING = {
     "a dict of its own": ('    blob = {"a": 1}\n    torch.save(blob, path)', OWN_SAVE),
     "made by dict()": ("    blob = dict(a=1)\n    torch.save(\n        blob, path)", OWN_SAVE),
     "by pickle": ("    blob = {}\n    pickle.dump(blob, open(path))", OWN_SAVE),
+    "after another statement": ("    blob = {}\n    print(); torch.save(blob, path)", OWN_SAVE),
     "a dict without a name": ('    \n    torch.save({"a": 1}, path)', CAUSE.save),
     "no dict, as far as is known": ("    blob = made()\n    torch.save(blob, path)", CAUSE.save),
     "a dict in another function": ("    \n    torch.save(blob, path)\ndef other():\n    blob = {}", CAUSE.save),
@@ -21,6 +22,7 @@ READING = {
     "at once": ("    \n    ckpt = torch.load(path)", OWN_LOAD),
     "on a condition": ("    \n    ckpt = torch.load(path) if path else None", OWN_LOAD),
     "in a condition": ("    \n    if ckpt := torch.load(path):\n        use(ckpt)", OWN_LOAD),
+    "before another statement": ("    \n    ckpt = torch.load(path); use(ckpt)", OWN_LOAD),
     "over two lines": ("    \n    ckpt = torch.load(\n        path, weights_only=False)", OWN_LOAD),
     "a part of it": ('    \n    ckpt = torch.load(path)["g"]', CAUSE.load),
     "handed on": ("    \n    return torch.load(path)", CAUSE.load),
@@ -83,3 +85,79 @@ def test_a_name_is_used_only_where_it_is_known(tmp_path, function, leaf, ran, kn
     read = {**call(tmp_path, READING["at once"][0]), "function": function}
     (cause,) = in_own_names([Cause(leaf, (leaf,), load=CAUSE.load)], [], [read], ran)
     assert cause.load == (OWN_LOAD if known else CAUSE.load)
+
+
+NAMED = {
+    "in one line": ('torch.save({"a": 1}, path)', "state", 'state = {"a": 1}', "torch.save(state, path)"),
+    "by dict()": ("torch.save(dict(a=1), path)", "state", "state = dict(a=1)", "torch.save(state, path)"),
+    "after another": ('"ä"; pickle.dump({"a": "ä"}, path)', "state", 'state = {"a": "ä"}', "pickle.dump(state, path)"),
+    "over several": (
+        'torch.save(\n        {\n            "a": f(\n                1),\n        },\n        path,\n    )',
+        "state",
+        'state = {\n        "a": f(\n            1),\n    }',
+        "torch.save(\n    state,\n    path,\n)",
+    ),
+    "where the name is taken": (
+        'torch.save({"a": state}, path)', "checkpoint", 'checkpoint = {"a": state}', "torch.save(checkpoint, path)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "name", "head", "tail"), NAMED.values(), ids=NAMED)
+def test_a_dict_that_is_written_without_a_name_is_given_one(tmp_path, line, name, head, tail):
+    wrote = call(tmp_path, f"    \n    {line}")
+    named = named_where_written([wrote])
+    assert (named.name, "\n".join(named.head), "\n".join(named.tail)) == (name, head, tail)
+    assert named.instead.endswith("` (train.py:3, in at())")
+    (cause,) = in_own_names([CAUSE], [wrote], [])
+    assert cause.save == (f'{name}["g"] = g.get_state()',)
+    compile("\n".join((head, *cause.save, tail)), "", "exec")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.save(blob, path)",
+        "torch.save(model.state_dict(), path)",
+        "done = torch.save({}, path)",
+        "torch.save(path=path)",
+        "use({})",
+        "torch.save({'a': '''\n        x'''}, path)",  # set in otherwise, it would be another text
+        "torch.save({'a': (state, checkpoint, saved_state, whole_state)}, path)",
+    ],
+)
+def test_none_is_given_where_it_has_one_or_none_can_be(tmp_path, line):
+    assert named_where_written([call(tmp_path, f"    \n    {line}")]) is None
+
+
+def test_none_is_given_where_nothing_can_be_read(tmp_path):
+    assert named_where_written([]) is None
+    assert named_where_written([{"file": str(tmp_path / "gone.py"), "line": 1, "function": "at"}]) is None
+
+
+READ = "    if path:\n        ckpt = torch.load(path)\n        use(ckpt)\n    for _ in range(3):\n        pass"
+
+
+@pytest.mark.parametrize(
+    ("lines", "ran", "ends"),
+    [
+        (READ, "train.py:5, in at()", True),
+        (READ, "train.py:4, in at()", False),  # inside it
+        (READ, "other.py:5, in at()", False),
+        (READ.replace("    for", "    use()\n    for"), "train.py:6, in at()", False),  # not right after it
+        (READ.replace("if path:", "while path:"), "train.py:5, in at()", False),
+        (READ.replace("\n        use(ckpt)", "\n    elif path:\n        pass"), "train.py:6, in at()", True),
+        (READ[: READ.index("    for")], "train.py:5, in at()", False),  # nothing follows
+        ("    if path:\n        ckpt = torch.load(path)\n    use()", "train.py:4, in at()", True),
+        ("    if a:\n        pass\n    else: ckpt = torch.load(path)\n    use()", "train.py:5, in at()", False),
+    ],
+)
+def test_lines_belong_into_the_branch_that_reads_where_that_comes_to_the_same(tmp_path, lines, ran, ends):
+    line = 2 + next(index for index, text in enumerate(lines.split("\n")) if "load" in text)
+    assert ends_its_block([call(tmp_path, lines, line)], (ran,)) is ends
+
+
+def test_without_one_place_of_either_nothing_is_said_of_a_branch(tmp_path):
+    read = call(tmp_path, READ)
+    assert not ends_its_block([], ("train.py:5, in at()",)) and not ends_its_block([read], ())
+    assert not ends_its_block([read], ("train.py:5, in at()", "train.py:6, in at()"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dora_repro.explain.explanation import Cause, Explanation
+from dora_repro.explain.explanation import Cause, Explanation, Named
 from dora_repro.explain.trials.trial import Outcome, TrialResult
 from dora_repro.show.fixes import LATE, code_lines, fix_block, label, lines_verdict, sentences
 from dora_repro.sides.places import Place
@@ -98,3 +98,30 @@ def test_lines_for_a_script_go_by_the_lines_that_save_and_load_its_checkpoint():
     assert [label(method, FOUND) for method in ("save", "load", LATE)] == ["save()", "load()", LATE]
     load = tuple(replace(cause, save=()) for cause in FOUND.causes)
     assert not any("saved" in line for line in fix_block(replace(known, causes=load)))
+
+
+def test_a_dict_that_a_script_writes_without_a_name_is_given_one_around_the_lines_that_fill_it():
+    named = Named("blob", "`torch.save({…}, p)` (train.py:9)", ("blob = {}",), ("torch.save(blob, p)",))
+    save = ("import random", 'blob["r"] = random.getstate()')
+    causes = (Cause("r", ("r",), save=save, load=('random.setstate(c["r"])',)),)
+    found = Explanation(causes, script=("train.py:9", "train.py:4"), named=named)
+    assert fix_block(found)[1:6] == [
+        "  where the checkpoint is saved, in place of `torch.save({…}, p)` (train.py:9):",
+        "      import random",
+        "      blob = {}",
+        '      blob["r"] = random.getstate()',
+        "      torch.save(blob, p)",
+    ]
+    beside = replace(found, causes=(replace(causes[0], save=('torch.save(g, f"{p}.more")',)),))
+    assert fix_block(beside)[1:3] == [
+        "  where the checkpoint is saved (train.py:9):",
+        '      torch.save(g, f"{p}.more")',
+    ]
+
+
+def test_lines_of_load_belong_to_the_branch_that_reads_where_they_ran_right_after_it():
+    causes = (Cause("r", ("r",), load=('random.setstate(c["r"])',)),)
+    found = Explanation(causes, script=("train.py:9", "train.py:4"), ran_before=("train.py:6",), in_block=True)
+    assert fix_block(found)[1] == (
+        "  where the checkpoint is loaded (train.py:4; at the end of the `if` there, just before train.py:6):"
+    )
