@@ -18,7 +18,7 @@ from dora_repro.checkpoint.json_files import json_value
 from dora_repro.checkpoint.tensors import Finish, TensorEntry, checked_sizes
 
 MAX_HEADER = 100_000_000  # bytes, as the library has it
-OF_A_TENSOR = 8  # work
+OF_A_TENSOR = 10  # work
 
 DTYPES = {
     "BOOL": torch.bool,

@@ -327,8 +327,11 @@ def checked_sizes(sizes: FileValue) -> tuple[int, ...]:
     """
     if not isinstance(sizes, (tuple, list)) or len(sizes) > MAX_DIMENSIONS:
         raise Malformed("the sizes of a tensor are not a short list of numbers")
-    if any(type(n) is not int or n < 0 for n in sizes):
-        raise Malformed(f"the sizes of a tensor are not whole numbers from 0: {str(sizes)[:80]}")
-    if math.prod(n for n in sizes if n) >= 1 << 60:
+    product = 1
+    for n in sizes:
+        if type(n) is not int or n < 0:
+            raise Malformed(f"the sizes of a tensor are not whole numbers from 0: {str(sizes)[:80]}")
+        product *= n or 1
+    if product >= 1 << 60:
         raise Malformed(f"a tensor claims the sizes {str(list(sizes))[:80]}, more than any machine holds")
     return tuple(sizes)

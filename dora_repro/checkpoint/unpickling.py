@@ -156,7 +156,7 @@ _OPCODES: dict[bytes, tuple[_Decode | None, _Operation | None, int, int]] = {
         opcode.arg.reader if opcode.arg is not None else None,
         None if opcode.name in _PUSHES else _OPERATIONS[opcode.name],
         _MADE.get(opcode.name, 2 * PLACE_BYTES),
-        3 if opcode.name in _MADE else 1,
+        2 if opcode.name in _MADE else 1,
     )
     for opcode in pickletools.opcodes
     if opcode.name != "STOP"
