@@ -149,7 +149,7 @@ def images(expected: Tensor, actual: Tensor, most: int = MOST) -> Images:
     values = [np.abs(side) if np.iscomplexobj(side) else side for side in map(numbers, (expected, actual))]
     block = (-(-rows // most), -(-columns // most))
     # What decides: no number first, then the size; bytes alone before what is equal; padding never.
-    weight = np.where(differs, np.nan_to_num(difference, nan=np.inf) + 1e-300, -1.0)
+    weight = np.where(differs, np.nan_to_num(difference, nan=np.inf), -1.0)
     weight, *parts = (
         blocks(part, rows, columns, block, fill)
         for part, fill in (
@@ -168,11 +168,12 @@ def images(expected: Tensor, actual: Tensor, most: int = MOST) -> Images:
 def folded_shape(shape: Sequence[int], most: int = MOST) -> tuple[int, int, str]:
     """(rows, columns, how in words) of a tensor of any shape as a matrix."""
     count = int(np.prod(shape, dtype=np.int64))
-    if len(shape) == 2:
-        return shape[0], shape[1], ""
-    if len(shape) < 2:
-        width = count if count <= most else int(np.ceil(np.sqrt(count)))
-        return -(-count // width), width, f"a vector of {count} in rows of {width}" if width < count else ""
+    match shape:
+        case (rows, columns):
+            return rows, columns, ""
+        case () | (_,):
+            width = count if count <= most else int(np.ceil(np.sqrt(count)))
+            return -(-count // width), width, f"a vector of {count} in rows of {width}" if width < count else ""
     sizes = [int(np.prod(shape[:at], dtype=np.int64)) for at in range(1, len(shape))]
     at = min(range(len(sizes)), key=lambda place: abs(np.log(sizes[place] ** 2 / count)))
     form = " × ".join(map(str, shape))
@@ -181,9 +182,10 @@ def folded_shape(shape: Sequence[int], most: int = MOST) -> tuple[int, int, str]
 
 def blocks(values: np.ndarray, rows: int, columns: int, block: tuple[int, int], fill: object) -> np.ndarray:
     """Elements by block, filled up at the end of rows and columns.  # (n,) -> (R, C, elements of a block)"""
-    tall, wide = (-(-size // step) for size, step in zip((rows, columns), block, strict=True))
-    whole = np.full((tall * block[0], wide * block[1]), fill, values.dtype)
+    high, long = block
+    tall, wide = -(-rows // high), -(-columns // long)
+    whole = np.full((tall * high, wide * long), fill, values.dtype)
     flat = np.full(rows * columns, fill, values.dtype)
     flat[: len(values)] = values
     whole[:rows, :columns] = flat.reshape(rows, columns)
-    return whole.reshape(tall, block[0], wide, block[1]).swapaxes(1, 2).reshape(tall, wide, -1)
+    return whole.reshape(tall, high, wide, long).swapaxes(1, 2).reshape(tall, wide, high * long)

@@ -98,6 +98,7 @@ def test_shapes_are_folded_sensibly():
     assert folded_shape((300, 4)) == (300, 4, "")
     assert folded_shape((32, 16, 3, 3)) == (32, 144, "32 × 16 × 3 × 3 as 32 × 144")
     assert folded_shape((2, 3, 50)) == (6, 50, "2 × 3 × 50 as 6 × 50")
+    assert folded_shape((5, 4, 30)) == (20, 30, "5 × 4 × 30 as 20 × 30")
     assert folded_shape(()) == (1, 1, "")
     assert folded_shape((256,)) == (1, 256, "") and folded_shape((257,))[:2] == (16, 17)
 
