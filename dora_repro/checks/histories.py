@@ -51,9 +51,9 @@ def histories(paths: Iterable[str], moments: Moments, *, same_entries: bool) -> 
     found, known = [], dict[str, bool]()
     for path in paths:
         holder = path.rpartition("/")[0]
-        if holder and holder not in known:
+        if holder not in known:
             known[holder] = same_entries and _is_history(holder, moments)
-        if _only_grew(path, moments, same_entries) or known.get(holder, False):
+        if _only_grew(path, moments, same_entries) or known[holder]:
             found.append(path)
     return found
 
@@ -103,14 +103,13 @@ def _nothing_of(entries: Any) -> Any:
 def _entries_at(path: str, snapshot: Snapshot) -> Any:
     """What a leaf holds, as something that can grow; None where it cannot."""
     if path not in snapshot:
-        return None if path in snapshot.kinds and snapshot.has(path) else _NOTHING  # a list of other things
+        return None if snapshot.has(path) else _NOTHING  # a list of other things
     value = snapshot[path].value
-    if isinstance(value, tuple) and path in snapshot.kinds and snapshot.kinds[path].name == "array.array":
+    if path in snapshot.kinds and snapshot.kinds[path].name == "array.array":
         _, typecode, content = value
         return np.array(array.array(typecode, content))
     if isinstance(value, (np.ndarray, torch.Tensor)):
-        growing = snapshot[path].role == "memory" and len(value.shape) > 0
-        return value if growing and type(value) in (np.ndarray, torch.Tensor) else None
+        return value if snapshot[path].role == "memory" and len(value.shape) > 0 else None
     return value
 
 
@@ -119,7 +118,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _starts(entries: Any, first: Any) -> bool:
-    return len(first) <= len(entries) and _equal(first, entries[: len(first)])
+    return _equal(first, entries[: len(first)])
 
 
 def _is_part(one: Any, other: Any) -> bool:
@@ -127,7 +126,7 @@ def _is_part(one: Any, other: Any) -> bool:
     if isinstance(one, (str, bytes)):
         return True
     if isinstance(one, set):
-        return bool(one <= other or other <= one)
+        return not one - other or not other - one
     shorter, longer = sorted((_digests(one), _digests(other)), key=len)
     left = iter(longer)
     return all(entry in left for entry in shorter)
@@ -136,7 +135,7 @@ def _is_part(one: Any, other: Any) -> bool:
 def _digests(entries: Any) -> list[bytes]:
     """What tells entries apart, texts left out."""
     if isinstance(entries, torch.Tensor):
-        entries = bytes_of(entries).reshape(len(entries), -1) if len(entries) else ()
+        entries = bytes_of(entries).view(np.uint8).reshape(len(entries), entries[0].nbytes) if len(entries) else ()
     if isinstance(entries, np.ndarray):
         return [entry.tobytes() for entry in entries]
     return [digest(entry) for entry in entries if type(entry) is not str]
@@ -149,9 +148,9 @@ def _bound_of(path: str, snapshot: Snapshot) -> int | None:
 def _passed_on(before: Any, after: Any, other_before: Any, other_after: Any, bound: int) -> bool:
     """Whether the same entries were appended to both of two bounded deques, which let their oldest go."""
     return any(
-        _equal((before + after[len(after) - count :])[-bound:], after)
-        and _equal((other_before + after[len(after) - count :])[-bound:], other_after)
-        for count in range(1, len(after) + 1)
+        _equal((before + after[first:])[-bound:], after)
+        and _equal((other_before + after[first:])[-bound:], other_after)
+        for first in range(len(after))
     )
 
 
@@ -163,7 +162,7 @@ def _is_history(path: str, moments: Moments) -> bool:
     kinds = [snapshot.kinds.get(path) for snapshot in moments]
     name = next((kind.name for kind in kinds if kind is not None), "")
     every = [_small_values(path, snapshot) for snapshot in moments]
-    if any(values is None for values in every) or not every[1]:
+    if any(values is None for values in every):
         return False
     before, after, other_before, other_after = (values or {} for values in every)
     if name.endswith("Counter"):
@@ -174,14 +173,14 @@ def _is_history(path: str, moments: Moments) -> bool:
         return False
     new = {key: value for key, value in after.items() if key not in before}
     other_new = {key: value for key, value in other_after.items() if key not in other_before}
-    kept = all(_same(after.get(key), value) for key, value in before.items())
-    other_kept = all(_same(other_after.get(key), value) for key, value in other_before.items())
+    kept = all(_equal(after.get(key), value) for key, value in before.items())
+    other_kept = all(_equal(other_after.get(key), value) for key, value in other_before.items())
     common = before.keys() & other_before.keys()
-    changed = any(type(before[key]) is not str and not _same(before[key], other_before[key]) for key in common)
+    changed = any(type(before[key]) is not str and not _equal(before[key], other_before[key]) for key in common)
     alike = (
         not changed
         and new.keys() == other_new.keys()
-        and all(_same(value, other_new[key]) for key, value in new.items())
+        and all(_equal(value, other_new[key]) for key, value in new.items())
     )
     return bool(new) and kept and other_kept and alike
 
@@ -200,10 +199,6 @@ def _small_values(path: str, snapshot: Snapshot) -> dict[str, Value] | None:
     return found
 
 
-def _same(one: Value, other: Value) -> bool:
-    return one is not None and other is not None and _equal(one, other)
-
-
 def _counted_alike(before: Any, after: Any, other_before: Any, other_after: Any) -> bool:
     names = {*before, *after, *other_before, *other_after}
     every = (*before.values(), *after.values(), *other_before.values(), *other_after.values())
@@ -217,10 +212,10 @@ def _counted_alike(before: Any, after: Any, other_before: Any, other_after: Any)
 
 
 def _grew_alike(before: list[Value], after: list[Value], other_before: list[Value], other_after: list[Value]) -> bool:
-    if len(after) == len(before) or len(after) - len(before) != len(other_after) - len(other_before):
+    if len(after) <= len(before) or len(after) - len(before) != len(other_after) - len(other_before):
         return False
     if not _is_part(other_before, before):
         return False
     pairs = [*zip(before, after, strict=False), *zip(other_before, other_after, strict=False)]
     new = zip(after[len(before) :], other_after[len(other_before) :], strict=True)
-    return all(_same(one, other) for one, other in (*pairs, *new))
+    return all(_equal(one, other) for one, other in (*pairs, *new))

@@ -239,6 +239,7 @@ def test_a_dict_by_step_is_none_where_the_runs_did_other_steps_or_it_was_changed
     assert not found(begun, grown, {}, by_step(4))
     assert not found(begun, grown, {}, by_step(3, 4))
     assert not found(begun, grown, {}, {"3": 9.5})
+    assert not found(begun, by_step(1, 2, 3, 4), {}, {"3": 1.5, "4": 9.5})
     assert not found(begun, begun, by_step(1), by_step(1))  # nothing new
     assert not found(begun, {**grown, "1": 9.5}, {}, by_step(3))
     assert not found(begun, by_step(2, 3), {}, by_step(3))
@@ -260,6 +261,14 @@ def test_containers_of_other_types_or_things_are_none():
     larger = {number: torch.full((2,), number / 2) for number in range(3)}
     assert not found({0: larger[0]}, {0: larger[0], 1: larger[1]}, {}, {1: larger[1]})
     assert not found({"1": {"a": 0.5}}, {"1": {"a": 0.5}, "2": {"a": 0.5}}, {}, {"2": {"a": 0.5}})
+    assert not found(by_step(1), by_step(1, 2), {"x": larger[1]}, by_step(2))  # which was dropped later
+    nested = {"n": {"a": 0.5}}
+    assert not found({**by_step(1), **nested}, {**by_step(1, 2), **nested}, nested, {**by_step(2), **nested})
+    weights = {number: torch.nn.Parameter(torch.tensor(number / 2)) for number in (1, 2)}
+    assert not found({1: weights[1]}, weights, {}, {2: weights[2]})
+    shared = torch.tensor(0.5)
+    twice = {"0": shared, "2": shared}
+    assert not found({"0": shared, **by_step(1)}, {**by_step(1), **twice}, {"0": shared}, twice)
 
 
 def test_tensors_in_a_list_are_a_history_where_both_lists_grew_by_the_same():
@@ -269,6 +278,7 @@ def test_tensors_in_a_list_are_a_history_where_both_lists_grew_by_the_same():
     assert not found(made(1, 2), made(1, 2, 3, 4), made(1), made(1, 3))
     assert not found(made(1, 2), made(1, 5, 3), made(1), made(1, 3))
     assert not found(made(1, 2), made(1, 2, 3), made(1), made(5, 3))
+    assert not found(made(1, 2, 3), made(1, 2), made(1, 2), made(1))  # both dropped one
 
 
 def test_a_count_grew_by_the_same_in_whole_numbers():
@@ -278,3 +288,6 @@ def test_a_count_grew_by_the_same_in_whole_numbers():
     assert not found(Counter(a=3), Counter(a=2), Counter(a=2), Counter(a=1))
     assert not found(Counter(a=3, b=2), Counter(a=5, b=1), Counter(a=1, b=2), Counter(a=3, b=1))
     assert not found(Counter(a=3.5), Counter(a=5.5), Counter(), Counter(a=2.0))
+    assert not found(Counter(a=3.5, b=1), Counter(a=5.5, b=1), Counter(b=1), Counter(a=2.0, b=1))
+    assert not found(Counter(a=3), Counter(a=5), Counter(a=1, b=1), Counter(a=3, b=1))
+    assert found(Counter(a=1, c=2), Counter(a=3, c=2), Counter(a=2, c=2), Counter(a=4, c=2))
