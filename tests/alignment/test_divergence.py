@@ -135,6 +135,9 @@ def test_thrown_away_batches_are_named_where_one_run_goes_on_and_the_other_does_
     assert first_divergence(of(*"abc"), of(*"xy", finished=True)) == differs
     assert first_divergence(of(*"ab", finished=True), of(*"xyz")) == differs
     assert first_divergence(of(*"abc"), of(*"xy")) is None  # not recorded as far
+    # The last step of either run cannot tell what its batch was for.
+    last = Divergence(2, "batch", "batch/0")
+    assert first_divergence(of(*"abc"), of(*"az")) == first_divergence(of(*"ab"), of(*"azc")) == last
 
 
 def test_what_is_no_batch_is_named_as_it_was_recorded():

@@ -348,6 +348,9 @@ def test_lines_for_objects_that_are_made_late_wait_for_them(late):
     moments = ('state["m"] = len(self.optimizer.state)', 'assert state["m"] == 4')  # what it had, is there by then
     told = Lines((moments[0],), (("", moments[1]),), late=moments)
     assert late.tried(names, MADE, lines=told).outcome is Outcome.DIFFERENT
+    broken = Lines((), (("", "raise RuntimeError(path)"),), late=("raise RuntimeError(path)",))
+    assert late.tried(names, MADE, lines=broken).error.startswith("RuntimeError")
+    assert late.tried(names - {LATE}, MADE, lines=broken).error is None  # nobody waits for the objects
     # What is put back beside lines is put into these objects as well, before the lines are run.
     beside = frozenset(_of_late_objects(late))
     assert late.tried(names, MADE, lines=Lines((), ()), beside=beside).outcome is Outcome.SAME
