@@ -174,7 +174,7 @@ def _guided(fuzzing: Fuzzing, seconds: float, corpus: Path) -> None:
             os._exit(0)
 
     more = {"custom_mutator": change} if fuzzing.target.text else {}
-    options = ["-timeout=60", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-verbosity=0"]
+    options = ["-timeout=1200", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, **more)
     atheris.Fuzz()
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -35,11 +36,15 @@ class Folders:
 
     def make(self) -> Path:
         """An empty folder that no living run writes to."""
-        self._base.mkdir(mode=0o700, exist_ok=True)
         number = 1
         while True:
+            self._base.mkdir(mode=0o700, exist_ok=True)
             folder = self.first if number == 1 else self._base / f"{number}" / "out"
-            if _take(folder):
+            try:
+                taken = _take(folder)
+            except FileNotFoundError:  # the last run that was in it is just gone, and with it the folder
+                continue
+            if taken:
                 folder.mkdir(parents=True)
                 return folder
             number += 1
@@ -50,6 +55,11 @@ class Folders:
         if _owner(folder) == os.getpid():
             shutil.rmtree(folder, ignore_errors=True)
             _mark(folder).unlink(missing_ok=True)
+            # A side that made them itself ends without a last word: nothing else would remove what is empty now.
+            above = folder.parent.parent if folder.parent.name.isdecimal() else folder.parent
+            for empty in dict.fromkeys((folder.parent, above)):
+                with suppress(OSError):  # another run is in it
+                    empty.rmdir()
 
 
 def _mark(folder: Path) -> Path:
@@ -67,7 +77,7 @@ def _owner(folder: Path) -> int | None:
 def _take(folder: Path) -> bool:
     """Whether a folder is now this process's; what a process that was killed has left there is removed."""
     mark = _mark(folder)
-    mark.parent.mkdir(exist_ok=True)
+    mark.parent.mkdir(mode=0o700, exist_ok=True)
     owner = _owner(folder)
     if owner is not None and not _lives(owner):
         mark.unlink(missing_ok=True)

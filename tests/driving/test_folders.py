@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dora_repro.driving import folders as module
 from dora_repro.driving.folders import Folders
 
 
@@ -55,3 +56,30 @@ def test_all_goes_with_what_made_them_but_not_in_a_process_that_was_forked():
     assert folder.exists()
     del folders
     assert not folder.parent.exists()
+
+
+def test_nothing_is_left_by_a_process_that_made_them_itself_and_ends_without_a_last_word():
+    """As sides do, whose factory makes the function's folders anew."""
+    code = (
+        "import os; from dora_repro.driving.folders import Folders\n"
+        "folders = Folders(); one, two = folders.make(), folders.make(); (one / 'a.pt').write_text('x')\n"
+        "folders.give_back(one); print(two.exists(), one.parent, flush=True); folders.give_back(two); os._exit(0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lived, base = ended.stdout.split()
+    assert lived == "True" and not os.path.exists(base)
+
+
+def test_a_folder_that_goes_with_its_last_run_while_another_takes_it_is_made_again(monkeypatch):
+    folders = Folders()
+    real, gone = module._take, []
+
+    def take(folder):
+        if not gone:
+            gone.append(folder)
+            folder.parent.rmdir()
+            raise FileNotFoundError(folder)
+        return real(folder)
+
+    monkeypatch.setattr(module, "_take", take)
+    assert folders.make() == folders.first and folders.first.is_dir()
