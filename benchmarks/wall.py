@@ -1,4 +1,4 @@
-"""How long the commands take that people type: `dora-repro quick` and `dora-repro --help`, and where that time goes."""
+"""How long the commands take that people type, beside `import torch`, and where the time of `quick` goes."""
 
 import functools
 import json
@@ -8,8 +8,17 @@ from pathlib import Path
 
 import timing
 
-COMMANDS = {"help": ("--help",), "quick": ("quick",)}
-GOALS = {"help": 0.5, "quick": 10.0}  # seconds, imports included
+TOY = f"{Path(__file__).with_name('toy.py')}:Forgetful"
+
+# A command -> its words, and the exit code that it must have.
+COMMANDS = {
+    "help": (("--help",), 0),
+    "quick": (("quick",), 0),
+    "quick, explained": (("quick", "--checkpoint", "dora-only"), 1),
+    "toy, explained": (("check", TOY, "--steps", "16", "--save-at", "8"), 1),
+}
+GOALS = {"quick": 2.0, "toy, explained": 4.0}  # times `import torch`, imports included
+TORCH = "import torch"
 
 # A command that is taken apart -> its words, and the exit code that it must have.
 APART = {"passing": (("quick",), 0), "failing": (("quick", "--checkpoint", "dora-only"), 1)}
@@ -24,7 +33,7 @@ LAPS = {
 IMPORTS = {
     "an empty Python": "pass",
     "import dora_repro": "import dora_repro",
-    "import torch": "import torch",
+    TORCH: "import torch",
     "all that a side imports": (
         "from dora_repro.sides.worker_main import KIT, preload\n"
         "from dora_repro.subject.config import NEEDS\n"
@@ -65,33 +74,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="how often each is done")
     parser.add_argument("--only", nargs="+", choices=choices, default=list(choices), help="what to measure")
     options = parser.parse_args(arguments)
-    things = {name: functools.partial(lapse, *COMMANDS[name]) for name in COMMANDS if name in options.only}
-    if "imports" in options.only:
-        things |= {name: functools.partial(lapse_of_python, code) for name, code in IMPORTS.items()}
+    wanted = {name: command for name, command in COMMANDS.items() if name in options.only}
+    things = {name: functools.partial(lapse, *words, code=code) for name, (words, code) in wanted.items()}
+    imports = [name for name in IMPORTS if "imports" in options.only or name == TORCH]
+    things |= {name: functools.partial(lapse_of_python, IMPORTS[name]) for name in imports}
     for thing in things.values():
         thing()  # once before: so that what Python compiles, and files not yet read, are no part of it
+    measured = timing.interleaved(things, options.repeats)
+    torch = statistics.median(measured[TORCH])
     rows = []
-    for name, seconds in timing.interleaved(things, options.repeats).items():
-        shown = f"dora-repro {' '.join(COMMANDS[name])}" if name in COMMANDS else name
-        rows.append(_row(shown, seconds, GOALS.get(name)))
+    for name, seconds in measured.items():
+        shown = f"dora-repro {' '.join(COMMANDS[name][0])}".replace(TOY, "toy.py:Forgetful") if name in wanted else name
+        rows.append(_row(shown, seconds, torch, GOALS.get(name)))
     for name in [name for name in APART if name in options.only]:
         words, code = APART[name]
         found = [taken_apart(words, code) for _ in range(options.repeats)]
-        rows += [_row(f"{' '.join(words)}: {part}", [each[part] for each in found], None) for part in found[0]]
+        rows += [_row(f"{' '.join(words)}: {part}", [each[part] for each in found], torch) for part in found[0]]
     notes = [
-        "medians of seconds; lowest and highest beside them",
+        "medians of seconds, lowest and highest beside them; the median in units of `import torch`",
         "build, steps and snapshots: of the two sides together; control: the sides repeated where a byte differs",
         "rest: starting interpreters and importing (of one while another works), judging, showing",
     ]
-    timing.report("Wall time of commands, tiny", rows, options, notes)
+    timing.report("Wall time of commands", rows, options, notes)
 
 
-def _row(what: str, seconds: list[float], goal: float | None) -> dict[str, object]:
+def _row(what: str, seconds: list[float], torch: float, goal: float | None = None) -> dict[str, object]:
+    median = statistics.median(seconds)
     return {
         "what": what,
-        "seconds": statistics.median(seconds),
+        "seconds": median,
         "from": min(seconds),
         "to": max(seconds),
+        "/ import torch": median / torch,
         "goal": goal,
     }
 

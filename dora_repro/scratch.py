@@ -1,7 +1,8 @@
 """Temporary folders that do not outlive their owner: those of a process that was killed are removed by the next one.
 
-Each has a lock file, held by its owner for as long as it lives (`flock`: the system lets go of it however the owner
-ends, and it counts in every container that shares the folder). One that nobody holds belongs to nobody.
+Each has a lock file, held by its owner for as long as it lives, or by all that share it (`flock`: the system lets go of
+it however the owner ends, and it counts in every container that shares the folder). One that nobody holds belongs to
+nobody.
 """
 
 import os
@@ -95,6 +96,23 @@ def _remove_if_nobody_s(entry: "os.DirEntry[str]") -> None:
         shutil.rmtree(entry.path, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def share(folder: str) -> int | None:
+    """Keep a folder from being swept for as long as this process lives, or one of the others that share it.
+
+    Args:
+        folder: of the temporary folder, named with `PREFIX`.
+
+    Returns:
+        the lock's file descriptor, to be closed where the folder is no longer used; None where nothing is locked.
+    """
+    if sys.platform == "win32":
+        return None
+    lock = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with suppress(OSError):  # a file system without locks: it is not swept either
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return lock
 
 
 def _hold(folder: str) -> int | None:

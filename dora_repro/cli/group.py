@@ -1,5 +1,6 @@
 """The command `dora-repro` itself: its commands, found when they are asked for, and its exit codes."""
 
+import errno
 import gc
 import importlib
 import sys
@@ -16,6 +17,8 @@ from dora_repro.sides.own_fork import Become
 BAD_INPUT = 2
 DEFECT = 70  # sysexits.h, EX_SOFTWARE: a defect of the kit must not read as a verdict
 INTERRUPTED = 130  # 128 + SIGINT
+
+_OF_STREAMS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a file that stdout goes to
 
 _COMMANDS = {
     "quick": "checking",
@@ -100,6 +103,13 @@ class Kit(click.Group):
         except BrokenPipeError:
             _let_go_of_stdout()
             return 141  # 128 + SIGPIPE: the reader, as `| head`, had enough
+        except OSError as error:
+            if error.filename is not None or error.errno not in _OF_STREAMS:
+                traceback.print_exc()
+                return DEFECT
+            _let_go_of_stdout()
+            click.echo(f"Error: the answer could not be printed: {error.strerror}; send it elsewhere", err=True)
+            return BAD_INPUT
         except Exception:
             traceback.print_exc()
             return DEFECT

@@ -12,6 +12,10 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from dora_repro.scratch import LOCK, PREFIX, share
+
+_shared: dict[Path, int | None] = {}  # folders that this process uses -> what keeps them from being swept
+
 
 class Folders:
     """Folders for the runs of one function. A copy, also in another process, makes the same ones.
@@ -21,7 +25,7 @@ class Folders:
     """
 
     def __init__(self) -> None:
-        self._base = Path(tempfile.gettempdir()) / f"dora-repro-stepwise-{uuid.uuid4().hex[:12]}"
+        self._base = Path(tempfile.gettempdir()) / f"{PREFIX}stepwise-{uuid.uuid4().hex[:12]}"
         weakref.finalize(self, _remove_in, os.getpid(), self._base)
 
     def __getstate__(self) -> Path:
@@ -39,6 +43,7 @@ class Folders:
         number = 1
         while True:
             self._base.mkdir(mode=0o700, exist_ok=True)
+            _keep(self._base)
             folder = self.first if number == 1 else self._base / f"{number}" / "out"
             try:
                 taken = _take(folder)
@@ -56,10 +61,14 @@ class Folders:
             shutil.rmtree(folder, ignore_errors=True)
             _mark(folder).unlink(missing_ok=True)
             # A side that made them itself ends without a last word: nothing else would remove what is empty now.
-            above = folder.parent.parent if folder.parent.name.isdecimal() else folder.parent
-            for empty in dict.fromkeys((folder.parent, above)):
-                with suppress(OSError):  # another run is in it
-                    empty.rmdir()
+            base = folder.parent.parent if folder.parent.name.isdecimal() else folder.parent
+            with suppress(OSError):
+                if folder.parent != base:
+                    folder.parent.rmdir()
+                if {*os.listdir(base)} <= {LOCK}:  # no other run is in it
+                    _let_go(base)
+                    (base / LOCK).unlink(missing_ok=True)
+                    base.rmdir()
 
 
 def _mark(folder: Path) -> Path:
@@ -113,3 +122,16 @@ def _is_zombie(pid: int) -> bool:
 def _remove_in(pid: int, base: Path) -> None:
     if os.getpid() == pid:
         shutil.rmtree(base, ignore_errors=True)
+        _let_go(base)
+
+
+def _keep(base: Path) -> None:
+    """Keep a folder from being swept for as long as this process lives: sides are killed, with what they have there."""
+    if base not in _shared:
+        with suppress(FileNotFoundError):  # gone, as above: the folder is made again
+            _shared[base] = share(str(base))
+
+
+def _let_go(base: Path) -> None:
+    if (lock := _shared.pop(base, None)) is not None:
+        os.close(lock)

@@ -108,6 +108,8 @@ def test_the_wall_time_of_commands_is_taken_apart(script, tmp_path):
     rows = rows_of(script("wall"), tmp_path, "--repeats", "1", "--only", "help", "passing")
     seconds = {row["what"]: row["seconds"] for row in rows}
     assert seconds["dora-repro --help"] > 0
+    ratios = {row["what"]: row["/ import torch"] for row in rows}
+    assert ratios["import torch"] == 1 and ratios["quick: wall"] == seconds["quick: wall"] / seconds["import torch"]
     parts = [value for what, value in seconds.items() if what.startswith("quick: ") and what != "quick: wall"]
     assert len(parts) == 5  # build, steps, snapshots, control, rest
     assert sum(parts) == pytest.approx(seconds["quick: wall"])

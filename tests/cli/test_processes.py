@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 RUNS = str(ROOT / "tests" / "runs.py")
@@ -72,6 +73,18 @@ def test_a_reader_that_had_enough_is_no_defect(tmp_path):
     command.stderr.close()
     command.wait(timeout=60)
     assert b"Traceback" not in errors and command.returncode != 70
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("words", [("--help",), ("quick", "--in-process"), ("inspect", "a.pt")])
+def test_an_answer_that_cannot_be_printed_is_no_verdict_and_no_defect(words, tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pt")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    said = "Error: the answer could not be printed: No space left on device; send it elsewhere\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 SLOW = """\

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from dora_repro.driving import folders as module
 from dora_repro.driving.folders import Folders
+from dora_repro.scratch import sweep
 
 
 def test_a_run_after_another_has_the_same_path_and_finds_it_empty():
@@ -77,9 +79,31 @@ def test_a_folder_that_goes_with_its_last_run_while_another_takes_it_is_made_aga
     def take(folder):
         if not gone:
             gone.append(folder)
-            folder.parent.rmdir()
+            shutil.rmtree(folder.parent)
             raise FileNotFoundError(folder)
         return real(folder)
 
     monkeypatch.setattr(module, "_take", take)
     assert folders.make() == folders.first and folders.first.is_dir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked there, and nothing swept")
+def test_a_folder_that_killed_processes_had_is_swept_once_none_of_them_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "folders").write_bytes(pickle.dumps(Folders()))
+    code = (
+        "import pathlib, pickle, sys; from dora_repro.driving.folders import Folders\n"
+        "folder = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()).make(); print(folder, flush=True); input()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "folders")]
+    users = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    bases = {os.path.relpath(user.stdout.readline().strip(), tmp_path).split(os.sep)[0] for user in users}
+    there = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert bases == there and len(there) == 1
+    for user in users:
+        sweep()
+        assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == there
+        user.kill()
+        user.communicate()
+    sweep()
+    assert [path.name for path in tmp_path.iterdir()] == ["folders"]
