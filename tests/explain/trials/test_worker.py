@@ -518,6 +518,7 @@ MEASURED = {
 def test_parameters_have_a_distance_where_they_can_be_compared(lost, change, expected):
     found = TrialRunner(_after_last(change), lost.setup).result(Trial(lost.lost, to_the_end=True))
     assert found.parameter_distance == (expected if expected is None else pytest.approx(expected, rel=1e-5))
+    assert found.error is None
 
 
 def test_the_distance_of_losses_is_that_of_the_last_step(lost):
