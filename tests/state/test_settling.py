@@ -45,18 +45,24 @@ def test_the_thread_by_which_a_side_hears_of_its_parent_is_not_waited_for(monkey
 
 
 def test_a_thread_that_fills_its_queue_comes_to_rest():
-    ready, drawn = queue.Queue(5), torch.Generator().manual_seed(1)
+    ready, drawn, over = queue.Queue(5), torch.Generator().manual_seed(1), threading.Event()
 
     def fetch():
-        while True:
+        while not over.is_set():
             time.sleep(0.004)
             ready.put(torch.rand(1, generator=drawn))
 
-    threading.Thread(target=fetch, daemon=True).start()
-    state = Snapshot.capture({"drawn": drawn})
-    assert ready.qsize() == 5
-    time.sleep(0.05)
-    assert Snapshot.capture({"drawn": drawn})["drawn"].digest == state["drawn"].digest
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    try:
+        state = Snapshot.capture({"drawn": drawn})
+        assert ready.qsize() == 5
+        time.sleep(0.05)
+        assert Snapshot.capture({"drawn": drawn})["drawn"].digest == state["drawn"].digest
+    finally:  # a thread that is left in these lines is seen by other tests
+        over.set()
+        ready.get()
+        thread.join()
 
 
 def test_a_loader_that_a_thread_of_a_library_reads_comes_to_rest():
