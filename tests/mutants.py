@@ -59,6 +59,7 @@ TESTS = {
         "tests/state/test_digest.py",
         "--deselect=tests/state/test_digest.py::test_digests_are_the_same_under_another_hash_seed",
     ],
+    "state/draws.py": ["tests/state/test_draws.py"],
 }
 
 Change = tuple[ast.AST, str, Callable[[ast.AST], ast.AST]]

@@ -88,9 +88,7 @@ def _draw_batch(panels: Sequence[Axes], batch: Tensor | None, other: Tensor | No
         framed = False
         if batch is not None and column < len(batch):
             _draw_sample(axes, batch[column])
-            framed = other is not None and not (
-                column < len(other) and torch.equal(batch[column], other[column])
-            )
+            framed = other is not None and not (column < len(other) and torch.equal(batch[column], other[column]))
         for spine in axes.spines.values():
             spine.set_visible(framed)
             spine.set(color=COLOURS[1], linewidth=3)
@@ -109,7 +107,7 @@ def _batch(process: Process | None, step: int) -> Tensor | None:
 
 def _draw_sample(axes: Axes, sample: Tensor) -> None:
     """Draw an image as such, channels first; anything else as a strip of its numbers."""
-    values = sample.detach().to(torch.float64).numpy()
+    values = sample.detach().to(torch.float64).resolve_neg().numpy()
     if values.ndim == 3 and values.shape[0] in (1, 3):
         low, high = np.nanmin(values), np.nanmax(values)
         image = (np.moveaxis(values, 0, -1) - low) / ((high - low) or 1.0)

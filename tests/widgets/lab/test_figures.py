@@ -3,6 +3,8 @@
 import functools
 
 import pytest
+import torch
+from matplotlib.figure import Figure
 
 from dora_repro.lab import Lab
 from dora_repro.widgets.lab import figures
@@ -28,6 +30,12 @@ def test_samples_that_differ_are_framed():
     assert any(framed) and one != other
     same = Lab(small.Loader, 6).play("build,step*2,save,kill,load,step")
     assert not any(axes.spines["left"].get_visible() for axes in figures.batches(same).axes)
+
+
+def test_a_sample_that_is_kept_negated_is_drawn_as_what_it_stands_for():
+    axes = Figure().subplots()
+    figures._draw_sample(axes, torch.complex(torch.zeros(2, 2), torch.eye(2)).conj().imag)
+    assert axes.images[0].get_array().tolist() == [[-1, 0], [0, -1]]
 
 
 @pytest.mark.parametrize("script", ["", "build,step*2", "build,step*3,save,kill,load,step*2"])
