@@ -22,9 +22,18 @@ def record(**objects: Value) -> None:
         _name(objects)
 
 
+_without = -1  # how many variables there were when neither of the two was among them
+
+
 def is_recorded() -> bool:
     """Whether this process is part of a check, or keeps a journal."""
-    return VARIABLE in os.environ or setting.VARIABLE in os.environ
+    global _without
+    count = len(os.environ)  # a step may ask: looking for a variable that is not there takes ten times as long
+    if count == _without:
+        return False
+    found = VARIABLE in os.environ or setting.VARIABLE in os.environ
+    _without = -1 if found else count
+    return found
 
 
 def _name(objects: dict[str, Value]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dora_repro
+from dora_repro import naming
 from dora_repro.scripts.assignment import Assignment
 from dora_repro.scripts.checking import check_script
 from dora_repro.scripts.commands import Launchable
@@ -17,6 +18,18 @@ from tests.scripts.trainings import TRAIN, commands
 def test_where_no_check_runs_it_does_nothing_and_loads_no_torch():
     code = "import sys, dora_repro; dora_repro.record(a=object()); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("variable", [naming.VARIABLE, naming.setting.VARIABLE])
+def test_a_variable_that_is_set_later_is_seen(variable, monkeypatch):
+    monkeypatch.setattr(naming, "_without", -1)
+    for name in (naming.VARIABLE, naming.setting.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    assert not naming.is_recorded() and not naming.is_recorded()
+    monkeypatch.setenv(variable, "x")
+    assert naming.is_recorded() and naming.is_recorded()
+    monkeypatch.delenv(variable)
+    assert not naming.is_recorded()
 
 
 def test_what_is_named_is_state(tmp_path):

@@ -28,7 +28,7 @@ def asked(interpreters, **which):
         process.begin(pickled(runs.Plain), "tests.sides.test_own_fork:who_it_is", {})
         said = process.wait_for("said", 240.0)
         process.wait_for("done", 240.0)
-        return {**said, "interpreter": process.interpreter, "log": process.log.read_text()}
+        return {**said, "interpreter": process.interpreter}
 
 def command():
     BEFORE
@@ -54,12 +54,10 @@ atexit.register(print, "the command has ended")
 
 
 def who_it_is(factory, about, request, emit):
-    import atexit
     import inspect
     import multiprocessing
     import random
 
-    atexit.register(print, "the side has ended as an interpreter does")
     main = sys.modules["__main__"]
     emit(
         {
@@ -112,11 +110,10 @@ def test_one_of_two_interpreters_is_a_fork_of_the_command(answer):
 
 def test_a_side_of_it_is_as_one_of_a_new_interpreter(answer):
     theirs, own = answer["sides"][:2]
-    for what in ("process", "command", "stdin", "waits", "log"):
+    for what in ("process", "command", "stdin", "waits"):
         assert own[what] == theirs[what], what
     assert (own["process"], own["command"], own["stdin"], own["waits"]) == ("MainProcess", [], "", "passive")
     assert own["main"] == []
-    assert own["log"] == "the side has ended as an interpreter does\n"
 
 
 def test_the_folder_is_the_commands_until_its_end(answer):

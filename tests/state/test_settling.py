@@ -70,7 +70,10 @@ def test_a_loader_that_a_thread_of_a_library_reads_comes_to_rest():
     loader = DataLoader(TensorDataset(torch.arange(600.0)), 1, shuffle=True, generator=own)
     thread = threading.Thread(target=list, args=(loader,))
     thread.start()
-    settle()
+    for _ in range(20):  # where other programs have the machine, a thread may be put aside for longer than is waited
+        settle()
+        if not thread.is_alive():
+            break
     assert not thread.is_alive()
 
 
