@@ -34,7 +34,7 @@ _ADVICE = {
     errno.EMFILE: "close files, or raise the limit on open ones (ulimit -n)",
     errno.EIO: "the disk reports an error: write to another one",
 }
-_OF_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+OF_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -82,7 +82,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(partial)
         # torch raises a RuntimeError of its own where a write fails: what the file itself met says why.
-        failed = raw.failed or (error if isinstance(error, OSError) and error.errno in _OF_DISK else None)
+        failed = raw.failed or (error if isinstance(error, OSError) and error.errno in OF_DISK else None)
         if failed is not None and isinstance(error, Exception) and not isinstance(error, BadInput):
             raise _cannot(path, failed) from error
         raise

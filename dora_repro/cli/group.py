@@ -1,6 +1,5 @@
 """The command `dora-repro` itself: its commands, found when they are asked for, and its exit codes."""
 
-import errno
 import gc
 import importlib
 import sys
@@ -17,8 +16,6 @@ from dora_repro.sides.own_fork import Become
 BAD_INPUT = 2
 DEFECT = 70  # sysexits.h, EX_SOFTWARE: a defect of the kit must not read as a verdict
 INTERRUPTED = 130  # 128 + SIGINT
-
-_OF_STREAMS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a file that stdout goes to
 
 _COMMANDS = {
     "quick": "checking",
@@ -104,7 +101,9 @@ class Kit(click.Group):
             _let_go_of_stdout()
             return 141  # 128 + SIGPIPE: the reader, as `| head`, had enough
         except OSError as error:
-            if error.filename is not None or error.errno not in _OF_STREAMS:
+            from dora_repro.checkpoint.replacing import OF_DISK
+
+            if error.filename is not None or error.errno not in OF_DISK:
                 traceback.print_exc()
                 return DEFECT
             _let_go_of_stdout()

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from dora_repro.sides.forking import fork, obstacle_to_forks
 from dora_repro.sides.forks import control
-from dora_repro.sides.worker_main import KIT, main, preload
+from dora_repro.sides.worker_main import KIT, main, preload, redirect
 
 
 class Become(BaseException):
@@ -70,8 +70,6 @@ def fork_of_this_process(log: Path, modules: tuple[str, ...]) -> tuple[int, sock
 def _leave_the_terminal(log: Path) -> None:
     """Let nothing reach the command's streams from now on."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for descriptor, place in ((nothing, 0), (written, 1), (written, 2)):
-        os.dup2(descriptor, place)
+    os.dup2(nothing, 0)
     os.close(nothing)
-    os.close(written)
+    os.close(redirect(str(log)))

@@ -30,7 +30,7 @@ def main(boot: Mapping[str, Any]) -> None:
             `module:name`, and what to call it with before the first fork; None where there is none) and `control` (the
             file descriptor over which forks are asked for; None where there are none).
     """
-    channel = _redirect(boot["log"])
+    channel = redirect(boot["log"])
     preload((*KIT, *boot["preload"]))
     refused = resolve(f"{OUT_OF_SIGHT}:import_out_of_sight")(Path(boot["late"])) if boot["late"] is not None else None
     if boot["prepare"] is not None:
@@ -101,7 +101,7 @@ def preload(names: tuple[str, ...]) -> None:
         gc.enable()
 
 
-def _redirect(log: str) -> int:
+def redirect(log: str) -> int:
     """Give the protocol a file descriptor of its own and send everything printed, by whatever means, to the log."""
     channel = os.dup(1)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -142,14 +142,16 @@ def bytes_of(tensor: torch.Tensor) -> np.ndarray:
     """
     if tensor.requires_grad:
         tensor = tensor.detach()
-    tensor = tensor.cpu()
+    if not tensor.is_cpu:  # asking is a tenth of what the call takes, and small tensors are many
+        tensor = tensor.cpu()
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
-    tensor = tensor.ravel()
+    if not tensor.is_contiguous():
+        tensor = tensor.contiguous()
     try:
-        return tensor.numpy()
+        return tensor.numpy().reshape(-1)
     except TypeError:  # bfloat16, float8 and other dtypes that numpy lacks
-        return tensor.view(torch.uint8).numpy()
+        return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
 def reader(tensor: torch.Tensor) -> Callable[[], bytes]:

@@ -87,6 +87,28 @@ def test_an_answer_that_cannot_be_printed_is_no_verdict_and_no_defect(words, tmp
     assert (done.returncode, done.stderr) == (2, said)
 
 
+WHOSE = """\
+import os
+from pathlib import Path
+from tests.runs import Plain
+
+class Run(Plain):
+    def __init__(self):
+        super().__init__()
+        command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+        with Path(os.environ["SEEN"]).open("a") as seen:
+            print("started for that" if b"worker_main" in command else "the command", file=seen)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
+def test_one_of_two_interpreters_is_the_command_itself(tmp_path):
+    (tmp_path / "whose.py").write_text(WHOSE, encoding="utf-8")
+    words = [*COMMAND, "check", "whose:Run", "--steps", "2", "--save-at", "1", "--quiet"]
+    subprocess.run(words, cwd=tmp_path, env=environment(SEEN=str(tmp_path / "seen")), check=True)
+    assert sorted((tmp_path / "seen").read_text().splitlines()[:2]) == ["started for that", "the command"]
+
+
 SLOW = """\
 import os, time
 from pathlib import Path

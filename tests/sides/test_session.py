@@ -131,7 +131,9 @@ def prepare(about):
     import threading
 
     PREPARED.append(os.getpid())
-    if about["thread"]:
+    if about["how"] == "raises":
+        raise OSError("nothing to be read")
+    if about["how"] == "starts a thread":
         threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
@@ -146,12 +148,12 @@ def what_was_prepared(factory, about):
 
 
 @pytest.mark.skipif(not MAY_FORK, reason="forks are used on Linux only")
-@pytest.mark.parametrize("thread", [False, True])
-def test_what_all_questions_need_is_prepared_once_where_that_may_be_forked(separate, thread):
+@pytest.mark.parametrize("how", ["reads", "starts a thread", "raises"])
+def test_what_all_questions_need_is_prepared_once_where_that_may_be_forked(separate, how):
     prepare, maker = f"{__name__}:prepare", f"{__name__}:what_was_prepared"
-    with separate.answering(maker, {"thread": thread}, prepare=prepare) as answer:
+    with separate.answering(maker, {"how": how}, prepare=prepare) as answer:
         answers = [answer({}) for _ in range(3)]
-    if thread:  # its forks would lack it
+    if how != "reads":  # its forks would lack the thread; or there are none of it
         assert [each["prepared"] for each in answers] == [[0]] * 3
     else:
         assert [each["prepared"] for each in answers] == [[each["parent"], 0] for each in answers]
