@@ -12,8 +12,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dora_repro import Verdict, check
+from dora_repro.explain.trials import worker
 from dora_repro.explain.trials.trial import Outcome
 from dora_repro.faults import gallery
+from dora_repro.sides.session import Session
+from dora_repro.sides.worker_main import resolve
 from tests import runs
 
 
@@ -47,6 +50,18 @@ def test_what_was_not_saved_is_the_cause_and_nothing_else(forgotten, causes):
     assert all(cause.without.parameter_distance > 0 for cause in report.causes)
     assert "count" not in found.leaves
     assert len(found.trials) <= 15
+
+
+def test_what_all_trials_read_is_read_once_for_them(monkeypatch):
+    real, prepared = Session.answering, []
+
+    def answering(self, maker, about, like=None, prepare=None):
+        prepared.append(prepare)
+        return real(self, maker, about, like, prepare)
+
+    monkeypatch.setattr(Session, "answering", answering)
+    explained(lambda: runs.Forgetful("optimizer"))
+    assert [resolve(name) for name in prepared] == [worker.prepare]
 
 
 def test_a_run_that_saves_all_has_nothing_to_explain():

@@ -18,10 +18,8 @@ import atexit, json, os, sys, threading
 from dora_repro.sides.interpreters import Interpreters
 from dora_repro.sides.own_fork import Become
 from dora_repro.sides.pickling import pickled
+from dora_repro.sides.processes import SideStopped
 from tests import runs
-
-class Stopped(Exception):
-    pass
 
 def asked(interpreters, **which):
     with interpreters.acquire(**which) as process:
@@ -30,16 +28,30 @@ def asked(interpreters, **which):
         process.wait_for("done", 240.0)
         return {**said, "interpreter": process.interpreter}
 
+def ended(interpreters):
+    with interpreters.acquire() as process:
+        process.begin(pickled(runs.Plain), "tests.sides.test_own_fork:comes_to_its_end", {})
+        try:
+            process.wait_for("done", 240.0)
+        except SideStopped as stopped:
+            return str(stopped).partition(" (")[0]
+
 def command():
     BEFORE
     with Interpreters() as interpreters:
-        interpreters.start_with_own_fork()
+        try:
+            interpreters.start_with_own_fork()
+        except Become:
+            print("must not be seen", flush=True)
+            raise
         interpreters.expect(2)
         print("begun", os.getpid(), flush=True)
         sides = [asked(interpreters) for _ in range(4)]
+        ends = [ended(interpreters) for _ in range(2)]
         scratch = interpreters._scratch.path.exists()
         AFTER
-    return {"command": os.getpid(), "sides": sides, "scratch": [scratch, interpreters._scratch.path.exists()]}
+    left = interpreters._scratch.path.exists()
+    return {"command": os.getpid(), "sides": sides, "ends": ends, "scratch": [scratch, left]}
 
 become = None
 try:
@@ -69,10 +81,24 @@ def who_it_is(factory, about, request, emit):
             "process": multiprocessing.current_process().name,
             "command": [frame.function for frame in inspect.stack() if frame.function in ("command", "asked")],
             "stdin": sys.stdin.read(),
+            "sockets": [name for name in map(opened, os.listdir("/proc/self/fd")) if name.startswith("socket:")],
+            "leads": os.getsid(os.getppid()) == os.getppid(),
             "waits": os.environ["OMP_WAIT_POLICY"],
         }
     )
     sys.modules["left behind"] = sys
+
+
+def comes_to_its_end(factory, about, request, emit):
+    """As a run that ends its interpreter does: what Python does on its way out is done."""
+    sys.exit(7)
+
+
+def opened(descriptor):
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:  # of the listing itself
+        return ""
 
 
 def parent_of(number):
@@ -110,13 +136,14 @@ def test_one_of_two_interpreters_is_a_fork_of_the_command(answer):
 
 def test_a_side_of_it_is_as_one_of_a_new_interpreter(answer):
     theirs, own = answer["sides"][:2]
-    for what in ("process", "command", "stdin", "waits"):
+    for what in ("process", "command", "stdin", "waits", "sockets", "leads"):
         assert own[what] == theirs[what], what
     assert (own["process"], own["command"], own["stdin"], own["waits"]) == ("MainProcess", [], "", "passive")
-    assert own["main"] == []
+    assert own["main"] == own["sockets"] == [] and own["leads"]
 
 
 def test_the_folder_is_the_commands_until_its_end(answer):
+    assert answer["ends"] == ["the process ended with exit code 7"] * 2
     assert answer["scratch"] == [True, False]
 
 
