@@ -52,7 +52,11 @@ TESTS = {
     "explain/trials/budget.py": ["tests/explain/trials/test_budget.py"],
     "explain/trials/losses.py": ["tests/explain/trials/test_losses.py"],
     "explain/trials/search.py": ["tests/explain/trials/test_search.py"],
+    "explain/trials/ends.py": ["tests/explain/trials/test_ends.py"],
+    "explain/trials/setup.py": ["tests/explain/trials/test_setup.py"],
     "explain/trials/sufficient.py": ["tests/explain/trials/test_sufficient.py"],
+    "explain/trials/transplanting.py": ["tests/explain/trials/test_transplanting.py"],
+    "explain/trials/trying_lines.py": ["tests/explain/trials/test_trying_lines.py"],
     "explain/trials/worker.py": ["tests/explain/trials/test_worker.py"],
     "state/attached.py": ["tests/state/test_attached.py"],
     "state/digest.py": [

@@ -8,7 +8,7 @@ from dora_repro.checks.keeping import FACTORY, OBJECT, Answer, Kept, Origin
 from dora_repro.checks.report import Report, Reports
 from dora_repro.checks.request import Request
 from dora_repro.errors import BadInput
-from dora_repro.explain.trials.worker import TrialSetup
+from dora_repro.explain.trials.setup import TrialSetup
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.pickling import pickled
 from dora_repro.sides.session import Session

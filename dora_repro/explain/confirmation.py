@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dora_repro.alignment.divergence import first_divergence
+from dora_repro.explain.trials.ends import same_leaves
+from dora_repro.explain.trials.setup import TrialSetup
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, LOOP, PASSED
-from dora_repro.explain.trials.worker import TrialSetup, same_leaves
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant
 from dora_repro.sides.processes import SideStopped

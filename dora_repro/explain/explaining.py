@@ -29,8 +29,8 @@ from dora_repro.explain.trials.beyond import Beyond
 from dora_repro.explain.trials.losses import Losses
 from dora_repro.explain.trials.search import BUDGET, Search
 from dora_repro.explain.trials.search_result import SearchResult, Unit
+from dora_repro.explain.trials.setup import TrialSetup
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, ITERATORS, LATE, Outcome, Trial, TrialResult
-from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.explain.unexplained import OUTSIDE, unexplained
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import OBJECTS, Job

@@ -9,8 +9,8 @@ from dora_repro.explain.audit.load_calls import describe_load_calls
 from dora_repro.explain.explanation import Explanation
 from dora_repro.explain.logs.compared import differing_operator, unmatched_draws
 from dora_repro.explain.trials.search_result import SearchResult
+from dora_repro.explain.trials.setup import TrialSetup
 from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, ITERATORS, Outcome
-from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.recording.replay import Streams
 from dora_repro.sides.evidence import Sides
 from dora_repro.sides.job import Transplant

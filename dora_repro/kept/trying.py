@@ -15,8 +15,8 @@ from typing import TypeAlias
 from dora_repro.checks.keeping import FACTORY, NAME, SCRIPT
 from dora_repro.errors import BadInput
 from dora_repro.explain.explaining import WORKER
+from dora_repro.explain.trials.setup import TrialSetup
 from dora_repro.explain.trials.trial import Outcome, Trial, TrialResult
-from dora_repro.explain.trials.worker import TrialSetup
 from dora_repro.kept.opening import KeptReport
 from dora_repro.scripts.again import Again, trials_of
 from dora_repro.scripts.commands import Command

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dora_repro.alignment.divergence import first_divergence
 from dora_repro.comparison.leaves import compare
+from dora_repro.explain.trials.ends import same_leaves
 from dora_repro.explain.trials.trial import BEYOND, DATA, DRAWS, POSITION, Outcome, Trial, TrialResult
-from dora_repro.explain.trials.worker import same_leaves
 from dora_repro.scripts import assignment
 from dora_repro.scripts.anchors import Anchor, Begun
 from dora_repro.scripts.assignment import Given, Meet, Round

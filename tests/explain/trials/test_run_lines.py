@@ -2,7 +2,6 @@
 
 import collections
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from torch import nn
 
 from dora_repro import check
 from dora_repro.explain.trials.run_lines import fill, read_into
-from dora_repro.explain.trials.trial import Lines, Outcome, Trial
-from dora_repro.explain.trials.worker import TrialRunner
+from dora_repro.explain.trials.trial import Lines, Trial
 from dora_repro.sides.places import Place
 
 
@@ -228,12 +226,3 @@ def test_and_that_they_do_not_where_they_do_not():
     report = check(Widened, 5, 3, in_process=True)
     assert report.explanation.lines.load and not report.explanation.lines_tried.restores
     assert "Tried: not enough, " in str(report)
-
-
-def test_lines_that_raise_are_unresolved_and_name_what_they_raise(tmp_path, monkeypatch):
-    monkeypatch.setattr(TrialRunner, "__init__", lambda self: None)
-    runner = TrialRunner()
-    monkeypatch.setattr(TrialRunner, "_transplanted", lambda self, names, progress: Plain())
-    runner._setup = type("Setup", (), {"load": str(Path(tmp_path) / "x.pt"), "raised": False})
-    result = runner.result(Trial(frozenset(), lines=Lines((), (("", 'state["absent"]'),))))
-    assert result.outcome is Outcome.UNRESOLVED and result.error == "KeyError: 'absent'"
