@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 
-import torch
-
+from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence
-from dora_repro.state.distance import distance
 from dora_repro.state.forms import differing_forms
 from dora_repro.state.key_order import differing_orders
 from dora_repro.state.snapshot import Snapshot
@@ -26,45 +24,37 @@ def _digest(snapshot: Snapshot, path: str) -> bytes | None:
 
 
 def parameter_distance(expected: Snapshot, actual: Snapshot) -> float | None:
-    """Largest difference of a trained parameter of two states; None where they cannot be compared."""
+    """Largest difference of a trained parameter that both states have; None where one of them cannot be measured."""
     largest = 0.0
     for path, leaf in actual.items():
-        other = expected.get(path)
-        if leaf.role != "parameter" or not leaf.kept or other is None or leaf.digest == other.digest:
+        if leaf.role != "parameter" or not leaf.kept or path not in expected:
             continue
-        size = _largest_difference(other.value, leaf.value)
-        if size is None:
+        difference = compare_leaf(path, expected[path], leaf)
+        if difference is None:
+            continue
+        if difference.max_abs is None:
             return None
-        largest = max(largest, size)
+        largest = max(largest, difference.max_abs)
     return largest
-
-
-def _largest_difference(expected: object, actual: object) -> float | None:
-    """Largest absolute difference of two tensors of one form; None for anything else."""
-    if not isinstance(expected, torch.Tensor) or not isinstance(actual, torch.Tensor):
-        return None
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        return None
-    size = distance(expected, actual)
-    return None if size is None else size.max_abs
 
 
 def loss_distance(reference: Evidence, trace: Trace) -> float | None:
     """Absolute difference of the losses of the last step; None where a run has none in that step."""
-    if not trace.steps:
-        return None
-    theirs, ours = reference.trace.step(trace.steps[-1].number), trace.steps[-1].loss
-    if theirs is None or theirs.loss is None or ours is None:
-        return None
-    return abs(theirs.loss - ours)
+    ours, theirs = (None if step is None else step.loss for step in _last_steps(trace, reference))
+    return None if ours is None or theirs is None else abs(theirs - ours)
 
 
 def same_options(reference: Evidence, trace: Trace) -> tuple[str, ...]:
     """Group options that were in the last step as the reference had them."""
-    step = trace.steps[-1]
-    theirs = reference.trace.step(step.number)
-    ours, expected = (_last_options(one) for one in (step, theirs))
-    return tuple(path for path, digest in ours.items() if expected.get(path) == digest)
+    ours, theirs = (_last_options(step) for step in _last_steps(trace, reference))
+    return tuple(path for path, digest in ours.items() if theirs.get(path) == digest)
+
+
+def _last_steps(trace: Trace, reference: Evidence) -> tuple[Step | None, Step | None]:
+    """The last step of a run, and the reference's of that number; None for either that is not there."""
+    if not trace.steps:
+        return None, None
+    return trace.steps[-1], reference.trace.step(trace.steps[-1].number)
 
 
 def _last_options(step: Step | None) -> dict[str, bytes]:
