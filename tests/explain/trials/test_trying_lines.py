@@ -4,7 +4,8 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
-from dora_repro.explain.trials.trial import LATE, Lines, Outcome
+from dora_repro.explain.trials.trial import LATE, Lines, Outcome, Trial
+from dora_repro.explain.trials.worker import TrialRunner
 from tests.explain.trials.checked import MADE, Checked, Counting, of_late_objects
 
 
@@ -23,6 +24,13 @@ def test_lines_are_run_on_a_run_that_has_all_and_on_one_as_it_was_resumed(lost):
 def test_lines_that_raise_are_unresolved_and_name_what_they_raise(lost):
     found = lost.tried(lines=Lines((), (("", 'state["absent"]'),)))
     assert (found.outcome, found.error) == (Outcome.UNRESOLVED, "KeyError: 'absent'")
+
+
+def test_lines_that_save_nothing_need_no_run_to_save(lost):
+    built = []
+    runner = TrialRunner(lambda: built.append(1) or lost.factory(), lost.setup)
+    assert runner.result(Trial(lost.lost, lines=Lines((), ()), beside=lost.lost)).outcome is Outcome.SAME
+    assert len(built) == 1
 
 
 class Folder(Counting):
@@ -66,6 +74,8 @@ def test_lines_for_objects_that_are_made_late_wait_for_them(late):
     broken = Lines((), (("", "raise RuntimeError(path)"),), late=("raise RuntimeError(path)",))
     assert late.tried(names, MADE, lines=broken).error.startswith("RuntimeError")
     assert late.tried(names - {LATE}, MADE, lines=broken).error is None  # nobody waits for the objects
+    assert late.tried((), MADE, lines=replace(broken, save=broken.late)).error is None
+    assert late.tried({LATE}, MADE, lines=lines).error is None  # waits, though nothing is put into them
     # What is put back beside lines is put into these objects as well, before the lines are run.
     beside = frozenset(of_late_objects(late))
     assert late.tried(names, MADE, lines=Lines((), ()), beside=beside).outcome is Outcome.SAME
