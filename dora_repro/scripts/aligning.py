@@ -51,8 +51,8 @@ class Alignment:
         if self.by == "state" and self.share is not None:
             best, next_best = self.share
             return (
-                f"It read no file that the killed run wrote. Its state is nearest to that after step {self.step}: "
-                f"{best:.0%} of what moves is equal ({next_best:.0%} after the next best step)."
+                "It was not seen to read a file that the killed run wrote. Its state is nearest to that after step "
+                f"{self.step}: {best:.0%} of what moves is equal ({next_best:.0%} after the next best step)."
             )
         return f"Compared as resumed after step {self.step}, as --at-step says."
 

@@ -218,11 +218,12 @@ class Watch:
         if not self._mine():
             self._leave_fork()
             return
-        if self._training is not None:
-            with self._careful():
-                if not self._training.record.is_sure:
-                    self._training.record.be_sure()
-                self._training.update_is_made()  # by a closure, inside the update
+        if self._training is None:
+            return  # of zeros, as DCP makes one to have the optimizer's state before it loads: no step
+        with self._careful():
+            if not self._training.record.is_sure:
+                self._training.record.be_sure()
+            self._training.update_is_made()  # by a closure, inside the update
         self.updates += 1
         self._loaders.batches.clear()
         if not self._stepping.armed and self.done == self._given.kill_after:

@@ -3,7 +3,7 @@
 import pytest
 
 from dora_repro.scripts.checking import check_script
-from tests.scripts.trainings import commands
+from tests.scripts.trainings import TRAIN, commands
 
 OF_PARAMETERS = """
 import argparse, torch
@@ -170,3 +170,18 @@ def test_samples_that_are_drawn_in_training_mode_before_the_save_are_of_no_step(
     if cause is not None:
         assert report.explanation.proved
         assert all(cause in leaf for leaf in report.explanation.leaves)
+
+
+@pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("rng", "DIFFERENT: first differs at step 4")])
+def test_an_update_of_zeros_before_the_checkpoint_is_read_is_no_step(tmp_path, lost, summary):
+    """As DCP makes one to have the state of an optimizer: what is read after it is read before the first step."""
+    of_zeros = "for p in model.parameters(): p.grad = torch.zeros_like(p)"
+    text = TRAIN.replace(
+        "    if args.resume:",
+        f"    if args.resume:\n        {of_zeros}\n        optimizer.step(); optimizer.zero_grad()",
+    )
+    run, resume = commands(tmp_path, text, f"--lose {lost}" * bool(lost))
+    report = check_script(run, resume, kill_after=4)
+    assert report.summary.startswith(summary)
+    assert "Resumed from epoch0.pt, written after step 3." in report.notes
+    assert not lost or [cause.name for cause in report.causes] == ["rng/torch.cpu"]
