@@ -54,12 +54,14 @@ class Advised:
         self._execution.read_file = real_load
         files.listeners.append(self._on_file)
         if self._given.beside and self._given.save:
-            keep_together()
+            keep_together(self._after_writing.renamed)
 
         @functools.wraps(real_save)
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
             call = None if self._execution.busy or not self._given.save else call_of(get_frame(1))
             if call is None or (call["file"], call["line"]) not in self._given.wrote:
+                return real_save(obj, f, *args, **kwargs)
+            if self._given.beside and path_of(f) is None:  # into a stream: whose file it is, opening that tells
                 return real_save(obj, f, *args, **kwargs)
             if self._given.beside:
                 self._saving = True

@@ -37,6 +37,12 @@ class AfterWriting:
         if sys.gettrace() is None:
             sys.settrace(_follow_none)
 
+    def renamed(self, old: str, new: str) -> None:
+        """A file was renamed, or a folder: before the statement is over that opened it, as DCP does."""
+        for frame, (path, call, region) in self._written.items():
+            if path == old or path.startswith(f"{old}{os.sep}"):
+                self._written[frame] = new + path.removeprefix(old), call, region
+
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """A line of the function is about to be executed, or it returns."""
         path, call, region = self._written[frame]
@@ -53,17 +59,25 @@ def _follow_none(frame: types.FrameType, event: str, arg: Any) -> None:
     """A function is called: its lines are of no interest."""
 
 
-def keep_together() -> None:
-    """Let what lies beside a file be renamed with it: lines that follow the renaming would write it there."""
+def keep_together(renamed: Callable[[str, str], None]) -> None:
+    """Let what lies beside a file be renamed with it: lines that follow the renaming would write it there.
+
+    Args:
+        renamed: is told the real path of what was renamed, and its new one.
+    """
     for name in ("rename", "replace"):
-        setattr(os, name, _with_more(getattr(os, name)))
+        setattr(os, name, _with_more(getattr(os, name), renamed))
 
 
-def _with_more(real: Callable[..., None]) -> Callable[..., None]:
+def _with_more(real: Callable[..., None], renamed: Callable[[str, str], None]) -> Callable[..., None]:
     @functools.wraps(real)
     def renaming(src: Any, dst: Any, **options: Any) -> None:
+        named = not options and isinstance(src, (str, os.PathLike))
+        was = os.path.realpath(src) if named else ""
         real(src, dst, **options)
-        if not options and isinstance(src, (str, os.PathLike)) and os.path.exists(more := f"{os.fspath(src)}{_MORE}"):
-            real(more, f"{os.fspath(dst)}{_MORE}")
+        if named:
+            renamed(was, os.path.realpath(dst))
+            if os.path.exists(more := f"{os.fspath(src)}{_MORE}"):
+                real(more, f"{os.fspath(dst)}{_MORE}")
 
     return renaming
