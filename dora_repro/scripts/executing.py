@@ -16,7 +16,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.scripts.assignment import GivenLine
-from dora_repro.scripts.placing import names_in, own_names
+from dora_repro.scripts.placing import names_in, own_names, set_for_good
 from dora_repro.state.frames import set_variable
 
 _NAMES = {"copy": copy, "np": numpy, "numpy": numpy, "random": random, "torch": torch}
@@ -82,7 +82,7 @@ class Execution:
         known.add(self._state)
         for line in lines:
             stored = names_in(line.code, ast.Store)
-            if not (names_in(line.code, ast.Load) | (stored & own_names(frame))) <= known:
+            if not (names_in(line.code, ast.Load) | (set_for_good(line.code) & own_names(frame))) <= known:
                 return True
             known |= stored
         return False

@@ -2,12 +2,13 @@
 
 import ast
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _OTHER_CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_TRAINING = {"backward", "step", "zero_grad"}  # methods that a loop of the training calls
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def region_after(file: str, line: int, *, taking: bool = True) -> Region | None:
     names = {ast.unparse(target) for target in _targets(statement)} if taking else set()
     last = statement
     for later in rest:
-        if isinstance(later, (*_LOOPS, *_OTHER_CODE)):
+        if isinstance(later, _OTHER_CODE) or (isinstance(later, _LOOPS) and _may_train(later, names)):
             break
         if any(isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node) in names for node in ast.walk(later)):
             last = later
@@ -103,6 +104,24 @@ def names_in(line: str, context: type[ast.expr_context]) -> set[str]:
     inner = {node.arg for node in ast.walk(ast.parse(line)) if isinstance(node, ast.arg)}
     found = {node.id for node in nodes if isinstance(node.ctx, context)} - inner
     return found - stored if context is ast.Load else found
+
+
+def set_for_good(line: str) -> set[str]:
+    """The names that a line of code stores, but for what a loop of its own goes through."""
+    loops = [node.target for node in ast.walk(ast.parse(line)) if isinstance(node, ast.For)]
+    passing = {node.id for target in loops for node in ast.walk(target) if isinstance(node, ast.Name)}
+    return names_in(line, ast.Store) - passing
+
+
+def _may_train(loop: ast.stmt, names: Collection[str]) -> bool:
+    """Whether a loop may be that of the training: it has one inside it, steps, or gives the checkpoint's names to
+    something else. One that loads each part in turn does nothing of that."""
+    inside = [node for node in ast.walk(loop) if node is not loop]
+    stored = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    called = {node.func.attr for node in inside if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    loads = any(isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node) in names for node in inside)
+    is_for = isinstance(loop, ast.For) and not any(isinstance(node, _LOOPS) for node in inside)
+    return not (is_for and loads) or bool(stored & {*names} or called & _TRAINING)
 
 
 def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

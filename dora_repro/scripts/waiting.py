@@ -1,6 +1,5 @@
 """Advised lines of load that wait for their place: until the script has taken out of a checkpoint what it takes."""
 
-import ast
 import os
 import sys
 import types
@@ -13,7 +12,7 @@ from dora_repro.explain.advice.expressions import of_function
 from dora_repro.scripts.assignment import GivenLine
 from dora_repro.scripts.calls import Call, call_of, place
 from dora_repro.scripts.executing import Execution, Left
-from dora_repro.scripts.placing import Region, getting, names_in, own_names, region_before_loop, statement_of
+from dora_repro.scripts.placing import Region, getting, own_names, region_before_loop, set_for_good, statement_of
 from dora_repro.scripts.program import name_of
 from dora_repro.state.frames import user_frames
 
@@ -98,7 +97,7 @@ class Waiting:
         reader, region = getting(frames)
         if holder in (None, reader):
             return _Waiting(function, reader, reader, region, lines)
-        if not any(names_in(line.code, ast.Store) & own_names(holder) for line in lines):
+        if not any(set_for_good(line.code) & own_names(holder) for line in lines):
             return _Waiting(function, holder, reader, region, lines)
         return _Waiting(function, holder, holder, statement_of(holder), lines)
 

@@ -247,6 +247,37 @@ def test_of_several_files_lines_follow_the_last_in_whatever_way_it_is_written_an
     assert (names["seen"], told) == (0.5, {"loaded": ["train.py:7"]})
 
 
+def test_lines_follow_the_file_that_is_opened_where_torch_writes_into_a_stream(ran):
+    """As DCP has it write each tensor: the lines would never have been tried."""
+    streamed = PARTS.replace("    json.dump(3, file)", "    torch.save({}, io.BytesIO()); json.dump(3, file)  # save(")
+    save = [("", "more = {}"), ("train.py", "more['rate'] = rate"), ("", "torch.save(more, path + '.more')")]
+    _, told = ran(
+        streamed.replace("import json", "import io, json").replace('torch.save({"w"', 'torch.save ({"w"'),
+        save=save,
+        beside="b.json",
+        read="b.json",
+    )
+    assert told == {"saved": "train.py:12"} and torch.load("b.json.more") == {"rate": 0.5}
+
+
+def test_lines_with_a_loop_of_their_own_come_before_the_one_that_loads_each_part(ran):
+    """Inside that one their loop would change its variable, and the next part would be taken from another key."""
+    text = """
+import torch
+rates = {"a": 1, "b": 2}
+if resume:
+    checkpoint = torch.load("a.pt")
+    for name in ("start", "end"):
+        rates[name] = checkpoint[name]
+    print("resumed")
+step()
+torch.save({"start": 1, "end": 2}, "a.pt")
+"""
+    ran(text)
+    names, told = ran(text, load=[("train.py", "for name in ('a', 'b'): rates[name] += 1")], resume=True)
+    assert (names["rates"], told) == ({"a": 2, "b": 3, "start": 1, "end": 2}, {"loaded": ["train.py:8"]})
+
+
 def test_a_line_reads_the_file_that_the_script_has_not_read(ran):
     torch.save({"start": 1}, "a.pt")
     torch.save(7, "other.pt")

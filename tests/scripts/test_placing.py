@@ -28,6 +28,19 @@ def train():
     if first:
         while True:
             pass
+def resumes(path):
+    state = torch.load(path)
+    for each in range(state["epoch"], 9):
+        optimizer.step()
+def overwrites(path):
+    state = torch.load(path)
+    for each in range(3):
+        state = {"epoch": each}
+def nests(path):
+    state = torch.load(path)
+    for each in range(state["epoch"], 9):
+        for batch in loader:
+            train(batch)
 """
 
 
@@ -41,11 +54,14 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("line", "region"),
     [
-        (3, Region(3, 6)),  # up to the last statement before a loop that takes something out of it
+        (3, Region(3, 10)),  # a loop that takes something out of it, and what follows that one, too
         (11, Region(11, 11)),
         (14, None),  # it only returns what it reads
         (16, Region(16, 17)),
         (99, None),
+        (26, Region(26, 26)),  # loops of the training
+        (30, Region(30, 30)),
+        (34, Region(34, 34)),
     ],
 )
 def test_what_takes_something_out_of_the_checkpoint_comes_before(file, line, region):
