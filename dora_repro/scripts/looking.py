@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from dora_repro.comparison.leaves import compare
 from dora_repro.difference import LeafDifference
+from dora_repro.explain.advice.position import loaders_of
 from dora_repro.explain.candidates import Discrepancy, candidates_of, had_same_batches, only_resumed, phase_of
 from dora_repro.explain.explanation import TrialRecord
 from dora_repro.explain.proof import describe_trial
@@ -156,6 +157,7 @@ def _search_of(moment: Moment, sides: Sides, budget: int) -> Search:
                 *(setting.path for setting in discrepancy.settings),
                 *(each.path for each in candidates if _has_no_value_yet(each, loaded)),
             },
+            feeding={path for path in saved if path.startswith(_samplers(saved))},
             holder=by_optimizer,
             divided=by_object,
             frugal=True,
@@ -170,6 +172,13 @@ def _search_of(moment: Moment, sides: Sides, budget: int) -> Search:
         orders=reordered(saved, loaded),
         budget=max(1, budget),
     )
+
+
+def _samplers(saved: Snapshot) -> tuple[str, ...]:
+    """The paths of samplers of loaders, each with a slash."""
+    at = [f"{loader}/{name}" for loader in loaders_of(saved) for name in ("sampler", "batch_sampler")]
+    aliases = (leaf for path in at if (leaf := saved.leaf(path)) is not None and leaf.role == "alias")
+    return tuple(f"{path}/" for path in (*at, *(str(leaf.value).removeprefix("= ") for leaf in aliases)))
 
 
 def _begins_with_other_batches(sides: Sides) -> bool:

@@ -28,6 +28,7 @@ class Losses:
         given: those of the differences that are what the next step's modules are given, where no loader made it: one
             loss.
         marks: paths of the differences that mark a resume or were told otherwise: tried last.
+        feeding: paths of what samplers of loaders hold.
         holder: tells the component of a leaf, by its path and role.
         divided: tells what a component that is needed is divided by first; None where its kinds are.
         frugal: each trial costs a process: what is missing in one object is one loss, as the entries of a buffer.
@@ -47,11 +48,13 @@ class Losses:
         objects: Sequence[str] = (),
         given: Unit = (),
         marks: Container[str] = (),
+        feeding: Container[str] = (),
         holder: Holder = by_first_name,
         divided: Holder | None = None,
         frugal: bool = False,
     ):
         self.phase, self.frugal = unnumbered(phase), frugal
+        self._feeding = feeding
         self._given, self._marks, self._holder, self._divided = given, marks, holder, divided
         self._differences = {difference.path: difference for difference in differences}
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
@@ -75,6 +78,10 @@ class Losses:
     def only_resumed(self, path: str) -> bool:
         """Whether the resumed run alone has it."""
         return path in self._differences and self._differences[path].kind == "unexpected"
+
+    def feeds(self, path: str) -> bool:
+        """Whether a sampler of a loader holds it."""
+        return path in self._feeding
 
     def components(self, without: Container[str]) -> dict[str, Unit]:
         """The leaves that differ, by component and role: the likely ones first.

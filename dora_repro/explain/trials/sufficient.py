@@ -7,7 +7,7 @@ resumed run's state. Where these do not either, the reference's own iterators ar
 reference did up to the save, and then gets the resumed run's state around them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dora_repro.difference import LeafDifference
@@ -73,6 +73,7 @@ class FirstSufficient:
             self._with([nothing], candidates)
             or self._with_surplus([nothing], candidates)
             or self._beside_what_waits([nothing], candidates)
+            or self._beside_samplers([nothing], candidates)
             or self._while_passing(candidates, useful)
             or self._with(streams, candidates)
             or self._beside_what_waits(streams, candidates)
@@ -99,11 +100,15 @@ class FirstSufficient:
     def _beside_what_waits(self, additions: Iterable[Units], candidates: dict[str, Unit]) -> Sufficient | None:
         """Candidates where what the resumed run alone holds is left in it. It may be what `load()` put aside: a step
         that applies it would not find it."""
-        held = {
-            name: tuple(path for path in unit if not self._losses.only_resumed(path))
-            for name, unit in candidates.items()
-        }
-        held = {name: unit for name, unit in held.items() if unit}
+        held = _but_for(self._losses.only_resumed, candidates)
+        return self._with(additions, held) if held != candidates else None
+
+    def _beside_samplers(self, additions: Iterable[Units], candidates: dict[str, Unit]) -> Sufficient | None:
+        """Candidates but for what samplers hold, where the first batch was the reference's: one that `load()` has told
+        how many samples to leave out would begin its epoch anew."""
+        if self._losses.phase == "batch":
+            return None
+        held = _but_for(self._losses.feeds, candidates)
         return self._with(additions, held) if held != candidates else None
 
     def _while_passing(self, candidates: dict[str, Unit], useful: dict[str, Unit]) -> Sufficient | None:
@@ -142,3 +147,9 @@ class FirstSufficient:
         if found is not None:
             self._losses.add(self._surplus)
         return found
+
+
+def _but_for(left_out: Callable[[str], bool], candidates: dict[str, Unit]) -> dict[str, Unit]:
+    """Candidates without some of their leaves."""
+    held = {name: tuple(path for path in unit if not left_out(path)) for name, unit in candidates.items()}
+    return {name: unit for name, unit in held.items() if unit}

@@ -12,7 +12,7 @@ from dora_repro.trace import Divergence
 PARAMETERS = [f"layer.{index}.weight" for index in range(6)]
 OTHERS = {f"optimizer/{name}/exp_avg": "moment" for name in ("x.weight", "y.weight", "z.weight")}
 _OF_BEYOND = {field.name for field in fields(Beyond)}
-_OF_LOSSES = {"objects", "given", "marks", "holder", "divided", "frugal"}
+_OF_LOSSES = {"feeding", "objects", "given", "marks", "holder", "divided", "frugal"}
 
 
 def lost(path, role="memory", kind="value"):

@@ -39,6 +39,17 @@ def test_memory_that_does_harm_when_it_is_put_back_is_left_out():
     assert found.names == {"rng/numpy"}
 
 
+def test_a_samplers_place_is_left_alone_where_the_first_batch_was_the_references():
+    """`load()` has told it how many samples to leave out: put back, it would begin anew, and nothing would be found."""
+    differences = [lost("sampler/start"), lost("scaler/scale")]
+    rule = Rule({"scaler/scale"}, harmful={"sampler/start"})
+    found = searched(rule, differences, "backward", feeding={"sampler/start"}, budget=6, streams=True)
+    assert found.proved and found.names == {"scaler/scale"}
+    rule = Rule({"sampler/start"})
+    found = searched(rule, differences, "batch", feeding={"sampler/start"}, streams=True)
+    assert found.names == {"sampler/start"}
+
+
 def test_variables_of_a_loop_are_tried_in_one_that_has_begun_and_the_needed_ones_named():
     variables = [lost("loop/bad", kind="missing"), lost("loop/loss", kind="missing")]
     found = searched(Rule({LOOP, "loop/bad"}), [lost("epoch")], "epoch_end", variables=variables)
