@@ -104,7 +104,7 @@ def _gradients(lost: LostState) -> Advice:
         pairs = [(state_key(lost, path), f"{expression(lost, path.removesuffix('/grad'))}.grad") for path in lost.paths]
         save, load = zip(*((f"{key} = {code}", f"{code} = {key}") for key, code in pairs), strict=True)
         return Advice(save, load, _WINDOW)
-    code, key = expression(lost, owner), f"state[{quoted(f'{owner} gradients')}]"
+    code, key = expression(lost, owner), f"state[{quoted(f'{without_functions(owner, lost.kinds)} gradients')}]"
     return Advice(
         (f"{key} = {{name: p.grad for name, p in {code}.named_parameters() if p.grad is not None}}",),
         (f"for name, p in {code}.named_parameters(): p.grad = {key}.get(name)",),
@@ -143,7 +143,7 @@ def _structure(lost: LostState) -> Advice:
 def _modes(lost: LostState) -> Advice:
     """Advise on the modes of modules that lie in one."""
     whole = outermost_module(lost, lost.first.rpartition("/")[0])
-    code, key = dotted_expression(lost, whole), f"state[{quoted(f'{whole} training')}]"
+    code, key = dotted_expression(lost, whole), f"state[{quoted(f'{without_functions(whole, lost.kinds)} training')}]"
     return Advice(
         (f"{key} = {{name: m.training for name, m in {code}.named_modules()}}",),
         (f"for name, m in {code}.named_modules(): m.training = {key}[name]",),
@@ -159,7 +159,7 @@ def _what_trains(lost: LostState) -> Advice:
         pairs = [(state_key(lost, path), expression(lost, path)) for path in lost.paths]
         save = tuple(f"{key} = {code}" for key, code in pairs)
         return Advice(save, tuple(f"{code} = {key}" for key, code in pairs), freeze)
-    code, key = expression(lost, owner), f"state[{quoted(f'{owner} requires_grad')}]"
+    code, key = expression(lost, owner), f"state[{quoted(f'{without_functions(owner, lost.kinds)} requires_grad')}]"
     return Advice(
         (f"{key} = {{name: p.requires_grad for name, p in {code}.named_parameters()}}",),
         (f"for name, p in {code}.named_parameters(): p.requires_grad_({key}[name])",),
