@@ -27,9 +27,7 @@ def _losses_by_step(trace: Trace | None) -> dict[int, float]:
     return {} if trace is None else {step.number: step.loss for step in trace.steps if step.loss is not None}
 
 
-def validation_distances(
-    report: Report, per_epoch: int, history: str = "validation_losses"
-) -> list[tuple[int, float]]:
+def validation_distances(report: Report, per_epoch: int, history: str = "validation_losses") -> list[tuple[int, float]]:
     """The same for a loss that both sides measured once an epoch and kept in a list.
 
     Args:

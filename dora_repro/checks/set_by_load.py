@@ -8,17 +8,19 @@ change with a step, as a gradient that was put back does, but the function goes 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dora_repro.contracts import Value
 from dora_repro.state.digest import PLAIN_SCALARS
+from dora_repro.state.forms import Form
 from dora_repro.state.leaves import WORKED_WITH
 from dora_repro.state.paths import ancestors
 from dora_repro.state.rebuild import NO_KIND, VARIABLES
 from dora_repro.state.snapshot import Snapshot
 
 _CONTAINERS = (list, tuple, dict, set)
+_PLAIN = (*PLAIN_SCALARS, list, tuple)  # a list of plain values is a leaf
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Constant:
     def __call__(self, path: str) -> bool:
         leaf = self.loaded.get(path)
         if leaf is None:
-            return self._filled(path) or self._let_go(path)
+            return self._filled(path) or self._let_go(path) or self._equal_settings(path)
         if not _stays(leaf.digest, path, self.resumed_end) and not self._known_otherwise(path):
             return False
         if leaf.role in WORKED_WITH and not self._note_on_module(path):
@@ -68,6 +70,21 @@ class Constant:
             return False
         inside = [at for at in self.loaded if at.startswith(f"{path}/")]
         return bool(inside) and all(map(self, inside))
+
+    def _equal_settings(self, path: str) -> bool:
+        """Whether it was another name of plain values that nothing changes, and is an object of its own with the same
+        ones: the configuration that was in the file, beside that which the script was told."""
+        name = self.saved.get(path)
+        if name is None or name.role != "alias":
+            return False
+        target = str(name.value).removeprefix("= ")
+        theirs = _plain(self.saved, target)
+        digests = {} if theirs is None else theirs[0]
+        if not digests or any(self.start.get(f"{target}{at}") != digest for at, digest in digests.items()):
+            return False
+        own = (_plain(each, path) for each in (self.loaded, self.resumed_end))
+        told = (_plain(each, target) for each in (self.loaded, self.resumed_end, self.end))
+        return all(each == theirs for each in (*own, *told))
 
     def _let_go(self, path: str) -> bool:
         """Whether it is still what was loaded, and only the resumed run's: a variable that shared it, `average` of what
@@ -136,6 +153,16 @@ def _variable(path: str, loaded: Snapshot) -> str:
         return ""
     function = max(functions, key=len)
     return f"{function}/{path.removeprefix(f'{function}/').partition('/')[0]}"
+
+
+def _plain(snapshot: Snapshot, path: str) -> tuple[dict[str, bytes], dict[str, Form]] | None:
+    """The digests of plain values in an object, and the forms, by the paths inside it; None where it holds others."""
+    inside = {at.removeprefix(path): leaf for at, leaf in snapshot.items() if at.startswith(f"{path}/")}
+    if any(leaf.role != "memory" or not leaf.kept or type(leaf.value) not in _PLAIN for leaf in inside.values()):
+        return None
+    forms = {at.removeprefix(path): form for at, form in snapshot.forms.items() if f"{at}/".startswith(f"{path}/")}
+    of_any_order = {at: form if form.by_order else replace(form, order=()) for at, form in forms.items()}
+    return {at: leaf.digest for at, leaf in inside.items()}, of_any_order
 
 
 def _recast(saved: Value, loaded: Value) -> bool:

@@ -1,5 +1,6 @@
 """What a resumed run alone sets while loading is told apart; what training had changed is lost all the same."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -172,6 +173,36 @@ class Wrong(LetsGo):
         return super().step()
 
 
+class Reads(Run):
+    """Goes on with the settings of the file: equal to those that it was built with, and another object."""
+
+    def __init__(self):
+        super().__init__()
+        self.config |= {"sizes": [8, 16], "name": "plain"}
+        self.settings = self.config
+
+    def load(self, path):
+        super().load(path)
+        del self.config["resume_from"]
+        self.settings = copy.deepcopy(self.config)
+
+
+class Lowers(Reads):
+    """A step changes them by one name: what is read by the other is no longer that."""
+
+    def step(self):
+        self.config["lr"] *= 0.5
+        return super().step()
+
+
+class ReadsOthers(Reads):
+    """What was read is otherwise."""
+
+    def load(self, path):
+        super().load(path)
+        self.settings["sizes"] = [8, 32]
+
+
 def check(kind):
     return dora_repro.check(kind, steps=4, save_at=2, in_process=True)
 
@@ -194,6 +225,15 @@ def test_what_is_kept_of_what_was_read_is_no_loss_when_it_is_no_longer_shared():
     assert report.verdict is Verdict.EXACT, report
     assert "read/average/w" in report.set_aside.set_by_load
     assert check(Wrong).verdict is Verdict.LATENT
+
+
+def test_an_equal_copy_of_settings_is_no_loss_unless_they_change():
+    """A correct script that keeps its configuration in the checkpoint would be called LATENT, "no longer shared"."""
+    report = check(Reads)
+    assert report.verdict is Verdict.EXACT, report
+    assert "settings" in report.set_aside.set_by_load
+    assert check(Lowers).verdict is Verdict.LATENT
+    assert check(ReadsOthers).verdict is Verdict.LATENT
 
 
 def test_a_counter_that_training_changes_is_lost():
