@@ -8,6 +8,7 @@ step are digested, and so are those that are not any more what their update made
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -248,7 +249,7 @@ class StepEffects(AbstractContextManager["StepEffects"]):
             learning_rates(self.made_of.optimizers),
             self._events.effects(),
             memory,
-            *self._preparing.finished(trained),
+            *self._preparing.finished(partial(self.made_of.trains, trained)),
             self._leftovers.step_is_over(self.number, self._events.named()),
         )
 

@@ -5,7 +5,7 @@ while a step runs and was not known (it was made in that step, deep inside the r
 no walk finds (a local variable of `step()`) goes by the name of its class, for that step.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from weakref import WeakSet
 
 import torch
@@ -49,6 +49,7 @@ class MakeUp:
         self._strays = []
         self.optimizers = dict(live.optimizers)
         self.parameters = trainable(live)
+        self._below: dict[int, frozenset[int]] = {}  # id of a module -> ids of its parameters
         self._module_names = {
             id(inner): f"{path}.{name}" if name else path
             for path, root in live.modules.items()
@@ -151,6 +152,21 @@ class MakeUp:
             return False
         self._looked_for.add(id(module))
         return next(module.parameters(), None) is not None
+
+    def trains(self, trained: Set[int], module: torch.nn.Module) -> bool:
+        """Whether a module has parameters, itself or inside, that are among the trained ones.
+
+        Args:
+            trained: ids of parameters.
+            module: any module. What a walk has met is asked once until the next walk: of a large model, all of its
+                parameters by name are the work of milliseconds.
+        """
+        below = self._below.get(id(module))
+        if below is None:
+            below = frozenset(map(id, module.parameters()))
+            if id(module) in self._module_names:  # the run holds it, so that its id stays its own
+                self._below[id(module)] = below
+        return not below.isdisjoint(trained)
 
     def name_of(self, module: torch.nn.Module) -> str:
         """The path of a module; the name of its class where no walk has met it."""

@@ -5,7 +5,7 @@ trains anything, and each is called before the model works on the batch. A step 
 more often; what the model is given is the same.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -74,22 +74,22 @@ class Preparing:
         """
         self._calls.append(_Call(tuple(returned), tuple(_digests(given)), frozenset(returned.values()), module))
 
-    def finished(self, trained: Container[int]) -> tuple[bytes, tuple[str, ...]]:
+    def finished(self, trains: Callable[[nn.Module], bool]) -> tuple[bytes, tuple[str, ...]]:
         """A digest of all that was consumed (empty where nothing was), and the leaves of what only prepared it.
 
         Args:
-            trained: ids of the parameters that this step may train.
+            trains: whether a module has parameters that this step may train.
         """
-        preparing = self._preparing(trained)
+        preparing = self._preparing(trains)
         consumed = [part for call in self._calls if call is not None and call not in preparing for part in call.given]
         leaves = dict.fromkeys(leaf for call in preparing for leaf in call.leaves)
         return digest(b"".join(consumed)) if consumed else b"", tuple(leaves)
 
-    def _preparing(self, trained: Container[int]) -> list[_Call]:
+    def _preparing(self, trains: Callable[[nn.Module], bool]) -> list[_Call]:
         """The calls that train nothing, made before any other work on a batch; a module with parameters has to be one
         whose outputs another is given that trains: the evaluation of an averaged copy prepares nothing."""
         calls = [call for call in self._calls if call is not None]
-        training = _training(calls, trained)
+        training = {call for call in calls if trains(call.module)}
         if not training or len(training) == len(calls):
             return []
         self._known |= _feeding(calls, training)
@@ -110,15 +110,6 @@ def _digests(given: Value) -> Iterator[bytes]:
             yield digest(value)
         except TypeError:  # arrays of Python objects, whose bytes are addresses
             continue
-
-
-def _training(calls: Sequence[_Call], trained: Container[int]) -> set[_Call]:
-    """The calls of modules that have parameters which this step may train."""
-    asked: dict[int, bool] = {}
-    for call in calls:
-        if id(call.module) not in asked:
-            asked[id(call.module)] = any(id(parameter) in trained for parameter in call.module.parameters())
-    return {call for call in calls if asked[id(call.module)]}
 
 
 def _feeding(calls: Sequence[_Call], training: Container[_Call]) -> set[str]:

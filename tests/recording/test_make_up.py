@@ -145,3 +145,25 @@ def test_a_lazy_parameter_that_never_gets_a_shape_is_no_parameter():
     made_of = MakeUp(run)
     assert not made_of.has_changed() and not [path for path in made_of.parameters if "unused" in path]
     assert effects(run) == effects(Lazy(lazy=False))
+
+
+def test_whether_a_module_trains_is_known_anew_when_its_parameter_was_replaced():
+    run = runs.Plain()
+    made_of = MakeUp(run)
+    before = {id(run.model[3].weight)}
+    assert made_of.trains(before, run.model)
+    assert not made_of.trains(set(), run.model)
+    run.model[3].weight = nn.Parameter(torch.zeros_like(run.model[3].weight))
+    assert made_of.has_changed()
+    made_of.look()
+    assert not made_of.trains(before, run.model)
+    assert made_of.trains({id(run.model[3].weight)}, run.model)
+
+
+def test_a_module_that_the_run_does_not_hold_is_asked_each_time():
+    made_of = MakeUp(runs.Plain())
+    stranger = nn.Linear(2, 2)
+    first = {id(stranger.bias)}
+    assert made_of.trains(first, stranger)
+    stranger.bias = nn.Parameter(torch.zeros(2))
+    assert not made_of.trains(first, stranger)
