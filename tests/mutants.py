@@ -57,7 +57,12 @@ TESTS = {
     "explain/trials/sufficient.py": ["tests/explain/trials/test_sufficient.py"],
     "explain/trials/transplanting.py": ["tests/explain/trials/test_transplanting.py"],
     "explain/trials/trying_lines.py": ["tests/explain/trials/test_trying_lines.py"],
-    "explain/trials/worker.py": ["tests/explain/trials/test_worker.py", "tests/explain/trials/test_setup.py"],
+    "explain/trials/worker.py": [
+        "tests/explain/trials/test_worker.py",
+        "tests/explain/trials/test_setup.py",
+        "tests/explain/trials/test_trying_lines.py",
+        "tests/explain/trials/test_transplanting.py",
+    ],
     "state/attached.py": ["tests/state/test_attached.py"],
     "state/digest.py": [
         "tests/state/test_digest.py",

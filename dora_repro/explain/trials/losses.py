@@ -60,12 +60,13 @@ class Losses:
         self._wholes = Counter((role, *ends(path)) for path, role in roles.items())
         self._moments = Counter(holder(path, role) for path, role in roles.items() if role == "moment")
         inside = {path: at for path in self._differences if (at := around(path, objects)) is not None}
-        together = _in_one_place(inside.values())
-        held = {path: f"{at}/*" for path in self._differences if (at := around(path, _holders(together))) is not None}
-        self.objects = {**{path: together.get(at, at) for path, at in inside.items()}, **held}
-        for path in [path for path in self._differences if frugal and f"{path}/*" in together.values()]:
-            self.objects[path] = f"{path}/*"  # an empty list in place of its entries: the same loss
-            self._differences[path] = self._differences.pop(path)
+        lists = _lists_of_many(inside.values())
+        # What differs in the other items of such a list is the same loss, and so is an empty list in their place.
+        held = {path: f"{at}/*" for path in self._differences if (at := around(path, lists)) is not None}
+        self.objects = {**inside, **held}
+        if frugal:
+            for path in [path for path in lists if path in self._differences]:  # after its entries
+                self._differences[path] = self._differences.pop(path)
 
     def add(self, differences: Mapping[str, LeafDifference]) -> None:
         """Count further differences among them, by path."""
@@ -164,13 +165,8 @@ class Losses:
         return len(holders) == 1 and "/" in holders.pop()
 
 
-def _in_one_place(objects: Iterable[str]) -> dict[str, str]:
-    """Object -> `holder/*`, of those that are many in one list: one loss, as the list was not saved."""
-    found = [path.rpartition("/") for path in dict.fromkeys(objects)]
-    number = Counter(holder for holder, _, name in found if name.isdigit())
-    return {f"{holder}/{name}": f"{holder}/*" for holder, _, name in found if number[holder] >= MANY and name.isdigit()}
-
-
-def _holders(together: Mapping[str, str]) -> list[str]:
-    """Lists of which many objects are lost: what differs in their other items is the same loss."""
-    return [holder.removesuffix("/*") for holder in dict.fromkeys(together.values())]
+def _lists_of_many(objects: Iterable[str]) -> list[str]:
+    """Lists that many of these objects are items of: one loss, as the list was not saved."""
+    places = (path.rpartition("/") for path in dict.fromkeys(objects))
+    number = Counter(holder for holder, _, name in places if name.isdigit())
+    return [holder for holder, count in number.items() if count >= MANY]

@@ -39,7 +39,7 @@ class FirstSufficient:
 
     Args:
         trials: does trials; where the set restores exact resume only in a loop that has begun, that is their base then.
-        losses: what differs right after loading; what is needed of `variables` and `surplus` is added to it.
+        losses: what differs right after loading; `variables` and `surplus` are added to it.
         beyond: what else may be put in.
         variables: variables of a loop which begins with the first step after loading.
         surplus: what the resumed run alone has, as a mark of its resume: removed where the rest does not restore exact
@@ -62,8 +62,10 @@ class FirstSufficient:
         """The first set that restores exact resume; None where no tried one does.
 
         Tried are all candidates, or but for what the resumed run alone holds; with batches, draws or iterators where
-        that is not enough; then only those that a step works with.
+        that is not enough; then only those that a step works with. What was tried before is not tried again: its result
+        is known (`BudgetedTrials`).
         """
+        self._losses.add({**self._variables, **self._surplus})
         nothing, *streams = self._beyond.additions(self._losses.phase)
         iterators: list[Units] = [((ITERATORS,),)] if self._beyond.iterators else []  # a trial does all steps before
         every = [nothing, *streams, *iterators]
@@ -101,7 +103,7 @@ class FirstSufficient:
         """Candidates where what the resumed run alone holds is left in it. It may be what `load()` put aside: a step
         that applies it would not find it."""
         held = _but_for(self._losses.only_resumed, candidates)
-        return self._with(additions, held) if held != candidates else None
+        return self._with(additions, held)
 
     def _beside_samplers(self, additions: Iterable[Units], candidates: dict[str, Unit]) -> Sufficient | None:
         """Candidates but for what samplers hold, where the first batch was the reference's: one that `load()` has told
@@ -109,7 +111,7 @@ class FirstSufficient:
         if self._losses.phase == "batch":
             return None
         held = _but_for(self._losses.feeds, candidates)
-        return self._with(additions, held) if held != candidates else None
+        return self._with(additions, held)
 
     def _while_passing(self, candidates: dict[str, Unit], useful: dict[str, Unit]) -> Sufficient | None:
         """Candidates with the reference's batches, where the run still passes over its own. What tells it how many is
@@ -134,7 +136,6 @@ class FirstSufficient:
         units = (*candidates.values(), variables)
         for extra in additions:
             if self._trials.restores(all_of((*extra, *units))) and not self._trials.restores(all_of(extra)):
-                self._losses.add(self._variables)
                 name = f"{variables[0].partition('/')[0]}, variables"
                 return Sufficient((*extra, *units), {**candidates, name: variables})
         self._trials.base = before
@@ -143,10 +144,7 @@ class FirstSufficient:
     def _with_surplus(self, additions: Iterable[Units], candidates: dict[str, Unit]) -> Sufficient | None:
         """Candidates with what the resumed run alone has removed."""
         surplus = {f"{path}, surplus": (path,) for path in self._surplus}
-        found = self._with(additions, {**candidates, **surplus}) if surplus else None
-        if found is not None:
-            self._losses.add(self._surplus)
-        return found
+        return self._with(additions, {**candidates, **surplus})
 
 
 def _but_for(left_out: Callable[[str], bool], candidates: dict[str, Unit]) -> dict[str, Unit]:

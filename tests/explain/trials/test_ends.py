@@ -1,17 +1,12 @@
 """How runs end beside the reference."""
 
-import functools
 import math
 from dataclasses import replace
 
-import pytest
 import torch
 
 from dora_repro.explain.trials.ends import loss_distance, parameter_distance, same_leaves, same_options
-from dora_repro.explain.trials.trial import Trial
-from dora_repro.explain.trials.worker import TrialRunner
 from tests.evidence import side, snapshot
-from tests.explain.trials.checked import Counting
 from tests.traces import trace
 
 
@@ -61,44 +56,3 @@ def test_the_last_step_is_held_against_the_references_of_that_number(tmp_path):
     assert same_options(reference, trace(["schedule[2] o/lr a", "update o/momentum a"])) == ("o/lr",)
     assert same_options(reference, trace(["schedule o/lr b", "schedule o/lr a"])) == ("o/lr",)  # the latest counts
     assert same_options(reference, trace()) == same_options(reference, longer) == ()
-
-
-def test_losses_have_a_distance_where_both_runs_tell_them(lost):
-    class Silent(Counting):
-        def step(self):
-            super().step()
-
-    found = TrialRunner(functools.partial(Silent, "rng", "optimizer"), lost.setup).result(
-        Trial(lost.lost, to_the_end=True)
-    )
-    assert found.loss_distance is None and found.parameter_distance == 0.0
-
-
-def test_the_distance_of_losses_is_that_of_the_last_step(lost):
-    class Louder(Counting):
-        def step(self):
-            return super().step() + self.count
-
-    def result(**changed):
-        runner = TrialRunner(functools.partial(Louder, "rng", "optimizer"), replace(lost.setup, **changed))
-        return runner.result(Trial(lost.lost, to_the_end=True))
-
-    assert result().loss_distance == pytest.approx(4) and result(steps=3).loss_distance == pytest.approx(3)
-
-
-def test_options_are_told_that_were_the_references_in_the_last_of_several_steps(lost):
-    def faster(run):
-        run.optimizer.param_groups[0]["lr"] = 0.5
-
-    class Faster(Counting):
-        def step(self):
-            if self.count == 3:
-                faster(self)
-            return super().step()
-
-    options = lost.tried(lost.lost, to_the_end=True).options
-    assert "optimizer/group.0/lr" in options and not any("exp_avg" in path for path in options)
-    other = TrialRunner(functools.partial(Faster, "rng", "optimizer"), lost.setup)
-    assert {*options} - {*other.result(Trial(lost.lost, to_the_end=True)).options} == {"optimizer/group.0/lr"}
-    assert lost.tried(lost.lost, {"steps": 3}, to_the_end=True).options == ()
-    assert lost.tried(lost.lost).options == ()

@@ -134,6 +134,11 @@ def test_what_is_not_among_the_differences_has_no_role_until_it_is_added():
     assert found.role("b/z") == "memory" and found.only_resumed("b/z") and found.role("a/x") == "generator"
 
 
+def test_what_a_sampler_holds_is_told_from_all_else():
+    found = losses(lost("sampler/start"), lost("epoch"), feeding={"sampler/start"})
+    assert found.feeds("sampler/start") and not found.feeds("epoch")
+
+
 def test_what_is_left_out_is_in_no_component():
     found = losses(lost("a/x"), lost("a/y"), lost("b/z"))
     assert [*found.components(without=("a/y", "b/z")).values()] == [("a/x",)]
@@ -144,11 +149,14 @@ def test_from_three_on_the_objects_of_a_list_are_one_loss():
     objects = [f"buffer/items/{index}" for index in range(3)]
     many, few = (losses(*listed(count), objects=objects[:count]) for count in (3, 2))
     assert {*many.objects.values()} == {"buffer/items/*"} and {*few.objects.values()} == {*objects[:2]}
+    named = [*objects[:2], "buffer/items/last"]  # of a class with such attributes
+    assert {*losses(*listed(2), lost("buffer/items/last/n"), objects=named).objects.values()} == {*named}
 
 
 def test_an_empty_list_in_place_of_its_entries_comes_after_them_where_trials_are_dear():
     differences = [lost("buffer/items", kind="unexpected"), *listed(3)]
     objects = [f"buffer/items/{index}" for index in range(3)]
+    assert losses(*listed(3), objects=objects, frugal=True).components(without=())  # where none is there
     for frugal_one, place in ((True, -1), (False, 0)):
         found = losses(*differences, objects=objects, frugal=frugal_one)
         (unit,) = found.components(without=()).values()
@@ -185,6 +193,8 @@ def test_a_unit_is_divided_by_kinds_and_leaves_unless_it_is_one():
     assert found.by_kind(unit) == [unit[:2], unit[2:]] and found.by_leaf(unit) == [("a/1/p",), ("a/2/p",), ("a/1/q",)]
     for whole in (("o/1", "o/2"), ("a/1/p", "a/1/q"), (DATA, "a/1/p")):
         assert found.by_kind(whole) == found.by_leaf(whole) == [whole]
+    rate = losses(lost("optimizer/group.0/lr", "option"))
+    assert rate.by_leaf(("optimizer/group.0/lr",)) == [("optimizer/group.0/lr",)]
     for apart in (("a/1/p", "o/1"), ("a/1/p", DATA), ("a/1/q", "a/1/p")):
         assert len(found.by_leaf(apart)) == 2
 
@@ -199,6 +209,10 @@ def test_moments_are_one_loss_where_all_of_an_optimizer_are_missing():
         ("o/w/a", "o/w/b")
     ]
     assert divided() == 1 and divided("value") == 2 and divided(role="memory") == 2
+    others = [lost(f"optimizer/v/{name}", "moment", "missing") for name in ("exp_avg", "exp_avg_sq")]
+    assert divided(more=others, role="memory") == 2  # as many, and no moments
+    one = losses(lost("o/w/a", "moment", "missing"))
+    assert one.by_kind(("o/w/a",)) == one.by_leaf(("o/w/a",)) == [("o/w/a",)]
     assert divided(more=[lost("optimizer/v/exp_avg", "moment", "missing")]) == 2
     assert divided(more=[lost("other/v/exp_avg", "moment", "missing")]) == 1
 

@@ -10,14 +10,15 @@ def test_what_the_resumed_run_alone_has_is_removed_where_the_rest_does_not_do():
     """Before batches are handed over: a mark that the steps read is nearer to the cause."""
     mark, epoch = lost("resumed", kind="unexpected"), lost("epoch")
 
-    def found(*sets):
-        return searched(Rule(*sets), [epoch], "batch", streams=True, surplus=[mark])
+    def found(*sets, harmful=()):
+        return searched(Rule(*sets, harmful=harmful), [epoch], "batch", streams=True, surplus=[mark])
 
     assert found({"resumed"}, {DATA}).names == {"resumed"}
     assert found({"resumed"}).parts[0].role == "memory"
     assert found({"epoch"}).names == {"epoch"}
     assert all("resumed" not in trial.names for trial, _ in found({"epoch"}).trials), "not needed, so left alone"
     assert found({"resumed", DATA}).names == {"resumed", DATA}
+    assert found({"resumed", DATA}, harmful={DRAWS}).names == {"resumed", DATA}
     assert found({"nothing"}).names == frozenset()
 
 
@@ -48,6 +49,9 @@ def test_a_samplers_place_is_left_alone_where_the_first_batch_was_the_references
     rule = Rule({"sampler/start"})
     found = searched(rule, differences, "batch", feeding={"sampler/start"}, streams=True)
     assert found.names == {"sampler/start"}
+    rule = Rule({DATA})
+    assert searched(rule, differences, "batch", feeding={"sampler/start"}, streams=True).names == {DATA}
+    assert {"scaler/scale"} not in [trial.names for trial in rule.asked]  # where it was not, its place is what is wrong
 
 
 def test_variables_of_a_loop_are_tried_in_one_that_has_begun_and_the_needed_ones_named():
@@ -116,14 +120,22 @@ def test_iterators_are_the_cause_where_a_run_without_them_does_what_the_resumed_
     found = searched(Rule({ITERATORS}), differences, "batch", iterators=True, resettable=False)
     assert found.names == {ITERATORS} and not any(CONTROL in trial.names for trial, _ in found.trials)
     assert searched(Rule({ITERATORS}, {CONTROL}), differences, "batch").parts == ()
-    both = searched(Rule({ITERATORS, "epoch"}, {CONTROL}), differences, "batch", iterators=True)
-    assert both.names == {ITERATORS, "epoch"}
+    rule = Rule({ITERATORS, "epoch"}, {CONTROL})
+    assert searched(rule, differences, "batch", iterators=True).names == {ITERATORS, "epoch"}
+    assert "epoch" in next(trial.names for trial in rule.asked if ITERATORS in trial.names)  # with all state at first
 
 
 def test_what_waits_is_left_in_the_run_with_batches_too():
     differences = [lost("pending/x", kind="unexpected"), lost("epoch")]
     found = searched(Rule({DATA, "epoch"}, harmful=["pending/x"]), differences, "batch", streams=True)
     assert found.names == {DATA, "epoch"}
+
+
+def test_what_waits_is_removed_with_batches_before_iterators_are_tried():
+    rule = Rule({DATA, "pending/x"}, {ITERATORS}, {CONTROL})
+    differences = [lost("pending/x", kind="unexpected"), lost("epoch")]
+    found = searched(rule, differences, "batch", streams=True, iterators=True)
+    assert found.names == {DATA, "pending/x"}
 
 
 def test_where_nothing_differs_batches_alone_are_tried_and_nothing_is_no_set():
@@ -167,6 +179,7 @@ def test_what_a_run_that_passes_over_batches_needs_besides_is_found_whatever_doe
     assert names(Rule(passed, harmful=["rng/torch.cpu"]), generator) == passed
     assert names(Rule({*passed, "epoch"}), epoch) == {*passed, "epoch"}
     waiting = lost("pending/x", kind="unexpected")
+    assert names(Rule({*passed, "pending/x"}), waiting) == {*passed, "pending/x"}
     assert names(Rule({*passed, "epoch"}, harmful=["pending/x"]), epoch, waiting) == {*passed, "epoch"}
     rule = Rule({*passed, "rng/torch.cpu"}, harmful=["epoch"])
     assert names(rule, generator, epoch) == {*passed, "rng/torch.cpu"}

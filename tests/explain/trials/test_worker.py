@@ -5,12 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from dora_repro.explain.trials import worker
+from dora_repro.explain.trials.setup import inputs_of
 from dora_repro.explain.trials.trial import DATA, DRAWS, PASSED, Outcome, Trial
 from dora_repro.explain.trials.worker import TrialRunner, answer_trials
 from dora_repro.faults.clean.data import FetchedAhead
+from dora_repro.faults.plain import Training, samples
 from dora_repro.private_names.of_torch import loader_utils
 from dora_repro.trace import Divergence
+from tests import runs
 from tests.explain.trials.checked import GENERATOR, Checked, Counting
 
 
@@ -42,6 +47,8 @@ def test_a_trial_that_differs_in_the_last_step_alone_is_measured_unasked(lost):
     asked = lost.runner(steps=lost.setup.start + 1).result(Trial(frozenset(), to_the_end=True))
     assert not at_once.ended and at_once.parameter_distance is None
     assert late.ended and late == asked and late.parameter_distance > 0
+    same = lost.tried(lost.lost)
+    assert not same.ended and same.parameter_distance is None  # a walk over all state, for nothing
 
 
 def test_leaves_that_must_be_alike_at_the_end_decide_too(lost):
@@ -110,6 +117,71 @@ def test_batches_that_are_passed_over_are_the_runs_own(begun_anew):
     assert begun_anew.tried({DATA, PASSED}).outcome is Outcome.SAME
 
 
+def test_no_loader_is_patched_where_no_stream_is_put_in(lost, monkeypatch):
+    monkeypatch.setattr(worker, "StreamReplay", lambda *_: pytest.fail("replayed"))
+    assert lost.tried(lost.lost).outcome is Outcome.SAME
+
+
+class WarmedUp(Training):
+    """Throws a batch away in its second step where it goes on, which the reference never had; loses a generator."""
+
+    resumed = False
+
+    def load(self, path):
+        super().load(path)
+        self.resumed = True
+
+    def load_rng(self, state):
+        pass
+
+    def next_batch(self):
+        if self.resumed and self.steps == 3:
+            next(iter(DataLoader(torch.zeros(1, 1), generator=torch.Generator())))
+        return super().next_batch()
+
+
+def test_what_a_run_was_not_handed_yet_may_still_come(tmp_path):
+    kept = Checked(tmp_path / "kept", WarmedUp, steps=5)
+    assert kept.tried().divergence.phase == "forward"
+    assert kept.tried(GENERATOR).outcome is Outcome.SAME
+
+    class ByHand(WarmedUp):
+        def next_batch(self):
+            return samples().tensors if self.steps == 4 else super().next_batch()
+
+    runner = TrialRunner(ByHand, kept.setup)
+    found, measured = (runner.result(Trial(GENERATOR, to_the_end=asked)) for asked in (False, True))
+    assert found.divergence.step == measured.divergence.step == 5  # and not the batch that the fourth threw away
+
+
+class Poked(runs.Forgetful):
+    """Writes into a large parameter after its update, where the recorder looks at the last step alone."""
+
+    def __init__(self, *forgotten):
+        super().__init__(*forgotten)
+        self.model = torch.nn.Linear(512, 512, bias=False)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+    def step(self):
+        self.optimizer.zero_grad()
+        loss = self.model(torch.rand(1, 512)).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        self.model.weight.data.view(-1)[200] += 1
+        self.count += 1
+        return loss.item()
+
+
+def test_the_last_step_of_a_trial_is_recorded_as_the_references_was(tmp_path):
+    kept = Checked(tmp_path / "kept", functools.partial(Poked, "rng"))
+    ends = [
+        [effect.phase for effect in step.effects].count("step_end")
+        for step in inputs_of(kept.setup).reference.trace.steps
+    ]
+    assert ends == [0, 0, 0, 1]
+    assert kept.tried(GENERATOR).outcome is Outcome.SAME
+
+
 class Fetched(FetchedAhead):
     """Fetches its batches in other steps where it goes on, and loses a generator."""
 
@@ -135,3 +207,44 @@ def test_a_run_that_ends_early_is_another_one(lost, last):
     found = runner.result(Trial(lost.lost, to_the_end=True))
     assert (found.outcome, found.steps, found.divergence.step) == (Outcome.DIFFERENT, last - 2, last + 1)
     assert (found.loss_distance is None) is (last == 2) and found.error is None
+
+
+def test_losses_have_a_distance_where_both_runs_tell_them(lost):
+    class Silent(Counting):
+        def step(self):
+            super().step()
+
+    found = TrialRunner(functools.partial(Silent, "rng", "optimizer"), lost.setup).result(
+        Trial(lost.lost, to_the_end=True)
+    )
+    assert found.loss_distance is None and found.parameter_distance == 0.0
+
+
+def test_the_distance_of_losses_is_that_of_the_last_step(lost):
+    class Louder(Counting):
+        def step(self):
+            return super().step() + self.count
+
+    def result(**changed):
+        runner = TrialRunner(functools.partial(Louder, "rng", "optimizer"), replace(lost.setup, **changed))
+        return runner.result(Trial(lost.lost, to_the_end=True))
+
+    assert result().loss_distance == pytest.approx(4) and result(steps=3).loss_distance == pytest.approx(3)
+
+
+def test_options_are_told_that_were_the_references_in_the_last_of_several_steps(lost):
+    def faster(run):
+        run.optimizer.param_groups[0]["lr"] = 0.5
+
+    class Faster(Counting):
+        def step(self):
+            if self.count == 3:
+                faster(self)
+            return super().step()
+
+    options = lost.tried(lost.lost, to_the_end=True).options
+    assert "optimizer/group.0/lr" in options and not any("exp_avg" in path for path in options)
+    other = TrialRunner(functools.partial(Faster, "rng", "optimizer"), lost.setup)
+    assert {*options} - {*other.result(Trial(lost.lost, to_the_end=True)).options} == {"optimizer/group.0/lr"}
+    assert lost.tried(lost.lost, {"steps": 3}, to_the_end=True).options == ()
+    assert lost.tried(lost.lost).options == ()
