@@ -116,4 +116,4 @@ class Transplants:
             for path, leaf in snapshot.items()
             if leaf.role == "moment" and path.startswith(inside) and path not in leaves
         }
-        return [path for path in dict.fromkeys((*state, *state.forms, *live, *live.forms)) if path not in moments]
+        return [path for path in dict.fromkeys((*state, *state.forms, *live)) if path not in moments]

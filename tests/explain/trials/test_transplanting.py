@@ -2,11 +2,16 @@
 
 import functools
 
+import pytest
 import torch
 
+from dora_repro.explain.trials.setup import inputs_of
+from dora_repro.explain.trials.transplanting import Progress, Transplants
 from dora_repro.explain.trials.trial import CONTROL, DATA, ITERATORS, LATE, LOOP, Outcome, Trial
-from dora_repro.faults.functions import PlateauInAFunction
+from dora_repro.explain.trials.worker import TrialRunner
+from dora_repro.faults.functions import PatienceInALoop, PlateauInAFunction
 from dora_repro.sides.late_objects import NEVER_MADE
+from dora_repro.state.snapshot import Snapshot
 from tests import runs
 from tests.explain.trials.checked import GENERATOR, MADE, Checked, Counting, of_late_objects
 
@@ -19,14 +24,23 @@ def test_each_trial_begins_in_the_state_that_the_process_began_with(lost):
         assert runner.result(Trial(frozenset())).outcome is Outcome.DIFFERENT
 
 
-def test_switches_of_torch_are_what_they_were_for_each_trial(lost):
-    runner = lost.runner()
-    torch.use_deterministic_algorithms(True)
+def test_a_run_is_built_with_the_generators_and_switches_that_the_process_began_with(lost):
+    """What its constructor makes of them may be where no snapshot can put it."""
+    seen = []
+
+    def build():
+        seen.append((torch.rand(1).item(), torch.are_deterministic_algorithms_enabled()))
+        return lost.factory()
+
+    runner = TrialRunner(build, lost.setup)
     try:
-        assert runner.result(Trial(lost.lost)).outcome is Outcome.SAME
-        assert not torch.are_deterministic_algorithms_enabled()
+        for _ in range(2):
+            assert runner.result(Trial(lost.lost)).outcome is Outcome.SAME
+            torch.rand(3)
+            torch.use_deterministic_algorithms(True)
     finally:
         torch.use_deterministic_algorithms(False)
+    assert seen[0] == seen[1] and seen[0][1] is False
 
 
 def test_an_iterator_is_there_in_a_run_that_did_the_steps_before(begun_anew):
@@ -48,6 +62,22 @@ def test_variables_of_a_function_are_put_back_once_its_loop_has_begun(tmp_path):
     assert kept.tried({*names, LOOP, DATA}).outcome is Outcome.SAME
     found = kept.tried({LOOP, DATA})
     assert (found.outcome, found.divergence.step, found.divergence.phase) == (Outcome.DIFFERENT, 12, "schedule")
+
+
+def test_variables_of_a_loop_are_put_back_after_one_step_of_it(tmp_path):
+    kept = Checked(tmp_path / "kept", PatienceInALoop, steps=8, save_at=3)
+    assert kept.tried({LOOP, DATA, "loop/left"}).outcome is Outcome.SAME
+    found = kept.tried({LOOP, DATA})
+    assert (found.outcome, found.divergence.step) == (Outcome.DIFFERENT, 6)
+    saved_at_once = Checked(tmp_path / "at once", PatienceInALoop, steps=8, save_at=1)
+    assert saved_at_once.tried({LOOP, DATA}).outcome is Outcome.SAME  # where the reference's loop stood as well
+
+
+def test_a_run_is_not_watched_or_walked_through_for_what_nobody_asks(lost, monkeypatch):
+    monkeypatch.setattr(Snapshot, "capture", lambda roots: pytest.fail("walked"))
+    progress = Progress()
+    Transplants(lost.factory, lost.setup, inputs_of(lost.setup)).run_with(lost.lost, progress)
+    assert progress.when_made is None and progress.failed == {}
 
 
 def test_objects_that_are_made_in_the_first_step_are_given_what_they_had_there(late):
@@ -114,6 +144,36 @@ def test_an_order_of_parameters_is_put_back_with_what_was_loaded_by_it(tmp_path)
     moments = {path for path in kept.lost if "exp_avg" in path}
     assert moments and kept.tried({order, *moments}).outcome is Outcome.SAME
     assert kept.tried(moments).outcome is Outcome.SAME  # in their own order, each has its own
+
+
+class Unused(Ordered):
+    """Has a layer without moments: nothing reaches it."""
+
+    def __init__(self):
+        super().__init__()
+        self.model[2].requires_grad_(False)
+
+
+class UnusedBackwards(Unused):
+    backwards = True
+
+
+class UnusedInOtherOrder(OtherOrder):
+    def __call__(self):
+        return Unused()
+
+    def resume(self, path):
+        run = UnusedBackwards()
+        run.load(path)
+        return run
+
+
+def test_moments_that_an_order_gave_to_another_parameter_are_given_back_with_it(tmp_path):
+    kept = Checked(tmp_path / "kept", UnusedInOtherOrder())
+    assert kept.tried().outcome is Outcome.DIFFERENT
+    found = kept.tried({"optimizer/group.0/params"})
+    assert (found.outcome, found.failed) == (Outcome.SAME, {})
+    assert {*kept.report.explanation.leaves} == {"optimizer/group.0/params"}  # and no moments
 
 
 class TwoOptimizers(Ordered):
