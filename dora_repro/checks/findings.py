@@ -114,16 +114,17 @@ def compare_sides(
     reordered = tuple(d.path for d in end if d.kind == "order" and not _goes_by_order(d.path, saved, reference.end))
     books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
     settings = () if loaded is None else tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
-    told: tuple[str, ...] = ()
+    unread = Unread.of(reference, resumed) if ended is not None else None
+    anew = () if unread is None else tuple(d.path for d in end if d.path in unread.made_anew)
+    told: tuple[str, ...] = anew
     if loaded is not None and ended is not None:
         constant = Constant(expected.start, saved, reference.end, loaded, ended)
         differing = dict.fromkeys(difference.path for difference in (*end, *lost))
         given = {each.path for each in settings if each.by == "resume"}
         beside = {*books, *reordered}
-        given |= {*only_resumed(differing, saved, reference.end, loaded)}
+        given |= {*anew, *only_resumed(differing, saved, reference.end, loaded)}
         told = tuple(path for path in differing if path not in beside and (path in given or constant(path)))
     beside = {*books, *told, *reordered}
-    unread = Unread.of(reference, resumed) if ended is not None else None
     unread_paths = tuple(d.path for d in end if d.path not in beside and unread is not None and unread(d.path))
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)

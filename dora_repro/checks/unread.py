@@ -1,5 +1,6 @@
 """What a function leaves in variables that it gives another value before it reads them: no loss, whatever it is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dora_repro.sides.evidence import Evidence
@@ -18,11 +19,16 @@ class Unread:
         variables: those of functions half done that both sides give another value first, by path.
         ends: both sides at their end.
         shared: what other leaves are another name of.
+        made_anew: what another object holds in the resumed run, equal to one that the reference holds in such a
+            variable, too: a callback that a library has made from the checkpoint.
+        left_over: what the resumed run has in that variable instead.
     """
 
     variables: frozenset[str]
     ends: tuple[Snapshot, Snapshot]
     shared: frozenset[str]
+    made_anew: frozenset[str] = frozenset()
+    left_over: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, reference: Evidence, resumed: Evidence) -> "Unread":
@@ -33,9 +39,14 @@ class Unread:
             return cls(variables, ends, frozenset())
         aliases = ((path, leaf) for end in ends for path, leaf in end.items() if leaf.role == "alias")
         shared = (str(leaf.value).removeprefix("= ") for path, leaf in aliases if not variables & {*_above(path)})
-        return cls(variables, ends, frozenset(shared))
+        anew = [*_made_anew(*ends, variables)]
+        made = frozenset(f"{path}{at}" for path, _ in anew for at in ("", *_inside(resumed.end, path)))
+        left = frozenset(f"{at}{name}" for _, at in anew for end in ends for name in _inside(end, at))
+        return cls(variables, ends, frozenset(shared), made, left)
 
     def __call__(self, path: str) -> bool:
+        if path in self.left_over:
+            return True
         variable = next((above for above in _above(path) if above in self.variables), None)
         if variable is None:
             return False
@@ -51,6 +62,23 @@ class Unread:
             return False  # what an object does with it shows in no variable
         inside = (*between, path)
         return not any(name in inside or name.startswith(f"{path}/") for name in self.shared)
+
+
+def _made_anew(reference: Snapshot, resumed: Snapshot, variables: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """The objects that the reference holds in such a variable and under another name, and the resumed run by that name
+    alone, with the same state: by that name, and by that of the variable."""
+    for path, leaf in reference.items():
+        target = str(leaf.value).removeprefix("= ")
+        if leaf.role != "alias" or variables.isdisjoint(_above(target)) or not variables.isdisjoint(_above(path)):
+            continue
+        theirs = _inside(reference, target)
+        if path not in resumed and theirs and theirs == _inside(resumed, path):
+            yield path, target
+
+
+def _inside(snapshot: Snapshot, path: str) -> dict[str, bytes]:
+    """The digests of what an object holds, by the paths inside it."""
+    return {at.removeprefix(path): leaf.digest for at, leaf in snapshot.items() if at.startswith(f"{path}/")}
 
 
 def _above(path: str) -> list[str]:

@@ -38,3 +38,18 @@ def test_what_an_object_or_a_generator_holds_may_have_other_readers(tmp_path):
     end = snapshot({"train/batch/x": 2.0}, {"train": "variables"}, {"train/batch": "Replay"})
     sides = [side(tmp_path / name, end=end, overwritten=["train/batch"]) for name in ("c", "d")]
     assert not Unread.of(*sides)("train/batch/x")
+
+
+def test_an_equal_object_that_was_made_anew_leaves_the_old_one_to_a_variable_that_nothing_reads(tmp_path):
+    """A callback that the Trainer restores: main() holds the one that it gave it, and a correct script was LATENT."""
+    kept = snapshot({"main/given/value": 1.0, "callback/T": ("= main/given", "alias")}, {"main": "variables"})
+
+    def found(value, read=()):
+        end = snapshot({"main/given/value": 2.0, "callback/T/value": value}, {"main": "variables"})
+        of = [name for name in ("main/given",) if name not in read]
+        folder = tmp_path / f"{value}{len(read)}"
+        return Unread.of(*(side(folder / name, end=each, overwritten=of) for name, each in (("a", kept), ("b", end))))
+
+    assert found(1.0).made_anew == {"callback/T", "callback/T/value"} and found(1.0)("main/given/value")
+    for other in (found(3.0), found(1.0, read=["main/given"])):
+        assert not other.made_anew and not other("main/given/value")
