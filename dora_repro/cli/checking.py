@@ -121,6 +121,9 @@ def twice(epochs: int, steps_per_epoch: int, save_at: tuple[int, ...], **given: 
     help="Kill the script after this step. [default: past its second checkpoint]",
 )
 @click.option(
+    "--signal", "sent", metavar="NAME", help="Send it this signal, as TERM, and let it save and end. [default: KILL]"
+)
+@click.option(
     "--at-step", type=click.IntRange(min=1), help="The step that the resumed script goes on from, if it cannot be told."
 )
 @click.option(
@@ -136,6 +139,7 @@ def check(
     command: str | None,
     resume: str | None,
     kill_after: str | None,
+    sent: str | None,
     at_step: int | None,
     budget: int | None,
     steps: int | None,
@@ -164,10 +168,11 @@ def check(
         of_objects |= {"--in-process": given["in_process"], "--control": given["control"] != "auto"}
         _refuse(of_objects, "is for run objects; a script has --kill-after, and its killed run is the control")
         _refuse({"--threads": given["threads"]}, 'is for run objects; write --run "OMP_NUM_THREADS=1 python …"')
-        _check_script(command, resume, kill_after, at_step, budget, given)
+        _check_script(command, resume, kill_after, sent, at_step, budget, given)
         return
     assert run is not None
     of_scripts = {"--resume": resume, "--kill-after": kill_after, "--at-step": at_step, "--budget": budget}
+    of_scripts["--signal"] = sent
     _refuse(of_scripts, "is for scripts: give the script's command with --run")
     if steps is None:
         raise click.UsageError("give --steps, the number of optimizer steps to do")
@@ -197,17 +202,18 @@ def _check_script(
     command: str,
     resume: str | None,
     kill_after: str | None,
+    sent: str | None,
     at_step: int | None,
     budget: int | None,
     given: dict[str, Any],
 ) -> None:
     from dora_repro.scripts.commands import Command
-    from dora_repro.scripts.request import ScriptRequest
+    from dora_repro.scripts.request import ScriptRequest, as_signal
 
     output = Output.taken_from(given)
     given.pop("threads")
     options = taken_options(given)
-    steps = _numbers(kill_after)
+    steps, by = _numbers(kill_after), as_signal(sent)
     run, resumed = Command(command, "--run"), None if resume is None else Command(resume, "--resume")
 
     def ask(on_event: "OnEvent") -> "Report | Reports":
@@ -220,6 +226,7 @@ def _check_script(
             run,
             resumed,
             steps,
+            by,
             at_step,
             timeout=options["timeout"],
             folder=Path(folder) if folder is not None else None,

@@ -119,18 +119,20 @@ class Meet:
         files: paths of the checkpoint's files: the round is met once one of them was read.
         objects: paths of objects that are kept whole there, since the resumed run lacks them; `holder/*` for all
             entries of a list.
+        at_update: the save was made for a signal, which is not sent now: it is the round that follows the update.
     """
 
     after: int | None = None
     round: Round | None = None
     files: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
+    at_update: bool = False
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Meet":
         """The fields as JSON has them."""
         found = fields["round"] and Round(**fields["round"])
-        return cls(fields["after"], found, tuple(fields["files"]), tuple(fields["objects"]))
+        return cls(fields["after"], found, tuple(fields["files"]), tuple(fields["objects"]), fields["at_update"])
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ class Assignment:
         folder: where to leave the evidence.
         out: the folder that stands for `{out}`.
         kill_after: kill the process when this many steps are done and the next has made its update; None for never.
+        signal: send it this signal then, and let it end by itself; None: SIGKILL.
         keep_first: keep the state before the first training forward pass.
         keep_saved: keep the state before the training forward pass that follows each write of a checkpoint.
         keep_at: keep the state before the training forward passes of these steps.
@@ -221,6 +224,7 @@ class Assignment:
     folder: Path
     out: Path
     kill_after: int | None = None
+    signal: int | None = None
     keep_first: bool = False
     keep_saved: bool = False
     keep_at: tuple[int, ...] = ()

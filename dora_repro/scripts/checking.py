@@ -34,7 +34,7 @@ from dora_repro.scripts.explaining import BUDGET, explain_script
 from dora_repro.scripts.files import may_be_checkpoint
 from dora_repro.scripts.judging import control_of, findings_of
 from dora_repro.scripts.launching import Launch
-from dora_repro.scripts.request import ScriptRequest
+from dora_repro.scripts.request import ScriptRequest, as_signal
 from dora_repro.scripts.trials import AtRound
 from dora_repro.scripts.trying import Tried, try_lines
 from dora_repro.scripts.undecided import Undecided
@@ -42,6 +42,7 @@ from dora_repro.scripts.workplace import Workplace, workplace
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.state.snapshot import Snapshot
+from dora_repro.trace import Trace
 from dora_repro.wording import counted
 
 
@@ -50,6 +51,7 @@ def check_script(
     resume: str | None = None,
     *,
     kill_after: int | Iterable[int] | None = None,
+    signal: str | None = None,
     at_step: int | None = None,
     ignore: str | Iterable[str] = (),
     tolerance: float | str | None = None,
@@ -69,6 +71,8 @@ def check_script(
             None: the command of `run`, which finds its checkpoint by itself.
         kill_after: kill the run when that many steps are done (one step is one update of the optimizer); several make
             several reports. None: between the second and the third checkpoint of the uninterrupted run.
+        signal: send it this signal in place of SIGKILL, as `TERM` or `USR1`, and let it save and end by itself: what a
+            cluster does before it takes a machine away.
         at_step: the step that the resumed run goes on from, where neither files nor state tell.
         ignore: globs of leaves that may be lost at the end without harm.
         tolerance: accept differences of parameters up to this absolute value.
@@ -97,6 +101,7 @@ def check_script(
         Command(run, "--run"),
         None if resume is None else Command(resume, "--resume"),
         points,
+        as_signal(signal),
         at_step,
         timeout,
         None if folder is None else Path(folder),
@@ -182,6 +187,8 @@ class _Check:
         """A step between the second and the third checkpoint, as far as there are so many."""
         last = len(self._trace.steps)
         saved = [step for step in self._saved if 0 < step < last]
+        if not saved and self._request.signal is not None and last > 1:
+            return last // 2
         if not saved:
             raise BadInput(
                 f"the script wrote no checkpoint to {OUT} before its last step ({last}): let it save earlier, or say "
@@ -219,11 +226,26 @@ class _Check:
     def _killed(self, kill_after: int) -> Launch:
         killed = self._place.killed(kill_after)
         refusing.require_kill(killed, kill_after)
+        if self._request.signal is not None:
+            refusing.require_stop(killed, self._request.signal, len(self._trace.steps))
         if newest(self._place.out) is None:
-            first = next((step for step in self._saved if step), None)
-            move = "let it save earlier" if first is None else f"it saves first after step {first}, so kill it later"
+            first = next((step for step in self._saved if 0 < step < len(self._trace.steps)), None)
+            if self._request.signal is not None:
+                raise BadInput(
+                    f"the script was sent {self._request.signal.name} after step {kill_after} and {killed.ending}, "
+                    f"without a checkpoint in {OUT}; its last lines:{killed.tail}"
+                )
+            move = f"it saves first after step {first}, so kill it later"
+            if first is None:
+                move = "let it save earlier; where it saves when it is sent a signal, name that (--signal)"
             raise BadInput(f"--kill-after {kill_after}: no checkpoint had been written to {OUT} by then; {move}")
         return killed
+
+    def _up_to(self, killed: Launch, kill_after: int) -> Trace:
+        """The killed run's trace up to where it was killed: by a signal that it handles, what follows is its end."""
+        trace = sides.trace_of(killed)
+        done = [step for step in trace.steps if step.number <= kill_after]
+        return trace if self._request.signal is None else replace(trace, steps=done)
 
     def _resumed(self, kill_after: int) -> Launch:
         place = self._place
@@ -275,7 +297,7 @@ class _Check:
         evidence = sides.resumed_evidence(resumed, alignment, told_more=told_more)
         about = sides.about_of(resumed)
         findings = findings_of(reference, evidence, step, about.get("named", ()), about.get("options_loaded", {}))
-        control = control_of(self._trace, sides.trace_of(killed), (self._reference.folder, killed.folder))
+        control = control_of(self._trace, self._up_to(killed, kill_after), (self._reference.folder, killed.folder))
         notes = (alignment.words, *self._notes(killed, resumed, alignment, kill_after))
         asked = _Asked(steps, self._request.ignore, self._request.tolerance, self._request.title)
         report = report_of(asked, reference, evidence, findings, control, notes, step)
@@ -320,7 +342,10 @@ class _Check:
         return explain_script(trials, both, discrepancy, self._request.budget, calls, tries, meet_round)
 
     def _notes(self, killed: Launch, resumed: Launch, alignment: Alignment, kill_after: int) -> Iterator[str]:
-        yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
+        if (sent := self._request.signal) is None:
+            yield f"Killed after step {kill_after}, when step {kill_after + 1} had made its update."
+        else:
+            yield f"{sent.name} was sent when step {kill_after + 1} had made its update; the script {killed.ending}."
         yield from self._place.notes
         if alignment.backwards:
             passes = counted(alignment.backwards, "backward pass")

@@ -1,6 +1,7 @@
 """One launch of a user's command: in a session of its own, its output in a log, ended with all that it started."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -160,7 +161,7 @@ def launch(
                 raise BadInput(f"cannot run {command.text!r}: {error.strerror or error}") from None
             started.append(process)
             guard(process.pid, f"{VARIABLE}={job}")
-            code = _wait(process, begun + timeout, given.folder, on_step)
+            code = _wait(process, begun + timeout, given, on_step)
     others = sorted(path for path in job.parent.glob(f"{given.folder.name}-*") if path.is_dir())
     errors = {path.name: path.read_text(encoding="utf-8") for path in job.parent.glob(f"{given.folder.name}.*.error")}
     kept_out = [text for name, text in sorted(errors.items()) if name.startswith(f"{job.name}.")]
@@ -188,23 +189,40 @@ def _environment(command: Launchable, job: Path) -> dict[str, str]:
     }
 
 
-def _wait(process: subprocess.Popen[bytes], limit: float, folder: Path, on_step: Callable[[int], None]) -> int | None:
+def _wait(
+    process: subprocess.Popen[bytes], limit: float, given: Assignment, on_step: Callable[[int], None]
+) -> int | None:
     """The exit code; None where the time limit came first.
 
     Where the recorded process was killed as it was told, nothing around it is waited for: a shell that goes on with its
     next line, or one that starts it again, would write into what was left.
     """
-    counter, killed = _Counter(folder / assignment.STEPS, on_step), folder / assignment.KILLED
+    counter, killed = _Counter(given.folder / assignment.STEPS, on_step), given.folder / assignment.KILLED
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(_POLL)
             counter.look()
             return code
         counter.look()
-        if killed.exists():
-            return -signal.SIGKILL
+        if killed.exists() and _is_over(killed, given.signal, process.pid):
+            return -(given.signal or signal.SIGKILL)
         if time.monotonic() > limit:
             return None
+
+
+def _is_over(killed: Path, sent: int | None, launched: int) -> bool:
+    """Whether the process is over that was killed, or that was sent a signal and ends by itself: where it is the one
+    that was launched, that is waited for anyhow, and has an exit code."""
+    if sent is None:
+        return True
+    try:
+        told = json.loads(killed.read_text(encoding="utf-8"))
+    except ValueError:  # it is being written
+        return False
+    try:
+        return told["pid"] != launched and psutil.Process(told["pid"]).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class _Counter:

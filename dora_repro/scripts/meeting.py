@@ -41,6 +41,7 @@ class Meeting:
         self._objects: Objects | None = None
         self._files: dict[str, dict[str, Any]] = {}
         self._claimed = False
+        self._rounds = Rounds(self._reached)
 
     def install(self, files: Files, position: Callable[[], int]) -> None:
         """Listen to files that are opened.
@@ -49,15 +50,21 @@ class Meeting:
             files: tells of them.
             position: tells the number of steps that are done.
         """
-        meet, rounds = self._given.meet, Rounds(self._reached)
+        meet, rounds = self._given.meet, self._rounds
         if meet is not None and meet.round is not None:
             rounds.after_load(files, meet.round, meet.files)
-        elif meet is not None:
+        elif meet is not None and not meet.at_update:
             rounds.after_save(files, self._given.out, lambda: position() == meet.after, lambda: self._passes)
 
     def passes(self, frame: types.FrameType | None) -> None:
         """A training forward pass begins."""
         self._passes = {one: one.f_lineno for one in user_frames(frame)}
+
+    def updated(self, frame: types.FrameType | None, done: int) -> None:
+        """A step has made its update, in a frame; so many are done with it."""
+        meet = self._given.meet
+        if meet is not None and meet.at_update and meet.after == done:
+            self._rounds.after(frame, self._passes)
 
     def claimed(self) -> None:
         """The place has its folder: leave what was kept before."""

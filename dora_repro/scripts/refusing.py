@@ -1,5 +1,6 @@
 """What a check of a script cannot begin or go on with: said with the thing, the value and the next move."""
 
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def require_record(ran: Launch, command: Command) -> None:
     if not ran.trained and ran.forked:
         raise BadInput(
             "the command trained in a process that it made by os.fork(), as multiprocessing does on Linux, and such "
-            "are not recorded. Start it by multiprocessing's \"spawn\" or as a command of its own, or give the command "
+            'are not recorded. Start it by multiprocessing\'s "spawn" or as a command of its own, or give the command '
             f"that trains in the first process. {_said(command)}; {_last_lines(ran)}"
         )
     if not ran.trained:
@@ -113,6 +114,26 @@ def require_kill(killed: Launch, kill_after: int) -> None:
         move = "give more time (--timeout)" if killed.code is None else "run the check again, or fix it first"
         why = f"it {killed.ending} after {steps}; {move}"
     raise BadInput(f"the second run was to be killed after step {kill_after}, but {why}; {_last_lines(killed)}")
+
+
+def require_stop(killed: Launch, sent: signal.Signals, steps: int) -> None:
+    """See that the run ended where it was sent a signal.
+
+    Args:
+        killed: that launch.
+        sent: the signal.
+        steps: number of steps of the uninterrupted run.
+
+    Raises:
+        BadInput: it went on, to its end or to its time limit.
+    """
+    if killed.code is None:
+        raise BadInput(f"the script was sent {sent.name} and {killed.ending}: it goes on; {_last_lines(killed)}")
+    if killed.code == 0 and len(sides.trace_of(killed).steps) >= steps:
+        raise BadInput(
+            f"the script was sent {sent.name} and went on to its end, after {counted(steps, 'step')}: is that the "
+            f"signal that it handles (--signal)? Does it look for it often enough? {_last_lines(killed)}"
+        )
 
 
 def require_own_files(resumed: Launch, folder: Path, out: Path) -> None:

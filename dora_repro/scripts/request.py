@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL, SIGSTOP, Signals
 from typing import Any
 
 from dora_repro.errors import BadInput
@@ -23,6 +24,7 @@ class ScriptRequest:
         resume: the command that resumes; None where the same command does.
         kill_after: kill the run when so many steps are done; one report for each. Empty: between the second and the
             third checkpoint of the uninterrupted run.
+        signal: sent to the run in place of SIGKILL, so that it saves and ends by itself; None for SIGKILL.
         at_step: the step that the resumed run goes on from, where it cannot be told from files.
         timeout: seconds for each launch.
         folder: keep the evidence here, if given.
@@ -40,6 +42,7 @@ class ScriptRequest:
     run: Command
     resume: Command | None = None
     kill_after: tuple[int, ...] = ()
+    signal: Signals | None = None
     at_step: int | None = None
     timeout: float = 3600.0
     folder: Path | None = None
@@ -94,4 +97,19 @@ class ScriptRequest:
         """What was asked, by the names of the options, as JSON can hold it."""
         resume = None if self.resume is None else self.resume.text
         asked = {"run": self.run.text, "resume": resume, "kill_after": list(self.kill_after), "at_step": self.at_step}
+        asked |= {} if self.signal is None else {"signal": self.signal.name}
         return {**asked, "ignore": list(self.ignore), "tolerance": self.tolerance, "timeout": self.timeout}
+
+
+def as_signal(name: str | None) -> Signals | None:
+    """The signal of a name, as `TERM` or `SIGTERM`; None for none, and for SIGKILL.
+
+    Raises:
+        BadInput: there is no such signal, or a process cannot handle it.
+    """
+    full = (name or "SIGKILL").upper()
+    full = full if full.startswith("SIG") else f"SIG{full}"
+    found = next((each for each in Signals if each.name == full), None)
+    if found is None or found is SIGSTOP:
+        raise BadInput(f"signal={name!r}: name one that the script handles, as TERM or USR1 (--signal)")
+    return None if found is SIGKILL else found

@@ -50,12 +50,20 @@ class Rounds:
 
         def opened(kind: str, path: str, frame: types.FrameType) -> None:
             if kind == "wrote" and path.startswith(prefix) and may_be_checkpoint(path) and wanted():
-                trained = passes()
-                both = [one for one in user_frames(frame) if one in trained]
-                if both and (found := round_of(both[-1], both[-1].f_lineno, trained[both[-1]])) is not None:
-                    self._wait(found, frame)
+                self.after(frame, passes())
 
         files.listeners.append(opened)
+
+    def after(self, frame: types.FrameType | None, trained: Mapping[Any, int]) -> None:
+        """Meet the round that follows what a frame does now.
+
+        Args:
+            frame: that saves; or makes an update, where only a run that is sent a signal saves then.
+            trained: the frames that led to the last training forward pass, each with its line then.
+        """
+        both = [one for one in user_frames(frame) if one in trained]
+        if both and (found := round_of(both[-1], both[-1].f_lineno, trained[both[-1]])) is not None:
+            self._wait(found, frame)
 
     def after_load(self, files: Files, wanted: Round, paths: tuple[str, ...]) -> None:
         """Meet a round that is known, once one of these files has been read."""

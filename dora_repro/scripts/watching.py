@@ -226,10 +226,15 @@ class Watch:
             self._training.update_is_made()  # by a closure, inside the update
         self.updates += 1
         self._loaders.batches.clear()
-        if not self._stepping.armed and self.done == self._given.kill_after:
-            self._kill()
+        now = not self._stepping.armed and self.done == self._given.kill_after
+        if now and self._given.signal is None:
+            self._kill(signal.SIGKILL)
         self._stepping.updated()
         self._loaders.step = self.done + 1
+        if now and self._given.signal is not None:
+            self._kill(self._given.signal)  # its handler may save at once: after this update
+        if self._meeting is not None:
+            self._meeting.updated(get_frame(1), self._position()[0])
 
     def _leave_fork(self) -> None:
         """Leave word, once, that a process trains which was made by `os.fork`: its hooks are another process's."""
@@ -237,11 +242,11 @@ class Watch:
             self._forked = True
             self._place.leave(assignment.FORKED, {"pid": os.getpid()})
 
-    def _kill(self) -> None:
-        """As a preemption would, without a word to the script."""
+    def _kill(self, number: int) -> None:
+        """As a preemption would, by a signal: SIGKILL, without a word to the script, or one that it may handle."""
         self.files.look()
-        self._place.write(assignment.KILLED, {"step": self.done, "updates": self.updates})
-        os.kill(self._pid, signal.SIGKILL)
+        self._place.write(assignment.KILLED, {"step": self.done, "updates": self.updates, "pid": self._pid})
+        os.kill(self._pid, number)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

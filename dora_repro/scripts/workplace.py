@@ -86,9 +86,10 @@ class Workplace:
         return self._launch(self._request.run, replace(self._given("reference"), keep_first=True))
 
     def killed(self, step: int) -> Launch:
-        """The run, killed after a step."""
+        """The run, killed after a step, or sent the signal that was asked for."""
         self.out.mkdir()
         given = replace(self._given(f"killed-{step}"), kill_after=step, keep_first=True, keep_saved=True)
+        given = replace(given, signal=self._request.signal)
         return self._launch(self._request.run, given)
 
     def resumed(self, kill_after: int) -> Launch:
@@ -132,7 +133,8 @@ class Workplace:
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir()
         try:
-            given = replace(self._given_trial("round-{}"), kill_after=start, meet=Meet(start, objects=tuple(objects)))
+            meet = Meet(start, objects=tuple(objects), at_update=self._request.signal is not None)
+            given = replace(self._given_trial("round-{}"), kill_after=start, meet=meet)
             reference = self._launch(self._request.run, given)
         finally:
             shutil.rmtree(self.out, ignore_errors=True)
@@ -182,6 +184,7 @@ class Workplace:
                 self.out.mkdir()
                 of_save = replace(lines, load=())  # it resumes from nothing
                 given = replace(self._given_trial("written-{}"), kill_after=kill_after, lines=of_save)
+                given = replace(given, signal=self._request.signal)
                 launches.append(self._launch(self._request.run, given))
             else:
                 shutil.copytree(self.left(kill_after), self.out, symlinks=True)

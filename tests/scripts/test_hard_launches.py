@@ -1,6 +1,12 @@
 """Scripts that behave badly in other ways than their state: each must still be judged by its training alone."""
 
+import signal
+
+import pytest
+
+from dora_repro.errors import BadInput
 from dora_repro.scripts.checking import check_script
+from dora_repro.scripts.request import as_signal
 from tests.scripts.trainings import TRAIN, commands
 
 STEP = "            optimizer.step()\n"
@@ -78,3 +84,65 @@ def test_a_script_that_saves_when_it_is_told_to_end_is_killed_all_the_same(tmp_p
     text = TRAIN.replace("    torch.manual_seed(0)\n", handler)
     report = check_script(*commands(tmp_path, text), kill_after=4, explain=False)
     assert (report.summary, report.save_at) == ("EXACT", 3), str(report)
+
+
+AT_SIGNAL = """
+import argparse, signal, sys, torch
+p = argparse.ArgumentParser(); p.add_argument("--out"); p.add_argument("--resume"); p.add_argument("--lose")
+args = p.parse_args()
+asked = []
+signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+done = 0
+if args.resume:
+    state = torch.load(args.resume)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    done = state["done"]
+    if args.lose != "rng":
+        torch.set_rng_state(state["rng"])
+while done < 8:
+    loss = (model(torch.randn(8, 4)) ** 2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    done += 1
+    if asked:
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save({**parts, "done": done, "rng": torch.get_rng_state()}, f"{args.out}/stopped.pt")
+        sys.exit(75)
+torch.save(model.state_dict(), f"{args.out}/final.pt")
+"""
+"""Saves when a cluster asks it to, as most do before they take a machine away, and has its job put into the queue."""
+
+
+@pytest.mark.parametrize(("lost", "summary"), [("", "EXACT"), ("rng", "DIFFERENT: first differs at step 6")])
+def test_a_script_that_saves_when_it_is_sent_a_signal_is_resumed_from_there(tmp_path, lost, summary):
+    run, resume = commands(tmp_path, AT_SIGNAL, f"--lose {lost}" * bool(lost))
+    report = check_script(run, resume, signal="USR1")
+    assert report.summary.startswith(summary) and report.save_at == 5, str(report)
+    sent = "SIGUSR1 was sent when step 5 had made its update; the script ended with exit code 75."
+    assert sent in report.notes
+    if lost:
+        assert [cause.name for cause in report.causes] == ["rng/torch.cpu"] and report.explanation.lines_tried.restores
+
+
+def test_one_that_is_not_sent_its_signal_is_refused_with_what_to_do(tmp_path):
+    run, resume = commands(tmp_path, AT_SIGNAL)
+    with pytest.raises(BadInput, match=r"when it is sent a signal, name that \(--signal\)"):
+        check_script(run, resume, kill_after=4)
+    deaf = AT_SIGNAL.replace("    if asked:", "    if asked and done == 9:")
+    with pytest.raises(BadInput, match="was sent SIGUSR1 and went on to its end, after 8 steps"):
+        check_script(*commands(tmp_path, deaf), signal="SIGUSR1", kill_after=4)
+    with pytest.raises(BadInput, match="was sent SIGTERM after step 4 and was ended by SIGTERM, without a checkpoint"):
+        check_script(run, resume, signal="TERM", kill_after=4)
+
+
+def test_signals_have_their_names():
+    assert as_signal("usr1") is signal.SIGUSR1 and as_signal("SIGTERM") is signal.SIGTERM
+    assert as_signal(None) is None and as_signal("KILL") is None
+    for wrong in ("STOP", "TERMINATE", "15"):
+        with pytest.raises(BadInput, match="name one that the script handles"):
+            as_signal(wrong)
