@@ -86,7 +86,11 @@ def compare_sides(
     divergence = first_divergence(expected, actual, save_at)
     if divergence is None and resumed.failure is not None:
         divergence = _raised(resumed, save_at)
-    lost = compare(saved, loaded).differences if loaded is not None else ()
+    lost: tuple[LeafDifference, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    if loaded is not None:
+        lost = compare(saved, loaded).differences
+        settings = tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
     end = compare(reference.end, ended).differences if ended is not None else ()
     at_end = frozenset(difference.path for difference in end) if ended is not None else None
     late = {path for path, at in resumed.result["at_work"].items() if path in saved and saved[path].digest.hex() == at}
@@ -106,40 +110,42 @@ def compare_sides(
     compared = sum(expected.step(step.number) is not None for step in actual.steps)
     if not compared:  # gradients left over from a step that the resumed side never did are nothing that it lost
         end = tuple(difference for difference in end if difference.role != "gradient")
-    grown: list[str] = []
-    if loaded is not None and ended is not None:
-        of_one_form = [d.path for d in end if d.kind not in ("type", "order")]
-        moments = Moments(saved, reference.end, loaded, ended)
-        grown = histories(of_one_form, moments, same_entries=divergence is None)
+    books = [d.path for d in end if f"{d.path}/".startswith(made)]
     reordered = tuple(d.path for d in end if d.kind == "order" and not _goes_by_order(d.path, saved, reference.end))
-    books = (*grown, *(d.path for d in end if f"{d.path}/".startswith(made)))
-    settings = () if loaded is None else tuple(Configuration(reference, resumed, saved, loaded).changed(lost))
-    unread = Unread.of(reference, resumed) if ended is not None else None
-    anew = () if unread is None else tuple(d.path for d in end if d.path in unread.made_anew)
-    told: tuple[str, ...] = anew
-    if loaded is not None and ended is not None:
-        constant = Constant(expected.start, saved, reference.end, loaded, ended)
-        differing = dict.fromkeys(difference.path for difference in (*end, *lost))
-        given = {each.path for each in settings if each.by == "resume"}
-        beside = {*books, *reordered}
-        given |= {*anew, *only_resumed(differing, saved, reference.end, loaded)}
-        told = tuple(path for path in differing if path not in beside and (path in given or constant(path)))
-    beside = {*books, *told, *reordered}
-    unread_paths = tuple(d.path for d in end if d.path not in beside and unread is not None and unread(d.path))
+    told: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
+    put_aside: tuple[str, ...] = ()
+    if ended is not None:
+        unread = Unread.of(reference, resumed)
+        told = tuple(d.path for d in end if d.path in unread.made_anew)
+        if loaded is not None:
+            of_one_form = [d.path for d in end if d.kind not in ("type", "order")]
+            moments = Moments(saved, reference.end, loaded, ended)
+            books = [*histories(of_one_form, moments, same_entries=divergence is None), *books]
+            constant = Constant(expected.start, saved, reference.end, loaded, ended)
+            differing = dict.fromkeys(difference.path for difference in (*end, *lost))
+            given = {*told, *(each.path for each in settings if each.by == "resume")}
+            given |= {*only_resumed(differing, saved, reference.end, loaded)}
+            aside = {*books, *reordered}
+            told = tuple(path for path in differing if path not in aside and (path in given or constant(path)))
+            put_aside = tuple(_put_aside(lost, loaded, ended, reference.end)) if compared else ()
+        aside = {*books, *told, *reordered}
+        overwritten = tuple(d.path for d in end if d.path not in aside and unread(d.path))
+    beside = {*books, *told, *reordered, *overwritten}
     still = {difference.path for difference in end}
     healed = tuple(difference.path for difference in lost if difference.path not in still)
     return Findings(
         divergence=divergence,
         lost=lost,
-        end=tuple(difference for difference in end if difference.path not in {*beside, *unread_paths}),
-        overwritten=unread_paths,
+        end=tuple(difference for difference in end if difference.path not in beside),
+        overwritten=overwritten,
         set_by_load=told,
         reordered=reordered,
         returned=_returned(saved, reference.end),
-        put_aside=tuple(_put_aside(lost, loaded, ended, reference.end)) if compared else (),
+        put_aside=put_aside,
         settings=settings,
         healed=healed if ended is not None else (),
-        bookkeeping=books,
+        bookkeeping=tuple(books),
         comparisons=_three_comparisons(reference, resumed, saved, loaded, ended),
         steps_compared=compared,
         save_changed=tuple(difference for difference in changed if difference not in forbidden),
@@ -153,12 +159,8 @@ def _made_by_save(changed: Iterable[LeafDifference], saved: Snapshot) -> tuple[s
     return tuple(f"{path}/" for path in gone if path in saved and saved[path].kept and saved[path].value is None)
 
 
-def _put_aside(
-    lost: Iterable[LeafDifference], loaded: Snapshot | None, ended: Snapshot | None, end: Snapshot
-) -> Iterator[str]:
+def _put_aside(lost: Iterable[LeafDifference], loaded: Snapshot, ended: Snapshot, end: Snapshot) -> Iterator[str]:
     """Paths of what the resumed run alone has right after loading, and neither run has at the end."""
-    if loaded is None or ended is None:
-        return
     for difference in lost:
         path = difference.path
         root = path.partition("/")[0]
@@ -177,10 +179,8 @@ def _returned(saved: Snapshot, end: Snapshot) -> tuple[str, ...]:
 def _goes_by_order(path: str, saved: Snapshot, end: Snapshot) -> bool:
     """Whether a dict is kept by the order of its keys: an OrderedDict, or one in which the reference moved keys or let
     the oldest go. Of any other, nothing but a step could tell the order, and the steps are compared."""
-    before, after = saved.forms.get(path), end.forms.get(path)
-    if before is None or after is None:
-        return False
-    return before.by_order or goes_by_order(before.order, after.order)
+    before = saved.forms.get(path)
+    return before is not None and (before.by_order or goes_by_order(before.order, end.forms[path].order))
 
 
 def _raised(resumed: Evidence, save_at: int) -> Divergence:

@@ -3,6 +3,7 @@
 `decide` applies the order of `Verdict` to the findings (`findings.py`), with the result of the control.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dora_repro.alignment.divergence import first_divergence, first_memory_divergence
@@ -26,9 +27,11 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
         return "every gradient of the reference was zero"
     if not facts["changed"]:
         return "no trainable parameter changed in the reference"
-    values = [step.loss for step in trace.steps if step.loss is not None]
-    if len(values) > 1 and len({repr(value) for value in values}) == 1:
-        return f"the loss of the reference never changed ({values[0]!r} at all {counted(len(values), 'step')})"
+    losses = Counter(repr(step.loss) for step in trace.steps if step.loss is not None)
+    if len(losses) == 1:
+        ((loss, times),) = losses.items()
+        if times > 1:
+            return f"the loss of the reference never changed ({loss} at all {counted(times, 'step')})"
     if findings.steps_compared == 0 and save_at < trace.steps[-1].number:
         return "no step was done after resuming"
     return None
@@ -61,13 +64,14 @@ def no_later(one: Divergence, other: Divergence | None, trace: Trace, save_at: i
     return other is None or _position(one, trace, save_at) <= _position(other, trace, save_at)
 
 
-def _position(divergence: Divergence, trace: Trace, save_at: int) -> tuple[int, int]:
+def _position(divergence: Divergence, trace: Trace, save_at: int) -> tuple[int, bool, int]:
+    """Where a divergence stands: its step, whether it comes after all effects of that, its place among such."""
     if divergence.phase in ("save", "load"):
-        return save_at, 1_000_000_000 + (divergence.phase == "load")  # after all effects of the step
+        return save_at, True, divergence.phase == "load"
     step = trace.step(divergence.step)
     order = [(effect.phase, effect.leaf) for effect in step.effects] if step else []
     key = (divergence.phase, divergence.leaf)
-    return divergence.step, order.index(key) if key in order else len(order)
+    return divergence.step, False, order.index(key) if key in order else len(order)
 
 
 def first_memory(reference: Evidence, resumed: Evidence, save_at: int, skip: Iterable[str]) -> Divergence | None:

@@ -45,6 +45,7 @@ def test_an_effect_that_differs_comes_before_what_the_resumed_side_raised(tmp_pa
         ("step", 2, "forward", (3, "forward")),
         ("step", 3, "forward", (4, "forward")),
         ("save", 3, "save", (4, "save")),
+        ("end", 2, "batch", (2, "load")),  # saved at the last step: nothing was done since
     ],
 )
 def test_where_the_resumed_side_raised_is_the_divergence(tmp_path, where, step, phase, expected):
@@ -77,6 +78,14 @@ def test_a_parameter_that_no_step_showed_before_the_end_that_never_came_was_wron
     assert (found.divergence.phase, found.divergence.leaf) == ("load", "w") and found.put_aside == ()
 
 
+def test_a_parameter_that_no_step_showed_before_the_end_was_not_wrong_where_it_is_right_there(tmp_path):
+    elsewhere = trace(["update v d", "update w d"], *STEPS[1:])
+    leaves = {"v": (W, "parameter")}
+    said = {"loaded": {"v": (W + 1, "parameter")}, "end": leaves}
+    found, _, _ = judged(tmp_path, {"saved": leaves, "end": leaves}, said, steps=elsewhere)
+    assert found.divergence is None and found.healed == ("v",)
+
+
 def test_without_a_load_there_is_nothing_lost(tmp_path):
     found, _, _ = judged(tmp_path, {"end": {"a": 1}}, {"loaded": None, "end": {"a": 2}})
     assert found.lost == () and paths(found.end) == ["a"]
@@ -101,6 +110,20 @@ def test_a_helper_that_save_made_where_there_was_none_is_bookkeeping(tmp_path):
     assert set(found.bookkeeping) == {"helper", "helper/w"} and paths(found.end) == ["helpers"]
 
 
+def test_what_the_resumed_run_alone_has_in_such_a_helper_is_bookkeeping_and_no_mark_of_a_resume(tmp_path):
+    reference = {"saved": {"helper": None}, "end": {"helper/w": 3}, "changed": (LeafDifference("helper", "missing"),)}
+    found, _, _ = judged(tmp_path, reference, {"loaded": {"helper/u": 1}, "end": {"helper/u": 1}})
+    assert set(found.bookkeeping) == {"helper/w", "helper/u"} and "helper/u" not in found.set_by_load
+
+
+def test_what_save_gave_a_value_or_took_away_unseen_is_no_helper(tmp_path):
+    changed = (LeafDifference("x", "type", role="option"),)
+    found, _, _ = judged(tmp_path, {"saved": {"x": None}, "changed": changed}, {"loaded": {"x": None}})
+    assert (found.divergence.phase, found.divergence.leaf) == ("save", "x")
+    found, _, _ = judged(tmp_path, {"changed": (LeafDifference("gone", "missing"),)}, {})
+    assert found.divergence is None and found.bookkeeping == ()
+
+
 @pytest.mark.parametrize("before", [(None, "memory", False), 0, (1, "memory")])
 def test_what_save_took_away_is_no_helper(tmp_path, before):
     changed = (LeafDifference("x", "missing"), LeafDifference("x/w", "unexpected", role="parameter"))
@@ -121,6 +144,17 @@ def test_a_history_that_lost_its_beginning_does_not_count_and_one_that_was_chang
     said = {"loaded": {"h": [2], "k": [1, 9]}, "end": {"h": [2, 3], "k": [1, 9, 3]}}
     found, _, _ = judged(tmp_path, reference, said)
     assert found.bookkeeping == ("h",) and paths(found.end) == ["k"]
+
+
+def test_histories_of_runs_that_went_apart_need_not_have_grown_by_the_same(tmp_path):
+    def found(steps):
+        reference = {"saved": {"h": [1, 2]}, "end": {"h": [1, 2, 3]}}
+        said = {"loaded": {"h": [2]}, "end": {"h": [2, 4]}}
+        return judged(tmp_path, reference, said, resumed_steps=steps)[0]
+
+    assert found(RESUMED).bookkeeping == () and paths(found(RESUMED).end) == ["h"]
+    apart = trace(STEPS[2], ["batch x z"], first=3)
+    assert found(apart).bookkeeping == ("h",) and found(apart).end == ()
 
 
 def test_a_list_whose_type_is_another_is_no_history(tmp_path):
@@ -174,6 +208,50 @@ def test_what_a_run_was_told_at_its_resume_is_configuration(tmp_path):
     assert found.set_by_load == ("workers",) and found.end == ()
 
 
+def test_a_list_is_configuration_where_the_resumed_run_was_told_it_and_else_lost(tmp_path):
+    """A constant number that differs was set by loading whoever says so; a list may be an order of samples."""
+    steps = Trace(trace(*STEPS).steps, {"sizes": snapshot(sizes=[4, 2])["sizes"].digest})
+    reference = {"saved": {"sizes": [4, 2]}, "end": {"sizes": [4, 2]}}
+    resumed = {"loaded": {"sizes": [4, 3]}, "end": {"sizes": [4, 3]}}
+    built = {"sizes": snapshot(sizes=[4, 3])["sizes"].digest.hex()}
+    for said, by in (({"told": ["sizes"]}, "resume"), ({"built": built, "resumes": False}, "built")):
+        found, _, _ = judged(tmp_path, {**reference}, {**resumed, **said}, steps=steps)
+        assert [(each.path, each.by) for each in found.settings] == [("sizes", by)]
+        assert found.set_by_load == (("sizes",) if by == "resume" else ())
+        assert paths(found.end) == ([] if by == "resume" else ["sizes"])
+
+
+def test_a_variable_that_a_function_has_only_where_it_resumes_is_no_loss_though_it_changes(tmp_path):
+    about = {"kinds": {"train": "variables"}}
+    both = {"train/epoch": 1}
+    reference = {"saved": both, "saved_about": about, "end": both, "end_about": about}
+    resumed = {"loaded": {**both, "train/read": 1}, "end": {**both, "train/read": 2}}
+    found, _, _ = judged(tmp_path, reference, {**resumed, "loaded_about": about, "end_about": about})
+    assert found.set_by_load == ("train/read",) and found.end == ()
+
+
+def test_variables_that_are_given_another_value_before_they_are_read_are_no_loss(tmp_path):
+    reference = {"saved": {"train/x": 1}, "end": {"train/x": 2, "train/y": 2}, "overwritten": ["train/x", "train/y"]}
+    resumed = {"loaded": {"train/x": 1}, "end": {"train/x": 3, "train/y": 3, "n": 1}, "overwritten": ["train/x"]}
+    found, _, _ = judged(tmp_path, reference, resumed)
+    assert found.overwritten == ("train/x",) and sorted(paths(found.end)) == ["n", "train/y"]
+    # What is set aside for another reason is told with that one.
+    marked = {"loaded": {"train/from": "p"}, "end": {"train/from": "p"}, "overwritten": ["train/from"]}
+    found, _, _ = judged(tmp_path, {"overwritten": ["train/from"]}, marked)
+    assert found.set_by_load == ("train/from",) and found.overwritten == ()
+
+
+@pytest.mark.parametrize("loaded", [{}, None], ids=["loaded", "never loaded"])
+def test_an_equal_object_that_a_library_made_anew_was_set_by_load(tmp_path, loaded):
+    about = {"kinds": {"main": "variables"}}
+    reference = {"end": {"main/given/n": 1, "callback/T": ("= main/given", "alias")}, "end_about": about}
+    resumed = {"loaded": loaded, "end": {"main/given/n": 2, "callback/T/n": 1}, "end_about": about}
+    both = {"overwritten": ["main/given"]}
+    found, _, _ = judged(tmp_path, {**reference, **both}, {**resumed, **both})
+    assert {*found.set_by_load} == {"callback/T", "callback/T/n"} and found.overwritten == ("main/given/n",)
+    assert found.end == ()
+
+
 def test_what_was_put_aside_for_the_first_step_is_listed_once_it_is_gone(tmp_path):
     said = {"loaded": {"pending/a": 1, "kept": 1}, "end": {"kept": 1}}
     found, _, _ = judged(tmp_path, {"end": {"kept": 1}}, said)
@@ -215,16 +293,25 @@ def test_a_function_that_returned_meanwhile_is_named(tmp_path):
 
 def test_trained_parameters_and_outputs_are_compared_as_the_study_does(tmp_path):
     outputs = snapshot(y=W), snapshot(y=W + 1)
-    reference = {"saved": {"m": (W, "parameter"), "f": (W, "parameter", False)}, "outputs": outputs[0]}
+    buffer = {"b": (W, "buffer")}
+    reference = {"saved": {"m": (W, "parameter"), "f": (W, "parameter", False), **buffer}, "outputs": outputs[0]}
     reference["end"] = dict(reference["saved"])
     facts = {**FACTS, "trainable": {"w": 2, "f": 2, "b": 1}}
-    said = {"loaded": {"m": (W + 1, "parameter")}, "end": {"m": (W + 1, "parameter")}, "outputs": outputs[1]}
+    said = {"loaded": {"m": (W + 1, "parameter"), **buffer}, "end": {"m": (W + 1, "parameter"), **buffer}}
+    said["outputs"] = outputs[1]
     found, _, _ = judged(tmp_path, {**reference, "facts": facts}, said)
     assert [(each.name, each.compared, each.equal) for each in found.comparisons] == [
         ("load", ("w",), True),
         ("parameters", ("w",), True),
         ("outputs", ("y",), False),
     ]
+
+
+@pytest.mark.parametrize("given", [{}, {"reference"}, {"resumed"}], ids=["neither", "one", "the other"])
+def test_outputs_are_compared_where_both_runs_have_some(tmp_path, given):
+    reference, resumed = ({"outputs": snapshot(y=W)} if name in given else {} for name in ("reference", "resumed"))
+    found, _, _ = judged(tmp_path, reference, resumed)
+    assert [each.name for each in found.comparisons] == ["load", "parameters"]
 
 
 def test_parameters_that_went_with_a_function_are_not_compared(tmp_path):

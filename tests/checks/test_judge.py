@@ -157,6 +157,7 @@ def test_a_save_after_the_last_step_compares_state_alone(equal):
 def test_the_reason_names_what_differs_at_the_end_and_is_set_aside(equal):
     books = replace(equal, bookkeeping=("losses",))
     assert verdict(books)[1].endswith("so is the state at the end, but for what is set aside: losses")
+    assert verdict(replace(books, reordered=("d",)))[1].endswith("but for what is set aside: losses and 1 more")
     more = replace(
         books, set_by_load=("from",), reordered=("d",), end=(LeafDifference("noise"), LeafDifference("from"))
     )
