@@ -105,7 +105,7 @@ class Search:
             return
         self.result.candidates = found.candidates
         self._set_parts(found.units)  # the best so far
-        units = self._without_unlikely(self._without_rest(self._without_misplaced(found.units)))
+        units = self._without_unlikely(self._without_misplaced(self._without_rest(found.units)))
         self._set_parts(self._refined(minimal(units, self._restores)))
         self.result.proved, self._sufficient = True, all_of(found.units)
         if not self._losses.frugal:

@@ -91,9 +91,17 @@ class FirstSufficient:
         """All candidates, or some of them, with the first of these additions that restores exact resume beside them."""
         base = tuple((candidates if some is None else some).values())
         for extra in additions:
-            if (base or extra) and self._trials.restores(all_of((*extra, *base))) and self._is_controlled(extra):
+            put = all_of((*extra, *base))
+            restores = bool(put) and (self._likely_alone(extra) or self._trials.restores(put))
+            if restores and self._is_controlled(extra):
                 return Sufficient((*extra, *base), candidates)
         return None
+
+    def _likely_alone(self, extra: Units) -> bool:
+        """Whether the reference's batches restore exact resume by themselves, where trials are dear and the loader has
+        given others: then no trial goes into what else differs."""
+        first = self._losses.frugal and self._losses.phase == "batch" and extra == (self._beyond.data,)
+        return first and self._trials.restores(all_of(extra))
 
     def _is_controlled(self, extra: Units) -> bool:
         """Whether the iterators make the difference, and not that the trial's objects were never loaded into."""

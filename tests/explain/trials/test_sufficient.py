@@ -199,3 +199,13 @@ def test_the_place_in_an_epoch_that_began_anew_is_tried_before_draws_and_batches
     assert found({DATA}, began_anew=True)[0] == {DATA}
     names, asked = found({DATA})
     assert names == {DATA} and not any(POSITION in some for some in asked)
+
+
+def test_other_batches_are_put_back_alone_first_where_trials_are_dear():
+    """All that differed went into the set with them, and no trial was left to take it out: 54 lines were advised."""
+    differences = [lost("data/buffer/0", "data"), lost("train/loss", kind="missing"), lost("train/best")]
+    rule = Rule({DATA})
+    found = frugal(rule, differences, "batch", streams=True, draws_first=True, budget=4).run()
+    assert found.names == {DATA} and found.proved and len(rule.asked) == 4
+    both = Rule({DATA, "train/best"})
+    assert frugal(both, differences, "batch", streams=True, draws_first=True).run().names == {DATA, "train/best"}
