@@ -119,6 +119,9 @@ OPERATORS_RESERVING = ("empty", "new_empty", "_empty")
 # What torch.nn.Buffer, and transformers while it loads, note on tensors: no state of a run.
 TENSOR_MARKS = frozenset({"persistent", "_is_buffer", "_is_hf_initialized"})
 
+# What torch.compile notes on tensors, as these names begin (read in torch 2.13): how it traces, no state of a run.
+COMPILER_MARKS = ("_dynamo_", "_specialize_on", "_has_dynamo_dim_marking")
+
 # What a jagged tensor keeps of its lengths, as parts of itself, once something has asked for it.
 LENGTHS_KEPT = frozenset({"_min_seqlen_tensor", "_max_seqlen_tensor"})
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_torch import TENSOR_MARKS
+from dora_repro.private_names.of_torch import COMPILER_MARKS, TENSOR_MARKS
 from dora_repro.state.attributes import attributes_of, is_users_module, module_of
 from dora_repro.state.per_type import per_type
 
@@ -27,6 +27,7 @@ def attached_to_tensor(tensor: torch.Tensor) -> tuple[frozenset[str], Mapping[st
     """
     attributes = attributes_of(tensor) or {}
     left_out = {name for name in TENSOR_MARKS & attributes.keys() if isinstance(attributes[name], bool)}
+    left_out.update(name for name in attributes if name.startswith(COMPILER_MARKS))
     if not wraps(type(tensor)):
         return frozenset(left_out), {}
     wrapper: Any = tensor  # only such a class has the method

@@ -107,7 +107,7 @@ def test_every_one_in_these_modules_is_listed(module):
 
 
 # The beginning of names, and no name: `_empty_affine_quantized` is listed. Marks that libraries set on tensors.
-MARKS = {"_is_buffer", "_is_hf_initialized"}
+MARKS = {"_is_buffer", "_is_hf_initialized", "_dynamo_", "_specialize_on", "_has_dynamo_dim_marking"}
 OPERATORS = {of_cloudpickle: set(), of_cpython: set(), of_numpy: set(), of_torch: {"_empty", *MARKS}}
 
 

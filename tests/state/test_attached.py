@@ -258,3 +258,11 @@ def test_what_a_users_wrapper_keeps_is_state_but_for_the_tensors_in_it():
     wrapper.bias, wrapper._note = None, 3
     left_out, inside = attached_to_tensor(wrapper)
     assert left_out == {"inner"} and list(inside) == ["inner"]
+
+
+def test_what_the_compiler_notes_on_a_tensor_is_no_state():
+    """A resumed model has it only once it was called: lines were advised to save `_dynamo_static_input_type`."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight._dynamo_static_input_type, weight.scale = "unguarded", 0.5
+    torch._dynamo.mark_dynamic(weight, 0)
+    assert {*vars(weight)} - attached_to_tensor(weight)[0] == {"scale"}
