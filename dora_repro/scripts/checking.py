@@ -245,7 +245,7 @@ class _Check:
         """The killed run's trace up to where it was killed: by a signal that it handles, what follows is its end."""
         trace = sides.trace_of(killed)
         done = [step for step in trace.steps if step.number <= kill_after]
-        return trace if self._request.signal is None else replace(trace, steps=done)
+        return trace if self._request.signal is None else replace(trace, steps=done, finished=False)
 
     def _resumed(self, kill_after: int) -> Launch:
         place = self._place

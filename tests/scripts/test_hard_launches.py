@@ -129,6 +129,18 @@ def test_a_script_that_saves_when_it_is_sent_a_signal_is_resumed_from_there(tmp_
         assert [cause.name for cause in report.causes] == ["rng/torch.cpu"] and report.explanation.lines_tried.restores
 
 
+def test_one_that_saves_in_the_handler_has_saved_before_the_schedule(tmp_path):
+    """The handler runs between two lines of the step; that the run is over then accuses nobody."""
+    parts = (
+        '{"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done, "rng": torch.get_rng_state()}'
+    )
+    handler = f'(torch.save({parts}, args.out + "/stopped.pt"), os._exit(0))'
+    text = AT_SIGNAL.replace("asked.append(number)", handler).replace("import argparse,", "import argparse, os,")
+    report = check_script(*commands(tmp_path, text), signal="USR1", kill_after=4, explain=False)
+    assert report.control.deterministic, str(report)
+    assert "train.py/done" in {each.path for each in report.lost}
+
+
 def test_one_that_is_not_sent_its_signal_is_refused_with_what_to_do(tmp_path):
     run, resume = commands(tmp_path, AT_SIGNAL)
     with pytest.raises(BadInput, match=r"when it is sent a signal, name that \(--signal\)"):
