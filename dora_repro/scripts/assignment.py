@@ -25,6 +25,7 @@ ROUND, AT_ROUND = "round.json", "round.pt"  # which round was met, and the state
 OBJECTS = "round-objects.pkl"  # objects as they were then, whole
 LINES = "lines.json"  # what became of advised lines that it was given to run
 FORKED = "forked.json"  # that a process trained which was made by os.fork(), and is not recorded
+OTHER = "saved_state"  # what lines call the checkpoint where a variable of the script's is called `state`
 BATCHES = "batches.pkl"  # what the loader gave, from the training forward pass of a step on
 ANCHOR = ".anchor"  # added to the name of a state: what was known of the loader then
 

@@ -19,7 +19,7 @@ from dora_repro.scripts.as_begun import as_begun
 from dora_repro.scripts.belonging import Calls, order_drawn_from, order_kept, placed
 from dora_repro.scripts.calls import place_of_last
 from dora_repro.scripts.looking import FEW, Looked, Moment, is_made_before_the_pass
-from dora_repro.scripts.own_names import ends_its_block, in_own_names, named_where_written
+from dora_repro.scripts.own_names import beside_own_state, ends_its_block, in_own_names, named_where_written
 from dora_repro.scripts.trials import AtRound, ScriptTrials
 from dora_repro.scripts.trying import Tried
 from dora_repro.sides.evidence import Sides
@@ -108,7 +108,8 @@ def _explained(moment: Moment, sides: Sides, found: SearchResult, calls: Calls, 
     order = order_drawn_from(audited.loaders, saved)
     stale = [path for path in order if audited.save.leaves.get(path, _ABSENT).status == STALE]
     late = stale if anchor.drew_late else ()
-    causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used, late=late) for cause in told.causes)
+    own = beside_own_state(told.causes, saved.kinds)
+    causes = tuple(placed(cause, calls, loop, kept, moment.run_trial.used, late=late) for cause in own)
     confirmation = _confirmation(moment, found)
     behind = audited.data_sources if DATA in found.names else ()  # the cause, and no loss beside it
     return Explanation(

@@ -4,17 +4,21 @@ A line that writes a dict without giving it a name is written in two, with a nam
 """
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from dora_repro.explain.advice.expressions import of_function
+from dora_repro.explain.advice.expressions import Kinds, of_function
 from dora_repro.explain.advice.lost_state import STATE
 from dora_repro.explain.explanation import Cause, Named
+from dora_repro.scripts.assignment import OTHER
 from dora_repro.scripts.calls import MODULE, Call, place
-from dora_repro.scripts.trying import function_of_cause
+from dora_repro.scripts.trying import RAN, function_of_cause
 from dora_repro.sides.reading import name_given
+from dora_repro.state.paths import ancestors
+from dora_repro.state.rebuild import NO_KIND, VARIABLES
 
 _READ, _WRITE = frozenset({"load", "load_file"}), frozenset({"save", "save_file", "dump"})
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -22,6 +26,33 @@ _SCRIPT = ".py"  # how the variables of a module are called
 _READS_FROM = "  # state: "  # a line of several files says which one it reads
 _FREE = ("state", "checkpoint", "saved_state", "whole_state")  # names for a dict that has none
 _LONG = 60  # characters of a statement that is quoted
+_INDEXED = ("dict", "list", "tuple", "deque")  # kinds of variables whose lines look like those of the checkpoint
+
+
+def beside_own_state(causes: Iterable[Cause], kinds: Kinds) -> tuple[Cause, ...]:
+    """Causes whose lines do not call the checkpoint `state` where they name a variable of the script's of that name.
+
+    Args:
+        causes: of a script.
+        kinds: kinds of what its variables hold.
+    """
+    found = tuple(causes)
+    if not any(_is_own_state(path, kinds) for cause in found for path in cause.restored or cause.leaves):
+        return found
+    return tuple(_called(cause, OTHER) if cause.filled == "state" else cause for cause in found)
+
+
+def _called(cause: Cause, name: str) -> Cause:
+    save, load = (tuple(STATE.sub(name, line) for line in lines) for lines in (cause.save, cause.load))
+    return replace(cause, save=save, load=load, filled=name)
+
+
+def _is_own_state(path: str, kinds: Kinds) -> bool:
+    """Whether a leaf lies in a variable that is called `state`, and is no dict that lines index as they do this one."""
+    above = [*sorted(ancestors([path]), key=len), path]
+    named = (at for at in above if at.rpartition("/")[2] == "state")
+    own = next((at for at in named if kinds.get(at.rpartition("/")[0], NO_KIND).name == VARIABLES), None)
+    return own is not None and kinds.get(own, NO_KIND).name not in _INDEXED
 
 
 def in_own_names(
@@ -41,7 +72,7 @@ def in_own_names(
     found = []
     for cause in causes:
         known = loaded if loaded and _is_known(read[-1], cause, ran) else ""
-        found.append(_renamed(cause, filled or "state", known or "state"))
+        found.append(_renamed(cause, filled, known))
     return tuple(found)
 
 
@@ -141,11 +172,13 @@ def _is_known(read: Call, cause: Cause, ran: Sequence[str]) -> bool:
 
 
 def _renamed(cause: Cause, filled: str, loaded: str) -> Cause:
-    if cause.file or any(_READS_FROM in line for line in cause.load) or cause.filled != "state":
+    if cause.file or any(_READS_FROM in line for line in cause.load) or cause.filled not in ("state", OTHER):
         return cause
-    save = tuple(STATE.sub(filled, line) for line in cause.save)
-    load = tuple(STATE.sub(loaded, line) for line in cause.load)
-    return replace(cause, save=save, load=load)
+    dict_of_lines = re.compile(STATE.pattern.replace("state", cause.filled))
+    save = tuple(dict_of_lines.sub(filled or cause.filled, line) for line in cause.save)
+    load = tuple(dict_of_lines.sub(loaded or cause.filled, line) for line in cause.load)
+    told = (dict_of_lines.sub(loaded, each) if loaded and each.startswith(RAN) else each for each in cause.advice)
+    return replace(cause, save=save, load=load, advice=tuple(told))
 
 
 def _name_read(call: Call) -> str:

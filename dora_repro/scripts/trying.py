@@ -12,7 +12,7 @@ from dora_repro.explain.advice.handed_over import MORE
 from dora_repro.explain.explanation import Cause, Explanation
 from dora_repro.explain.trials.trial import DATA, Outcome, TrialResult
 from dora_repro.scripts.aligning import Alignment
-from dora_repro.scripts.assignment import LINES, GivenLine, GivenLines
+from dora_repro.scripts.assignment import LINES, OTHER, GivenLine, GivenLines
 from dora_repro.scripts.belonging import Calls
 from dora_repro.scripts.calls import Call
 from dora_repro.scripts.launching import Launch, last_lines
@@ -20,6 +20,7 @@ from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.state.module_variables import PREFIX
 
 _NO_FUNCTION = ("rng", "flags", "data")
+RAN = "These lines were run in the script"  # begins a sentence that may quote them
 _NOT_TRIED = "These lines were not tried in the script: {why}."
 
 
@@ -85,7 +86,7 @@ def lines_of(causes: Sequence[Cause], calls: Calls, alignment: Alignment, out: P
         return "they belong before the iterator of a loader is made"
     if not alignment.files:
         return "it is not known which file was read"
-    if lines.state not in ("state", MORE):
+    if lines.state not in ("state", OTHER, MORE):
         return f"a library fills `{lines.state}`"
     if not calls.read or (lines.save and not calls.wrote):
         return f"the line that {'reads' if not calls.read else 'writes'} the checkpoint was not seen"
@@ -163,4 +164,4 @@ def _where(told: dict[str, Any]) -> str:
         else ""
     )
     ran = "; ".join(filter(None, (saved, loaded, anew)))
-    return f"These lines were run in the script, whose files stay as they are: {ran}." if ran else ""
+    return f"{RAN}, whose files stay as they are: {ran}." if ran else ""

@@ -1,9 +1,13 @@
 """Lines of advice in the name that a script gives its checkpoint."""
 
+from dataclasses import replace
+
 import pytest
 
 from dora_repro.explain.explanation import Cause
-from dora_repro.scripts.own_names import ends_its_block, in_own_names, named_where_written
+from dora_repro.scripts.assignment import OTHER
+from dora_repro.scripts.own_names import beside_own_state, ends_its_block, in_own_names, named_where_written
+from dora_repro.state.rebuild import VARIABLES, Kind
 
 CAUSE = Cause("g", ("g",), save=('state["g"] = g.get_state()',), load=('g.set_state(state["g"])',))
 OWN_SAVE, OWN_LOAD = ('blob["g"] = g.get_state()',), ('g.set_state(ckpt["g"])',)
@@ -34,6 +38,22 @@ def call(folder, lines, line=3):
     path = folder / "train.py"
     path.write_text(f"def at(path):\n{lines}\n", encoding="utf-8")
     return {"file": str(path), "line": line, "function": "at"}
+
+
+def test_the_checkpoint_is_not_called_as_a_variable_of_the_scripts(tmp_path):
+    """`state.rng.set_state(state["r"])` cannot be run: they raised AttributeError, 'dict' has no attribute 'rng'."""
+    own = Cause("rng", ("loop/state/rng",), load=('state.rng.set_state(state["r"])',))
+    kinds = {"loop": Kind(VARIABLES)}
+    named = beside_own_state([own, CAUSE], kinds)
+    assert [cause.load for cause in named] == [(f'state.rng.set_state({OTHER}["r"])',), (f'g.set_state({OTHER}["g"])',)]
+    assert {cause.filled for cause in named} == {OTHER}
+    ran = "These lines were run in the script: `x = saved_state['x']` once more."
+    named = [replace(named[0], advice=(ran,)), named[1]]
+    (cause, _) = in_own_names(named, [], [call(tmp_path, "    \n    ckpt = torch.load(path)")], ["train.py:3, in at()"])
+    assert cause.load == ('state.rng.set_state(ckpt["r"])',)
+    assert cause.advice == (ran.replace("saved_state", "ckpt"),)
+    for other in ({"loop": Kind("dict")}, {**kinds, "loop/state": Kind("dict")}):
+        assert beside_own_state([own, CAUSE], other) == (own, CAUSE)
 
 
 @pytest.mark.parametrize(("lines", "save"), WRITING.values(), ids=WRITING)
