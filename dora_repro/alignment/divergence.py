@@ -123,7 +123,7 @@ def _first_of_step(both: _Both, number: int, unfinished: bool) -> Divergence | N
     theirs: Sequence[Effect] = one.effects
     ours = without_late_loading(both.expected, both.actual, other)
     found = first_in_step(number, theirs, ours)
-    if found is not None and Recorded(number, found.phase, found.leaf) in both.thrown_away:
+    if found is not None:
         theirs, ours = (_without(both.thrown_away, number, effects) for effects in (theirs, ours))
         found = first_in_step(number, theirs, ours)
     if found is None or not one.inputs or one.inputs != other.inputs:
@@ -165,7 +165,7 @@ def first_memory_divergence(
     theirs = actual.memory()
     other_number, other = next(theirs, (None, {}))
     for number, memory in expected.memory():
-        if number <= after or other_number is None:
+        if number <= after:
             continue
         while other_number is not None and other_number < number:
             other_number, other = next(theirs, (None, {}))

@@ -55,6 +55,12 @@ FIRST = {
     "thrown away in another step": (
         throwing(trace(ONE, ONE), 2, AWAY._replace(step=1)), trace(ONE, GRADIENT), 0, GRADIENT_DIFFERS,
     ),
+    "thrown away in another order": (
+        throwing(trace(ONE, [*ONE[:2], "backward v/grad e", *ONE[2:]]), 2, AWAY),
+        trace(ONE, [*ONE[:3], "backward v/grad e", ONE[3]]),
+        0,
+        None,
+    ),
     "behind what was thrown away": (throwing(trace(ONE, ONE), 2, AWAY), trace(ONE, OTHER), 0, UPDATE_DIFFERS),
     "resumed, compared from the start": (trace(ONE, ONE), trace(ONE, first=2, finished=True), 0, None),
     "resumed where the other had ended": (
