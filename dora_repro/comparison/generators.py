@@ -79,7 +79,7 @@ def state_in(leaves: Leaves, path: str, form: Form, value: FileValue) -> State |
         if form in (Form.TORCH, Form.CUDA):
             return _bytes_of(leaves, path, value)
         return _python(value) if form is Form.PYTHON else _numpy(value)
-    except (ValueError, TypeError, OverflowError, IndexError):
+    except (ValueError, TypeError, OverflowError, LookupError):
         return None
 
 

@@ -8,6 +8,8 @@ The Mersenne Twister (Matsumoto and Nishimura 1998) is run from one state until 
 for some millions of draws; PCG's distance is computed, after O'Neill 2014 (https://www.pcg-random.org/).
 """
 
+import struct
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,6 +22,7 @@ from dora_repro.wording import counted
 WORDS = 624  # of a Mersenne Twister's block
 PART, PARTS = 1 << 17, 38  # draws that are searched at once; searched in each direction: five million draws
 
+_KEY_BYTES = 4 * WORDS
 _TORCH_BYTES = 5056  # of the CPU generator: seed, left, next, words as 64 bits each, and a spare normal number
 _PCG_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 _PCG_MASK = (1 << 128) - 1
@@ -63,22 +66,28 @@ def _twister(state: State) -> Twister | None:
     if not isinstance(state, tuple) or not state:
         return None
     if state[0] == "words" and len(state) == 4:  # Python's, as `rng.state_of` packs it
-        words = np.frombuffer(state[2], np.uint32)
-        return (words[:WORDS], int(words[WORDS])) if len(words) == WORDS + 1 else None
+        words = state[2]
+        return _checked(words[:_KEY_BYTES], int.from_bytes(words[_KEY_BYTES:], sys.byteorder))
     named = _named(state)
     if named.get("bit_generator") == "MT19937" and "state/pos" in named:
-        return np.frombuffer(named["state/key:<u4"], np.uint32), int(named["state/pos"])
+        return _checked(named.get("state/key:<u4", b""), int(named["state/pos"]))
     return None
+
+
+def _checked(key: bytes, used: int) -> Twister | None:
+    """A state, where it is one: of another, as a damaged file has it, numpy would read what lies behind the words."""
+    if len(key) != _KEY_BYTES or not 0 <= used <= WORDS:
+        return None
+    return np.frombuffer(key, np.uint32), used
 
 
 def _torch_twister(state: torch.Tensor) -> Twister | None:
     if state.dtype != torch.uint8 or state.numel() != _TORCH_BYTES:
         return None
     data = state.contiguous().numpy().tobytes()
-    left = int(np.frombuffer(data, np.int32, 1, 8)[0])
-    used = int(np.frombuffer(data, np.uint64, 1, 16)[0])
-    words = np.frombuffer(data, np.uint64, WORDS, 24).astype(np.uint32)
-    return words, WORDS if left == 1 else used  # one left means none: the next draw makes a new block
+    left, used = struct.unpack_from("=i4xQ", data, 8)
+    key = np.frombuffer(data, np.uint64, WORDS, 24).astype(np.uint32).tobytes()
+    return _checked(key, WORDS if left == 1 else used)  # one left means none: the next draw makes a new block
 
 
 def _twister_distance(expected: Twister, actual: Twister) -> int | None:
@@ -120,9 +129,11 @@ class _Outputs:
 
 def _pcg(state: State) -> tuple[int, int] | None:
     named = _named(state)
-    if named.get("bit_generator") not in ("PCG64", "PCG64DXSM") or "state/inc" not in named:
+    if named.get("bit_generator") != "PCG64" or "state/inc" not in named:
         return None
-    return (int(named["state/state"]), int(named["state/inc"])) if named["bit_generator"] == "PCG64" else None
+    start, increment = int(named["state/state"]), int(named["state/inc"])
+    # Not so in a damaged file: from such a state, no number of steps may lead to another.
+    return (start, increment) if start == start & _PCG_MASK and increment & 1 else None
 
 
 def _pcg_distance(expected: tuple[int, int], actual: tuple[int, int]) -> int | None:

@@ -118,6 +118,32 @@ def test_the_same_state_in_another_form_is_a_difference_of_types_alone(tmp_path)
     assert not found.equal and {each.kind for each in found.differences} == {"structure", "type"}
 
 
+def pcg(**state):
+    """A state of PCG64 with numbers that none has."""
+    made = numpy.random.default_rng(1).bit_generator.state
+    return {**made, "state": {**made["state"], **state}}
+
+
+DAMAGED = {
+    "a place far behind the words": (numpy_tuple(2), ("MT19937", numpy_tuple(2)[1], 1 << 30, 0, 0.0)),
+    "a place before them": (numpy_tuple(2), ("MT19937", numpy_tuple(2)[1], -(1 << 30), 0, 0.0)),
+    "fewer words": (numpy_tuple(2), ("MT19937", numpy_tuple(2)[1][:5], 2, 0, 0.0)),
+    "Python's, far behind": (python_tuple(2), (3, (*python_tuple(2)[1][:-1], 1 << 30), None)),
+    "torch's, far behind": (torch_state(2), torch.full((5056,), 7, dtype=torch.uint8)),
+    "steps that lead nowhere": (pcg(inc=2), pcg(inc=2, state=3)),
+    "a number too large": (pcg(state=1 << 200), pcg(state=1 << 201)),
+    "no state": (pcg(), {"bit_generator": "PCG64", "state": {"inc": 3}}),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_state_of_a_generator_is_a_different_one(one, other, tmp_path):
+    """numpy read memory that was not its own, which ended the process, or a search never ended."""
+    for pair in ((one, other), (other, one)):
+        assert all(each.draws is None for each in differing({"rng": pair[0]}, {"rng": pair[1]}, tmp_path).differences)
+    assert not differing({"rng": one}, {"rng": other}, tmp_path).equal
+
+
 def test_a_part_of_a_generator_can_be_chosen(tmp_path):
     torch.save({"rng": numpy_tuple(2)}, tmp_path / "one.pt")
     torch.save({"rng": numpy_tuple(3)}, tmp_path / "other.pt")
