@@ -149,7 +149,7 @@ def bytes_of(tensor: torch.Tensor) -> np.ndarray:
     if not tensor.is_contiguous():
         tensor = tensor.contiguous()
     try:
-        return tensor.numpy().reshape(-1)
+        return tensor.numpy().ravel()
     except TypeError:  # bfloat16, float8 and other dtypes that numpy lacks
         return tensor.reshape(-1).view(torch.uint8).numpy()
 

@@ -231,6 +231,20 @@ def test_any_single_flipped_bit_is_seen(array, data):
     assert digest_array(changed) != digest_array(array)
 
 
+class OnDevice(torch.Tensor):
+    """Says that it is on an accelerator, and is on the host once it was copied there."""
+
+    is_cpu = False
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor) + 1
+
+
+def test_bytes_on_a_device_are_those_of_a_copy_on_the_host():
+    assert bytes_of(torch.zeros(2).as_subclass(OnDevice)).tolist() == [1.0, 1.0]
+    assert bytes_of(torch.zeros(2)).tolist() == [0.0, 0.0]
+
+
 def test_bytes_of_shares_memory_where_it_can():
     tensor = torch.arange(6.0)
     assert bytes_of(tensor).ctypes.data == tensor.data_ptr()
