@@ -13,6 +13,7 @@ from dora_repro.lab.global_state import GlobalState
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import StreamRecorder, StreamReplay, Streams
 from dora_repro.sides.building import build_and_load
+from dora_repro.state.digest import is_dense
 from dora_repro.state.snapshot import Snapshot, run_roots
 from dora_repro.trace import Trace
 from dora_repro.wording import counted
@@ -199,8 +200,9 @@ def remove_folder(folder: Path) -> None:
 
 
 def _size(state: Snapshot) -> int:
-    """Bytes of a snapshot's tensors."""
-    return sum(leaf.value.nbytes for leaf in state.values() if isinstance(leaf.value, torch.Tensor))
+    """Bytes of a snapshot's tensors; sparse ones, which have no such number, are not counted."""
+    tensors = (leaf.value for leaf in state.values() if isinstance(leaf.value, torch.Tensor))
+    return sum(tensor.nbytes for tensor in tensors if is_dense(tensor))
 
 
 def _without_values(state: Snapshot) -> Snapshot:

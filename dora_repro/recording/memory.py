@@ -20,7 +20,7 @@ from dora_repro.contracts import Value
 from dora_repro.private_names.of_torch import buffers_of
 from dora_repro.recording.after_update import mark_of
 from dora_repro.state import rng
-from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, reader
+from dora_repro.state.digest import PLAIN_SCALARS, digest, digest_tensor, is_dense, reader
 from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import Leaf, Leaves
 from dora_repro.state.snapshot import run_roots
@@ -166,7 +166,7 @@ class Memory:
 
     def _reader(self, value: Value, role: str) -> Callable[[], bytes]:
         if isinstance(value, torch.Tensor):
-            large = role in ("buffer", "memory") and value.nbytes >= BufferDigests.LARGE
+            large = role in ("buffer", "memory") and is_dense(value) and value.nbytes >= BufferDigests.LARGE
             return partial(self._buffers, value) if large else reader(value)
         if isinstance(value, np.ndarray) and type(value) in _ARRAYS and value.nbytes >= ArrayDigests.LARGE:
             return partial(self._arrays, value)
@@ -230,7 +230,7 @@ class BufferDigests:
         self._known: dict[int, tuple[torch.Tensor, tuple[object, ...], bytes]] = {}
 
     def __call__(self, value: torch.Tensor) -> bytes:
-        mark = mark_of(value) if value.nbytes >= self.LARGE else None
+        mark = mark_of(value) if is_dense(value) and value.nbytes >= self.LARGE else None
         if mark is None:
             return digest_tensor(value)
         known = self._known.get(id(value))

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from dora_repro.state.digest import is_dense
 from dora_repro.state.paths import select
 
 Values: TypeAlias = dict[int, dict[str, torch.Tensor]]
@@ -46,7 +47,7 @@ class ParameterValues:
         if not self._wanted:
             return
         wanted = {path: parameters[path].detach() for path in select(self._wanted, parameters)}
-        self._bytes += sum(parameter.nbytes for parameter in wanted.values())
+        self._bytes += sum(parameter.nbytes for parameter in wanted.values() if is_dense(parameter))
         if self.dropped:
             self._wanted, self.by_step = (), {}
         else:

@@ -270,6 +270,16 @@ def test_snapshots_beyond_the_limit_keep_their_digests_and_undo_replays_the_proc
     assert lab.current.done == 3 and digests(lab.current.snapshot) == before and lab.nondeterministic == ()
 
 
+def test_a_run_may_hold_a_sparse_tensor():
+    class Graph(small.Plain):
+        def __init__(self):
+            super().__init__()
+            self.edges = torch.eye(3).to_sparse()
+
+    lab = Lab(Graph, 4).play("build,step*2,save,kill,load,step*1")
+    assert lab.divergence is None and differing(lab) == {}
+
+
 def test_undo_removes_the_last_transplant_though_steps_came_after_its_place():
     lab = lab_of(functools.partial(small.Forgetful, "optimizer"), STORY)
     first = digests(lab.current.snapshot)

@@ -235,3 +235,26 @@ def test_what_is_large_and_has_not_changed_is_not_read_whole(monkeypatch):
     monkeypatch.setattr("dora_repro.recording.memory.digest", lambda value: sizes.append(getattr(value, "nbytes", 0)))
     memory.changes()
     assert max(sizes, default=0) < 1 << 20
+
+
+ODD = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "compressed": lambda: torch.eye(3).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.empty(3, device="meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of layouts that are in beta
+@pytest.mark.parametrize("kind", ODD)
+def test_a_tensor_of_any_layout_is_memory(kind):
+    """Of some, the number of bytes is not defined."""
+    run = runs.Plain()
+    run.table = ODD[kind]()
+    memory = Memory(run)
+    assert "table" in memory.now
+    assert memory.changes() == {}
+    if kind != "meta":
+        run.table = run.table + run.table if kind != "quantized" else ODD["quantized"]().int_repr()
+        assert "table" in memory.changes()
