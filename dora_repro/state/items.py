@@ -20,8 +20,9 @@ from dora_repro.state.leaves import Leaves, SavedLeaf
 from dora_repro.state.live_objects import LiveObjects
 from dora_repro.state.making import NotRestorable
 from dora_repro.state.rebuild import Kind, Maker
-from dora_repro.state.torch_objects import AbsentState, parameters_named
+from dora_repro.state.torch_objects import AbsentState, make_own, parameters_named
 from dora_repro.state.waiting_call import WaitingCall
+from dora_repro.state.walker import OPTIMIZER_PARTS
 
 Roots: TypeAlias = MutableMapping[str, Value]
 _PUTTING = (AbsentState, Variables, WaitingCall)  # what stands for values, and puts them in their places itself
@@ -127,6 +128,8 @@ class Items:
             delattr(tensor, unescaped(name))
         elif isinstance(parent, torch.optim.Optimizer) and name == f"group.{len(parent.param_groups) - 1}":
             parent.param_groups.pop()
+        elif isinstance(parent, torch.optim.Optimizer) and name in OPTIMIZER_PARTS:
+            make_own(parent, name)
         elif isinstance(parent, torch.optim.Optimizer):
             live = self._live.objects.get(path)
             del parent.state[next(key for key, state in parent.state.items() if state is live)]

@@ -14,6 +14,8 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
     gone = paths | {path for path in around if path not in above}
     leaves: dict[str, SavedLeaf] = {path: leaf for path, leaf in below.items() if path not in gone}
     leaves |= {path: leaf for path, leaf in above.items() if path in paths}
+    for path in paths:
+        leaves |= _of_tied_groups(below, above, path)
     kinds = {at: kind for at, kind in below.kinds.items() if at not in paths}
     kinds |= {at: kind for at, kind in above.kinds.items() if at in paths or at in around}
     forms = {at: form for at, form in below.forms.items() if at not in paths}
@@ -24,6 +26,22 @@ def overlaid(below: Snapshot, above: Snapshot, paths: frozenset[str]) -> Snapsho
             inside = {text: kind for text, kind in form.keys.items() if {f"{at}/{text}"} & (paths | around)}
             forms[at] = replace(forms[at], keys={**forms[at].keys, **inside})
     return Snapshot(leaves, below.uncaptured, kinds, forms)
+
+
+def _of_tied_groups(below: Snapshot, above: Snapshot, path: str) -> dict[str, SavedLeaf]:
+    """The options that go along where two optimizers get the same groups again: of the two, one has loaded its own."""
+    tie = above.get(path)
+    one, _, name = path.rpartition("/")
+    if tie is None or tie.role != "alias" or name != "param_groups":
+        return {}
+    other = str(tie.value)[2:].rpartition("/")[0]
+    found = {}
+    for at, leaf in below.items():
+        if at.startswith(f"{one}/group."):
+            wanted = above.get(f"{other}{at.removeprefix(one)}")
+            if wanted is not None and wanted.digest == leaf.digest:
+                found[wanted.path] = wanted
+    return found
 
 
 def through_aliases(snapshot: Snapshot, paths: Collection[str]) -> Snapshot:

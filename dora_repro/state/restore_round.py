@@ -12,6 +12,7 @@ import torch
 
 from dora_repro.contracts import Value
 from dora_repro.state import rng
+from dora_repro.state.digest import digest
 from dora_repro.state.forms import Form, form_of
 from dora_repro.state.frames import NotRunning
 from dora_repro.state.hooks import names_hook
@@ -26,6 +27,7 @@ from dora_repro.state.objects import Objects
 from dora_repro.state.places import with_folders
 from dora_repro.state.rebuild import Kind, Maker, copied
 from dora_repro.state.views import keep_apart
+from dora_repro.state.walker import OPTIMIZER_PARTS
 
 
 class Round:
@@ -110,7 +112,7 @@ class Round:
             raise NotRestorable("stored by digest alone")
         elif saved.role == "alias":
             if slot is not None or not self._made_around(path):
-                self._hold(path, self._there.at(str(saved.value)[2:], slot))
+                self._tie(path, str(saved.value)[2:], slot)
         elif slot is None:
             self._make(path)
         elif path in self._forms and isinstance(saved.value, torch.Tensor):
@@ -129,6 +131,19 @@ class Round:
         else:
             keep_apart(slot, saved.value, self.now, {at: self.wanted[at] for at in self.chosen if at in self.wanted})
             slot.put(with_folders(copied(saved.value), getattr(self.roots, "owner", None)))
+
+    def _tie(self, path: str, target: str, slot: Leaf | None) -> None:
+        """Make two names stand for one object: the one at `target`; of the groups of two optimizers, one of which has
+        loaded its own, those."""
+        own = self.live.others.get(path) if path.endswith("/param_groups") else None
+        if own is None or self._is_as_wanted(target.rpartition("/")[0]):
+            self._hold(path, self._there.at(target, slot))
+        else:
+            self._hold(target, own)
+
+    def _is_as_wanted(self, optimizer: str) -> bool:
+        options = [path for path in self.wanted if path.startswith(f"{optimizer}/group.")]
+        return all(path in self.now and digest(self.now[path].value) == self.wanted[path].digest for path in options)
 
     def _remake(self, path: str) -> None:
         """What is live at a path in the form that it is to have, with what it holds; or the object itself."""
@@ -184,6 +199,9 @@ class Round:
         else:
             self._items.put(path, value)
         self._replaced += [f"{path}/", f"{path}."] if isinstance(value, torch.nn.Module) else [f"{path}/"]
+        above, _, name = path.rpartition("/")
+        if name in OPTIMIZER_PARTS and above in self.live.optimizers:  # its leaves do not go by that name
+            self._replaced.append(f"{above}/")
 
     # --- what is missing -------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ on purpose. Optimizer state is named by parameter, never by position.
 """
 
 import weakref
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
@@ -38,7 +39,7 @@ from dora_repro.state.assign import Setter
 from dora_repro.state.attributes import GENERATORS, attributes_of, comes_from
 from dora_repro.state.keys import key_text
 from dora_repro.state.leaves import Leaves
-from dora_repro.state.walker import Reader, Walker
+from dora_repro.state.walker import OPTIMIZER_PARTS, Reader, Walker
 
 Group: TypeAlias = dict[str, Any]
 """One of an optimizer's groups: `params`, and options by name."""
@@ -112,21 +113,43 @@ def _hold_parameter(module: Module, name: str, value: Value) -> None:
 
 def read_optimizer(walker: Walker, optimizer: Optimizer, path: str, hold: Setter, role: str) -> None:
     """Its groups and state by name of parameter, and whatever else it holds."""
-    groups, state = optimizer.param_groups, optimizer.state
     # Seen through a wrapper or a scheduler, the groups and the state may be the live ones or an old copy.
-    own_groups = not walker.alias(groups, f"{path}/param_groups", walker.setter(setattr, optimizer, "param_groups"))
-    own_state = not walker.alias(state, f"{path}/state", walker.setter(setattr, optimizer, "state"))
-    walker.result.others.update({f"{path}/param_groups": groups, f"{path}/state": state})
+    own_groups, own_state = (_is_own(walker, optimizer, path, name) for name in OPTIMIZER_PARTS)
     walker.result.optimizers[path] = optimizer
     walker.attributes(optimizer, path, skip=_OPTIMIZER_PLUMBING)
     walker.hooks(optimizer, path)
     if own_groups or own_state:
         known = walker.result.parameter_names
         work = partial(_optimizer_by_name, walker, optimizer, path, own_groups, own_state)
-        if all(id(parameter) in known for group in groups for parameter in group["params"]):
+        if all(id(parameter) in known for group in optimizer.param_groups for parameter in group["params"]):
             work()
         else:
             walker.later(work)
+
+
+def _is_own(walker: Walker, optimizer: Optimizer, path: str, name: str) -> bool:
+    """Whether an optimizer's groups, or its state, were met nowhere before."""
+    at, value, hold = f"{path}/{name}", getattr(optimizer, name), walker.setter(setattr, optimizer, name)
+    walker.result.others[at] = value
+    if walker.path_of(value) != at and walker.alias(value, at, hold):
+        return False
+    walker.result.holds[at] = hold
+    return True
+
+
+def make_own(optimizer: Optimizer, name: str) -> None:
+    """Give an optimizer groups, or a state, of its own in place of those that it shares with another.
+
+    The groups are copies; the state is empty, and the moments that are wanted in it are put there one by one.
+
+    Args:
+        optimizer: any.
+        name: one of `OPTIMIZER_PARTS`.
+    """
+    if name == "param_groups":
+        optimizer.param_groups = [{**group, "params": [*group["params"]]} for group in optimizer.param_groups]
+    else:
+        optimizer.state = defaultdict(dict)
 
 
 def _optimizer_by_name(walker: Walker, optimizer: Optimizer, path: str, own_groups: bool, own_state: bool) -> None:

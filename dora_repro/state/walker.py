@@ -36,6 +36,7 @@ from dora_repro.state.type_dispatch import Table, Way
 MAX_ITEMS = 10_000  # a longer container of objects (a data set's samples) is listed, not walked
 OWNER = "the run"  # in place of a path: what aliases of the run itself stand for
 MAX_DEPTH = 60  # a chain of attributes longer than this is a linked structure, not a training run
+OPTIMIZER_PARTS = ("param_groups", "state")  # an optimizer may share them with one that it wraps, or is wrapped by
 
 Reader: TypeAlias = Callable[["Walker", Any, str, Setter, str], None]
 """`reader(walker, value, path, hold, role)` visits what a value holds; `Any`: a value of the type it is listed for."""
@@ -135,11 +136,19 @@ class Walker:
         elif self.alias(value, path, hold):
             return
         elif way is _SHARED:
+            if issubclass(type(value), torch.optim.Optimizer):
+                self._name_parts(value, path)
             self._put_in_line(value, path, hold, role, reader)
         elif way is _ARRAY:
             self.array(value, path, hold, role, reader)
         else:
             self.generator(value, path, hold)
+
+    def _name_parts(self, optimizer: torch.optim.Optimizer, path: str) -> None:
+        """Its groups and state go by its name, whatever a wrapper that has them too is called."""
+        for name in OPTIMIZER_PARTS:
+            if (part := vars(optimizer).get(name)) is not None:
+                self._names.setdefault(id(part), f"{path}/{name}")
 
     def _put_in_line(self, value: Value, path: str, hold: Setter, role: str, reader: Reader | None) -> None:
         if self._depth >= MAX_DEPTH:
@@ -314,7 +323,8 @@ class Walker:
         attributes = attributes_of(value)
         if attributes is None:
             return False
-        for name in sorted(name for name in attributes if type(name) is str and name not in skip):
+        names = sorted(name for name in attributes if type(name) is str and name not in skip)
+        for name in sorted(names, key=lambda name: not issubclass(type(attributes[name]), torch.optim.Optimizer)):
             self.visit(attributes[name], f"{path}/{key_text(name)}", self.setter(set_attribute, value, name), role)
         for name, (kind, item) in class_state(type(value)).items():
             if name not in attributes and name not in skip:

@@ -283,3 +283,111 @@ def test_iterators_are_not_blamed_where_loading_made_other_objects_as_well():
     found = explained(LoadedIntoOthers, 9, 2).explanation
     assert found.causes == () and found.unexplained
     assert any("something that load() changes is no state" in line for line in found.look_at)
+
+
+class Wrapping(torch.optim.Optimizer):
+    """Steps by another optimizer, over the very same groups, until that one loads."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+        self.base = torch.optim.SGD(self.param_groups, momentum=0.9)
+        self.param_groups = self.base.param_groups
+
+    def step(self):
+        self.base.step()
+
+
+class Beside:
+    """No optimizer of torch's, with the groups and the state of one."""
+
+    def __init__(self, parameters):
+        self.wrapped = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+        self.param_groups, self.state = self.wrapped.param_groups, self.wrapped.state
+
+    def zero_grad(self):
+        self.wrapped.zero_grad()
+
+    def step(self):
+        for group in self.param_groups:
+            group["lr"] *= 0.9
+        self.wrapped.step()
+
+
+class WithWrapper(runs.Plain):
+    """Loads the inner optimizer, which then has other groups than the outer one; a schedule changes those of this."""
+
+    wrap, ties = Wrapping, False
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(8, 3))
+        self.optimizer = self.wrap(self.model.parameters())
+        self.inner = "base" if self.wrap is Wrapping else "wrapped"
+        if self.wrap is Wrapping:
+            self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.9)
+
+    def step(self):
+        loss = super().step()
+        if self.wrap is Wrapping:
+            self.schedule.step()
+        return loss
+
+    def save(self, path):
+        schedule = self.schedule.state_dict() if self.wrap is Wrapping else None
+        inner = getattr(self.optimizer, self.inner)
+        torch.save([self.model.state_dict(), inner.state_dict(), schedule, self.count], path)
+
+    def load(self, path):
+        model, inner, schedule, self.count = torch.load(path)
+        self.model.load_state_dict(model)
+        getattr(self.optimizer, self.inner).load_state_dict(inner)
+        if schedule is not None:
+            self.schedule.load_state_dict(schedule)
+        if self.ties:
+            self.optimizer.param_groups = getattr(self.optimizer, self.inner).param_groups
+            if self.wrap is Beside:
+                self.optimizer.state = self.optimizer.wrapped.state
+
+
+@pytest.mark.parametrize("wrapper", [Wrapping, Beside])
+def test_groups_that_a_wrapper_no_longer_shares_are_the_cause(wrapper):
+    class Loses(WithWrapper):
+        wrap = wrapper
+
+    class Ties(Loses):
+        ties = True
+
+    report = explained(Loses)
+    inner = "base" if wrapper is Wrapping else "wrapped"
+    apart = "optimizer/base/param_groups" if wrapper is Wrapping else "optimizer/param_groups"
+    assert names(report) == {apart}
+    assert report.explanation.lines.load == (
+        ("", f"self.optimizer.param_groups = self.optimizer.{inner}.param_groups"),
+    )
+    assert report.explanation.lines_tried.restores
+    assert check(Ties, 6, 3, in_process=True).verdict is Verdict.EXACT
+
+
+def test_what_is_lost_without_effect_is_not_laid_to_an_iterator():
+    """A trial in which iterators are put back never loads: of it, too, nothing is lost that loading loses."""
+
+    class Latent(runs.Plain):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.eye(3).to_sparse()  # which no trial can put back
+            self.loader = DataLoader(self.inputs, batch_size=4)
+            self.batches = iter(self.loader)
+
+        def step(self):
+            next(self.batches, None)
+            return super().step()
+
+        def load(self, path):
+            super().load(path)
+            self.table = self.table * 2
+            self.batches = iter(())
+
+    report = explained(Latent, steps=8, save_at=4)
+    assert report.verdict is Verdict.LATENT
+    assert report.causes == ()
+    assert "table" in str(report)

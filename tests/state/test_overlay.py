@@ -3,6 +3,7 @@
 from collections import Counter
 
 import torch
+from torch import nn
 
 from dora_repro.state.overlay import overlaid, through_aliases
 from dora_repro.state.snapshot import Snapshot
@@ -60,3 +61,19 @@ def test_entries_bring_the_types_of_their_keys():
     held = {"counts": Counter()}
     assert overlaid(loaded, saved, frozenset({"counts/0", "counts/a"})).restore(held) == {}
     assert held == counts
+
+
+def test_optimizers_that_get_the_same_groups_again_get_those_that_are_as_saved():
+    def made(lr, inner_lr=None):
+        model = nn.Linear(2, 2)
+        outer, inner = (torch.optim.SGD(model.parameters(), lr=lr) for _ in range(2))
+        if inner_lr is None:
+            inner.param_groups = outer.param_groups
+        else:
+            inner.param_groups[0]["lr"] = inner_lr
+        return Snapshot.capture({"model": model, "outer": outer, "wrapped": inner})
+
+    tie, rate = "wrapped/param_groups", "outer/group.0/lr"
+    assert overlaid(made(0.5, 0.1), made(0.1), frozenset({tie}))[rate].value == 0.1
+    assert overlaid(made(0.5, 0.3), made(0.1), frozenset({tie}))[rate].value == 0.5  # neither has what was saved
+    assert overlaid(made(0.5, 0.1), made(0.1), frozenset())[rate].value == 0.5

@@ -466,6 +466,61 @@ def test_a_wrapper_with_old_groups_is_given_the_live_ones():
     assert run["wrapper"].param_groups is optimizer.param_groups
 
 
+class Wrapping(torch.optim.Optimizer):
+    """Steps by another optimizer, over the very same groups; `apart` makes both have groups of their own."""
+
+    def __init__(self, parameters, apart=False):
+        super().__init__(parameters, {"lr": 0.1})
+        self.base = torch.optim.SGD(self.param_groups, momentum=0.9)
+        self.param_groups = self.base.param_groups
+        if apart:
+            self.base.load_state_dict(self.base.state_dict())
+
+    def step(self):
+        self.base.step()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_optimizer_shares_its_groups_with_another_exactly_if_it_did(apart):
+    def made(apart):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        wrapper = Wrapping([{"params": [*part.parameters()]} for part in model], apart)
+        model(torch.ones(1, 2)).sum().backward()
+        wrapper.step()
+        return {"model": model, "wrapper": wrapper}
+
+    run, other = made(apart), made(not apart)
+    run["wrapper"].base.param_groups[1]["lr"] = 0.5
+    snapshot = Snapshot.capture(run)
+    assert snapshot.restore(other) == {}
+    assert not differing(Snapshot.capture(other), snapshot)
+    wrapper = other["wrapper"]
+    assert (wrapper.param_groups is wrapper.base.param_groups) is not apart
+    assert [group["lr"] for group in wrapper.base.param_groups] == [0.1, 0.5]
+    for group, part in zip(wrapper.base.param_groups, other["model"], strict=True):
+        assert list(map(id, group["params"])) == list(map(id, part.parameters()))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_optimizer_shares_its_state_with_another_exactly_if_it_did(apart):
+    def made(apart):
+        torch.manual_seed(0)
+        model = nn.Linear(2, 2)
+        one, other = (torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9) for _ in range(2))
+        if not apart:
+            other.state = one.state
+        model(torch.ones(1, 2)).sum().backward()
+        one.step()
+        return {"model": model, "one": one, "other": other}
+
+    run, live = made(apart), made(not apart)
+    snapshot = Snapshot.capture(run)
+    assert snapshot.restore(live) == {}
+    assert not differing(Snapshot.capture(live), snapshot)
+    assert (live["one"].state is live["other"].state) is not apart
+
+
 def test_gradients_and_their_flags_are_made_and_taken_away():
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()

@@ -16,7 +16,7 @@ from dora_repro.explain.advice.lost_state import (
     saved_value,
     state_key,
 )
-from dora_repro.explain.advice.optimizers import added_groups
+from dora_repro.explain.advice.optimizers import added_groups, shared_parts
 from dora_repro.explain.advice.values import tensor_lines, value_lines
 
 MANY = 8  # lines, of which each copies one tensor
@@ -81,6 +81,8 @@ def alias(lost: LostState) -> Advice:
     if not all(targets.values()):
         return Advice(sentence=f"Make {', '.join(lost.paths)} the same object again after loading, as it was.")
     first = targets[lost.first]
+    if (advice := shared_parts(lost, first)) is not None:
+        return advice
     if f"{(owner := optimizer_of(lost))}/group.0/params" in lost.saved:
         one, other = expression(lost, owner), expression(lost, first.rpartition("/")[0].rpartition("/")[0])
         return Advice(

@@ -17,9 +17,11 @@ from dora_repro.explain.advice.lost_state import (
 )
 from dora_repro.explain.advice.units import class_at
 from dora_repro.explain.advice.values import state_dict_lines
+from dora_repro.state.walker import OPTIMIZER_PARTS
 
 _STATE = "Load the optimizer's state once the model is built, with the same parameters in the same order."
 _CAST = "load_state_dict casts state to the dtype of its parameter: the line after it puts what was saved in its place."
+_SHARED = {"param_groups": "groups", "state": "a state"}
 _WHOLE = (
     "`{}` is made while training and not by loading: make it in load(), over the same parameters, and load its state."
 )
@@ -41,6 +43,33 @@ def _moments(lost: LostState) -> Advice:
     return Advice(
         advice.save, (*advice.load, f'for i, p in {every}: {code}.state[p].update({key}["state"].get(i, {{}}))'), _CAST
     )
+
+
+def shared_parts(lost: LostState, target: str) -> Advice | None:
+    """Advise on groups or a state that two optimizers share, or an optimizer and its wrapper; None for all else.
+
+    Args:
+        lost: what was shared.
+        target: path of what it was.
+    """
+    (one, _, name), other = lost.first.rpartition("/"), target.rpartition("/")[0]
+    if name not in OPTIMIZER_PARTS or not target.endswith(f"/{name}"):
+        return None
+    first, second = (one, other) if _is_as_saved(lost, other) else (other, one)
+    return Advice(
+        (),
+        (f"{expression(lost, first)}.{name} = {expression(lost, second)}.{name}",),
+        f"load_state_dict gives the optimizer that it is called on {_SHARED[name]} of its own. `{one}` and `{other}` "
+        "shared them: tie them afterwards, to what was loaded.",
+    )
+
+
+def _is_as_saved(lost: LostState, optimizer: str) -> bool:
+    """Whether an optimizer has right after loading what it had at the save, as far as that is known."""
+    if lost.loaded is None:
+        return True
+    inside = [path for path in lost.saved if path.startswith(f"{optimizer}/group.")]
+    return all(path in lost.loaded and lost.loaded[path].digest == lost.saved[path].digest for path in inside)
 
 
 def whole_optimizer(lost: LostState) -> Advice | None:

@@ -19,6 +19,7 @@ from dora_repro.explain.trials.trial import CONTROL, DATA, DRAWS, PASSED, Outcom
 from dora_repro.explain.trials.trying_lines import LinesTried
 from dora_repro.recording import Recorder
 from dora_repro.recording.replay import StreamReplay, Streams
+from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.protocol import Answer
 from dora_repro.sides.side import brief_waits
 from dora_repro.state.snapshot import Snapshot, run_roots
@@ -87,9 +88,9 @@ class TrialRunner:
             recorder = stack.enter_context(Recorder(run, self._setup.start))
             if progress.when_made is not None:
                 self._transplants.watch_late_objects(run, recorder, progress.when_made)
-            expected = self._resumed.trace if CONTROL in trial.names else self._reference.trace
-            first = self._steps(expected, recorder, begin, trial.to_the_end, progress)
-            same = first is None and self._ends_alike(run)
+            expected = self._resumed if CONTROL in trial.names else self._reference
+            first = self._steps(expected.trace, recorder, begin, trial.to_the_end, progress)
+            same = first is None and self._ends_alike(run, expected)
             parameters = loss = None
             options: tuple[str, ...] = ()
             ended = trial.to_the_end or (not same and progress.steps == self._setup.steps - self._setup.start)
@@ -126,7 +127,7 @@ class TrialRunner:
                 return found
         return found or first_divergence(expected, recorder.trace, self._setup.start)
 
-    def _ends_alike(self, run: Run) -> bool:
-        """Whether all that must be the reference's at the end is."""
+    def _ends_alike(self, run: Run, expected: Evidence) -> bool:
+        """Whether all that tells the two runs apart at the end is as it is expected."""
         at_end = self._setup.at_end
-        return not at_end or same_leaves(Snapshot.capture(run_roots(run)), self._reference.end, at_end)
+        return not at_end or same_leaves(Snapshot.capture(run_roots(run)), expected.end, at_end)
