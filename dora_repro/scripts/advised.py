@@ -150,6 +150,9 @@ class Advised:
             if holder is None and line.function not in self._named:
                 self._execution.stop(why=f"{of_function(line.function)} is not running where the checkpoint is written")
                 return
+            if not line.function and self._execution.misses([line], frame, shared):
+                self._execution.stop(why=f"{place(call)}: no variable leads there to what `{line.code}` names")
+                return
             self._execution.run(line, holder or frame, shared)
         self._left({"saved": place(call)})
 

@@ -45,6 +45,8 @@ class AfterWriting:
 
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """A line of the function is about to be executed, or it returns."""
+        if frame not in self._written:  # done, while another function is still traced: Python asks this one, too
+            return None
         path, call, region = self._written[frame]
         if event != "return" and not (event == "line" and not region.has(frame.f_lineno)):
             return self._trace

@@ -17,7 +17,7 @@ import torch
 from dora_repro.contracts import Value
 from dora_repro.scripts.assignment import GivenLine
 from dora_repro.scripts.placing import names_in, own_names, set_for_good
-from dora_repro.state.frames import set_variable
+from dora_repro.state.frames import set_variable, user_frames
 
 _NAMES = {"copy": copy, "np": numpy, "numpy": numpy, "random": random, "torch": torch}
 
@@ -58,6 +58,7 @@ class Execution:
         try:
             own = {self._state: self._content(line.file)} if line.file else {}
             names = {**_NAMES, **self._named, **frame.f_globals, **local, **shared, **own}
+            names = {**self._around(line, frame), **names}
             before = dict(names)
             exec(compile(line.code, "<advised line>", "exec"), names)
         except Exception as error:
@@ -76,12 +77,23 @@ class Execution:
             else:
                 frame.f_globals[name] = value
 
-    def misses(self, lines: Iterable[GivenLine], frame: types.FrameType) -> bool:
-        """Whether something that lines name does not exist yet in the function of a frame."""
-        known = {*_NAMES, *self._named, *frame.f_globals, *frame.f_locals, *self.shared, *dir(builtins)}
+    def _around(self, line: GivenLine, frame: types.FrameType) -> dict[str, Value]:
+        """The variables of the functions around a frame, for a line that is of no function: `trainer`, by which the
+        script calls the object that one of its methods saves."""
+        wanted = set[str]() if line.function else names_in(line.code, ast.Load)
+        frames = user_frames(frame) if wanted else []
+        return {name: value for one in frames for name, value in one.f_locals.items() if name in wanted}
+
+    def misses(
+        self, lines: Iterable[GivenLine], frame: types.FrameType, shared: dict[str, Value] | None = None
+    ) -> bool:
+        """Whether something that lines name does not exist yet in the function of a frame; `shared` as of `run`."""
+        shared = self.shared if shared is None else shared
+        known = {*_NAMES, *self._named, *frame.f_globals, *frame.f_locals, *shared, *dir(builtins)}
         known.add(self._state)
         for line in lines:
             stored = names_in(line.code, ast.Store)
+            known |= self._around(line, frame).keys()
             if not (names_in(line.code, ast.Load) | (set_for_good(line.code) & own_names(frame))) <= known:
                 return True
             known |= stored

@@ -24,6 +24,7 @@ from dora_repro.state.attributes import attributes_of, is_users_module, module_o
 from dora_repro.state.parts import Part, Parts
 
 CALLBACK, HANDLER = "callback", "handler"  # roots of what users plug into a library
+ROOTS = ("trainer", "lightning", "ignite", "accelerate", "peft", CALLBACK, HANDLER)  # none is a function's name
 
 _prepared: list[weakref.ref[Any]] = []  # accelerators of this process, in the order of their first `prepare()`
 

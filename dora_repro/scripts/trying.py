@@ -16,10 +16,11 @@ from dora_repro.scripts.assignment import LINES, OTHER, GivenLine, GivenLines
 from dora_repro.scripts.belonging import Calls
 from dora_repro.scripts.calls import Call
 from dora_repro.scripts.launching import Launch, last_lines
+from dora_repro.scripts.libraries import ROOTS
 from dora_repro.scripts.trials import ScriptTrials
 from dora_repro.state.module_variables import PREFIX
 
-_NO_FUNCTION = ("rng", "flags", "data")
+_NO_FUNCTION = {"rng", "flags", "data", *ROOTS}
 RAN = "These lines were run in the script"  # begins a sentence that may quote them
 _NOT_TRIED = "These lines were not tried in the script: {why}."
 

@@ -145,6 +145,41 @@ def test_a_variable_of_the_function_around_is_set_in_that_function(ran):
     assert (names["seen"], told) == (12, {"loaded": ["train.py:20, in main()"]})
 
 
+LIBRARY = """
+import torch
+
+class Trainer:
+    ema = 1.0
+
+    def save(self):
+        torch.save({"n": 1}, "a.pt")
+
+    def resume(self):
+        self.n = torch.load("a.pt")["n"]
+
+def main():
+    trainer = Trainer()
+    if resume:
+        trainer.resume()
+    step()
+    trainer.seen, trainer.ema = trainer.ema, 0.5
+    trainer.save()
+    return trainer
+
+made = main()
+"""
+
+
+def test_lines_of_no_function_have_the_variables_of_those_around(ran):
+    """What a library holds is called as a variable of main(): "trainer() is not running" was told in place of a try."""
+    _, told = ran(LIBRARY, save=[("", "state['ema'] = trainer.ema")])
+    assert told == {"saved": "train.py:8, in save()"} and torch.load("a.pt")["ema"] == 0.5
+    names, told = ran(LIBRARY, load=[("", "trainer.ema = state['ema']")], resume=True)
+    assert (names["made"].seen, told) == (0.5, {"loaded": ["train.py:11, in resume()"]})
+    _, told = ran(LIBRARY, save=[("", "state['x'] = engine.x")])
+    assert told == {"why": "train.py:8, in save(): no variable leads there to what `state['x'] = engine.x` names"}
+
+
 OBJECT = """
 import torch
 

@@ -31,6 +31,7 @@ def test_it_is_told_once_the_statement_is_over_that_wrote(tmp_path):
         )
         assert writes(listening, str(tmp_path / "a")) == 1
         assert sys.gettrace() is None
+        assert listening._trace(sys._getframe(), "line", None) is None, "done: asked once more, while others are traced"
         writes(AfterWriting({(__file__, 1)}, None), str(tmp_path / "a"))
     finally:
         sys.settrace(tracing)

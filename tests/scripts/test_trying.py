@@ -36,6 +36,12 @@ def test_each_line_goes_with_the_function_whose_variables_it_names(tmp_path):
     assert Assignment.read(tmp_path / "job.json") == assignment
 
 
+@pytest.mark.parametrize("root", ["trainer", "callback", "accelerate"])
+def test_what_a_library_holds_is_of_no_function(tmp_path, root):
+    cause = replace(BEST, leaves=(f"{root}/ema",))
+    assert lines_of([cause], CALLS, FILE, tmp_path).save == (GivenLine("state['best'] = best", ""),)
+
+
 @pytest.mark.parametrize(
     ("causes", "calls", "alignment", "why"),
     [

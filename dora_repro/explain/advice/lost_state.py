@@ -10,7 +10,7 @@ from dora_repro.explain.advice import expressions
 from dora_repro.explain.advice.checkpoint_keys import CheckpointKeys
 from dora_repro.explain.advice.expressions import Kinds, quoted, without_functions
 from dora_repro.state.forms import Form
-from dora_repro.state.rebuild import VARIABLES
+from dora_repro.state.rebuild import PARTS, VARIABLES
 from dora_repro.state.snapshot import SavedLeaf, Snapshot
 
 STATE = re.compile(r"(?<![\w.\"])state(?=\[)")  # no attribute, and not in a key
@@ -135,7 +135,7 @@ def holder_of(lost: LostState) -> str:
     own attributes to be set: what holds them is not it."""
     above = lost.first
     while above := above.rpartition("/")[0]:
-        is_container = above in lost.kinds and lost.kinds[above].name != VARIABLES
+        is_container = above in lost.kinds and lost.kinds[above].name not in (VARIABLES, PARTS)
         if is_container and all(path.startswith(f"{above}/") for path in lost.paths):
             return above
         if above in lost.forms and above not in lost.kinds:

@@ -11,7 +11,10 @@ import safetensors.torch
 import torch
 
 from dora_repro.checks.checks import check
-from dora_repro.explain.advice.lost_state import Advice, under_free_keys
+from dora_repro.explain.advice.lost_state import Advice, LostState, holder_of, under_free_keys
+from dora_repro.explain.advice.values import value_lines
+from dora_repro.state.leaves import SavedLeaf
+from dora_repro.state.rebuild import PARTS, Kind
 
 
 class Averaged:
@@ -246,3 +249,16 @@ def test_lines_do_not_take_the_key_of_what_load_decodes():
     assert lines.save == ('state["turns, itself"] = self.turns',)
     assert lines.load == (("", 'self.turns = state["turns, itself"]'),)
     assert check(Pasted, 4, 2, in_process=True).verdict.name == "EXACT"
+
+
+def test_the_parts_of_a_library_are_no_container_that_is_saved_as_one():
+    """An average that a class derived from the Trainer keeps: `copy.deepcopy(self.trainer)` was advised for it."""
+    kinds = {"trainer": Kind(PARTS, coded=(("ema", "trainer.ema"),))}
+    lost = LostState(("trainer/ema",), {"trainer/ema": SavedLeaf("trainer/ema", "memory", b"", 0.5)}, kinds)
+    assert holder_of(lost) == "trainer/ema"
+    advice = value_lines(lost)
+    assert (advice.save, advice.load) == (
+        ('state["trainer/ema"] = trainer.ema',),
+        ('trainer.ema = state["trainer/ema"]',),
+    )
+    assert holder_of(LostState(("d/a", "d/b"), {}, {"d": Kind("dict")})) == "d"
