@@ -131,11 +131,17 @@ def places_of_functions(run: Value, names_alone: bool = False) -> dict[str, dict
             made = {name: item for name, item in held.frame.f_locals.items() if isinstance(item, types.FunctionType)}
             for name in (SAVE, LOAD):
                 inner = _inner(Here(source, made=made), name, place) if source is not None else None
-                inside = inner is not None and inner.function == place.function
+                inside = inner is not None and _is_inside(inner.function, place.function, name)
                 found[f"{name} {path}"] = (
                     replace(inner, made=place.made, read=place.read) if inner is not None and inside else place
                 )
     return {name: asdict(place) for name, place in found.items()}
+
+
+def _is_inside(inner: str, function: str, name: str) -> bool:
+    """Whether lines in a function have the variables of another: it is that one; or, for lines of save, which set none,
+    one that it makes."""
+    return inner == function or (name == SAVE and inner.startswith(f"{function}.<locals>."))
 
 
 def _function_of(frame: types.FrameType) -> types.FunctionType:

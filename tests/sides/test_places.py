@@ -217,3 +217,25 @@ def test_what_is_read_before_a_loop_is_used_before_it(monkeypatch):
 def test_no_line_reads_what_may_not_be_there(function, monkeypatch):
     place, _ = place_of_load(function, monkeypatch)
     assert (place.where, place.instead) == ("", "")
+
+
+def saves_inside(path=None):
+    smoothed = 0.5
+
+    def save(where):
+        blob = {"model": 1}
+        torch.save(blob, where)
+
+    yield smoothed
+    save(path)
+
+
+def test_lines_of_save_have_the_variables_of_a_function_in_the_one_that_it_makes():
+    """`state["smoothed"] = smoothed` was advised for save(), which calls its dict `blob`."""
+    run = SimpleNamespace(turns=saves_inside())
+    next(run.turns)
+    places = places_of_functions(run)
+    first = saves_inside.__code__.co_firstlineno
+    saving = read_place(places["save turns"])
+    assert (saving.state, saving.where) == ("blob", f"before `torch.save(blob, where)` (test_places.py:{first + 5})")
+    assert read_place(places["load turns"]).state == "state"
