@@ -46,12 +46,7 @@ def json_text(data: object, indent: int | None = 2) -> str:
 
 
 def _shown(char: str) -> str:
-    return repr(char)[1:-1] if char < " " else _escape(char) if _unseen(char) else char
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return char.encode("unicode_escape").decode("ascii") if _unseen(char) else char
 
 
 def _unseen(char: str) -> bool:

@@ -44,6 +44,8 @@ TESTS = {
     "alignment/divergence.py": ["tests/alignment", "tests/test_trace.py"],
     "alignment/in_step.py": ["tests/alignment"],
     "alignment/late_loading.py": ["tests/alignment"],
+    "checkpoint/budget.py": ["tests/checkpoint/test_budget.py"],
+    "checks/configuration.py": ["tests/checks/test_configuration.py"],
     "checks/findings.py": ["tests/checks/test_findings.py"],
     "checks/judge.py": ["tests/checks/test_judge.py"],
     "checks/control.py": ["tests/checks/test_control.py"],
@@ -63,12 +65,15 @@ TESTS = {
         "tests/explain/trials/test_trying_lines.py",
         "tests/explain/trials/test_transplanting.py",
     ],
+    "printable.py": ["tests/test_printable.py"],
+    "recording/untouched.py": ["tests/recording/test_untouched.py"],
     "state/attached.py": ["tests/state/test_attached.py"],
     "state/digest.py": [
         "tests/state/test_digest.py",
         "--deselect=tests/state/test_digest.py::test_digests_are_the_same_under_another_hash_seed",
     ],
     "state/draws.py": ["tests/state/test_draws.py"],
+    "state/function_names.py": ["tests/state/test_function_names.py"],
 }
 
 Change = tuple[ast.AST, str, Callable[[ast.AST], ast.AST]]

@@ -41,6 +41,10 @@ def test_json_says_the_same_with_its_own_escapes(char):
     assert json.loads(text) == {f"key{char}": [f"{char}ü", 1.5]}
 
 
+def test_json_is_indented_by_two():
+    assert json_text({"a": 1}) == '{\n  "a": 1\n}' and json_text({"a": 1}, indent=None) == '{"a": 1}'
+
+
 def test_json_refuses_what_it_does_not_know():
     with pytest.raises(ValueError):
         json_text(float("nan"))

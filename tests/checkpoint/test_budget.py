@@ -213,3 +213,39 @@ def test_what_did_not_end_well_is_taken_for_again():
         raise AssertionError("the block must not begin")
     with pytest.raises(Malformed, match="too much work"), left.once("a", 0):
         left.take(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "work", "memory"),
+    [
+        (0, 1_500_000, 268_435_456),
+        (12, 1_500_001, 268_435_744),
+        (10_000_000, 1_500_000 + 10_000_000 / 12, 508_435_456),
+        (10_000_002, 1_500_004 + 10_000_000 / 12, 508_435_504),
+    ],
+)
+def test_what_a_file_may_take_grows_with_its_size(size, work, memory, monkeypatch):
+    monkeypatch.undo()
+    made = Budget(size)
+    assert (made.work, made.memory) == (pytest.approx(work, abs=0.01), memory)
+
+
+def test_all_that_is_left_may_be_taken_and_no_more():
+    made = Budget(0)
+    work, memory = made.work, made.memory
+    made.take(work=work)
+    assert (made.work, made.memory) == (0, memory)
+    with pytest.raises(Malformed, match="too much work for its 0 bytes"):
+        made.take(work=1)
+    made = Budget(0)
+    made.take(work=work)
+    with pytest.raises(Malformed, match="too much memory for its 0 bytes"):
+        made.take(memory=memory + 1)
+    made = Budget(0)
+    made.take(memory=memory)
+    assert (made.work, made.memory) == (work, 0)
+    with pytest.raises(Malformed, match="too much memory for its 0 bytes"):
+        made.take(memory=1)
+    made = Budget(0)
+    made.take_bytes(1000)
+    assert made.work == work - 5

@@ -3,6 +3,8 @@
 import torch
 
 from dora_repro.recording import Recorder
+from dora_repro.recording.events import Event
+from dora_repro.recording.untouched import Untouched
 from dora_repro.trace import unnumbered
 
 
@@ -80,3 +82,36 @@ def test_parameters_that_no_optimizer_has_are_told_each_time():
             return loss
 
     assert all("model/weight" in step for step in effects(ByHand(), 2))
+
+
+class Read:
+    """What a run is made of, of which the parameters 1 and 2 are read, and 2 and 3 are an optimizer's."""
+
+    held = frozenset({2, 3})
+
+    def __init__(self):
+        self.value = b"at first"
+        self.read = {key: lambda: self.value for key in (1, 2)}
+
+
+def test_only_what_an_optimizer_has_and_is_read_lies_still():
+    untouched, made_of = Untouched(), Read()
+    untouched.begin(made_of)
+    assert untouched.lies_still(2, made_of) and not untouched.lies_still(1, made_of)
+
+
+def test_what_changes_between_two_steps_does_not_lie_still():
+    untouched, made_of = Untouched(), Read()
+    untouched.begin(made_of)
+    made_of.value = b"by hand"
+    untouched.begin(made_of)
+    assert not untouched.lies_still(2, made_of) and untouched.lies_still(2, made_of)
+
+
+def test_a_parameter_is_known_as_its_update_left_it_whatever_else_has_its_name():
+    untouched, made_of, parameter = Untouched(), Read(), object()
+    made_of.read[id(parameter)] = lambda: b"updated"
+    untouched.begin(made_of)
+    events = [Event("update[2]", {"w": b"updated"}), Event("forward", {"w": b"an output"})]
+    untouched.step_is_over(events, {"w": parameter})
+    assert untouched.lies_still(id(parameter), made_of)

@@ -121,7 +121,7 @@ def test_what_is_no_state_or_of_two_kinds_is_no_distance():
         ("a", 1, "b", 2),
         ("a", 1, [2], 3),
         ("bit_generator", "MT19937"),
-        ("bit_generator", "another", "state/pos", 3),
+        ("bit_generator", "another", "state/key:<u4", bytes(4 * WORDS), "state/pos", 3),
         ("bit_generator", "PCG64", "state/state", "1"),
         ("bit_generator", "PCG64", "state/state", 1, "state/inc", 2),
         ("bit_generator", "PCG64", "state/state", 1 << 128, "state/inc", 3),
@@ -142,6 +142,7 @@ def test_states_that_give_one_number_alike_are_not_taken_for_one_another():
     words[6] += 1
     other.set_state((name, words, 5, *spare))
     assert draws_between(rng.state_of(one), rng.state_of(other)) is None
+    assert draws_between(rng.state_of(one), rng.state_of(one)) == 0
 
 
 def test_a_distance_says_its_direction():

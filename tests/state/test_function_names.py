@@ -44,6 +44,15 @@ def test_what_one_process_has_read_the_next_one_does_not_read(tmp_path, another_
     assert names_of(counting) == names == {"counted": True}
 
 
+def test_a_function_is_read_once_and_from_its_source_where_it_has_one(monkeypatch):
+    asked = []
+    monkeypatch.setattr(function_names, "names_in_source", lambda function: asked.append(function) or {"told": True})
+    assert names_of(counting) == names_of(counting) == {"told": True} and asked == [counting]
+    monkeypatch.setattr(function_names, "names_in_source", lambda function: None)
+    run = made("def run():\n    global other\n    other = 1")
+    assert names_of(run) == {"other": True}
+
+
 def test_without_a_file_all_is_read(tmp_path):
     take(tmp_path / "names.json")
     assert names_of(counting) == {"counted": True}
