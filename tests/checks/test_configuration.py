@@ -9,9 +9,13 @@ import pytest
 import torch
 
 import dora_repro
-from dora_repro import Verdict
+from dora_repro import Verdict, compare
+from dora_repro.checks.configuration import Configuration
 from dora_repro.show.answer import answer
 from dora_repro.show.html import as_html
+from dora_repro.trace import Trace
+from tests.evidence import STEPS, side, snapshot
+from tests.traces import trace
 
 
 class Run:
@@ -209,3 +213,103 @@ def test_a_class_has_its_own_load_after_a_resume():
 
     check(Inherits, explain=False)
     assert "load" not in vars(Inherits)
+
+
+# --- one value at a time ---------------------------------------------------------------------------------------------
+
+
+def settings(folder, was, now, **said):
+    """The settings among leaves that are as said throughout, but for what else is said.
+
+    Args:
+        folder: for the evidence.
+        was: leaves of the reference, as `snapshot` takes them.
+        now: leaves of the resumed run.
+        said: `start`, `end` and `resumed_end`: leaves at these moments, None for no end; `forms` of both; entries of
+            the result.
+    """
+    start, end, resumed_end = (said.pop(name, other) for name, other in
+                               (("start", was), ("end", was), ("resumed_end", now)))  # fmt: skip
+    begun = Trace(trace(*STEPS).steps, {path: leaf.digest for path, leaf in snapshot(start).items()})
+    forms = said.pop("forms", (None, None))
+    saved, loaded = snapshot(was, forms=forms[0]), snapshot(now, forms=forms[1])
+    result = {"resumes": True, **said}
+    if isinstance(result.get("built"), dict):
+        result["built"] = {path: leaf.digest.hex() for path, leaf in snapshot(result["built"]).items()}
+    reference = side(folder / "reference", begun, saved=saved, end=snapshot(end))
+    ended = None if resumed_end is None else snapshot(resumed_end)
+    resumed = side(folder / "resumed", loaded=loaded, end=ended, **result)
+    lost = compare(saved, loaded).differences
+    return [(each.path, each.by) for each in Configuration(reference, resumed, saved, loaded).changed(lost)]
+
+
+N, M = {"n": 1}, {"n": 2}
+
+
+def test_a_number_that_neither_run_changes_is_a_setting(tmp_path):
+    assert settings(tmp_path / "a", N, M) == [("n", "resume")]
+    assert settings(tmp_path / "b", N, M, resumed_end=None) == [("n", "resume")]  # it did not come to its end
+    assert settings(tmp_path / "c", N, N) == []
+    assert settings(tmp_path / "d", N, M, resumes=False) == []
+
+
+def test_what_either_run_changes_is_no_setting(tmp_path):
+    assert settings(tmp_path / "a", N, M, start={"n": 0}) == [] == settings(tmp_path / "b", N, M, start={})
+    assert settings(tmp_path / "c", N, M, end={"n": 3}) == [] == settings(tmp_path / "d", N, M, end={})
+    assert settings(tmp_path / "e", N, M, resumed_end={"n": 3}) == [] == settings(tmp_path / "f", N, M, resumed_end={})
+
+
+def test_what_the_reference_has_only_at_its_end_is_no_setting(tmp_path):
+    assert settings(tmp_path, {}, M, end={"n": 3}, told=["n"]) == []
+
+
+def test_another_form_of_the_same_values_is_no_setting(tmp_path):
+    values = {"d/0": 1}
+    assert settings(tmp_path, values, values, forms=({"d": "list"}, {"d": "tuple"}), built={}) == []
+
+
+def test_a_variable_that_went_with_its_function_was_not_changed(tmp_path):
+    was, now, over = {"f/n": 1}, {"f/n": 2}, {"f": "finished call"}
+    assert settings(tmp_path / "a", was, now, end=over, resumed_end=over) == [("f/n", "resume")]
+    for other in ({"f": "begun"}, {"g": "finished call"}):
+        assert settings(tmp_path / f"b{other}", was, now, end=other, resumed_end=over) == []
+        assert settings(tmp_path / f"c{other}", was, now, end=over, resumed_end=other) == []
+
+
+def test_only_plain_values_of_a_runs_own_are_settings(tmp_path):
+    for number, (role, kept) in enumerate([("option", True), ("generator", True), ("memory", False)]):
+        was, now = {"n": (1, role, kept)}, {"n": (2, role, kept)}
+        assert settings(tmp_path / str(number), was, now) == ([("n", "resume")] if role == "option" else [])
+    assert settings(tmp_path / "tensor", {"n": torch.ones(1)}, {"n": torch.zeros(1)}) == []
+    # One of them alone does not do.
+    ones, unkept = torch.ones(1), (2, "memory", False)
+    for name, (was, now) in {"was": (ones, 2), "now": (1, ones), "not kept": (1, unkept)}.items():
+        assert settings(tmp_path / name, {"n": was}, {"n": now}) == []
+
+
+def test_what_says_where_from_a_run_was_resumed_is_no_setting(tmp_path):
+    assert settings(tmp_path / "none", {"path": None}, {"path": "p"}) == []
+    assert settings(tmp_path / "name", {"path": "a"}, {"path": "b"}) == [("path", "resume")]
+    paths = [f"{tmp_path / 'list'}/x.pt"]
+    assert settings(tmp_path / "list", {"paths": paths}, {"paths": []}, told=["paths"]) == [("paths", "resume")]
+    for name, text in (("folder", f"{tmp_path / 'folder'}/x.pt"), ("place", "{out}/x.pt")):
+        assert settings(tmp_path / name, {"path": text}, {"path": "b"}) == []
+        assert settings(tmp_path / f"{name}2", {"path": "a"}, {"path": text.replace("/folder/", "/folder2/")}) == []
+
+
+def test_what_the_resume_was_told_by_name_is_a_setting_and_nothing_else(tmp_path):
+    assert settings(tmp_path / "a", {"c/n": 1}, {"c/n": 2}, told=["n"]) == [("c/n", "resume")]
+    assert settings(tmp_path / "b", {"c/n": 1}, {"c/n": 2}, told=["c"]) == []
+
+
+def test_where_nothing_is_known_of_the_building_only_numbers_of_both_runs_are_settings(tmp_path):
+    assert settings(tmp_path / "a", {"n": [1]}, {"n": [2]}) == []
+    assert settings(tmp_path / "b", {}, M) == [] == settings(tmp_path / "c", N, {})
+
+
+def test_what_a_run_was_built_with_is_told_from_what_loading_set(tmp_path):
+    assert settings(tmp_path / "a", N, M, built=M) == [("n", "resume")]
+    assert settings(tmp_path / "b", N, M, built=M, resumes=False) == [("n", "built")]
+    assert settings(tmp_path / "c", N, M, built=N) == [("n", "load")] == settings(tmp_path / "d", N, M, built={})
+    assert settings(tmp_path / "e", {}, M, built=M) == [("n", "resume")] == settings(tmp_path / "f", N, {}, built={})
+    assert settings(tmp_path / "g", {}, M, built={}) == [] == settings(tmp_path / "h", N, {}, built=N)
