@@ -209,3 +209,23 @@ def test_other_batches_are_put_back_alone_first_where_trials_are_dear():
     assert found.names == {DATA} and found.proved and len(rule.asked) == 4
     both = Rule({DATA, "train/best"})
     assert frugal(both, differences, "batch", streams=True, draws_first=True).run().names == {DATA, "train/best"}
+
+
+def test_batches_are_put_back_with_all_that_differs_where_trials_are_cheap_or_batches_were_right():
+    differences = [lost("train/loss", kind="missing"), lost("train/best")]
+
+    def first(search, phase):
+        rule = Rule({DATA})
+        search(rule, differences, phase)
+        return next(trial.names for trial in rule.asked if DATA in trial.names)
+
+    def dear(rule, differences, phase):
+        return frugal(rule, differences, phase, streams=True).run()
+
+    def cheap(rule, differences, phase):
+        return searched(rule, differences, phase, streams=True)
+
+    assert first(dear, "batch") == {DATA}
+    assert "train/best" in first(cheap, "batch") and "train/best" in first(dear, "forward")
+    found = dear(Rule({"elsewhere"}), differences, "batch")
+    assert found.parts == () and not found.proved  # batches alone are no cause unless they restore exact resume
