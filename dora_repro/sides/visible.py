@@ -15,7 +15,7 @@ from typing import Any
 from dora_repro.state.function_source import syntax_of
 
 # Modules that lines of advice draw on: their functions may have names of their own in a file.
-MODULES = ("torch", "numpy", "numpy.random", "random", "copy", "collections", "pathlib", "decimal")
+MODULES = ("torch", "numpy", "numpy.random", "random", "copy", "dataclasses", "collections", "pathlib", "decimal")
 # What the lines of advice call them, and the names that a new import may have.
 ALIASES = {"np": "numpy", **{name: name for name in MODULES if "." not in name and name != "numpy"}}
 

@@ -1,7 +1,7 @@
 """Lines of advice in the words of the file that they go into: modules under its names for them, and imports it lacks.
 
-Advice is written with `torch`, `np`, `random`, `copy`, `collections`, `pathlib` and `decimal`, of a run `self` and a
-file at `path`; a file may call any of these otherwise.
+Advice is written with `torch`, `np`, `random`, `copy`, `collections`, `dataclasses`, `pathlib` and `decimal`, of a run
+`self` and a file at `path`; a file may call any of these otherwise.
 """
 
 import ast

@@ -1,5 +1,6 @@
 """Lines of code that save and load what a run holds besides its model: objects with a state_dict, tensors, values."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -187,13 +188,48 @@ def _assigned(lost: LostState, sentence: str) -> Advice:
                 tuple(f"{key} = {code}.item()" for key, code in pairs),
                 tuple(f"{code} = type({code})({key})" for key, code in pairs),
             )
-        return Advice(
-            tuple(f"{key} = torch.from_numpy({code}.copy())" for key, code in pairs),
-            tuple(f"{code}[...] = torch.as_tensor({key}).numpy()" for key, code in pairs),
-        )
+        save, load = zip(*(_array_lines(lost, path) for path in lost.paths), strict=True)
+        return Advice(save, load)
     return Advice(
-        tuple(f"{key} = {code}" for key, code in pairs), tuple(f"{code} = {key}" for key, code in pairs), sentence
+        tuple(f"{key} = {code}" for key, code in pairs),
+        tuple(_assignment(lost, path, key) for path, (key, _) in zip(lost.paths, pairs, strict=True)),
+        sentence,
     )
+
+
+def _array_lines(lost: LostState, path: str) -> tuple[str, str]:
+    """The lines of save and of load for one array: by its bytes, where torch lacks its dtype (a record's, a date's).
+
+    What is of another dtype or shape after loading is replaced: it would cast what is written into it.
+    """
+    key, code, value = state_key(lost, path), expression(lost, path), saved_value(lost, path)
+    assert isinstance(value, np.ndarray)
+    there = value if lost.loaded is None or path not in lost.loaded else lost.loaded[path].value
+    fits = isinstance(there, np.ndarray) and (there.dtype, there.shape) == (value.dtype, value.shape)
+    target = f"{code}[...]" if fits else code
+    try:
+        torch.from_numpy(np.empty(0, value.dtype))
+    except (TypeError, ValueError):
+        kind = value.dtype.descr if value.dtype.names else value.dtype.str
+        form = f"view({code}.dtype).reshape({code}.shape)" if fits else f"view({kind!r}).reshape({value.shape})"
+        return (
+            f'{key} = torch.from_numpy({code}.reshape(-1).view("u1").copy())',
+            f"{target} = np.asarray({key}).{form}",
+        )
+    return f"{key} = torch.from_numpy({code}.copy())", f"{target} = torch.as_tensor({key}).numpy()"
+
+
+def _assignment(lost: LostState, path: str, key: str) -> str:
+    """A line that assigns a plain value; of a frozen dataclass, which takes none, one that makes it anew with it."""
+    owner, _, name = path.rpartition("/")
+    kind = class_at(lost, owner) if owner and owner not in lost.kinds else None
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if kind is None or parameters is None or not parameters.frozen:
+        return f"{expression(lost, path)} = {key}"
+    code = expression(lost, owner)
+    if any(field.name == name and field.init for field in dataclasses.fields(kind)):
+        return f"{code} = dataclasses.replace({code}, {name}={key})"
+    return f"object.__setattr__({code}, {quoted(name)}, {key})"
 
 
 def _by_parameter(lost: LostState, path: str) -> Advice:

@@ -2,8 +2,10 @@
 
 import collections
 import copy
+import dataclasses
 import decimal
 import functools
+import math
 import random
 
 import numpy as np
@@ -60,7 +62,14 @@ def healed(tmp_path):
     return functools.partial(_healed, tmp_path / "state.pt")
 
 
-LIBRARIES = {"collections": collections, "copy": copy, "np": np, "random": random, "torch": torch}
+LIBRARIES = {
+    "collections": collections,
+    "copy": copy,
+    "dataclasses": dataclasses,
+    "np": np,
+    "random": random,
+    "torch": torch,
+}
 
 
 def _healed(file, leaves, advice, first, other):
@@ -417,3 +426,44 @@ def test_causes_that_are_no_state_have_advice_too():
     params = advise("optimizer/group.0/params", ("optimizer/group.0/params",), "structure")
     assert "self.optimizer over the same parameters in the same order" in params.sentence
     assert "same settings" in advise("model/2/p", ("model/2/p",), "structure").sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    step: int = 0
+    best: float = math.inf
+    doubled: int = dataclasses.field(init=False, default=0)
+
+
+def test_a_frozen_dataclass_is_made_anew(healed):
+    run, other = Run(), Run()
+    run.progress, other.progress = Progress(3, 0.5), Progress()
+    object.__setattr__(run.progress, "doubled", 6)
+    for leaves in (("progress/step",), ("progress/best", "progress/step"), ("progress/doubled",)):
+        advice = advise("progress", leaves, "memory", taken(run))
+        assert healed(leaves, advice, run, other) == set(leaves)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.array([(1, 2.5), (3, 4.5)], dtype=[("x", "i4"), ("y", "f8")]),
+        np.array([["2026-01-01", "2026-01-02"]], dtype="datetime64[D]"),
+        np.array(["a", "bcd"]),
+        np.arange(4, dtype=">f4").reshape(2, 2),
+    ],
+    ids=["records", "dates", "text", "another byte order"],
+)
+def test_an_array_of_a_dtype_that_torch_lacks_is_saved_as_bytes(healed, rows):
+    run, other = Run(), Run()
+    run.rows, other.rows = rows, np.zeros_like(rows)
+    assert healed(("rows",), advise("rows", ("rows",), "memory", taken(run)), run, other) == {"rows"}
+    other.rows = np.zeros(3)
+    assert healed(("rows",), advise("rows", ("rows",), "memory", taken(run), loaded=taken(other)), run, other)
+
+
+def test_an_array_that_loading_has_cast_is_replaced(healed):
+    run, other = Run(), Run()
+    run.rows, other.rows = np.linspace(0, 1, 5), np.zeros(5, dtype="f4")
+    advice = advise("rows", ("rows",), "memory", taken(run), loaded=taken(other))
+    assert healed(("rows",), advice, run, other) == {"rows"}
