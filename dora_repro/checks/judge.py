@@ -6,12 +6,15 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import torch
+
 from dora_repro.alignment.divergence import first_divergence, first_memory_divergence
 from dora_repro.checks.findings import Findings
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.comparison.leaves import Comparison, compare
 from dora_repro.sides.evidence import Evidence
-from dora_repro.state.snapshot import Snapshot
+from dora_repro.state.snapshot import SavedLeaf, Snapshot
 from dora_repro.trace import Divergence, Trace
 from dora_repro.wording import counted
 
@@ -19,13 +22,15 @@ from dora_repro.wording import counted
 def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None:
     """Why nothing was really tested, or None; judged by the reference as a whole, and by one resumed step."""
     facts, trace = reference.result["facts"], reference.trace
-    if not sum(facts["trainable"].values()):
+    trainable = sum(facts["trainable"].values())
+    by_hand = not (trainable and facts["changed"]) and bool(trace.steps) and _trains_by_hand(reference, save_at)
+    if not (trainable or by_hand):
         return "the run has no trainable parameter"
     if not trace.steps:
         return "the reference did no step"
     if facts["gradients"] is False:
         return "every gradient of the reference was zero"
-    if not facts["changed"]:
+    if not (facts["changed"] or by_hand):
         return "no trainable parameter changed in the reference"
     losses = Counter(repr(step.loss) for step in trace.steps if step.loss is not None)
     if len(losses) == 1:
@@ -35,6 +40,25 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
     if findings.steps_compared == 0 and save_at < trace.steps[-1].number:
         return "no step was done after resuming"
     return None
+
+
+def _trains_by_hand(reference: Evidence, save_at: int) -> bool:
+    """Whether a run without an optimizer, of which no gradient is seen, changes numbers of its own as it steps: it may
+    train by `torch.func`, or by updates that it computes itself."""
+    saved, end = reference.at_save(save_at), reference.end
+    if reference.result["facts"]["gradients"] is not None or any(leaf.role == "option" for leaf in saved.values()):
+        return False
+    return any(path in end and end[path].digest != leaf.digest for path, leaf in saved.items() if _is_numbers(leaf))
+
+
+def _is_numbers(leaf: SavedLeaf) -> bool:
+    """Whether a leaf is several numbers, no state of a generator."""
+    value = leaf.value
+    if leaf.role != "memory":
+        return False
+    if isinstance(value, torch.Tensor):
+        return value.is_floating_point() and value.numel() > 1
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1
 
 
 def repeat_divergence(first: Evidence, again: Evidence) -> Divergence | None:

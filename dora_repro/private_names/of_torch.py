@@ -1,6 +1,7 @@
 """Private names of torch: functions and classes under public names, and attributes by the object that has them."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ NAMES = listed(
     "torch 2.13",
     {
         "torch._C.DisableTorchFunctionSubclass": "read a subclass of Tensor as the tensor that it is",
+        "torch._C._DisableFuncTorch": "read a tensor inside a transform of `torch.func`",
+        "torch._C._functorch.peek_interpreter_stack": "whether such a transform is under way",
+        "torch._C._functorch.is_functorch_wrapped_tensor": "whether a tensor stands for another inside it",
+        "torch._C._functorch.get_unwrapped": "that other one, all samples of a batch together",
         "torch._C._current_autograd_node": "whether an operator runs in backward, and for which node",
         "torch.autograd._get_sequence_nr": "number nodes as they are made, to tell which module made one",
         "torch.autograd.graph.Node._sequence_nr": "the number that a node got",
@@ -96,9 +101,17 @@ NAMES = listed(
 )
 
 DisableTorchFunctionSubclass = torch._C.DisableTorchFunctionSubclass
+is_transformed = torch._C._functorch.is_functorch_wrapped_tensor
+behind_transform = torch._C._functorch.get_unwrapped
 current_autograd_node = torch._C._current_autograd_node
 next_node_number = torch.autograd._get_sequence_nr
 negative_view = torch._neg_view
+
+
+def outside_transforms() -> AbstractContextManager[object]:
+    """Code in here computes as if no transform of `torch.func` (`vmap`, `grad`) were under way."""
+    return nullcontext() if torch._C._functorch.peek_interpreter_stack() is None else torch._C._DisableFuncTorch()
+
 
 # --- names that are compared, not called -------------------------------------------------------------------------
 

@@ -18,7 +18,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.hooks import RemovableHandle
 
 from dora_repro.contracts import Value
-from dora_repro.private_names.of_torch import LoaderIterator, global_forward_pre_hooks, set_loader_next
+from dora_repro.private_names.of_torch import (
+    LoaderIterator,
+    global_forward_pre_hooks,
+    outside_transforms,
+    set_loader_next,
+)
 from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
 
 
@@ -134,7 +139,8 @@ class Hooks(AbstractContextManager["Hooks"]):
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine():
-            self._listeners.beginning(module, args)
+            with outside_transforms():
+                self._listeners.beginning(module, args)
             self.enter(module)
 
     def enter(self, module: torch.nn.Module) -> None:
@@ -145,7 +151,8 @@ class Hooks(AbstractContextManager["Hooks"]):
     def _after_module(self, module: torch.nn.Module, args: Value, kwargs: Value, output: Value) -> None:
         self._call.remove()
         self._watch_modules(True)
-        self._listeners.output(module, (args, kwargs), output)
+        with outside_transforms():
+            self._listeners.output(module, (args, kwargs), output)
 
     def _before_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if self._mine():

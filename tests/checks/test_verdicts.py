@@ -4,7 +4,9 @@ import functools
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from dora_repro import Verdict, check, every_step, twice
 from dora_repro.checks.options import request_of
@@ -135,6 +137,49 @@ def test_a_helper_that_save_makes_where_there_was_none_accuses_nobody():
     assert report.verdict is Verdict.EXACT
     changed = "save() changed model/helper, model/helper/protocol"
     assert report.notes[0] == f"{changed}: the steps are the same without saving"
+
+
+class ByHand:
+    """Least squares in numpy or in torch, without a module, a gradient or an optimizer; `lost` is not saved."""
+
+    def __init__(self, kind, lost=False, idle=False):
+        make = {"numpy": np.linspace, "torch": torch.linspace}[kind]
+        self.kind, self.lost, self.idle = kind, lost, idle
+        self.inputs, self.targets = make(0, 1, 12).reshape(4, 3), make(1, 2, 4)
+        self.weight, self.velocity = make(0, 0, 3), make(0, 0, 3)
+
+    def step(self):
+        wrong = self.inputs @ self.weight - self.targets
+        if not self.idle:
+            self.velocity = 0.9 * self.velocity + self.inputs.T @ wrong
+            self.weight = self.weight - 0.1 * self.velocity
+        return float((wrong**2).mean())
+
+    def save(self, path):
+        torch.save([self.weight, None if self.lost else self.velocity], path)
+
+    def load(self, path):
+        self.weight, velocity = torch.load(path, weights_only=False)
+        self.velocity = self.velocity if velocity is None else velocity
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_run_that_trains_by_hand_is_judged(kind):
+    assert ask(ByHand, kind).verdict is Verdict.EXACT
+    lost = ask(ByHand, kind, True)
+    assert lost.verdict is Verdict.DIFFERENT
+    assert [cause.name for cause in lost.causes] == ["velocity"]
+    assert ask(ByHand, kind, False, True).reason == "nothing was tested: the run has no trainable parameter"
+
+
+def test_numbers_that_change_beside_an_optimizer_that_trains_nothing_test_nothing():
+    class Idle(runs.Plain):
+        def step(self):
+            self.count += 1
+            self.inputs = torch.full_like(self.inputs, self.count)
+            return float(self.model(self.inputs).detach().square().mean())
+
+    assert ask(Idle).reason == "nothing was tested: no trainable parameter changed in the reference"
 
 
 @pytest.mark.parametrize("since", [0, 3, 5])

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from dora_repro.alignment.divergence import first_divergence
 from dora_repro.recording import Recorder
+from dora_repro.state.digest import digest
 from tests import runs
 
 
@@ -255,3 +256,41 @@ def test_the_one_value_that_is_wanted_is_kept_as_it_was_then():
         recorder.step()
     assert torch.equal(recorder.kept, expected)
     assert not torch.equal(recorder.kept, run.model[0].weight)
+
+
+class Functional(runs.Plain):
+    """Three models trained as one, by transforms of `torch.func`; `local`: the module is no attribute of the run."""
+
+    def __init__(self, local=False):
+        super().__init__()
+        del self.optimizer
+        models = [nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 3)) for _ in range(3)]
+        self.parameters, _ = torch.func.stack_module_state(models)
+        self.model = None if local else models[0]
+
+    def step(self):
+        model = self.model or nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 3))
+
+        def loss(parameters, inputs):
+            return torch.func.functional_call(model, parameters, (inputs,)).pow(2).mean()
+
+        of_each = torch.func.vmap(torch.func.grad_and_value(loss), in_dims=(0, None))
+        gradients, losses = of_each(self.parameters, self.inputs)
+        for name, gradient in gradients.items():
+            self.parameters[name] = (self.parameters[name] - 0.1 * gradient).detach()
+        return losses.mean().item()
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_inside_a_transform_of_torch_func_all_samples_are_recorded_together(local):
+    alone = Functional(local)
+    expected = [alone.step() for _ in range(3)]
+    outputs = "outputs/Sequential" if local else "outputs/model"
+    with Recorder(Functional(local), keep=(2, "forward", outputs)) as recorder:
+        for _ in range(3):
+            recorder.step()
+    assert [step.loss for step in recorder.trace.steps] == expected
+    assert all(outputs in [effect.leaf for effect in step.effects] for step in recorder.trace.steps)
+    assert recorder.kept.shape == (3, *alone.inputs.shape[:-1], 3)
+    second = {effect.leaf: effect.digest for effect in recorder.trace.steps[1].effects}
+    assert second[outputs] == digest(recorder.kept)
