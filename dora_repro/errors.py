@@ -1,4 +1,4 @@
-"""The exceptions of this kit that its user can fix."""
+"""The exceptions of this kit: what its user can fix, and what is a defect of its own."""
 
 from dora_repro.printable import printable
 
@@ -30,3 +30,7 @@ class MissingExtra(ImportError):
         super().__init__(
             f"{needed_for} needs the package {module!r}, which is not installed: pip install 'dora-repro[{extra}]'"
         )
+
+
+class Defect(RuntimeError):
+    """The kit failed at its own work while it watched a run. The run is not at fault, and no verdict is given."""

@@ -51,6 +51,7 @@ def check(
         BadInput: impossible steps, an unknown control or tolerance, a factory that cannot be sent to a process, an
             uninterrupted run that raises or is over before `save_at`, a glob in `ignore` or `values` that matches
             nothing.
+        Defect: the kit failed while it recorded a run.
         TypeError: an option that does not exist.
 
     Example:
@@ -110,7 +111,7 @@ def every_step(
         options: those of `check`.
 
     Raises:
-        BadInput: as for `check`.
+        BadInput, Defect: as for `check`.
         TypeError: an option that does not exist.
 
     Example:
@@ -138,7 +139,7 @@ def twice(factory: Factory, steps: int, save_at: Iterable[int], **options: Unpac
         options: those of `check`.
 
     Raises:
-        BadInput: as for `check`, and where `save_at` has fewer than two steps or is not in order.
+        BadInput, Defect: as for `check`, and where `save_at` has fewer than two steps or is not in order.
         TypeError: an option that does not exist.
     """
     return run_twice(request_of(factory, steps, save_at, options, title="twice"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.errors import BadInput, Defect, MissingExtra
 from dora_repro.sides.own_fork import Become
 
 # 0 exact or within the given tolerance, 1 different or latent, 3 inconclusive: `Verdict.exit_code`.
@@ -91,6 +91,9 @@ class Kit(click.Group):
         except (BadInput, MissingExtra) as error:
             click.echo(f"Error: {_indented(str(error))}", err=True)
             return BAD_INPUT
+        except Defect as defect:
+            click.echo(f"Error: {_indented(str(defect))}", err=True)
+            return DEFECT
         except Interrupted as interrupted:
             click.echo(f"\nInterrupted: {interrupted}", err=True)
             return INTERRUPTED

@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.hooks import RemovableHandle
 
 from dora_repro.contracts import Value
+from dora_repro.errors import Defect
 from dora_repro.private_names.of_torch import (
     LoaderIterator,
     global_forward_pre_hooks,
@@ -25,6 +26,9 @@ from dora_repro.private_names.of_torch import (
     set_loader_next,
 )
 from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
+from dora_repro.state.attributes import comes_from
+
+_OWN = __name__.partition(".")[0]  # whose exceptions mean something
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,21 @@ class Hooks(AbstractContextManager["Hooks"]):
             for parameter in parameters
         ]
 
+    @staticmethod
+    def _tell(listener: Callable[..., None], *happened: Any) -> None:
+        """Call a listener in the midst of the run's own code, which is not at fault where that fails.
+
+        Raises:
+            Defect: the listener raised what is no exception of the kit's.
+        """
+        try:
+            with outside_transforms():
+                listener(*happened)
+        except Exception as error:
+            if comes_from(type(error), (_OWN,)):
+                raise
+            raise Defect(f"recording failed: {type(error).__name__}: {error}") from error
+
     def _mine(self) -> bool:
         return self._listening and not self._loading and threading.get_ident() == self._thread
 
@@ -139,8 +158,7 @@ class Hooks(AbstractContextManager["Hooks"]):
 
     def _before_module(self, module: torch.nn.Module, args: Value) -> None:
         if self._mine():
-            with outside_transforms():
-                self._listeners.beginning(module, args)
+            self._tell(self._listeners.beginning, module, args)
             self.enter(module)
 
     def enter(self, module: torch.nn.Module) -> None:
@@ -151,16 +169,15 @@ class Hooks(AbstractContextManager["Hooks"]):
     def _after_module(self, module: torch.nn.Module, args: Value, kwargs: Value, output: Value) -> None:
         self._call.remove()
         self._watch_modules(True)
-        with outside_transforms():
-            self._listeners.output(module, (args, kwargs), output)
+        self._tell(self._listeners.output, module, (args, kwargs), output)
 
     def _before_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if self._mine():
-            self._listeners.stepping(optimizer)
+            self._tell(self._listeners.stepping, optimizer)
 
     def _after_optimizer(self, optimizer: torch.optim.Optimizer, args: Value, kwargs: Value) -> None:
         if self._mine():
-            self._listeners.update(optimizer)
+            self._tell(self._listeners.update, optimizer)
 
     def _around_backward(self) -> Callable[..., None]:
         real = self._real_backward
@@ -169,14 +186,14 @@ class Hooks(AbstractContextManager["Hooks"]):
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
             if not self._mine():
                 return real(tensors, *args, **kwargs)
-            self._listeners.beginning(None, None)
+            self._tell(self._listeners.beginning, None, None)
             loss, scale = self._unscaled(tensors)
-            self._listeners.loss(loss)
+            self._tell(self._listeners.loss, loss)
             self._arrived.clear()
             # A forward pass done once more for its activations (gradient checkpointing) is no forward of its own.
             with self._no_modules():
                 real(tensors, *args, **kwargs)
-            self._listeners.gradients(self._arrived, scale)
+            self._tell(self._listeners.gradients, self._arrived, scale)
 
         return backward
 
@@ -227,7 +244,7 @@ class Hooks(AbstractContextManager["Hooks"]):
                     batch = real(iterator)
             finally:
                 self._loading = False
-            self._listeners.batch(batch)
+            self._tell(self._listeners.batch, batch)
             return batch
 
         return __next__
@@ -235,7 +252,7 @@ class Hooks(AbstractContextManager["Hooks"]):
     def _around_hand_over(self, hand_over: HandOver, take: Take) -> Value:
         taken = Taken.of(hand_over, take)
         if self._mine() and taken.kind is Kind.BATCH:
-            self._listeners.batch(taken.value)
+            self._tell(self._listeners.batch, taken.value)
         return taken.given()
 
 

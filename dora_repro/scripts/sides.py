@@ -113,6 +113,7 @@ def resumed_evidence(launch: Launch, alignment: Alignment, *, told_more: bool) -
         result["failure"] = {
             "error": error,
             "traceback": f"{launch.command.text}\n{error}; its last lines:{launch.tail}",
+            "defect": False,
         }
         result["where"] = "step" if trace.steps else "load"
     return _evidence(launch, trace, result)

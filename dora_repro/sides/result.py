@@ -20,10 +20,12 @@ class Failure(TypedDict):
     Attributes:
         error: type and message, in a line.
         traceback: the whole of it.
+        defect: whether the kit failed, and not the run.
     """
 
     error: str
     traceback: str
+    defect: bool
 
 
 class Result(TypedDict):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_repro.contracts import Factory, Run
+from dora_repro.errors import Defect
 from dora_repro.scratch import ScratchFolder
 from dora_repro.sides.evidence import Evidence
 from dora_repro.sides.imports import imported_libraries
@@ -110,6 +111,7 @@ class Session(AbstractContextManager):
 
         Raises:
             SideStopped: it left no result.
+            Defect: the kit failed while it recorded the run.
         """
 
         def on_event(event: Event) -> None:
@@ -121,7 +123,7 @@ class Session(AbstractContextManager):
         if self.in_process:
             with rng.undisturbed():
                 perform(self._factory, job, on_event)
-            return Evidence(job.folder)
+            return _left_by(job)
         other = self._interpreter_of.get(unlike) if unlike is not None else None
         with self._others().acquire(unlike=other) as process:
             self._interpreter_of[job.folder] = process.interpreter
@@ -131,7 +133,7 @@ class Session(AbstractContextManager):
                 if process.log.exists() and self._kept:
                     job.folder.mkdir(exist_ok=True)
                     shutil.copy(process.log, job.folder / "log.txt")
-        return Evidence(job.folder)
+        return _left_by(job)
 
     @contextmanager
     def answering(
@@ -185,6 +187,17 @@ class Session(AbstractContextManager):
             again = replace(job, folder=self.folder / f"repeat-{len(self._repeats)}")
             self._repeats[job] = self.run(side, again, unlike=job.folder)
         return self._repeats[job]
+
+
+def _left_by(job: Job) -> Evidence:
+    """What a side has left, where nothing of the kit's failed on its way."""
+    evidence = Evidence(job.folder)
+    if evidence.failure is not None and evidence.failure["defect"]:
+        raise Defect(
+            "this kit failed while it recorded the run, which is a defect of the kit and no fault of the run: please "
+            f"report it with these lines\n{evidence.failure['traceback'].rstrip()}"
+        )
+    return evidence
 
 
 def _elsewhere() -> Run:

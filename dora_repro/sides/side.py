@@ -17,7 +17,7 @@ import torch
 from dora_repro.checkpoint import writing
 from dora_repro.comparison.leaves import compare
 from dora_repro.contracts import Factory, Run, Value
-from dora_repro.errors import BadInput
+from dora_repro.errors import BadInput, Defect
 from dora_repro.printable import one_line, printable
 from dora_repro.private_names.of_torch import loader_utils
 from dora_repro.recording import Recorder
@@ -81,7 +81,8 @@ def perform(factory: Factory, job: Job, emit: Emit = ignore) -> None:
     except Exception as error:
         said = one_line(f"{type(error).__name__}: {error}")
         side.result["refused"] = str(error) if isinstance(error, BadInput) else ""
-        side.result["failure"] = {"error": said, "traceback": printable(traceback.format_exc())}
+        whole = printable(traceback.format_exc())
+        side.result["failure"] = {"error": said, "traceback": whole, "defect": isinstance(error, Defect)}
     side.result["seconds"]["all"] = time.perf_counter() - begun
     side.result["environment"] = environment()
     write_result(job.folder, side.result)

@@ -43,14 +43,14 @@ LIBRARIES = {
 } | sys.stdlib_module_names  # fmt: skip
 
 
-_OWN = __name__.partition(".")[0]
-_RUNS = (f"{_OWN}.subject.", f"{_OWN}.faults.")  # its own runs are treated as a user's, wherever it is installed
+_OWN = __name__.partition(".")[0]  # the runs of this kit are treated as a user's, wherever it is installed
+_ROOMS = ("driving", "scripts", "integrations", "journal", "recording", "sides", "state")  # these drive and watch runs
+_AROUND = tuple(f"{_OWN}.{room}." for room in _ROOMS)
 
 
 def is_around_runs(name: str) -> bool:
-    """Whether a module of this kit drives runs, watches them or reads their files: it is no part of any, though its
-    hooks may be."""
-    return f"{name}.".startswith(f"{_OWN}.") and not f"{name}.".startswith(_RUNS)
+    """Whether a module of this kit drives or watches runs: it is no part of any, though its hooks may be."""
+    return f"{name}.".startswith(_AROUND)
 
 
 @functools.lru_cache(maxsize=4096)

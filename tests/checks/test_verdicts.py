@@ -11,8 +11,9 @@ import torch
 from dora_repro import Verdict, check, every_step, twice
 from dora_repro.checks.options import request_of
 from dora_repro.checks.running import run_every_step
-from dora_repro.errors import BadInput
+from dora_repro.errors import BadInput, Defect
 from dora_repro.faults.gallery import find
+from dora_repro.recording.effects import StepEffects
 from tests import runs
 
 
@@ -383,3 +384,18 @@ def test_values_that_are_too_many_are_told_of_and_no_drift(monkeypatch):
     report = ask(runs.Forgetful, "optimizer", values="*")
     assert report.drift is None and report.verdict is Verdict.DIFFERENT
     assert any(note.startswith("the values of all steps take more than") for note in report.notes)
+
+
+@pytest.mark.parametrize("side", [1, 2], ids=["reference", "resumed"])
+def test_what_fails_in_the_kit_is_not_laid_to_the_run(side, monkeypatch):
+    """On the resumed side alone, it would be a difference."""
+    real, seen = StepEffects._on_update, {}
+
+    def failing(effects, optimizer):
+        if seen.setdefault(id(effects), len(seen) + 1) == side:
+            raise ZeroDivisionError("of the kit")
+        real(effects, optimizer)
+
+    monkeypatch.setattr(StepEffects, "_on_update", failing)
+    with pytest.raises(Defect, match=r"no fault of the run(.|\n)*ZeroDivisionError: of the kit"):
+        ask(runs.Plain, save_at=3)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_repro.checks.report import Reports
-from dora_repro.errors import BadInput, MissingExtra
+from dora_repro.errors import BadInput, Defect, MissingExtra
 from dora_repro.subject.config import TrainingConfig
 from tests.show.made import different, differs, inconclusive, latent, report, tolerated
 
@@ -229,6 +229,13 @@ def test_a_defect_of_the_kit_is_a_traceback_and_no_verdict(call, stand_in):
     done = call("quick")
     assert done.exit_code == 70
     assert "Traceback" in done.stderr and "RuntimeError: unforeseen" in done.stderr
+
+
+def test_a_defect_that_a_run_met_is_told_as_such(call, stand_in):
+    stand_in("quick", Defect("this kit failed while it recorded the run"))
+    done = call("quick")
+    assert (done.exit_code, done.stdout) == (70, "")
+    assert done.stderr == "Error: this kit failed while it recorded the run\n"
 
 
 def test_ctrl_c_says_how_far_it_came_and_writes_nothing(call, stand_in, tmp_path):

@@ -15,9 +15,8 @@ from torch import nn
 
 from dora_repro.state import module_variables
 from dora_repro.state.attributes import is_users_module
-from dora_repro.state.module_variables import functions_of, variables_of
+from dora_repro.state.module_variables import variables_of
 from dora_repro.state.snapshot import Snapshot, run_roots
-from dora_repro.subject.training import TrainingRun
 
 GENERATOR = np.random.default_rng(0)
 SHUFFLE = random.Random(0)
@@ -405,10 +404,3 @@ def test_what_the_kit_put_in_the_place_of_torchs_functions_is_no_part_of_a_run(t
     text = "from dora_repro.scripts.calls import call_of as save\nclass Run:\n def step(self): save(None)"
     captured = Snapshot.capture(run_roots(run_of(text, tmp_path)))
     assert not [path for path in (*captured, *captured.uncaptured) if "dora_repro" in path]
-
-
-def test_of_this_kit_only_the_code_of_its_own_runs_is_read():
-    """A run saves and loads with the kit's readers, as a user's may: they are no part of it."""
-    read = {function.__module__ for function in functions_of(TrainingRun)}
-    assert read
-    assert {module for module in read if not module.startswith("dora_repro.subject.")} == set()
