@@ -9,7 +9,7 @@ from dora_repro.checks.report import Control
 from dora_repro.comparison.leaves import compare_leaf
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.late_objects import may_be_late
-from dora_repro.sides.session import Session
+from dora_repro.sides.session import Session, sound
 from dora_repro.state.parameter_order import reordered
 from dora_repro.state.stale_keys import stale_keys
 from dora_repro.state.suspended import objects_lost
@@ -71,14 +71,14 @@ def controlled(session: Session, sides: Sides, findings: Findings, how: str, for
         objects = objects_lost(sides.reference.at_save(sides.save_at), loaded) if loaded is not None else ()
         job = replace(job, streams=sides.save_at, frozen=frozen, objects=objects)
         late = may_be_late(objects, loaded) if loaded is not None else ()
-    reference = session.repeat("reference, repeated", job)
+    reference = sound(session.repeat("reference, repeated", job))
     pairs = [("reference", sides.reference, reference)]
     noise = judge.noise_of(sides.reference, reference)
     orders: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     if findings.divergence is not None or any(difference.path not in noise for difference in findings.end):
         job = replace(sides.resumed_job, keep=_of_resumed(keep, findings, sides), late=late)
-        resumed = session.repeat("resumed, repeated", job)
+        resumed = sound(session.repeat("resumed, repeated", job))
         pairs.append(("resumed", sides.resumed, resumed))
         orders = _orders(sides.resumed, resumed) if findings.divergence is not None else ()
         stale = _stale(sides) if findings.divergence is not None else ()

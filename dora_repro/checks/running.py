@@ -24,7 +24,7 @@ from dora_repro.recording.values import VALUES_LIMIT
 from dora_repro.sides.evidence import Evidence, Sides
 from dora_repro.sides.job import Job
 from dora_repro.sides.processes import SideStopped
-from dora_repro.sides.session import Session, threads
+from dora_repro.sides.session import Session, sound, threads
 from dora_repro.state.leaves import LOG
 from dora_repro.state.paths import matching, select
 from dora_repro.trace import Divergence
@@ -89,7 +89,7 @@ def _reference(session: Session, request: Request) -> tuple[Evidence, Job]:
     """
     job = Job(session.folder / "reference", request.steps, request.saves, values=request.values, threads=threads())
     try:
-        evidence = session.run("reference", job)
+        evidence = sound(session.run("reference", job))
     except SideStopped as stopped:
         raise BadInput(f"the uninterrupted run did not finish: {stopped}") from stopped
     where, done = evidence.result["where"], evidence.result["step"]
@@ -155,7 +155,7 @@ def _resume(
         threads=reference_job.threads,
     )
     try:
-        resumed = session.run("resumed", job)
+        resumed = sound(session.run("resumed", job))
     except SideStopped as stopped:
         reason = f"the resumed side did not finish: {stopped}"
         report = Report(Verdict.INCONCLUSIVE, reason, save_at, request.steps, title=request.title)

@@ -23,6 +23,7 @@ NAMES = listed(
         "torch._C._functorch.peek_interpreter_stack": "whether such a transform is under way",
         "torch._C._functorch.is_functorch_wrapped_tensor": "whether a tensor stands for another inside it",
         "torch._C._functorch.get_unwrapped": "that other one, all samples of a batch together",
+        "torch._C._DisableTorchDispatch": "read a number that autograd has saved while operators are logged",
         "torch._C._current_autograd_node": "whether an operator runs in backward, and for which node",
         "torch.autograd._get_sequence_nr": "number nodes as they are made, to tell which module made one",
         "torch.autograd.graph.Node._sequence_nr": "the number that a node got",
@@ -234,7 +235,8 @@ def scalar_factor(tensor: torch.Tensor) -> float | None:
     other = node._saved_other
     if other is None or other.requires_grad or other.numel() != 1 or other.is_cuda:
         return None
-    number = float(other)
+    with torch._C._DisableTorchDispatch():  # where operators are logged, a number among tensors is handed on as none
+        number = float(other)
     if name == "MulBackward0":
         return number
     return 1 / number if number else None

@@ -111,7 +111,6 @@ class Session(AbstractContextManager):
 
         Raises:
             SideStopped: it left no result.
-            Defect: the kit failed while it recorded the run.
         """
 
         def on_event(event: Event) -> None:
@@ -123,7 +122,7 @@ class Session(AbstractContextManager):
         if self.in_process:
             with rng.undisturbed():
                 perform(self._factory, job, on_event)
-            return _left_by(job)
+            return Evidence(job.folder)
         other = self._interpreter_of.get(unlike) if unlike is not None else None
         with self._others().acquire(unlike=other) as process:
             self._interpreter_of[job.folder] = process.interpreter
@@ -133,7 +132,7 @@ class Session(AbstractContextManager):
                 if process.log.exists() and self._kept:
                     job.folder.mkdir(exist_ok=True)
                     shutil.copy(process.log, job.folder / "log.txt")
-        return _left_by(job)
+        return Evidence(job.folder)
 
     @contextmanager
     def answering(
@@ -189,9 +188,12 @@ class Session(AbstractContextManager):
         return self._repeats[job]
 
 
-def _left_by(job: Job) -> Evidence:
-    """What a side has left, where nothing of the kit's failed on its way."""
-    evidence = Evidence(job.folder)
+def sound(evidence: Evidence) -> Evidence:
+    """The evidence of a side that is to be judged.
+
+    Raises:
+        Defect: the kit failed while it recorded the run, so that nothing can be said of this.
+    """
     if evidence.failure is not None and evidence.failure["defect"]:
         raise Defect(
             "this kit failed while it recorded the run, which is a defect of the kit and no fault of the run: please "

@@ -5,6 +5,7 @@ import functools
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dora_repro import check
 from dora_repro.recording import Recorder
@@ -152,3 +153,16 @@ def test_a_lost_scale_is_latent_and_a_lost_weight_of_the_loss_is_not():
     assert check(Lost, steps=4, save_at=2, in_process=True).verdict.name == "LATENT"
     report = check(LostParts, steps=4, save_at=2, in_process=True)
     assert report.verdict.name == "DIFFERENT" and report.divergence.place.startswith("step 3, phase forward, loss")
+
+
+class Watching(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_factor_is_read_while_operators_are_watched():
+    weight = torch.ones(2, requires_grad=True)
+    with Watching():
+        assert factor_of(weight.sum() * 4.0) == 4.0
+        assert factor_of(weight.sum() / 0.5) == 2.0
+        assert factor_of(weight.sum() * torch.tensor(8.0)) == 8.0
