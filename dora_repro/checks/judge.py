@@ -23,7 +23,7 @@ def vacuous(reference: Evidence, findings: Findings, save_at: int) -> str | None
     """Why nothing was really tested, or None; judged by the reference as a whole, and by one resumed step."""
     facts, trace = reference.result["facts"], reference.trace
     trainable = sum(facts["trainable"].values())
-    by_hand = not (trainable and facts["changed"]) and bool(trace.steps) and _trains_by_hand(reference, save_at)
+    by_hand = not facts["changed"] and _trains_by_hand(reference, save_at)
     if not (trainable or by_hand):
         return "the run has no trainable parameter"
     if not trace.steps:

@@ -5,14 +5,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from dora_repro.checks.judge import decide, first_memory, no_later, noise_of, repeat_divergence, vacuous
 from dora_repro.checks.report import Control, Verdict
 from dora_repro.comparison.leaves import Comparison
 from dora_repro.difference import LeafDifference
 from dora_repro.trace import Divergence, Trace
-from tests.checks.made import FACTS, WRONG, judged
+from tests.checks.made import FACTS, WRONG, W, judged
 from tests.evidence import STEPS, side, snapshot
 from tests.traces import trace
 
@@ -39,6 +41,40 @@ def test_a_run_that_tests_nothing_is_told_so(tmp_path):
     assert emptied(tmp_path, lossy(1.0, 2.0), gradients=False) == "every gradient of the reference was zero"
     assert emptied(tmp_path, lossy(1.0, 2.0), gradients=None) is None
     assert emptied(tmp_path, lossy(1.0, 2.0), changed=False) == "no trainable parameter changed in the reference"
+
+
+ZEROS, ONES = torch.zeros(2), torch.ones(2)
+FRAME = {"w": (W, "memory"), "still": (ZEROS, "memory")}  # beside what changes, all else stays as it was
+
+
+def by_hand(tmp_path, saved, end, trainable=0, **facts):
+    told = {**FACTS, "trainable": {"w": trainable}, "gradients": None, "changed": False, **facts}
+    moments = {"saved": {**FRAME, **saved}, "end": {**FRAME, **end}, "facts": told}
+    found, reference, _ = judged(tmp_path, moments, {}, steps=lossy(1.0, 2.0))
+    return vacuous(reference, replace(found, steps_compared=2), 2)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array], ids=["torch", "numpy"])
+def test_a_run_without_gradient_and_optimizer_trains_where_its_numbers_change(tmp_path, make):
+    before, after = make([0.0, 0.0]), make([0.5, 0.0])
+    assert by_hand(tmp_path / "none", {"v": before}, {"v": after}) is None
+    assert by_hand(tmp_path / "frozen", {"v": before}, {"v": after}, trainable=2) is None
+    nothing = "the run has no trainable parameter"
+    assert by_hand(tmp_path / "still", {"v": before}, {"v": before}) == nothing
+    assert by_hand(tmp_path / "gone", {"v": before}, {}) == nothing
+    assert by_hand(tmp_path / "seen", {"v": before}, {"v": after}, gradients=True) == nothing
+    assert by_hand(tmp_path / "one", {"v": make([0.0])}, {"v": make([0.5])}) == nothing
+    assert by_hand(tmp_path / "whole", {"v": make([0, 0])}, {"v": make([5, 0])}) == nothing
+    rate = {"optimizer/group.0/lr": (0.1, "option")}
+    assert by_hand(tmp_path / "optimizer", {"v": before, **rate}, {"v": after, **rate}) == nothing
+    unmoved = "no trainable parameter changed in the reference"
+    assert by_hand(tmp_path / "part", {"v": before}, {"v": before}, trainable=2) == unmoved
+
+
+def test_what_is_no_row_of_numbers_or_no_memory_trains_nothing(tmp_path):
+    nothing = "the run has no trainable parameter"
+    assert by_hand(tmp_path / "list", {"v": [0.0, 1.0]}, {"v": [1.0, 1.0]}) == nothing
+    assert by_hand(tmp_path / "buffer", {"v": (ZEROS, "buffer")}, {"v": (ONES, "buffer")}) == nothing
 
 
 def test_a_loss_that_never_changed_tests_nothing(tmp_path):
