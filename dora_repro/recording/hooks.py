@@ -18,7 +18,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.hooks import RemovableHandle
 
 from dora_repro.contracts import Value
-from dora_repro.errors import Defect
 from dora_repro.private_names.of_torch import (
     LoaderIterator,
     global_forward_pre_hooks,
@@ -26,9 +25,7 @@ from dora_repro.private_names.of_torch import (
     set_loader_next,
 )
 from dora_repro.recording.hand_overs import HandOver, Kind, Take, Taken, listening
-from dora_repro.state.attributes import comes_from
-
-_OWN = __name__.partition(".")[0]  # whose exceptions mean something
+from dora_repro.recording.own_work import own_work
 
 
 @dataclass(frozen=True)
@@ -122,18 +119,9 @@ class Hooks(AbstractContextManager["Hooks"]):
 
     @staticmethod
     def _tell(listener: Callable[..., None], *happened: Any) -> None:
-        """Call a listener in the midst of the run's own code, which is not at fault where that fails.
-
-        Raises:
-            Defect: the listener raised what is no exception of the kit's.
-        """
-        try:
-            with outside_transforms():
-                listener(*happened)
-        except Exception as error:
-            if comes_from(type(error), (_OWN,)):
-                raise
-            raise Defect(f"recording failed: {type(error).__name__}: {error}") from error
+        """Call a listener in the midst of the run's own code."""
+        with own_work, outside_transforms():
+            listener(*happened)
 
     def _mine(self) -> bool:
         return self._listening and not self._loading and threading.get_ident() == self._thread

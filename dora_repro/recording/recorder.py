@@ -15,6 +15,7 @@ from dora_repro.recording.effects import StepEffects
 from dora_repro.recording.learning import Facts
 from dora_repro.recording.make_up import MakeUp
 from dora_repro.recording.memory import Memory, World
+from dora_repro.recording.own_work import own_work
 from dora_repro.recording.values import ParameterValues, Values
 from dora_repro.trace import Recorded, Step, Trace
 
@@ -156,7 +157,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         if self.run is None or self._memory is None:
             raise RuntimeError("the recorder is closed: call step() inside `with Recorder(run) as recorder:`")
         self._until_mark = {}
-        self.effects.begin(self._done + 1, self._in_hand())
+        with own_work:
+            self.effects.begin(self._done + 1, self._in_hand())
         return self.run
 
     def begin_anew(self) -> None:
@@ -201,8 +203,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         memory = self._opened("finish()")
         self.effects.pause()
-        changes = {**self._until_mark, **memory.changes()}
-        return self._add(self.effects.finish(loss, changes, len(self._in_hand()), last))
+        with own_work:
+            changes = {**self._until_mark, **memory.changes()}
+            return self._add(self.effects.finish(loss, changes, len(self._in_hand()), last))
 
     def _opened(self, call: str) -> Memory | World:
         if self._memory is None:

@@ -26,8 +26,8 @@ def flatten(value: Value, path: str = "") -> Iterator[tuple[str, Any]]:
     return _flatten(value, path, ())
 
 
-def _flatten(value: Value, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, torch.Tensor) and is_transformed(value):
+def _flatten(value: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if issubclass(type(value), torch.Tensor) and is_transformed(value):
         yield path, _outside(value)
     elif issubclass(type(value), (torch.Tensor, np.ndarray)) or is_plain(value):
         yield path, value

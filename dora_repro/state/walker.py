@@ -136,7 +136,7 @@ class Walker:
         elif self.alias(value, path, hold):
             return
         elif way is _SHARED:
-            if issubclass(type(value), torch.optim.Optimizer):
+            if _is_optimizer(value):
                 self._name_parts(value, path)
             self._put_in_line(value, path, hold, role, reader)
         elif way is _ARRAY:
@@ -323,8 +323,9 @@ class Walker:
         attributes = attributes_of(value)
         if attributes is None:
             return False
-        names = sorted(name for name in attributes if type(name) is str and name not in skip)
-        for name in sorted(names, key=lambda name: not issubclass(type(attributes[name]), torch.optim.Optimizer)):
+        names = (name for name in attributes if type(name) is str and name not in skip)
+        optimizers_first = sorted(names, key=lambda name: (not _is_optimizer(attributes[name]), name))
+        for name in optimizers_first:
             self.visit(attributes[name], f"{path}/{key_text(name)}", self.setter(set_attribute, value, name), role)
         for name, (kind, item) in class_state(type(value)).items():
             if name not in attributes and name not in skip:
@@ -381,3 +382,7 @@ def _spawn(seeds: np.random.SeedSequence, count: int) -> None:
     if count < seeds.n_children_spawned:
         raise ValueError("a seed sequence cannot take back what it has spawned")
     seeds.spawn(count - seeds.n_children_spawned)
+
+
+def _is_optimizer(value: Value) -> bool:
+    return issubclass(type(value), torch.optim.Optimizer)

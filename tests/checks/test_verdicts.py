@@ -2,6 +2,7 @@
 
 import functools
 import json
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from dora_repro.checks.options import request_of
 from dora_repro.checks.running import run_every_step
 from dora_repro.errors import BadInput, Defect
 from dora_repro.faults.gallery import find
+from dora_repro.recording import effects
 from dora_repro.recording.effects import StepEffects
 from tests import runs
 
@@ -386,16 +388,30 @@ def test_values_that_are_too_many_are_told_of_and_no_drift(monkeypatch):
     assert any(note.startswith("the values of all steps take more than") for note in report.notes)
 
 
-@pytest.mark.parametrize("side", [1, 2], ids=["reference", "resumed"])
-def test_what_fails_in_the_kit_is_not_laid_to_the_run(side, monkeypatch):
-    """On the resumed side alone, it would be a difference."""
-    real, seen = StepEffects._on_update, {}
+@pytest.mark.parametrize("side", range(4), ids=["reference", "resumed", "reference again", "resumed again"])
+@pytest.mark.parametrize("at", ["_on_update", "finish", "begin"])
+def test_what_fails_in_the_kit_is_not_laid_to_the_run(side, at, monkeypatch):
+    """On the resumed side alone, it would be a difference; on a repeat alone, chance."""
+    real = getattr(StepEffects, at)
+    of_the_kit = types.FunctionType((lambda: 1 / 0).__code__, vars(effects))
+    seen = []
 
-    def failing(effects, optimizer):
-        if seen.setdefault(id(effects), len(seen) + 1) == side:
-            raise ZeroDivisionError("of the kit")
-        real(effects, optimizer)
+    def failing(recorded, *given, **named):
+        if recorded not in seen:
+            seen.append(recorded)
+        if seen.index(recorded) == side:
+            of_the_kit()
+        return real(recorded, *given, **named)
 
-    monkeypatch.setattr(StepEffects, "_on_update", failing)
-    with pytest.raises(Defect, match=r"no fault of the run(.|\n)*ZeroDivisionError: of the kit"):
-        ask(runs.Plain, save_at=3)
+    monkeypatch.setattr(StepEffects, at, failing)
+    with pytest.raises(Defect, match=r"no fault of the run(.|\n)*ZeroDivisionError: division by zero"):
+        ask(runs.Forgetful, "optimizer", save_at=3)
+
+
+def test_what_a_users_own_code_raises_while_it_is_recorded_is_not_laid_to_the_kit():
+    class Naming(runs.Plain):
+        def components(self):
+            return {"model": self.model, "optimizer": self.optimiser}
+
+    with pytest.raises(BadInput, match=r"the uninterrupted run raised(.|\n)*optimiser"):
+        ask(Naming)

@@ -12,7 +12,6 @@ import torch
 
 from dora_repro.alignment.divergence import first_divergence, first_of_step
 from dora_repro.contracts import Factory, Run
-from dora_repro.errors import Defect
 from dora_repro.explain.trials.ends import loss_distance, parameter_distance, same_leaves, same_options
 from dora_repro.explain.trials.setup import TrialSetup, inputs_of, read_beforehand
 from dora_repro.explain.trials.transplanting import Progress, Transplants
@@ -69,13 +68,11 @@ class TrialRunner:
             with ExitStack() as stack:
                 return self._compared(trial, self._given(trial, progress, stack), progress)
         except Exception as error:
-            # Advised lines for late objects run in the midst of a step.
-            raised = error.__cause__ if isinstance(error, Defect) and error.__cause__ is not None else error
             return TrialResult(
                 Outcome.DIFFERENT if self._setup.raised else Outcome.UNRESOLVED,
                 steps=progress.steps,
                 failed=progress.failed,
-                error=f"{type(raised).__name__}: {raised}",
+                error=f"{type(error).__name__}: {error}",
             )
 
     def _given(self, trial: Trial, progress: Progress, stack: ExitStack) -> Run:
