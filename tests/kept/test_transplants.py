@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from dora_repro.kept.process import Cancelled
 from dora_repro.kept.transplants import BATCHES, FURTHER, GENERATORS, Transplants
 from dora_repro.scripts.assignment import VARIABLE
 from tests.kept.conftest import contents
+
+_WORKER = "PYTEST_XDIST_WORKER"
 
 
 @pytest.fixture
@@ -121,7 +124,9 @@ def test_one_that_is_closed_in_the_middle_leaves_no_process_and_no_folder(launch
 
 
 def _job_of(process: psutil.Process) -> str:
+    """The job of a process that this worker's tests have launched: those beside it have such of their own."""
     try:
-        return process.environ().get(VARIABLE, "")
+        given = process.environ()
     except (psutil.Error, OSError):
         return ""
+    return given.get(VARIABLE, "") if given.get(_WORKER) == os.environ.get(_WORKER) else ""
